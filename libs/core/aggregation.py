@@ -1,0 +1,112 @@
+"""How an instance's status follows from its flows' statuses.
+
+A contract belongs to a definition; methods are a registry of named pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from libs.core.errors import InvalidSpec, Problem
+from libs.core.status import FlowStatus
+
+DEFAULT_PRIORITY = (FlowStatus.ERROR, FlowStatus.STALE, FlowStatus.RUNNING, FlowStatus.READY)
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationContract:
+    """A method by name and the statuses from most to least severe; the last one is READY."""
+
+    method: str = "min_severity"
+    priority: tuple[FlowStatus, ...] = DEFAULT_PRIORITY
+
+    def document(self) -> dict[str, object]:
+        """The contract as definitions and tables write it."""
+        return {
+            "aggregation_method": self.method,
+            "status_priority": [s.value for s in self.priority],
+        }
+
+
+Method = Callable[[frozenset[FlowStatus], tuple[FlowStatus, ...]], FlowStatus]
+METHODS: dict[str, Method] = {}
+
+
+def method(name: str) -> Callable[[Method], Method]:
+    """Register an aggregation method under the name that contracts use."""
+
+    def register(function: Method) -> Method:
+        METHODS[name] = function
+        return function
+
+    return register
+
+
+@method("min_severity")
+def min_severity(statuses: frozenset[FlowStatus], priority: tuple[FlowStatus, ...]) -> FlowStatus:
+    """The first status of ``priority`` that any flow has; READY only if all flows are READY.
+
+    A status that the list does not name ranks just before READY, so it never lets an instance be
+    READY; several such rank among themselves in the order of ``FlowStatus``.
+    """
+    named = [status for status in priority if status is not FlowStatus.READY]
+    unnamed = [s for s in FlowStatus if s not in named and s is not FlowStatus.READY]
+    return next((s for s in (*named, *unnamed) if s in statuses), FlowStatus.READY)
+
+
+def aggregate(statuses: Iterable[FlowStatus], contract: AggregationContract) -> FlowStatus:
+    """Status of an instance from those of its flows; NOT_INITIALIZED when it has none."""
+    present = frozenset(statuses)
+    if not present:
+        return FlowStatus.NOT_INITIALIZED
+    return METHODS[contract.method](present, contract.priority)
+
+
+def parse_contract(document: Mapping[str, object]) -> AggregationContract:
+    """Read a ``status_aggregation_contract``; InvalidSpec names every fault of it."""
+    problems = [
+        *_method_problems(document),
+        *_priority_problems(document),
+        *_key_problems(document),
+    ]
+    if problems:
+        raise InvalidSpec(problems)
+    listed = document.get("status_priority", [s.value for s in DEFAULT_PRIORITY])
+    assert isinstance(listed, (list, tuple))
+    return AggregationContract(
+        str(document.get("aggregation_method", "min_severity")),
+        tuple(FlowStatus(status) for status in listed),
+    )
+
+
+def _key_problems(document: Mapping[str, object]) -> list[Problem]:
+    unknown = sorted(set(document) - {"aggregation_method", "status_priority"})
+    return [Problem(key, "is not a field of a status aggregation contract") for key in unknown]
+
+
+def _method_problems(document: Mapping[str, object]) -> list[Problem]:
+    name = document.get("aggregation_method", "min_severity")
+    if name in METHODS:
+        return []
+    return [Problem("aggregation_method", f"{name!r} is not one of {', '.join(sorted(METHODS))}")]
+
+
+def _priority_problems(document: Mapping[str, object]) -> list[Problem]:
+    listed = document.get("status_priority", [s.value for s in DEFAULT_PRIORITY])
+    if not isinstance(listed, (list, tuple)) or not listed:
+        return [Problem("status_priority", "must be a list of statuses that ends in READY")]
+    known = {status.value for status in FlowStatus}
+    problems = [
+        Problem(f"status_priority[{at}]", f"{status!r} is not one of {', '.join(sorted(known))}")
+        for at, status in enumerate(listed)
+        if status not in known
+    ]
+    problems += [
+        Problem(f"status_priority[{at}]", f"{status!r} is repeated")
+        for at, status in enumerate(listed)
+        if status in listed[:at]
+    ]
+    if listed[-1] != FlowStatus.READY:
+        problems.append(Problem("status_priority", "must end in READY"))
+    return problems

@@ -1,0 +1,222 @@
+"""The gate: when a flow may run, when it is due, and which opening that makes.
+
+*open*: every incoming edge has what it requires. *due*: a triggering upstream has published more
+than was consumed, or the configuration is newer than the one last used, or a request is pending.
+A gate opens iff open, due, not RUNNING and the instance ACTIVE, once per cause key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from libs.core.draft import Draft
+from libs.core.records import EdgeState, FlowState, Opening, OpeningStatus, Request
+from libs.core.status import FlowStatus, Reason, Require
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """An upstream that keeps a gate shut, why, and since when."""
+
+    flow_id: UUID
+    instance: str
+    kind: str
+    role: str
+    require: Require
+    status: FlowStatus
+    reason: Reason
+    since: datetime | None
+    detail: str
+
+    def __str__(self) -> str:
+        since = f" since {self.since.isoformat(timespec='seconds')}" if self.since else ""
+        why = f": {self.detail}" if self.detail else ""
+        return f"{self.instance}.{self.kind} is {self.status} ({self.reason}){since}{why}"
+
+
+def satisfied(edge: EdgeState, upstream: FlowState) -> bool:
+    """True where the upstream has what the edge requires."""
+    match edge.require:
+        case Require.READY:
+            return upstream.status is FlowStatus.READY
+        case Require.DATA:
+            return upstream.generation > 0
+        case Require.NONE:
+            return True
+
+
+def blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+    """Every upstream that keeps the gate of a flow shut; empty where the gate is open."""
+    shut = []
+    for edge in draft.upstream_edges(flow_id):
+        upstream = draft.flows[edge.upstream]
+        if not satisfied(edge, upstream):
+            shut.append(_blocker(draft, edge, upstream))
+    return tuple(shut)
+
+
+def shut(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
+    """The blockers of a run that serves ``request``: a forced one only needs outputs to read."""
+    if request is not None and request.parameters.force:
+        return without_output(draft, flow_id)
+    return blockers(draft, flow_id)
+
+
+def without_output(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+    """The upstreams that even a forced run cannot do without: required and never published."""
+    return tuple(
+        _blocker(draft, edge, draft.flows[edge.upstream])
+        for edge in draft.upstream_edges(flow_id)
+        if edge.require is not Require.NONE and draft.flows[edge.upstream].generation == 0
+    )
+
+
+def _blocker(draft: Draft, edge: EdgeState, upstream: FlowState) -> Blocker:
+    return Blocker(
+        flow_id=upstream.id,
+        instance=draft.instance_of(upstream).name,
+        kind=upstream.kind,
+        role=edge.role,
+        require=edge.require,
+        status=upstream.status,
+        reason=upstream.reason,
+        since=upstream.since,
+        detail=upstream.detail,
+    )
+
+
+def due_by_input(draft: Draft, flow_id: UUID) -> bool:
+    """True where inputs or configuration are newer than those of the last success.
+
+    The first configuration makes nothing due: whether a new instance runs is a request's to say.
+    """
+    flow = draft.flows[flow_id]
+    if flow.config_version > max(flow.consumed_config_version, 1):
+        return True
+    return any(
+        edge.triggers and draft.flows[edge.upstream].generation > edge.consumed
+        for edge in draft.upstream_edges(flow_id)
+    )
+
+
+def input_vector(draft: Draft, flow_id: UUID) -> dict[str, int]:
+    """Upstream flow id → its generation, for every incoming edge."""
+    return {
+        str(edge.upstream): draft.flows[edge.upstream].generation
+        for edge in draft.upstream_edges(flow_id)
+    }
+
+
+def input_key(config_version: int, vector: Mapping[str, int]) -> str:
+    """Cause key of an opening that inputs make: equal inputs, equal key."""
+    text = json.dumps([config_version, sorted(vector.items())])
+    return "inputs:" + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def request_key(request: Request) -> str:
+    """Cause key of an opening that a request makes."""
+    return f"request:{request.id}"
+
+
+def evaluate(draft: Draft, flow_id: UUID) -> None:
+    """Open the gate of a flow if it is to open now; repeated calls change nothing more."""
+    flow = draft.flows[flow_id]
+    request = draft.pending_request(flow_id)
+    if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
+        return
+    if shut(draft, flow_id, request):
+        return
+    if due_by_input(draft, flow_id) and _open_for_inputs(draft, flow, request):
+        return
+    if request is not None and not _announced(draft, flow_id):
+        _open(draft, flow, request_key(request), request=request)
+
+
+def _open_for_inputs(draft: Draft, flow: FlowState, request: Request | None) -> bool:
+    """Open for the newest inputs; False where these were opened for already."""
+    vector = input_vector(draft, flow.id)
+    key = input_key(flow.config_version, vector)
+    unclaimed = draft.unclaimed(flow.id)
+    if key == flow.opened_key and not any(opening.cause_key == key for opening in unclaimed):
+        return False
+    if _absorbed_by_request(draft, unclaimed):
+        return True
+    _open(draft, flow, key, request=request, vector=vector)
+    draft.flows[flow.id] = replace(draft.flows[flow.id], opened_key=key)
+    return True
+
+
+def _absorbed_by_request(draft: Draft, unclaimed: list[Opening]) -> bool:
+    """True where a request's run is already on its way: it will take the newest inputs."""
+    return any(
+        o.status is OpeningStatus.OPEN
+        and o.cause_key.startswith("request:")
+        and o.not_before <= draft.now
+        for o in unclaimed
+    )
+
+
+def _announced(draft: Draft, flow_id: UUID) -> bool:
+    return any(opening.status is OpeningStatus.OPEN for opening in draft.unclaimed(flow_id))
+
+
+def _open(
+    draft: Draft,
+    flow: FlowState,
+    key: str,
+    *,
+    request: Request | None,
+    vector: Mapping[str, int] | None = None,
+) -> None:
+    """Announce the opening of ``key``; whatever else is unclaimed is superseded by it."""
+    same = None
+    for opening in draft.unclaimed(flow.id):
+        if opening.cause_key == key:
+            same = opening
+        else:
+            draft.put_opening(replace(opening, status=OpeningStatus.SUPERSEDED))
+    if same is not None and same.status is OpeningStatus.OPEN:
+        return
+    if same is not None:
+        announce(draft, same)
+        return
+    draft.put_opening(opening_for(draft, flow, key, request, vector), announce=True)
+
+
+def opening_for(
+    draft: Draft,
+    flow: FlowState,
+    key: str,
+    request: Request | None,
+    vector: Mapping[str, int] | None = None,
+) -> Opening:
+    """A new opening of a flow for a cause key, not yet put anywhere."""
+    by_request = request if key.startswith("request:") else None
+    return Opening(
+        id=uuid5(flow.id, key),
+        flow_id=flow.id,
+        cause_key=key,
+        status=OpeningStatus.OPEN,
+        opened_at=draft.now,
+        announced_at=draft.now,
+        not_before=by_request.not_before if by_request else draft.now,
+        config_version=flow.config_version,
+        vector=input_vector(draft, flow.id) if vector is None else vector,
+        request_id=by_request.id if by_request else None,
+    )
+
+
+def announce(draft: Draft, opening: Opening) -> None:
+    """Say once more that an unclaimed opening waits for a run, as its next attempt."""
+    again = replace(
+        opening,
+        status=OpeningStatus.OPEN,
+        attempt=opening.attempt + 1,
+        announced_at=draft.now,
+    )
+    draft.put_opening(again, announce=True)

@@ -1,0 +1,81 @@
+"""Names that people and tools outside rely on: deployments, tags, events, block documents."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+from libs.core.status import FlowKind, FlowStatus, InstanceType
+
+NAME = re.compile(r"(?=.{1,63}\Z)[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
+"""A legal name of a project or instance; names are unique whatever their case.
+
+Double underscores are out because block document names write ``_`` as ``-`` and join project and
+instance by ``--``: two instances must never share a document.
+"""
+
+NAME_HELP = "use letters, digits and single underscores, a letter first, at most 63 characters"
+
+WORK_POOL = "instances"
+
+FLOW_OF_KIND: dict[str, str] = {
+    FlowKind.REFRESH: "refresh-dataset",
+    FlowKind.PREVIEW: "preview-experiment",
+    FlowKind.TRAINING: "train-model",
+    FlowKind.INFERENCE: "run-inference",
+    FlowKind.MONITORING: "monitor-model",
+    FlowKind.OPTIMIZE: "optimize-portfolio",
+    FlowKind.BACKTEST: "run-backtest",
+}
+
+EXECUTION_TAG = "instances-execution"
+"""Carried by every deployment of an instance's flow, and so by its runs; automations match it."""
+
+
+def deployment_name(project: str, instance: str) -> str:
+    """Second half of ``refresh-dataset/demo.sp500_prices``."""
+    return f"{project}.{instance}"
+
+
+def deployment_tags(
+    instance_id: UUID, project: str, type_: InstanceType | str, kind: str
+) -> list[str]:
+    """Tags of the deployment of one flow of one instance."""
+    return [
+        f"instance:{instance_id}",
+        f"project:{project}",
+        f"type:{type_}",
+        f"flow-kind:{kind}",
+        EXECUTION_TAG,
+    ]
+
+
+def block_document_name(project: str, instance: str) -> str:
+    """Name of the block document that holds the instance's configuration.
+
+    Prefect allows lower-case letters, digits and dashes only, so underscores become dashes.
+    """
+    return f"{project}--{instance}".lower().replace("_", "-")
+
+
+def flow_resource(flow_id: UUID) -> str:
+    """Prefect event resource of one flow of an instance."""
+    return f"instance.flow.{flow_id}"
+
+
+def instance_resource(instance_id: UUID) -> str:
+    """Prefect event resource of an instance (or project)."""
+    return f"instance.{instance_id}"
+
+
+GATE_OPENED = "instance.gate.opened"
+STATUS_CHANGED = "instance.status.changed"
+PROVISIONED = "instance.provisioned"
+UPDATED = "instance.updated"
+DEPROVISIONED = "instance.deprovisioned"
+PROMOTED = "instance.promoted"
+
+
+def flow_event(status: FlowStatus) -> str:
+    """``instance.flow.ready`` for READY, and so on."""
+    return "instance.flow." + status.value.lower().replace("_", "-")

@@ -1,0 +1,201 @@
+"""The frozen values that decisions are made of: flows, edges, openings, requests and runs.
+
+A ``Region`` is the part of the world that one decision needs; a repository loads it, a function
+of ``libs.core.transitions`` returns what it becomes, and the repository writes the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from libs.core.aggregation import AggregationContract
+from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, Require, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceState:
+    """An instance as the gate sees it; only ACTIVE ones open."""
+
+    id: UUID
+    name: str
+    project_id: UUID
+    project: str
+    type: str
+    lifecycle: Lifecycle
+    status: FlowStatus
+    contract: AggregationContract = AggregationContract()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowState:
+    """One flow execution resource: its status and what its output is.
+
+    ``generation`` counts the published outputs; ``config_version`` is the newest configuration
+    that affects the output and ``consumed_config_version`` the one its last success used (0 before
+    the first); ``opened_key`` is the cause key of the newest inputs that a gate opened for;
+    ``overtaken`` counts the successes in a row that ended STALE; ``detail`` is the error's text.
+    """
+
+    id: UUID
+    instance_id: UUID
+    kind: str
+    status: FlowStatus = FlowStatus.NOT_INITIALIZED
+    reason: Reason = Reason.NEVER_RAN
+    since: datetime | None = None
+    detail: str = ""
+    deployment_id: UUID | None = None
+    generation: int = 0
+    version_id: UUID | None = None
+    content_hash: str = ""
+    config_version: int = 1
+    consumed_config_version: int = 0
+    running: UUID | None = None
+    opened_key: str = ""
+    overtaken: int = 0
+    last_run_id: UUID | None = None
+    last_ready_at: datetime | None = None
+    last_data_date: date | None = None
+    next_due_at: datetime | None = None
+    due_deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """One flow-to-flow dependency and the upstream generation that was last read over it."""
+
+    id: UUID
+    upstream: UUID
+    downstream: UUID
+    role: str = "input"
+    require: Require = Require.READY
+    triggers: bool = True
+    consumed: int = 0
+
+
+class OpeningStatus(StrEnum):
+    """An opening is announced (open), handed back (waiting), taken (claimed), over, or replaced."""
+
+    OPEN = "open"
+    WAITING = "waiting"
+    CLAIMED = "claimed"
+    DONE = "done"
+    SUPERSEDED = "superseded"
+
+
+UNCLAIMED = frozenset({OpeningStatus.OPEN, OpeningStatus.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One opening of a flow's gate, unique by (flow, cause key).
+
+    ``attempt`` counts its announcements and is part of the idempotency key of the run that the
+    sweep starts; ``crashes`` counts the runs of it that died.
+    """
+
+    id: UUID
+    flow_id: UUID
+    cause_key: str
+    status: OpeningStatus
+    opened_at: datetime
+    announced_at: datetime
+    not_before: datetime
+    config_version: int
+    vector: Mapping[str, int]
+    request_id: UUID | None = None
+    attempt: int = 1
+    crashes: int = 0
+    claimed_by: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunParameters:
+    """What a person or a schedule may ask of one run."""
+
+    mode: Mode = Mode.INCREMENTAL
+    as_of: date | None = None
+    force: bool = False
+
+    def merged(self, newer: RunParameters) -> RunParameters:
+        """One request out of two: the newer one's words, but full beats incremental."""
+        full = Mode.FULL in (self.mode, newer.mode)
+        return RunParameters(Mode.FULL if full else newer.mode, newer.as_of, newer.force)
+
+
+class RequestStatus(StrEnum):
+    """A request waits, is being served by a run, or is over."""
+
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A remembered wish that a flow run; a flow has at most one pending.
+
+    ``retries`` counts the automatic retries after failures that led to it.
+    """
+
+    id: UUID
+    flow_id: UUID
+    cause: Cause
+    parameters: RunParameters
+    created_at: datetime
+    not_before: datetime
+    status: RequestStatus = RequestStatus.PENDING
+    retries: int = 0
+    claimed_by: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a run read over one edge: the upstream's generation and output version."""
+
+    edge_id: UUID
+    upstream: UUID
+    role: str
+    generation: int
+    version_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a flow; immutable once ended."""
+
+    id: UUID
+    flow_id: UUID
+    prefect_flow_run_id: UUID
+    status: RunStatus
+    cause: Cause
+    config_version: int
+    started_at: datetime
+    pins: tuple[Pin, ...] = ()
+    parameters: RunParameters = RunParameters()
+    opening_id: UUID | None = None
+    request_id: UUID | None = None
+    retries: int = 0
+    lease_until: datetime | None = None
+    ended_at: datetime | None = None
+    output_version: UUID | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A closed part of the world: whatever a decision reads is in it.
+
+    ``openings`` holds the unclaimed and claimed ones of the flows that may be evaluated,
+    ``requests`` the pending and claimed ones, ``runs`` the running ones; all keyed by their id.
+    """
+
+    instances: Mapping[UUID, InstanceState] = field(default_factory=dict)
+    flows: Mapping[UUID, FlowState] = field(default_factory=dict)
+    edges: Mapping[UUID, EdgeState] = field(default_factory=dict)
+    openings: Mapping[UUID, Opening] = field(default_factory=dict)
+    requests: Mapping[UUID, Request] = field(default_factory=dict)
+    runs: Mapping[UUID, Run] = field(default_factory=dict)

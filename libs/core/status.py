@@ -1,0 +1,144 @@
+"""The vocabulary of states: flow status, reasons, lifecycles and the groups that rules speak of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FlowStatus(StrEnum):
+    """State of one flow execution resource."""
+
+    NOT_INITIALIZED = "NOT_INITIALIZED"
+    RUNNING = "RUNNING"
+    READY = "READY"
+    STALE = "STALE"
+    ERROR = "ERROR"
+
+
+class Reason(StrEnum):
+    """Why a flow has its status; fixed codes, one message each (see ``MESSAGES``)."""
+
+    NEVER_RAN = "NeverRan"
+    RUN_STARTED = "RunStarted"
+    RUN_SUCCEEDED = "RunSucceeded"
+    REVALIDATED = "Revalidated"
+    UPSTREAM_ADVANCED = "UpstreamAdvanced"
+    STARVED = "Starved"
+    CONFIG_CHANGED = "ConfigChanged"
+    PAST_DUE = "PastDue"
+    SOURCE_DELAYED = "SourceDelayed"
+    DRIFT_DETECTED = "DriftDetected"
+    RUN_FAILED = "RunFailed"
+    RUN_CRASHED = "RunCrashed"
+    RUN_CANCELLED = "RunCancelled"
+
+
+MESSAGES: dict[Reason, str] = {
+    Reason.NEVER_RAN: "no run has succeeded yet",
+    Reason.RUN_STARTED: "a run is in progress",
+    Reason.RUN_SUCCEEDED: "the last run succeeded and its inputs are current",
+    Reason.REVALIDATED: "upstream was refreshed without a change, so the output is still current",
+    Reason.UPSTREAM_ADVANCED: "an upstream has newer output than the last run read",
+    Reason.STARVED: "upstreams advance faster than this flow can follow",
+    Reason.CONFIG_CHANGED: "the configuration changed since the last run",
+    Reason.PAST_DUE: "the scheduled refresh is overdue",
+    Reason.SOURCE_DELAYED: "the source has not delivered the data that the schedule expects",
+    Reason.DRIFT_DETECTED: "monitoring found drift beyond the threshold",
+    Reason.RUN_FAILED: "the last run failed",
+    Reason.RUN_CRASHED: "the process of the last run died",
+    Reason.RUN_CANCELLED: "the last run was cancelled",
+}
+"""Stable texts: they hold no times, names or numbers, so that equal states have equal messages."""
+
+OVERTAKEN = frozenset({Reason.UPSTREAM_ADVANCED, Reason.STARVED})
+"""Reasons of a STALE flow that a revalidation of its upstreams can lift without a run."""
+
+
+class Lifecycle(StrEnum):
+    """Where an instance is between provisioning and removal."""
+
+    PROVISIONING = "PROVISIONING"
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    FAILED = "FAILED"
+    DEPROVISIONING = "DEPROVISIONING"
+
+
+class Freshness(StrEnum):
+    """What a person is shown; derived from status, reason and schedule, never stored."""
+
+    FRESH = "FRESH"
+    STALE = "STALE"
+    UNKNOWN = "UNKNOWN"
+    REFRESHING = "REFRESHING"
+    FAILED = "FAILED"
+    SOURCE_DELAYED = "SOURCE_DELAYED"
+
+
+class FlowKind(StrEnum):
+    """The fixed kinds of flow; a definition may add others by name."""
+
+    REFRESH = "refresh"
+    PREVIEW = "preview"
+    TRAINING = "training"
+    INFERENCE = "inference"
+    MONITORING = "monitoring"
+    OPTIMIZE = "optimize"
+    BACKTEST = "backtest"
+
+
+TRIGGERED_BY_DEFAULT = frozenset(
+    {FlowKind.REFRESH, FlowKind.INFERENCE, FlowKind.MONITORING, FlowKind.OPTIMIZE}
+)
+"""Kinds of downstream that an upstream's advance makes due unless the edge says otherwise."""
+
+
+class RunStatus(StrEnum):
+    """State of one run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    CANCELLED = "cancelled"
+
+
+class Cause(StrEnum):
+    """What made a run happen."""
+
+    GATE = "gate"
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    PROVISION = "provision"
+    CONFIG = "config"
+    RETRY = "retry"
+    RECURSIVE = "recursive"
+    BACKFILL = "backfill"
+    RERUN = "rerun"
+
+
+class Require(StrEnum):
+    """What an edge asks of its upstream before the downstream may run."""
+
+    READY = "ready"
+    DATA = "data"
+    NONE = "none"
+
+
+class Mode(StrEnum):
+    """How much a refresh reads from its source."""
+
+    INCREMENTAL = "incremental"
+    FULL = "full"
+
+
+class InstanceType(StrEnum):
+    """The instance types of the domain."""
+
+    DATASET = "DatasetInstance"
+    SIGNAL = "SignalInstance"
+    EXPERIMENT = "ExperimentInstance"
+    MODEL = "ModelInstance"
+    OPTIMIZER = "PortfolioOptimizerInstance"
+    BACKTEST = "BacktestInstance"

@@ -1,0 +1,519 @@
+"""Every change of state, each a pure function of a region: start, finish, request, reconfigure.
+
+One call decides one transaction (see ``docs/decisions`` for why status is decided on stored state
+and not on events). All functions take a ``Draft`` and leave the decision in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+from libs.core import gate
+from libs.core.draft import Draft
+from libs.core.errors import Interrupted
+from libs.core.gate import Blocker
+from libs.core.lineage import topological_order
+from libs.core.records import (
+    FlowState,
+    Opening,
+    OpeningStatus,
+    Pin,
+    Request,
+    RequestStatus,
+    Run,
+    RunParameters,
+)
+from libs.core.status import OVERTAKEN, Cause, FlowStatus, Lifecycle, Reason, RunStatus
+
+STARVED_AFTER = 3
+"""Successes in a row that end STALE before a flow is called ``Starved``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run holds its claim; ``run.pins`` is exactly what it is to read."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Nothing to do for this Prefect flow run; ``why`` is one line for its final state."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The gate is shut; what was asked is remembered and runs when ``blockers`` are READY."""
+
+    blockers: tuple[Blocker, ...]
+
+
+Start = Started | Skipped | Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class StartCommand:
+    """A Prefect flow run wants to work: for an opening, or for a request of its own."""
+
+    run_id: UUID
+    prefect_flow_run_id: UUID
+    flow_id: UUID
+    opening_id: UUID | None
+    request: Request | None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a successful run leaves behind.
+
+    ``version_id`` is None where the output equals the current version (early cut-off).
+    ``next_due_at`` and ``due_deadline`` are the schedule's next slot and that plus grace, None
+    without a schedule. ``source_delayed`` says that the newest data is older than the slot demands.
+    """
+
+    version_id: UUID | None
+    content_hash: str
+    last_data_date: date | None = None
+    next_due_at: datetime | None = None
+    due_deadline: datetime | None = None
+    source_delayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after what pause, an ended run is repeated by itself."""
+
+    failed: int = 0
+    failed_delay: timedelta = timedelta(seconds=30)
+    crashed: int = 2
+    crashed_delay: timedelta = timedelta(seconds=5)
+
+
+def start(draft: Draft, command: StartCommand) -> Start:
+    """Claim, check the gate, pin the inputs and set RUNNING; or say why not."""
+    known = _run_of(draft, command.prefect_flow_run_id)
+    if known is not None:
+        return _resume(draft, known, command)
+    if command.request is not None:
+        _remember(draft, command.request)
+    flow = draft.flows[command.flow_id]
+    opening = _claimable(draft, command)
+    request = draft.pending_request(flow.id)
+    refusal = _refusal(draft, flow, opening, command)
+    if refusal is not None:
+        return refusal
+    shut = gate.shut(draft, flow.id, request)
+    if shut:
+        _hand_back(draft, opening)
+        return Blocked(shut)
+    return Started(_begin(draft, flow, opening, request, command))
+
+
+def _refusal(
+    draft: Draft, flow: FlowState, opening: Opening | None, command: StartCommand
+) -> Skipped | None:
+    """Why there is nothing to do for this flow run whatever its upstreams are, or None."""
+    if not draft.is_active(flow):
+        _hand_back(draft, opening)
+        return Skipped(f"the instance is {draft.instance_of(flow).lifecycle}")
+    if opening is None and command.request is None:
+        return Skipped("another run did the work of this opening, or newer inputs replaced it")
+    if flow.status is FlowStatus.RUNNING:
+        return Skipped("another run of this flow is in progress; what was asked runs after it")
+    if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
+        _close(draft, opening)
+        return Skipped("the output is current with its inputs")
+    return None
+
+
+def _run_of(draft: Draft, prefect_flow_run_id: UUID) -> Run | None:
+    return next(
+        (r for r in draft.runs.values() if r.prefect_flow_run_id == prefect_flow_run_id), None
+    )
+
+
+def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
+    """The same Prefect flow run again (its in-process retry): the claim still holds, or is lost."""
+    if run.status is RunStatus.RUNNING and draft.flows[run.flow_id].running == run.id:
+        held = replace(run, lease_until=command.lease_until)
+        draft.runs[run.id] = held
+        return Started(held)
+    return Skipped(f"this flow run has ended already ({run.status})")
+
+
+def _claimable(draft: Draft, command: StartCommand) -> Opening | None:
+    """The opening to take: the named one, or the one that replaced it; None where it is taken."""
+    unclaimed = draft.unclaimed(command.flow_id)
+    named = next((o for o in unclaimed if o.id == command.opening_id), None)
+    newest = max(unclaimed, key=lambda o: o.opened_at, default=None)
+    return named or newest
+
+
+def _hand_back(draft: Draft, opening: Opening | None) -> None:
+    if opening is not None:
+        draft.put_opening(replace(opening, status=OpeningStatus.WAITING))
+
+
+def _close(draft: Draft, opening: Opening | None) -> None:
+    if opening is not None:
+        draft.put_opening(replace(opening, status=OpeningStatus.DONE))
+
+
+def _begin(
+    draft: Draft,
+    flow: FlowState,
+    opening: Opening | None,
+    request: Request | None,
+    command: StartCommand,
+) -> Run:
+    vector = gate.input_vector(draft, flow.id)
+    by_gate = _by_gate(draft, flow, request, command)
+    claimed = _claim(draft, flow, opening, request, command.run_id)
+    run = Run(
+        id=command.run_id,
+        flow_id=flow.id,
+        prefect_flow_run_id=command.prefect_flow_run_id,
+        status=RunStatus.RUNNING,
+        cause=request.cause if request and not by_gate else Cause.GATE,
+        config_version=flow.config_version,
+        started_at=draft.now,
+        pins=_pins(draft, flow.id),
+        parameters=request.parameters if request else RunParameters(),
+        opening_id=claimed.id,
+        request_id=request.id if request else None,
+        retries=request.retries if request else 0,
+        lease_until=command.lease_until,
+    )
+    draft.runs[run.id] = run
+    # Whatever made this run, it reads these inputs: the gate need not open for them again.
+    key = gate.input_key(flow.config_version, vector)
+    draft.flows[flow.id] = replace(flow, running=run.id, last_run_id=run.id, opened_key=key)
+    draft.set_status(flow.id, FlowStatus.RUNNING, Reason.RUN_STARTED)
+    return run
+
+
+def _by_gate(draft: Draft, flow: FlowState, request: Request | None, command: StartCommand) -> bool:
+    """True where newer inputs made this run, and not a person or schedule that started it."""
+    if request is not None and (request.parameters.force or command.opening_id is None):
+        return False
+    return gate.due_by_input(draft, flow.id)
+
+
+def _claim(
+    draft: Draft, flow: FlowState, opening: Opening | None, request: Request | None, run_id: UUID
+) -> Opening:
+    """Take the opening (made here for a request that had none) and supersede the unclaimed rest."""
+    for other in draft.unclaimed(flow.id):
+        if opening is None or other.id != opening.id:
+            draft.put_opening(replace(other, status=OpeningStatus.SUPERSEDED))
+    if opening is None:
+        assert request is not None
+        opening = gate.opening_for(draft, flow, gate.request_key(request), request)
+    claimed = replace(opening, status=OpeningStatus.CLAIMED, claimed_by=run_id)
+    draft.put_opening(claimed)
+    if request is not None:
+        draft.put_request(replace(request, status=RequestStatus.CLAIMED, claimed_by=run_id))
+    return claimed
+
+
+def _pins(draft: Draft, flow_id: UUID) -> tuple[Pin, ...]:
+    pins = []
+    for edge in draft.upstream_edges(flow_id):
+        upstream = draft.flows[edge.upstream]
+        pins.append(Pin(edge.id, upstream.id, edge.role, upstream.generation, upstream.version_id))
+    return tuple(pins)
+
+
+def succeed(draft: Draft, run_id: UUID, output: Output) -> None:
+    """Record a success: publish (or cut off), consume the pins, mark descendants, open gates.
+
+    Raises Interrupted where the run is not the running one any more: it publishes nothing.
+    """
+    run, flow = _running(draft, run_id)
+    _end_run(draft, run, RunStatus.COMPLETED, output_version=output.version_id or flow.version_id)
+    _finish_claim(draft, run)
+    _consume(draft, run)
+    published = output.version_id is not None
+    draft.flows[flow.id] = _after_success(flow, run, output)
+    _settle(draft, flow.id, run, output)
+    affected: set[UUID] = {flow.id}
+    if published:
+        _mark_descendants(draft, flow.id)
+    elif draft.flows[flow.id].status is FlowStatus.READY:
+        affected |= _revalidate(draft, flow.id)
+    _evaluate_around(draft, affected)
+
+
+def _after_success(flow: FlowState, run: Run, output: Output) -> FlowState:
+    after = replace(
+        flow,
+        running=None,
+        consumed_config_version=run.config_version,
+        next_due_at=output.next_due_at,
+        due_deadline=output.due_deadline,
+        last_data_date=output.last_data_date or flow.last_data_date,
+    )
+    if output.version_id is None:
+        return after
+    return replace(
+        after,
+        generation=flow.generation + 1,
+        version_id=output.version_id,
+        content_hash=output.content_hash,
+    )
+
+
+def _settle(draft: Draft, flow_id: UUID, run: Run, output: Output) -> None:
+    """READY iff current with every triggering upstream and with the configuration."""
+    flow = draft.flows[flow_id]
+    if flow.config_version != run.config_version:
+        draft.set_status(flow_id, FlowStatus.STALE, Reason.CONFIG_CHANGED)
+    elif not _current(draft, flow_id):
+        count = flow.overtaken + 1
+        draft.flows[flow_id] = replace(flow, overtaken=count)
+        if count < STARVED_AFTER:
+            draft.set_status(flow_id, FlowStatus.STALE, Reason.UPSTREAM_ADVANCED)
+        else:
+            detail = f"overtaken {count} times in a row before it became READY"
+            draft.set_status(flow_id, FlowStatus.STALE, Reason.STARVED, detail)
+    elif output.source_delayed:
+        draft.set_status(flow_id, FlowStatus.STALE, Reason.SOURCE_DELAYED)
+    else:
+        _ready(draft, flow_id, Reason.RUN_SUCCEEDED)
+
+
+def _ready(draft: Draft, flow_id: UUID, reason: Reason) -> None:
+    draft.flows[flow_id] = replace(draft.flows[flow_id], overtaken=0, last_ready_at=draft.now)
+    draft.set_status(flow_id, FlowStatus.READY, reason)
+
+
+def _current(draft: Draft, flow_id: UUID) -> bool:
+    """True where every triggering upstream is READY at the generation that was consumed."""
+    return all(
+        draft.flows[edge.upstream].status is FlowStatus.READY
+        and draft.flows[edge.upstream].generation == edge.consumed
+        for edge in draft.upstream_edges(flow_id)
+        if edge.triggers
+    )
+
+
+def _consume(draft: Draft, run: Run) -> None:
+    for pin in run.pins:
+        edge = draft.edges.get(pin.edge_id)
+        if edge is not None and edge.consumed != pin.generation:
+            draft.edges[edge.id] = replace(edge, consumed=pin.generation)
+
+
+def _mark_descendants(draft: Draft, flow_id: UUID) -> None:
+    """Every READY transitive descendant over triggering edges becomes STALE, in this transaction.
+
+    The walk goes on through flows of any status, so that a diamond's far side cannot look READY.
+    """
+    for descendant in _triggered_descendants(draft, flow_id):
+        if draft.flows[descendant].status is FlowStatus.READY:
+            draft.set_status(descendant, FlowStatus.STALE, Reason.UPSTREAM_ADVANCED)
+
+
+def _triggered_descendants(draft: Draft, flow_id: UUID) -> list[UUID]:
+    seen, order, queue = {flow_id}, [], deque([flow_id])
+    while queue:
+        for edge in draft.downstream_edges(queue.popleft()):
+            if edge.triggers and edge.downstream not in seen:
+                seen.add(edge.downstream)
+                order.append(edge.downstream)
+                queue.append(edge.downstream)
+    return order
+
+
+def _revalidate(draft: Draft, flow_id: UUID) -> set[UUID]:
+    """Lift ``UpstreamAdvanced`` where upstream equals what was read; returns who was lifted."""
+    reached = _triggered_descendants(draft, flow_id)
+    pairs = [
+        (e.upstream, e.downstream) for f in (flow_id, *reached) for e in draft.downstream_edges(f)
+    ]
+    lifted = set()
+    for descendant in topological_order(reached, pairs):
+        if _revalidates(draft, descendant):
+            _ready(draft, descendant, Reason.REVALIDATED)
+            lifted.add(descendant)
+    return lifted
+
+
+def _revalidates(draft: Draft, flow_id: UUID) -> bool:
+    flow = draft.flows[flow_id]
+    return (
+        flow.status is FlowStatus.STALE
+        and flow.reason in OVERTAKEN
+        and flow.config_version == flow.consumed_config_version
+        and _current(draft, flow_id)
+    )
+
+
+def _evaluate_around(draft: Draft, flow_ids: Iterable[UUID]) -> None:
+    """Evaluate the gates of some flows and of their direct downstreams, each once."""
+    around: dict[UUID, None] = {}
+    for flow_id in flow_ids:
+        around[flow_id] = None
+        for edge in draft.downstream_edges(flow_id):
+            around[edge.downstream] = None
+    for flow_id in around:
+        gate.evaluate(draft, flow_id)
+
+
+def _running(draft: Draft, run_id: UUID) -> tuple[Run, FlowState]:
+    run = draft.runs.get(run_id)
+    flow = draft.flows[run.flow_id] if run else None
+    if run is None or flow is None or flow.running != run_id or run.status is not RunStatus.RUNNING:
+        raise Interrupted("this run was declared dead or cancelled meanwhile; it publishes nothing")
+    return run, flow
+
+
+def _end_run(draft: Draft, run: Run, status: RunStatus, **fields: object) -> None:
+    ended = replace(run, status=status, ended_at=draft.now, lease_until=None, **fields)  # type: ignore[arg-type]  # dataclasses.replace takes the fields of Run
+    draft.runs[run.id] = ended
+
+
+def _finish_claim(draft: Draft, run: Run) -> None:
+    if run.opening_id is not None:
+        draft.put_opening(replace(draft.openings[run.opening_id], status=OpeningStatus.DONE))
+    if run.request_id is not None:
+        draft.put_request(replace(draft.requests[run.request_id], status=RequestStatus.DONE))
+
+
+_BAD_ENDS = {
+    RunStatus.FAILED: Reason.RUN_FAILED,
+    RunStatus.CRASHED: Reason.RUN_CRASHED,
+    RunStatus.CANCELLED: Reason.RUN_CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BadEnd:
+    """A run that did not succeed: FAILED, CRASHED or CANCELLED, with the error's one line.
+
+    ``retry_id`` is the id that a retry's request gets, should the policy make one.
+    """
+
+    run_id: UUID
+    status: RunStatus
+    error: str
+    retry_id: UUID
+
+
+def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
+    """Record a failure, crash or cancellation: output and consumed inputs stay as they were."""
+    run, flow = _running(draft, end.run_id)
+    _end_run(draft, run, end.status, error=end.error)
+    draft.flows[flow.id] = replace(flow, running=None)
+    draft.set_status(flow.id, FlowStatus.ERROR, _BAD_ENDS[end.status], end.error)
+    opening = draft.openings[run.opening_id] if run.opening_id else None
+    if end.status is RunStatus.CRASHED and opening is not None and opening.crashes < policy.crashed:
+        _release(draft, run, opening, policy)
+    else:
+        _finish_claim(draft, run)
+        if end.status is RunStatus.FAILED and run.retries < policy.failed:
+            _retry(draft, run, end, policy)
+    gate.evaluate(draft, flow.id)
+
+
+def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> None:
+    """Give the claim of a dead run back, to be taken again after a pause that doubles each time."""
+    pause = policy.crashed_delay * 2**opening.crashes
+    draft.put_opening(
+        replace(
+            opening,
+            status=OpeningStatus.WAITING,
+            claimed_by=None,
+            crashes=opening.crashes + 1,
+            not_before=draft.now + pause,
+        )
+    )
+    if run.request_id is None:
+        return
+    request = draft.requests[run.request_id]
+    newer = draft.pending_request(run.flow_id)
+    if newer is not None:
+        merged = request.parameters.merged(newer.parameters)
+        draft.put_request(replace(newer, parameters=merged))
+        draft.put_request(replace(request, status=RequestStatus.DONE))
+    else:
+        draft.put_request(replace(request, status=RequestStatus.PENDING, claimed_by=None))
+
+
+def _retry(draft: Draft, run: Run, end: BadEnd, policy: RetryPolicy) -> None:
+    _remember(
+        draft,
+        Request(
+            id=end.retry_id,
+            flow_id=run.flow_id,
+            cause=Cause.RETRY,
+            parameters=run.parameters,
+            created_at=draft.now,
+            not_before=draft.now + policy.failed_delay,
+            retries=run.retries + 1,
+        ),
+    )
+
+
+def _remember(draft: Draft, request: Request) -> None:
+    """Keep a request: one a flow, the newest parameters win, full beats incremental."""
+    pending = draft.pending_request(request.flow_id)
+    if pending is None:
+        draft.put_request(request)
+        return
+    draft.put_request(
+        replace(
+            pending,
+            cause=request.cause,
+            parameters=pending.parameters.merged(request.parameters),
+            not_before=min(pending.not_before, request.not_before),
+            retries=request.retries,
+        )
+    )
+
+
+def ask(draft: Draft, request: Request) -> None:
+    """Remember a request and open the gate for it if that is possible now."""
+    _remember(draft, request)
+    gate.evaluate(draft, request.flow_id)
+
+
+def reconfigure(draft: Draft, flow_id: UUID, config_version: int) -> None:
+    """A configuration that affects the output changed: STALE / ConfigChanged, descendants STALE."""
+    flow = replace(draft.flows[flow_id], config_version=config_version)
+    draft.flows[flow_id] = flow
+    if flow.status in (FlowStatus.READY, FlowStatus.STALE):
+        draft.set_status(flow_id, FlowStatus.STALE, Reason.CONFIG_CHANGED)
+    if flow.generation > 0:
+        _mark_descendants(draft, flow_id)
+    gate.evaluate(draft, flow_id)
+
+
+def set_lifecycle(draft: Draft, instance_id: UUID, lifecycle: Lifecycle) -> None:
+    """Provisioned, paused or resumed: an instance that becomes ACTIVE has its gates evaluated."""
+    draft.instances[instance_id] = replace(draft.instances[instance_id], lifecycle=lifecycle)
+    for flow in list(draft.flows.values()):
+        if flow.instance_id == instance_id:
+            gate.evaluate(draft, flow.id)
+
+
+def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
+    """Flows whose deadline passed become STALE / PastDue; each is asked to catch up."""
+    for request in requests:
+        if draft.flows[request.flow_id].status is FlowStatus.READY:
+            draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
+            ask(draft, request)
+
+
+def announce_again(draft: Draft, opening_id: UUID) -> None:
+    """Announce an opening whose run died before it could claim."""
+    opening = draft.openings[opening_id]
+    if opening.status is OpeningStatus.OPEN:
+        gate.announce(draft, opening)

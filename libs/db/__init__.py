@@ -1,0 +1,9 @@
+"""The database: engine, models, migrations and repositories.
+
+What belongs here: SQL. What must not: decisions (``libs.core``) or anything of Prefect.
+"""
+
+from libs.db.engine import Database, sqlite_url
+from libs.db.migrate import current_revision, head_revision, migrate
+
+__all__ = ["Database", "current_revision", "head_revision", "migrate", "sqlite_url"]

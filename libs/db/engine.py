@@ -1,0 +1,133 @@
+"""The connection to the database: one write at a time, bounded retries, both dialects.
+
+State-changing transactions are serial, so that two upstreams that commit at once cannot each miss
+the other: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by one transaction-scoped advisory lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from libs.core.errors import Unavailable
+
+Result = TypeVar("Result")
+
+LINEAGE_LOCK = 0x1257A9CE5
+"""Key of PostgreSQL's advisory lock for the lineage graph."""
+
+ATTEMPTS = 5
+"""How often a transaction that met a lock or a lost connection is tried."""
+
+
+def sqlite_url(path: Path) -> str:
+    """URL of a SQLite database file."""
+    return f"sqlite:///{path}"
+
+
+class Database:
+    """Reads and serial writes over one SQLAlchemy engine."""
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = make_url(url)
+        self.engine = _engine(self.url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state and changes nothing."""
+        with _translated(self.url), Session(self.engine) as session:
+            yield session
+            session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One serial transaction: committed at the end, rolled back on any error."""
+        connectable = self.engine.execution_options(instances_write=True)
+        with Session(connectable, expire_on_commit=False) as session, session.begin():
+            if not self.is_sqlite:
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINEAGE_LOCK})
+            yield session
+
+    def transact(self, work: Callable[[Session], Result]) -> Result:
+        """Run ``work`` in one serial transaction, again if a lock or lost connection ended it.
+
+        ``work`` must have no effect but on the session. Raises Unavailable when the attempts are
+        used up.
+        """
+        with _translated(self.url):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    with self.write() as session:
+                        return work(session)
+                except DBAPIError as error:
+                    if attempt == ATTEMPTS or not _passing(error):
+                        raise
+                    time.sleep(0.05 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+@contextmanager
+def _translated(url: URL) -> Iterator[None]:
+    """Say that the database cannot be reached in one line, without its password."""
+    try:
+        yield
+    except OperationalError as error:
+        where = url.render_as_string(hide_password=True)
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        raise Unavailable(f"database {where}", reason) from error
+
+
+def _passing(error: DBAPIError) -> bool:
+    """True for what goes away by itself: locks, serialisation failures, lost connections."""
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in {"40001", "40P01", "55P03", "57P01", "57P02", "57P03"}
+    return isinstance(error, OperationalError) and (
+        "locked" in str(error.orig) or "busy" in str(error.orig) or "connection" in str(error.orig)
+    )
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        options = {"options": "-c lock_timeout=20000 -c timezone=UTC"}
+        return create_engine(url, connect_args=options, pool_pre_ping=True, pool_size=2)
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling is off: it would begin too late and not immediate.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    write = connection.get_execution_options().get("instances_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,32 @@
+"""Alembic's environment: runs on the connection that ``libs.db.migrate`` hands over."""
+
+from typing import Any, Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import JSON
+
+from libs.db.models import Base
+from libs.db.types import UtcDateTime
+
+
+def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
+    """Write our column types as the vendor's, so that a migration never changes with our code."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, JSON):
+        autogen.imports.add("from sqlalchemy.dialects.postgresql import JSONB")
+        return "sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), 'postgresql')"
+    return False
+
+
+connection = context.config.attributes.get("connection")
+if connection is None:
+    raise SystemExit("migrations run through `instances up` or libs.db.migrate, not `alembic`")
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    render_item=render_item,
+)
+context.run_migrations()

@@ -1,0 +1,32 @@
+"""The tables, one aggregate a file."""
+
+from libs.db.models.base import Base
+from libs.db.models.components import AccessorInstance, PipelineInstance, StoreInstance
+from libs.db.models.datasets import DatasetInstance, DatasetVersion, SignalInstance
+from libs.db.models.definitions import AccessorDef, PipelineDef, StoreDef
+from libs.db.models.flows import FlowExecutionResource, LineageEdge
+from libs.db.models.gates import GateOpening, RunRequest
+from libs.db.models.outbox import OutboxEvent
+from libs.db.models.resources import Resource, ResourceVersion
+from libs.db.models.runs import RunRecord
+
+__all__ = [
+    "AccessorDef",
+    "AccessorInstance",
+    "Base",
+    "DatasetInstance",
+    "DatasetVersion",
+    "FlowExecutionResource",
+    "GateOpening",
+    "LineageEdge",
+    "OutboxEvent",
+    "PipelineDef",
+    "PipelineInstance",
+    "Resource",
+    "ResourceVersion",
+    "RunRecord",
+    "RunRequest",
+    "SignalInstance",
+    "StoreDef",
+    "StoreInstance",
+]

@@ -1,0 +1,45 @@
+"""Extension tables of component instances: configured pipelines, stores and accessors."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.db.models.base import Base
+from libs.db.types import Json
+
+
+class ComponentColumns:
+    """A definition, the version that was resolved, and the configuration.
+
+    ``owner_id`` is the instance whose spec made it inline, None for a shared one.
+    """
+
+    resource_id: Mapped[UUID] = mapped_column(
+        ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
+    )
+    definition_resource_id: Mapped[UUID] = mapped_column(ForeignKey("resources.id"))
+    definition_version_id: Mapped[UUID] = mapped_column(ForeignKey("resource_versions.id"))
+    config_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("resources.id"))
+
+
+class PipelineInstance(ComponentColumns, Base):
+    """A configured pipeline."""
+
+    __tablename__ = "pipeline_instances"
+
+
+class StoreInstance(ComponentColumns, Base):
+    """A configured store; its datasets keep their versions in folders of their own."""
+
+    __tablename__ = "store_instances"
+
+
+class AccessorInstance(ComponentColumns, Base):
+    """A configured accessor."""
+
+    __tablename__ = "accessor_instances"

@@ -1,0 +1,71 @@
+"""Extension tables of datasets and signals, and the versions that their runs published."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.db.models.base import Base
+from libs.db.types import Json, UtcDateTime
+
+
+class DatasetColumns:
+    """The composition, configuration and handles that datasets and signals share.
+
+    ``definition_resource_id`` and ``definition_version_id`` are those of the pipeline.
+    """
+
+    resource_id: Mapped[UUID] = mapped_column(
+        ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
+    )
+    pipeline_instance_id: Mapped[UUID] = mapped_column(ForeignKey("pipeline_instances.resource_id"))
+    store_instance_id: Mapped[UUID] = mapped_column(ForeignKey("store_instances.resource_id"))
+    accessor_instance_id: Mapped[UUID] = mapped_column(ForeignKey("accessor_instances.resource_id"))
+    definition_resource_id: Mapped[UUID] = mapped_column(ForeignKey("resources.id"))
+    definition_version_id: Mapped[UUID] = mapped_column(ForeignKey("resource_versions.id"))
+    config_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    schedule_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    upstream_refs: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    prefect_deployment_id: Mapped[UUID | None]
+    block_document_id: Mapped[UUID | None]
+
+
+class DatasetInstance(DatasetColumns, Base):
+    """A dataset: pipeline, store and accessor."""
+
+    __tablename__ = "dataset_instances"
+
+
+class SignalInstance(DatasetColumns, Base):
+    """A dataset that keeps a signal contract."""
+
+    __tablename__ = "signal_instances"
+
+    signal_json: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+class DatasetVersion(Base):
+    """An immutable snapshot that a run published; a row exists only once it is published."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (
+        UniqueConstraint("flow_id", "generation", name="uq_dataset_versions_generation"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_execution_resources.id", ondelete="CASCADE")
+    )
+    generation: Mapped[int]
+    location: Mapped[str] = mapped_column(String(400))
+    rows: Mapped[int]
+    min_date: Mapped[date | None]
+    max_date: Mapped[date | None]
+    schema_hash: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(String(64))
+    produced_by_run: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,42 @@
+"""Extension tables of definitions: one a kind; each version is a resource version."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.db.models.base import Base
+from libs.db.types import Json
+
+
+class DefinitionColumns:
+    """Columns that every kind of definition has: those of the newest version registered."""
+
+    resource_id: Mapped[UUID] = mapped_column(
+        ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
+    )
+    implementation: Mapped[str] = mapped_column(String(200))
+    parameters_schema: Mapped[dict[str, Any]] = mapped_column(Json)
+    status_aggregation_contract: Mapped[dict[str, Any]] = mapped_column(Json)
+    compatibility_rules: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+class PipelineDef(DefinitionColumns, Base):
+    """Where a dataset's rows come from."""
+
+    __tablename__ = "pipeline_defs"
+
+
+class StoreDef(DefinitionColumns, Base):
+    """Where a dataset's versions are kept."""
+
+    __tablename__ = "store_defs"
+
+
+class AccessorDef(DefinitionColumns, Base):
+    """How a dataset's rows are read."""
+
+    __tablename__ = "accessor_defs"

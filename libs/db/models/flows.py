@@ -1,0 +1,74 @@
+"""Flow execution resources and the lineage between them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.core.status import FlowStatus, Reason, Require
+from libs.db.models.base import Base
+from libs.db.types import UtcDateTime, enum_column
+
+
+class FlowExecutionResource(Base):
+    """One Prefect deployment of one instance: the capability to execute, and how it stands.
+
+    The columns are those of ``libs.core.records.FlowState``.
+    """
+
+    __tablename__ = "flow_execution_resources"
+    __table_args__ = (
+        UniqueConstraint("instance_id", "kind", name="uq_flow_execution_resources_kind"),
+        UniqueConstraint("deployment_id", name="uq_flow_execution_resources_deployment"),
+        CheckConstraint("generation >= 0", name="generation"),
+        Index("ix_flow_execution_resources_due", "status", "due_deadline"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("resources.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(40))
+    status: Mapped[FlowStatus] = mapped_column(enum_column(FlowStatus))
+    reason: Mapped[Reason] = mapped_column(enum_column(Reason))
+    since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    detail: Mapped[str] = mapped_column(Text)
+    deployment_id: Mapped[UUID | None]
+    generation: Mapped[int]
+    version_id: Mapped[UUID | None]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    config_version: Mapped[int]
+    consumed_config_version: Mapped[int]
+    running: Mapped[UUID | None]
+    opened_key: Mapped[str] = mapped_column(String(80))
+    overtaken: Mapped[int]
+    last_run_id: Mapped[UUID | None]
+    last_ready_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_data_date: Mapped[date | None]
+    next_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    due_deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class LineageEdge(Base):
+    """A flow-to-flow dependency and what the downstream last consumed over it."""
+
+    __tablename__ = "lineage_edges"
+    __table_args__ = (
+        UniqueConstraint(
+            "upstream_flow_id", "downstream_flow_id", "role", name="uq_lineage_edges_role"
+        ),
+        CheckConstraint("upstream_flow_id <> downstream_flow_id", name="no_self_reference"),
+        Index("ix_lineage_edges_downstream", "downstream_flow_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    upstream_flow_id: Mapped[UUID] = mapped_column(ForeignKey("flow_execution_resources.id"))
+    downstream_flow_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_execution_resources.id", ondelete="CASCADE")
+    )
+    role: Mapped[str] = mapped_column(String(80))
+    kind: Mapped[str] = mapped_column(String(40))
+    require: Mapped[Require] = mapped_column(enum_column(Require))
+    triggers: Mapped[bool]
+    consumed_generation: Mapped[int]

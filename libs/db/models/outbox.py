@@ -1,0 +1,41 @@
+"""The outbox: events written in the transaction that made them true, published after it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Index, Integer, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.db.models.base import Base
+from libs.db.types import Json, UtcDateTime
+
+
+class OutboxEvent(Base):
+    """One event; ``published_at`` is None until the server has accepted it.
+
+    ``seq`` is the order of commits.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index(
+            "ix_outbox_unpublished",
+            "seq",
+            sqlite_where=text("published_at IS NULL"),
+            postgresql_where=text("published_at IS NULL"),
+        ),
+    )
+
+    seq: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    id: Mapped[UUID] = mapped_column(unique=True)
+    name: Mapped[str] = mapped_column(String(80))
+    occurred: Mapped[datetime] = mapped_column(UtcDateTime)
+    resource: Mapped[dict[str, Any]] = mapped_column(Json)
+    related: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    payload: Mapped[dict[str, Any]] = mapped_column(Json)
+    published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

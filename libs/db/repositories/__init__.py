@@ -1,0 +1,1 @@
+"""Repositories: loading and saving, without deciding anything."""

@@ -1,0 +1,344 @@
+"""Loading the region that a decision reads, and writing what it became.
+
+Region queries touch the flow itself, its direct neighbours and, where a publication is marked,
+its descendants over triggering edges (one recursive query): never the whole graph.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, insert, select, union, update
+from sqlalchemy.orm import Session, aliased
+
+from libs.core.aggregation import AggregationContract, parse_contract
+from libs.core.draft import Changes
+from libs.core.records import (
+    EdgeState,
+    FlowState,
+    InstanceState,
+    Opening,
+    OpeningStatus,
+    Pin,
+    Region,
+    Request,
+    RequestStatus,
+    Run,
+    RunParameters,
+)
+from libs.core.status import FlowStatus, Mode, RunStatus
+from libs.db.models import (
+    FlowExecutionResource,
+    GateOpening,
+    LineageEdge,
+    Resource,
+    RunRecord,
+    RunRequest,
+)
+
+CHUNK = 900
+"""Ids in one query: below SQLite's limit of bound parameters on every build."""
+
+LIVE_OPENINGS = (OpeningStatus.OPEN, OpeningStatus.WAITING, OpeningStatus.CLAIMED)
+LIVE_REQUESTS = (RequestStatus.PENDING, RequestStatus.CLAIMED)
+
+FLOW_COLUMNS = [field.name for field in fields(FlowState)]
+
+
+def load_region(
+    session: Session,
+    flow_ids: Collection[UUID],
+    *,
+    descend: bool = False,
+    prefect_flow_run_id: UUID | None = None,
+) -> Region:
+    """The region around some flows.
+
+    With ``descend`` it reaches all descendants over triggering edges and their direct downstreams,
+    as a success needs; without, it is the flows, their upstreams and their instances' other flows.
+    """
+    evaluated = set(flow_ids)
+    if descend:
+        evaluated |= _reached(session, evaluated)
+    edges = _edges_into(session, evaluated)
+    flows = _flows(session, evaluated | {edge.upstream for edge in edges})
+    return Region(
+        instances={i.id: i for i in _instances(session, {f.instance_id for f in flows})},
+        flows={flow.id: flow for flow in flows},
+        edges={edge.id: edge for edge in edges},
+        openings={o.id: o for o in _openings(session, evaluated)},
+        requests={r.id: r for r in _requests(session, evaluated)},
+        runs={run.id: run for run in _runs(session, flow_ids, prefect_flow_run_id)},
+    )
+
+
+def _reached(session: Session, start: Collection[UUID]) -> set[UUID]:
+    """Descendants over triggering edges, and the direct downstreams of all of them."""
+    first = select(FlowExecutionResource.id.label("id")).where(FlowExecutionResource.id.in_(start))
+    walk = first.cte("walk", recursive=True)
+    edge = aliased(LineageEdge)
+    walk = walk.union(
+        select(edge.downstream_flow_id)
+        .join(walk, edge.upstream_flow_id == walk.c.id)
+        .where(edge.triggers.is_(True))
+    )
+    direct = select(LineageEdge.downstream_flow_id).join(
+        walk, LineageEdge.upstream_flow_id == walk.c.id
+    )
+    return set(session.scalars(union(select(walk.c.id), direct)))
+
+
+def _edges_into(session: Session, flow_ids: Collection[UUID]) -> list[EdgeState]:
+    columns = LineageEdge.__table__.c
+    return [
+        EdgeState(
+            id=row.id,
+            upstream=row.upstream_flow_id,
+            downstream=row.downstream_flow_id,
+            role=row.role,
+            require=row.require,
+            triggers=row.triggers,
+            consumed=row.consumed_generation,
+        )
+        for row in _rows(session, select(*columns), columns.downstream_flow_id, flow_ids)
+    ]
+
+
+def _flows(session: Session, flow_ids: Collection[UUID]) -> list[FlowState]:
+    """The flows, and the other flows of their instances (an aggregate needs them)."""
+    columns = FlowExecutionResource.__table__.c
+    instance_ids = {
+        row.instance_id for row in _rows(session, select(columns.instance_id), columns.id, flow_ids)
+    }
+    query = select(*(columns[name] for name in FLOW_COLUMNS))
+    return [FlowState(*row) for row in _rows(session, query, columns.instance_id, instance_ids)]
+
+
+def _instances(session: Session, ids: Collection[UUID]) -> list[InstanceState]:
+    project = aliased(Resource)
+    query = select(
+        Resource.id,
+        Resource.name,
+        Resource.parent_id,
+        project.name.label("project"),
+        Resource.type,
+        Resource.lifecycle,
+        Resource.status,
+        Resource.contract,
+    ).join(project, project.id == Resource.parent_id)
+    return [
+        InstanceState(
+            id=row.id,
+            name=row.name,
+            project_id=row.parent_id,
+            project=row.project,
+            type=row.type,
+            lifecycle=row.lifecycle,
+            status=row.status or FlowStatus.NOT_INITIALIZED,
+            contract=_contract(row.contract),
+        )
+        for row in _rows(session, query, Resource.id, ids)
+    ]
+
+
+def _contract(document: Mapping[str, Any] | None) -> AggregationContract:
+    return parse_contract(document) if document else AggregationContract()
+
+
+def _openings(session: Session, flow_ids: Collection[UUID]) -> list[Opening]:
+    columns = GateOpening.__table__.c
+    query = select(*(columns[field.name] for field in fields(Opening))).where(
+        columns.status.in_(LIVE_OPENINGS)
+    )
+    return [Opening(*row) for row in _rows(session, query, columns.flow_id, flow_ids)]
+
+
+def _requests(session: Session, flow_ids: Collection[UUID]) -> list[Request]:
+    columns = RunRequest.__table__.c
+    query = select(*(columns[field.name] for field in fields(Request))).where(
+        columns.status.in_(LIVE_REQUESTS)
+    )
+    return [
+        Request(**{**row._asdict(), "parameters": read_parameters(row.parameters)})
+        for row in _rows(session, query, columns.flow_id, flow_ids)
+    ]
+
+
+def _runs(
+    session: Session, flow_ids: Collection[UUID], prefect_flow_run_id: UUID | None
+) -> list[Run]:
+    """The running runs of the flows, and the run of one Prefect flow run whatever its status."""
+    columns = RunRecord.__table__.c
+    query = select(*(columns[field.name] for field in fields(Run)))
+    running = query.where(columns.status == RunStatus.RUNNING)
+    rows = list(_rows(session, running, columns.flow_id, flow_ids))
+    if prefect_flow_run_id is not None:
+        rows += session.execute(query.where(columns.prefect_flow_run_id == prefect_flow_run_id))
+    return [read_run(row._asdict()) for row in rows]
+
+
+def read_run(row: Mapping[str, Any]) -> Run:
+    """A run from its row."""
+    return Run(
+        **{
+            **row,
+            "pins": tuple(_read_pin(pin) for pin in row["pins"]),
+            "parameters": read_parameters(row["parameters"]),
+        }
+    )
+
+
+def _read_pin(document: Mapping[str, Any]) -> Pin:
+    return Pin(
+        edge_id=UUID(document["edge"]),
+        upstream=UUID(document["flow"]),
+        role=document["role"],
+        generation=document["generation"],
+        version_id=UUID(document["version"]) if document["version"] else None,
+    )
+
+
+def read_parameters(document: Mapping[str, Any]) -> RunParameters:
+    """Run parameters from their JSON document."""
+    as_of = document.get("as_of")
+    return RunParameters(
+        mode=Mode(document.get("mode", Mode.INCREMENTAL)),
+        as_of=date.fromisoformat(as_of) if as_of else None,
+        force=bool(document.get("force", False)),
+    )
+
+
+def write_parameters(parameters: RunParameters) -> dict[str, Any]:
+    """Run parameters as a JSON document."""
+    as_of = parameters.as_of.isoformat() if parameters.as_of else None
+    return {"mode": parameters.mode.value, "as_of": as_of, "force": parameters.force}
+
+
+def _rows(
+    session: Session, query: Select[Any], column: Any, ids: Collection[UUID]
+) -> Iterator[Any]:
+    listed = list(ids)
+    for at in range(0, len(listed), CHUNK):
+        yield from session.execute(query.where(column.in_(listed[at : at + CHUNK])))
+
+
+def save_changes(session: Session, before: Region, changes: Changes) -> None:
+    """Write the difference that a decision made; events are the outbox's to write."""
+    _update(session, Resource, before.instances, changes.instances, {"status", "lifecycle"})
+    _update(session, FlowExecutionResource, before.flows, changes.flows, None)
+    _update_edges(session, changes.edges)
+    _save_runs(session, before, changes)
+    _save(session, GateOpening, before.openings, changes.openings, asdict)
+    _save_requests(session, before, changes)
+
+
+def _update_edges(session: Session, edges: Iterable[EdgeState]) -> None:
+    """Edges change in what they consumed; those of one generation are written together."""
+    by_generation: dict[int, list[UUID]] = defaultdict(list)
+    for edge in edges:
+        by_generation[edge.consumed].append(edge.id)
+    for consumed, ids in by_generation.items():
+        _write(session, LineageEdge, ids, {"consumed_generation": consumed})
+
+
+def _save_requests(session: Session, before: Region, changes: Changes) -> None:
+    # The unique index allows one pending request a flow: those that end make room first.
+    ordered = sorted(changes.requests, key=lambda r: r.status is RequestStatus.PENDING)
+    _save(session, RunRequest, before.requests, ordered, _request_row)
+
+
+def _save_runs(session: Session, before: Region, changes: Changes) -> None:
+    flows = {flow.id: flow for flow in before.flows.values()}
+
+    def row(run: Run) -> dict[str, Any]:
+        return {
+            **asdict(run),
+            "type": RUN_TYPES.get(flows[run.flow_id].kind, "PipelineRun"),
+            "parameters": write_parameters(run.parameters),
+            "pins": [_pin_row(before, pin) for pin in run.pins],
+            "metrics": {},
+            "artifacts": [],
+        }
+
+    new = [run for run in changes.runs if run.id not in before.runs]
+    if new:
+        session.execute(insert(RunRecord), [row(run) for run in new])
+    changed = {"status", "ended_at", "lease_until", "output_version", "error"}
+    _update(
+        session, RunRecord, before.runs, [r for r in changes.runs if r.id in before.runs], changed
+    )
+
+
+RUN_TYPES = {
+    "refresh": "PipelineRun",
+    "preview": "ExperimentRun",
+    "training": "TrainingRun",
+    "inference": "InferenceRun",
+    "monitoring": "MonitoringRun",
+    "optimize": "PortfolioOptimizationRun",
+    "backtest": "BacktestRun",
+}
+
+
+def _pin_row(region: Region, pin: Pin) -> dict[str, Any]:
+    """A pin with the names it had then, so that a run still reads well when they are gone."""
+    upstream = region.flows[pin.upstream]
+    return {
+        "edge": str(pin.edge_id),
+        "flow": str(pin.upstream),
+        "role": pin.role,
+        "generation": pin.generation,
+        "version": str(pin.version_id) if pin.version_id else None,
+        "resource": region.instances[upstream.instance_id].name,
+        "flow_kind": upstream.kind,
+    }
+
+
+def _request_row(request: Request) -> dict[str, Any]:
+    return {**asdict(request), "parameters": write_parameters(request.parameters)}
+
+
+def _save(session: Session, model: Any, before: Mapping[UUID, Any], records: Any, row: Any) -> None:
+    """Insert what is new (or came back under its old id), update the rest."""
+    new = [record for record in records if record.id not in before]
+    known = {r.id for r in new if session.get(model, r.id) is not None} if new else set()
+    for record in records:
+        if record.id in before or record.id in known:
+            _write(session, model, [record.id], row(record))
+        else:
+            session.execute(insert(model), [row(record)])
+
+
+def _update(
+    session: Session,
+    model: Any,
+    before: Mapping[UUID, Any],
+    records: Iterable[Any],
+    only: set[str] | None,
+) -> None:
+    """Update changed columns; records that change alike are written by one statement."""
+    alike: dict[tuple[tuple[str, Any], ...], list[UUID]] = defaultdict(list)
+    for record in records:
+        old = before[record.id]
+        names = only or {field.name for field in fields(record)}
+        changed = tuple(
+            (name, value)
+            for name in sorted(names)
+            if (value := getattr(record, name)) != getattr(old, name)
+        )
+        if changed:
+            alike[changed].append(record.id)
+    for columns, ids in alike.items():
+        _write(session, model, ids, dict(columns))
+
+
+def _write(session: Session, model: Any, ids: list[UUID], values: dict[str, Any]) -> None:
+    table = model.__table__
+    for at in range(0, len(ids), CHUNK):
+        chunk = ids[at : at + CHUNK]
+        session.execute(update(table).where(table.c.id.in_(chunk)).values(values))

@@ -1,0 +1,264 @@
+"""The one place that applies the core's decisions: each method is one serial transaction.
+
+A transaction loads the region that the decision reads, lets ``libs.core.transitions`` decide on
+it, and writes the difference together with the events that tell of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from libs.core import transitions
+from libs.core.draft import Changes, Draft
+from libs.core.errors import Interrupted, NotFound
+from libs.core.records import OpeningStatus, Region, Request, RunParameters
+from libs.core.status import Cause, FlowStatus, Lifecycle, RunStatus
+from libs.core.transitions import BadEnd, Output, RetryPolicy, Start, StartCommand
+from libs.db import Database
+from libs.db.models import DatasetVersion, FlowExecutionResource, GateOpening, RunRecord
+from libs.db.repositories.outbox import record_events
+from libs.db.repositories.region import load_region, save_changes
+
+Clock = Callable[[], datetime]
+Answer = TypeVar("Answer")
+
+
+def utc_now() -> datetime:
+    """The present instant, aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a flow run that no gate opened wants: its cause and parameters."""
+
+    cause: Cause
+    parameters: RunParameters = RunParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A stored version that a success publishes; see ``DatasetVersion``."""
+
+    version: DatasetVersion
+    metrics: dict[str, object]
+
+
+class Ledger:
+    """All changes of state over one database.
+
+    ``clock`` gives the instant of each decision, ``lease`` how long a run may be silent before it
+    counts as dead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock = utc_now,
+        *,
+        lease: timedelta = timedelta(seconds=30),
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+    ) -> None:
+        self.database, self.clock, self.lease, self.retry = database, clock, lease, retry
+
+    def start(
+        self,
+        flow_id: UUID,
+        prefect_flow_run_id: UUID,
+        *,
+        opening_id: UUID | None = None,
+        ask: Ask | None = None,
+    ) -> Start:
+        """Claim an opening, or make a request and claim that; see ``transitions.start``."""
+        run_id, request_id = uuid4(), uuid4()
+
+        def decide(draft: Draft) -> Start:
+            command = StartCommand(
+                run_id=run_id,
+                prefect_flow_run_id=prefect_flow_run_id,
+                flow_id=flow_id,
+                opening_id=opening_id,
+                request=_request(request_id, flow_id, ask, draft.now) if ask else None,
+                lease_until=draft.now + self.lease,
+            )
+            return transitions.start(draft, command)
+
+        return self._decide([flow_id], decide, prefect_flow_run_id=prefect_flow_run_id)[0]
+
+    def succeed(
+        self, run_id: UUID, output: Output, publication: Publication | None = None
+    ) -> Changes:
+        """Record a success and publish its version, if any; Interrupted if the claim is lost."""
+        flow_id = self._flow_of_run(run_id)
+
+        def write(session: Session, changes: Changes) -> None:
+            if publication is None:
+                return
+            session.execute(
+                update(RunRecord).where(RunRecord.id == run_id).values(metrics=publication.metrics)
+            )
+            if output.version_id is not None:
+                generation = next(f.generation for f in changes.flows if f.id == flow_id)
+                publication.version.generation = generation
+                session.merge(publication.version)
+
+        return self._decide(
+            [flow_id], lambda draft: transitions.succeed(draft, run_id, output), True, write=write
+        )[1]
+
+    def end_badly(
+        self, run_id: UUID, status: RunStatus, error: str, retry: RetryPolicy | None = None
+    ) -> Changes:
+        """Record a failure, crash or cancellation; Interrupted if the run is not running."""
+        end = BadEnd(run_id, status, error, uuid4())
+        policy = retry or self.retry
+        return self._decide(
+            [self._flow_of_run(run_id)], lambda draft: transitions.end_badly(draft, end, policy)
+        )[1]
+
+    def ask(
+        self,
+        flow_id: UUID,
+        cause: Cause,
+        parameters: RunParameters = RunParameters(),  # frozen
+    ) -> Changes:
+        """Remember a request and open the gate for it if that is possible now."""
+        request_id, wish = uuid4(), Ask(cause, parameters)
+        return self._decide(
+            [flow_id],
+            lambda draft: transitions.ask(draft, _request(request_id, flow_id, wish, draft.now)),
+        )[1]
+
+    def reconfigure(self, flow_id: UUID) -> Changes:
+        """The configuration changed in a way that affects the output."""
+
+        def decide(draft: Draft) -> None:
+            transitions.reconfigure(draft, flow_id, draft.flows[flow_id].config_version + 1)
+
+        return self._decide([flow_id], decide, True)[1]
+
+    def set_lifecycle(self, instance_id: UUID, lifecycle: Lifecycle) -> Changes:
+        """Activate, pause or resume an instance; an active one has its gates evaluated."""
+        with self.database.read() as session:
+            column = FlowExecutionResource.instance_id
+            flow_ids = set(
+                session.scalars(select(FlowExecutionResource.id).where(column == instance_id))
+            )
+        return self._decide(
+            flow_ids, lambda draft: transitions.set_lifecycle(draft, instance_id, lifecycle)
+        )[1]
+
+    def mark_past_due(self, limit: int = 1000) -> Changes:
+        """Flows whose deadline passed become STALE / PastDue and are asked to catch up."""
+        now = self.clock()
+        flow = FlowExecutionResource
+        query = (
+            select(flow.id)
+            .where(flow.status == FlowStatus.READY, flow.due_deadline < now)
+            .order_by(flow.due_deadline)
+            .limit(limit)
+        )
+        with self.database.read() as session:
+            flow_ids = list(session.scalars(query))
+        if not flow_ids:
+            return Changes()
+        wish = Ask(Cause.SCHEDULE)
+
+        def decide(draft: Draft) -> None:
+            late = [
+                _request(uuid4(), f, wish, draft.now)
+                for f in flow_ids
+                if (deadline := draft.flows[f].due_deadline) is not None and deadline < draft.now
+            ]
+            transitions.mark_past_due(draft, late)
+
+        return self._decide(flow_ids, decide)[1]
+
+    def announce_again(self, opening_id: UUID) -> Changes:
+        """Announce an opening whose run died before it claimed."""
+        with self.database.read() as session:
+            opening = session.get(GateOpening, opening_id)
+            if opening is None or opening.status is not OpeningStatus.OPEN:
+                return Changes()
+            flow_id = opening.flow_id
+
+        def decide(draft: Draft) -> None:
+            if opening_id in draft.openings:
+                transitions.announce_again(draft, opening_id)
+
+        return self._decide([flow_id], decide)[1]
+
+    def extend_lease(self, run_id: UUID) -> bool:
+        """A sign of life of a running run; False where it has lost its claim."""
+        until = self.clock() + self.lease
+
+        def work(session: Session) -> bool:
+            moved = session.execute(
+                update(RunRecord)
+                .where(RunRecord.id == run_id, RunRecord.status == RunStatus.RUNNING)
+                .values(lease_until=until)
+            )
+            return bool(moved.rowcount)  # type: ignore[attr-defined]  # an update returns a CursorResult
+
+        return self.database.transact(work)
+
+    def _flow_of_run(self, run_id: UUID) -> UUID:
+        with self.database.read() as session:
+            run = session.get(RunRecord, run_id)
+            if run is None:
+                raise NotFound("run", str(run_id))
+            if run.status is not RunStatus.RUNNING:
+                raise Interrupted(f"run {run_id} has ended already ({run.status})")
+            return run.flow_id
+
+    def _decide(
+        self,
+        flow_ids: Collection[UUID],
+        decide: Callable[[Draft], Answer],
+        descend: bool = False,
+        *,
+        prefect_flow_run_id: UUID | None = None,
+        write: Callable[[Session, Changes], None] | None = None,
+    ) -> tuple[Answer, Changes]:
+        def work(session: Session) -> tuple[Answer, Changes]:
+            region = load_region(
+                session, flow_ids, descend=descend, prefect_flow_run_id=prefect_flow_run_id
+            )
+            return self.apply(session, region, decide, write)
+
+        return self.database.transact(work)
+
+    def apply(
+        self,
+        session: Session,
+        region: Region,
+        decide: Callable[[Draft], Answer],
+        write: Callable[[Session, Changes], None] | None = None,
+    ) -> tuple[Answer, Changes]:
+        """Decide on a loaded region and write the outcome in the caller's transaction."""
+        draft = Draft(region, self.clock())
+        answer = decide(draft)
+        changes = draft.changes()
+        save_changes(session, region, changes)
+        if write is not None:
+            write(session, changes)
+        record_events(session, changes.events)
+        return answer, changes
+
+
+def _request(request_id: UUID, flow_id: UUID, ask: Ask, now: datetime) -> Request:
+    return Request(
+        id=request_id,
+        flow_id=flow_id,
+        cause=ask.cause,
+        parameters=ask.parameters,
+        created_at=now,
+        not_before=now,
+    )
