@@ -47,7 +47,11 @@ class Changes:
 
 @dataclass(slots=True)
 class Draft:
-    """A region under change at one instant ``now``."""
+    """A region under change at one instant ``now``.
+
+    ``announced`` are openings to be told of; ``touched`` are instances whose status is computed
+    anew even if no flow of theirs changed.
+    """
 
     before: Region
     now: datetime
@@ -60,6 +64,7 @@ class Draft:
     incoming: dict[UUID, list[UUID]] = field(init=False)
     outgoing: dict[UUID, list[UUID]] = field(init=False)
     announced: list[UUID] = field(default_factory=list)
+    touched: set[UUID] = field(default_factory=set)
     _openings_of: dict[UUID, set[UUID]] = field(init=False)
     _requests_of: dict[UUID, set[UUID]] = field(init=False)
 
@@ -130,7 +135,7 @@ class Draft:
     def changes(self) -> Changes:
         """Aggregate the instances touched and leave as the difference to what was loaded."""
         flows = _differing(self.before.flows, self.flows)
-        self._aggregate({flow.instance_id for flow in flows})
+        self._aggregate({flow.instance_id for flow in flows} | self.touched)
         instances = _differing(self.before.instances, self.instances)
         return Changes(
             instances=instances,

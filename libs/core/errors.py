@@ -117,4 +117,4 @@ class Unavailable(TemporaryError):
 
 
 class Interrupted(TemporaryError):
-    """The run lost its claim while it worked (declared dead, or cancelled): it publishes nothing."""
+    """The run lost its claim while it worked (dead or cancelled for us): it publishes nothing."""

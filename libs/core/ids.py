@@ -58,6 +58,13 @@ def block_document_name(project: str, instance: str) -> str:
     return f"{project}--{instance}".lower().replace("_", "-")
 
 
+BLOCK_OF_TYPE: dict[str, str] = {
+    InstanceType.DATASET: "dataset-instance",
+    InstanceType.SIGNAL: "signal-instance",
+}
+"""Slug of the Prefect block type that holds the configuration of an instance type."""
+
+
 def flow_resource(flow_id: UUID) -> str:
     """Prefect event resource of one flow of an instance."""
     return f"instance.flow.{flow_id}"

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from libs.core import transitions
 from libs.core.draft import Changes, Draft
-from libs.core.errors import Interrupted, NotFound
+from libs.core.errors import Interrupted
 from libs.core.records import OpeningStatus, Region, Request, RunParameters
 from libs.core.status import Cause, FlowStatus, Lifecycle, RunStatus
 from libs.core.transitions import BadEnd, Output, RetryPolicy, Start, StartCommand
@@ -45,9 +45,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A stored version that a success publishes; see ``DatasetVersion``."""
+    """What a success records: its metrics, and the stored version if it publishes one."""
 
-    version: DatasetVersion
+    version: DatasetVersion | None
     metrics: dict[str, object]
 
 
@@ -104,14 +104,22 @@ class Ledger:
             session.execute(
                 update(RunRecord).where(RunRecord.id == run_id).values(metrics=publication.metrics)
             )
-            if output.version_id is not None:
+            if publication.version is not None:
                 generation = next(f.generation for f in changes.flows if f.id == flow_id)
                 publication.version.generation = generation
                 session.merge(publication.version)
 
-        return self._decide(
-            [flow_id], lambda draft: transitions.succeed(draft, run_id, output), True, write=write
-        )[1]
+        try:
+            return self._decide(
+                [flow_id],
+                lambda draft: transitions.succeed(draft, run_id, output),
+                True,
+                write=write,
+            )[1]
+        except Interrupted:
+            if self._is_published(run_id, output):
+                return Changes()
+            raise
 
     def end_badly(
         self, run_id: UUID, status: RunStatus, error: str, retry: RetryPolicy | None = None
@@ -144,15 +152,30 @@ class Ledger:
 
         return self._decide([flow_id], decide, True)[1]
 
-    def set_lifecycle(self, instance_id: UUID, lifecycle: Lifecycle) -> Changes:
-        """Activate, pause or resume an instance; an active one has its gates evaluated."""
-        with self.database.read() as session:
-            column = FlowExecutionResource.instance_id
-            flow_ids = set(
-                session.scalars(select(FlowExecutionResource.id).where(column == instance_id))
-            )
+    def set_lifecycle(
+        self,
+        instance_id: UUID,
+        lifecycle: Lifecycle,
+        *,
+        first_run: Cause | None = None,
+        write: Callable[[Session], None] | None = None,
+    ) -> Changes:
+        """Activate, pause or resume an instance; an active one has its gates evaluated.
+
+        ``first_run`` leaves a request of that cause for each of its flows; ``write`` writes more
+        in the same transaction.
+        """
+        flow_ids = self._flows_of(instance_id)
+        request_ids = {flow_id: uuid4() for flow_id in flow_ids} if first_run else {}
+
+        def decide(draft: Draft) -> None:
+            for flow_id, request_id in request_ids.items():
+                wish = Ask(first_run or Cause.PROVISION)
+                transitions.ask(draft, _request(request_id, flow_id, wish, draft.now))
+            transitions.set_lifecycle(draft, instance_id, lifecycle)
+
         return self._decide(
-            flow_ids, lambda draft: transitions.set_lifecycle(draft, instance_id, lifecycle)
+            flow_ids, decide, write=(lambda session, _: write(session)) if write else None
         )[1]
 
     def mark_past_due(self, limit: int = 1000) -> Changes:
@@ -195,6 +218,20 @@ class Ledger:
 
         return self._decide([flow_id], decide)[1]
 
+    def recompute(self, instance_id: UUID) -> Changes:
+        """Aggregate an instance's status anew and evaluate its gates."""
+
+        def decide(draft: Draft) -> None:
+            draft.touched.add(instance_id)
+            transitions.set_lifecycle(draft, instance_id, draft.instances[instance_id].lifecycle)
+
+        return self._decide(self._flows_of(instance_id), decide)[1]
+
+    def _flows_of(self, instance_id: UUID) -> list[UUID]:
+        flow = FlowExecutionResource
+        with self.database.read() as session:
+            return list(session.scalars(select(flow.id).where(flow.instance_id == instance_id)))
+
     def extend_lease(self, run_id: UUID) -> bool:
         """A sign of life of a running run; False where it has lost its claim."""
         until = self.clock() + self.lease
@@ -213,10 +250,20 @@ class Ledger:
         with self.database.read() as session:
             run = session.get(RunRecord, run_id)
             if run is None:
-                raise NotFound("run", str(run_id))
+                raise Interrupted(f"run {run_id} is gone: its instance was removed")
             if run.status is not RunStatus.RUNNING:
                 raise Interrupted(f"run {run_id} has ended already ({run.status})")
             return run.flow_id
+
+    def _is_published(self, run_id: UUID, output: Output) -> bool:
+        """True where a commit whose answer was lost had gone through."""
+        with self.database.read() as session:
+            run = session.get(RunRecord, run_id)
+            return (
+                run is not None
+                and run.status is RunStatus.COMPLETED
+                and output.version_id in (None, run.output_version)
+            )
 
     def _decide(
         self,

@@ -65,6 +65,7 @@ class DatasetVersion(Base):
     rows: Mapped[int]
     min_date: Mapped[date | None]
     max_date: Mapped[date | None]
+    columns: Mapped[list[str]] = mapped_column(Json)
     schema_hash: Mapped[str] = mapped_column(String(64))
     content_hash: Mapped[str] = mapped_column(String(64))
     produced_by_run: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))

@@ -51,7 +51,10 @@ class FlowExecutionResource(Base):
 
 
 class LineageEdge(Base):
-    """A flow-to-flow dependency and what the downstream last consumed over it."""
+    """A flow-to-flow dependency and what the downstream last consumed over it.
+
+    ``position`` is that of the reference in the downstream's list of upstreams.
+    """
 
     __tablename__ = "lineage_edges"
     __table_args__ = (
@@ -67,6 +70,7 @@ class LineageEdge(Base):
     downstream_flow_id: Mapped[UUID] = mapped_column(
         ForeignKey("flow_execution_resources.id", ondelete="CASCADE")
     )
+    position: Mapped[int]
     role: Mapped[str] = mapped_column(String(80))
     kind: Mapped[str] = mapped_column(String(40))
     require: Mapped[Require] = mapped_column(enum_column(Require))

@@ -105,7 +105,12 @@ def _edges_into(session: Session, flow_ids: Collection[UUID]) -> list[EdgeState]
             triggers=row.triggers,
             consumed=row.consumed_generation,
         )
-        for row in _rows(session, select(*columns), columns.downstream_flow_id, flow_ids)
+        for row in _rows(
+            session,
+            select(*columns).order_by(columns.position),
+            columns.downstream_flow_id,
+            flow_ids,
+        )
     ]
 
 

@@ -372,6 +372,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("upstream_flow_id", sa.Uuid(), nullable=False),
         sa.Column("downstream_flow_id", sa.Uuid(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("role", sa.String(length=80), nullable=False),
         sa.Column("kind", sa.String(length=40), nullable=False),
         sa.Column(
@@ -672,6 +673,11 @@ def upgrade() -> None:
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("min_date", sa.Date(), nullable=True),
         sa.Column("max_date", sa.Date(), nullable=True),
+        sa.Column(
+            "columns",
+            sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+            nullable=False,
+        ),
         sa.Column("schema_hash", sa.String(length=64), nullable=False),
         sa.Column("content_hash", sa.String(length=64), nullable=False),
         sa.Column("produced_by_run", sa.Uuid(), nullable=False),

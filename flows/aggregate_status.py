@@ -1,0 +1,46 @@
+"""Bringing an instance's status in line with its flows, and dead runs to ERROR."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+
+from flows.reporting import reported
+from libs.db.repositories.resources import get_instance
+from libs.services import reports
+from libs.services.accounts import account_for
+from libs.services.context import Services
+from libs.services.relay import relay_or_leave
+from libs.wiring import connect
+
+
+@flow(name="aggregate-status", persist_result=False)
+def aggregate_status(flow_run_id: str | None = None, instance: str | None = None) -> Any:
+    """Account for a flow run that ended badly, or compute an instance's status anew.
+
+    Args:
+        flow_run_id: A Prefect flow run that failed, crashed or was cancelled.
+        instance: Name, project/name or id of an instance.
+    """
+    return reported(lambda: _aggregate(flow_run_id, instance))
+
+
+def _aggregate(flow_run_id: str | None, instance: str | None) -> None:
+    logger = get_run_logger()
+    with connect() as services:
+        if flow_run_id:
+            run_id = UUID(flow_run_id.removeprefix("prefect.flow-run."))
+            logger.info("%s", account_for(services, run_id))
+        if instance:
+            logger.info("%s is %s", instance, _recompute(services, instance))
+
+
+def _recompute(services: Services, instance: str) -> str:
+    with services.database.read() as session:
+        named = get_instance(session, instance)
+    services.ledger.recompute(named.id)
+    relay_or_leave(services)
+    document = reports.status(services.database, services.now(), str(named.id))
+    return str(document["instances"][0]["status"])

@@ -1,0 +1,39 @@
+"""Which flow executes which kind, as provisioning writes it into deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow
+
+from flows.refresh_dataset import refresh_dataset
+from flows.reporting import current_run_id
+from libs.adapters.prefect import schema_of
+from libs.core.status import FlowKind
+from libs.services.context import Services
+from libs.services.provisioning import Ports
+from libs.specs import InstanceSpec
+
+EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
+    FlowKind.REFRESH: ("flows.refresh_dataset.refresh_dataset", refresh_dataset),
+}
+
+
+def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
+    """What provisioning needs from this layer.
+
+    ``document_id`` is the block document that a person picked; without one the configuration is
+    saved as a document of our own.
+    """
+    from blocks import block_for
+
+    def save(name: str) -> UUID:
+        return document_id or services.prefect.save_block(block_for(spec), name)
+
+    return Ports(
+        execution={kind: (path, schema_of(flow)) for kind, (path, flow) in EXECUTION.items()},
+        save_document=save,
+        flow_run_id=current_run_id(),
+    )

@@ -1,0 +1,41 @@
+"""Creating an instance and everything that executes it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+
+from blocks import DatasetInstance, SignalInstance
+from flows.execution import ports
+from flows.reporting import reported
+from libs.services.manifests import plan as plan_of
+from libs.services.provisioning import provision
+from libs.specs import InstanceSpec, Manifest
+from libs.wiring import connect
+
+
+@flow(name="provision-instance", persist_result=False)
+def provision_instance(instance: DatasetInstance | SignalInstance, plan: bool = False) -> Any:
+    """Provision an instance: rows, deployment, block document, lineage; then its first run.
+
+    Args:
+        instance: The configuration: a saved block, or the same fields given here.
+        plan: Only check everything and say what would be created; change nothing.
+    """
+    document_id: UUID | None = instance._block_document_id
+    return reported(lambda: _provision(instance.spec(), document_id, plan))
+
+
+def _provision(spec: InstanceSpec, document_id: UUID | None, plan: bool) -> Any:
+    logger = get_run_logger()
+    with connect() as services:
+        if plan:
+            planned = plan_of(services, Manifest(spec.project, [spec]))
+            for step in planned.steps:
+                logger.info("would %s %s %s %s", step.action, step.type, step.name, step.detail)
+            return planned.document()
+        done = provision(services, spec, ports(services, spec, document_id))
+        logger.info("%s %s (%s)", done.label, done.action, ", ".join(done.steps) or "as it was")
+        return {"id": str(done.instance_id), "name": done.label, "action": done.action}

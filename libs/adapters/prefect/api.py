@@ -1,0 +1,219 @@
+"""One way to call Prefect's REST API: JSON in, JSON out, failures as errors of this project.
+
+The HTTP client is Prefect's own, so its settings (address, credentials, TLS, retries with back-off
+while a known server is away) apply. No exception of Prefect or httpx leaves this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from pydantic_core import PydanticSerializationError, to_json
+
+from libs.core.errors import InstancesError, PermanentError, Unavailable
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+SERVICE = "Prefect API"
+NO_SERVER = "no server is configured; start one with `instances up` or set PREFECT_API_URL"
+RETRY_LATER = frozenset({408, 425, 429})
+"""Statuses below 500 that say nothing about the request itself."""
+
+_JSON = {"Content-Type": "application/json"}
+_REASONS_SHOWN = 3
+_REASON_LENGTH = 600
+
+
+class Refused(PermanentError):
+    """Prefect refused a request: correct what the message names; trying again changes nothing.
+
+    ``status`` is the HTTP status (404: what the request names does not exist).
+    """
+
+    def __init__(self, doing: str, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(f"Prefect refused to {doing}: {reason} (HTTP {status})")
+
+
+class Api:
+    """A connection to one Prefect server; safe to share between threads, not across a fork."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
+        client.__enter__()
+
+    @property
+    def url(self) -> str:
+        """Address of the API, without a trailing slash."""
+        return str(self._client.api_url).rstrip("/")
+
+    def close(self) -> None:
+        """Give the connections back; the object cannot be used afterwards."""
+        self._client.__exit__(None, None, None)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        doing: str,
+        timeout: float | None = None,
+    ) -> httpx.Response:
+        """Send one request; returns the successful response.
+
+        ``path`` starts with a slash and is already quoted. ``body`` may hold UUIDs, datetimes and
+        other values that pydantic can write as JSON; NaN is sent as null. ``doing`` completes
+        "refused to …". ``timeout`` is in seconds; None means Prefect's own setting.
+
+        Raises Unavailable where the server does not answer or fails, Refused where it says no.
+        """
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        if body is not None:
+            options |= {"content": _encoded(body, doing), "headers": _JSON}
+        with translated(doing):
+            # The path is typed as a list of routes; they are Prefect's, and not complete.
+            return self._client.request(method, path, **options)  # type: ignore[arg-type]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        doing: str,
+        timeout: float | None = None,
+    ) -> Any:
+        """Send one request as ``send`` does; returns the decoded answer, None for an empty one."""
+        response = self.send(method, path, body, doing=doing, timeout=timeout)
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            detail = f"{self.url} answered something that is not JSON"
+            raise Unavailable(SERVICE, detail) from error
+
+    def find(self, path: str, *, doing: str) -> Any | None:
+        """The document at ``path``, or None if there is none."""
+        try:
+            return self.request("GET", path, doing=doing)
+        except Refused as refusal:
+            _raise_unless_absent(refusal)
+            return None
+
+    def delete(self, path: str, *, doing: str) -> bool:
+        """Delete what is at ``path``; False if there was nothing."""
+        try:
+            self.request("DELETE", path, doing=doing)
+        except Refused as refusal:
+            _raise_unless_absent(refusal)
+            return False
+        return True
+
+    def pages(self, path: str, body: Mapping[str, object], *, doing: str) -> Iterator[Any]:
+        """Every document that a ``…/filter`` route finds, page after page."""
+        offset = 0
+        while True:
+            page = {**body, "limit": PAGE, "offset": offset}
+            found = self.request("POST", path, page, doing=doing)
+            yield from found
+            if len(found) < PAGE:
+                return
+            offset += PAGE
+
+
+PAGE = 200
+"""Documents in one answer: the most that a server gives with its default settings."""
+
+
+class Calls:
+    """Base of the groups of calls that the gateway consists of.
+
+    The groups share one object, so they hold public methods only; what is private to a group is a
+    function of its module.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what Prefect's client raises inside the block into an error of this project."""
+    import prefect.exceptions
+
+    try:
+        yield
+    except InstancesError:
+        raise
+    except httpx.HTTPStatusError as error:
+        raise _refusal(doing, error.response) from error
+    except prefect.exceptions.PrefectException as error:
+        cause = getattr(error, "http_exc", None)
+        if isinstance(cause, httpx.HTTPStatusError):
+            raise _refusal(doing, cause.response) from error
+        raise PermanentError(f"cannot {doing}: {_line(str(error))}") from error
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        raise Unavailable(SERVICE, _connection_problem(error)) from error
+
+
+def _encoded(body: object, doing: str) -> bytes:
+    try:
+        return to_json(body, inf_nan_mode="null")
+    except PydanticSerializationError as error:
+        raise PermanentError(f"cannot {doing}: {_line(str(error))}") from error
+
+
+def _raise_unless_absent(refusal: Refused) -> None:
+    if refusal.status != httpx.codes.NOT_FOUND:
+        raise refusal
+
+
+def _connection_problem(error: httpx.RequestError | httpx.InvalidURL) -> str:
+    request = getattr(error, "_request", None)
+    address = f" at {request.url.host}:{request.url.port}" if request is not None else ""
+    return f"no connection{address} ({_line(str(error)) or type(error).__name__})"
+
+
+def _refusal(doing: str, response: httpx.Response) -> InstancesError:
+    status, reason = response.status_code, _reason(response)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        reason += "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in RETRY_LATER:
+        return Unavailable(SERVICE, f"it answered {status} when asked to {doing}: {reason}")
+    return Refused(doing, status, reason)
+
+
+def _reason(response: httpx.Response) -> str:
+    """The server's explanation as one line; never the request, which may hold secrets."""
+    try:
+        document = response.json()
+    except ValueError:
+        return _line(response.text) or response.reason_phrase
+    if not isinstance(document, dict):
+        return _line(str(document))
+    problems = document.get("exception_detail") or document.get("detail")
+    if isinstance(problems, list):
+        return _line("; ".join(_problems(problems)))
+    return _line(str(problems or document.get("exception_message") or response.reason_phrase))
+
+
+def _problems(problems: list[Any]) -> list[str]:
+    """Validation errors as ``field: message``; a rule that was broken says more than a type."""
+    broken = [problem for problem in problems if problem.get("type") == "value_error"] or problems
+    lines = []
+    for problem in broken[:_REASONS_SHOWN]:
+        place = ".".join(str(part) for part in problem.get("loc", ()) if part != "body")
+        message = str(problem.get("msg", "")).removeprefix("Value error, ")
+        lines.append(f"{place}: {message}" if place else message)
+    return lines
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 1] + "…"

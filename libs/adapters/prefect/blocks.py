@@ -1,0 +1,141 @@
+"""Block documents: the desired state of instances, written and read as typed block classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+from pydantic import ValidationError
+
+from libs.adapters.prefect.api import Api, Calls, Refused, translated
+from libs.adapters.prefect.ensured import Change, EnsureResult
+from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, PermanentError, Problem
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+
+REGISTRATIONS = 3
+"""Attempts at a registration that loses against another process's."""
+
+
+class BlockCalls(Calls):
+    """Calls about block types and documents."""
+
+    def ensure_block_type(self, block_class: type[Block]) -> EnsureResult:
+        """Register the type and the schema of a block class, as far as they are not there."""
+        slug = block_class.get_block_type_slug()
+        before = _registered(self._api, slug)
+        with _as_client(self._api, f"register block type {slug}"):
+            _register(block_class)
+        after = _registered(self._api, slug)
+        if after is None:  # Deleted by somebody in the meantime.
+            raise NotFound("block type", slug)
+        if before is None:
+            return EnsureResult(UUID(after["id"]), Change.CREATED)
+        change = Change.UNCHANGED if before == after else Change.UPDATED
+        return EnsureResult(UUID(after["id"]), change)
+
+    def save_block(self, block: Block, name: str) -> UUID:
+        """Save ``block`` as the document ``name`` of its type, over one that is there.
+
+        Registers the type if it is not known. The id of an existing document stays. ``name`` has
+        lower-case letters, digits and dashes.
+        """
+        slug = block.get_block_type_slug()
+        with _as_client(self._api, f"save block document {slug}/{name}"):
+            _register(type(block))
+            try:
+                saved = block.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+            except ValidationError as error:
+                raise InvalidSpec(_problems(error)) from error
+        return cast(UUID, saved)
+
+    def load_block(self, slug_and_name: str) -> Block:
+        """The document ``type-slug/name`` as an object of its class, which must be imported.
+
+        Raises NotFound if there is no such document, InvalidSpec if it does not satisfy its class
+        (any more), DefinitionUnavailable if the class is not known to this process.
+        """
+        slug, _, name = slug_and_name.partition("/")
+        if self.find_block_document(slug, name) is None:
+            raise NotFound("block document", slug_and_name)
+        from prefect.blocks.core import Block
+
+        with _as_client(self._api, f"load block document {slug_and_name}"), _readable(slug, name):
+            return cast(Block, Block.load(slug_and_name, _sync=True))  # type: ignore[call-arg]
+
+    def find_block_document(self, type_slug: str, name: str) -> UUID | None:
+        """The id of the document, or None if there is none (or no such type)."""
+        path = f"{_type_path(type_slug)}/block_documents/name/{quote(name, safe='')}"
+        document = self._api.find(path, doing=f"read block document {type_slug}/{name}")
+        return None if document is None else UUID(document["id"])
+
+    def delete_block_document(self, document_id: UUID) -> bool:
+        """Delete the document; False if it was not there."""
+        return self._api.delete(f"/block_documents/{document_id}", doing="delete a block document")
+
+
+def _registered(api: Api, slug: str) -> dict[str, Any] | None:
+    """The type's document and the checksums of its schemas, without what only tells times."""
+    type_ = api.find(_type_path(slug), doing=f"read block type {slug}")
+    if type_ is None:
+        return None
+    body = {"block_schemas": {"block_type_id": {"any_": [type_["id"]]}}}
+    schemas = api.pages("/block_schemas/filter", body, doing="list block schemas")
+    return {
+        **{name: value for name, value in type_.items() if name not in {"created", "updated"}},
+        "schemas": sorted(schema["checksum"] for schema in schemas),
+    }
+
+
+@contextmanager
+def _as_client(api: Api, doing: str) -> Iterator[None]:
+    """Let block classes, which look for a server themselves, find this one."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    address = {} if PREFECT_API_URL.value() == api.url else {PREFECT_API_URL: api.url}
+    with temporary_settings(updates=address), translated(doing):
+        yield
+
+
+def _register(block_class: type[Block]) -> None:
+    """Register a class; who loses a race against another process finds it done at the next try."""
+    for remaining in reversed(range(REGISTRATIONS)):
+        try:
+            with translated(f"register block type {block_class.get_block_type_slug()}"):
+                block_class.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
+                return
+        except Refused as refusal:
+            if refusal.status != httpx.codes.CONFLICT or not remaining:
+                raise
+
+
+@contextmanager
+def _readable(slug: str, name: str) -> Iterator[None]:
+    """Translate the ways in which a stored document cannot become an object."""
+    from prefect.blocks.core import UnknownBlockType
+
+    try:
+        yield
+    except UnknownBlockType as error:
+        detail = "its class is not imported in this process"
+        raise DefinitionUnavailable("block", slug, None, detail) from error
+    except RuntimeError as error:
+        if isinstance(error.__cause__, ValidationError):
+            raise InvalidSpec(_problems(error.__cause__)) from error
+        raise PermanentError(f"block document {slug}/{name} cannot be loaded: {error}") from error
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    return [
+        Problem(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))
+        for item in error.errors()
+    ]
+
+
+def _type_path(slug: str) -> str:
+    return f"/block_types/slug/{quote(slug, safe='')}"

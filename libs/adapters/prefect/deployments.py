@@ -1,0 +1,319 @@
+"""Deployments: made once, then changed only where they differ, so that a person's switches last.
+
+Prefect's own upsert resets what it is not told and replaces every schedule. Here a deployment is
+created by POST and from then on patched field by field, its schedule by slug. Two things belong to
+people and are never undone: that a deployment is paused, and that a schedule is switched off (or
+on) while our specification did not change its mind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+from pydantic_core import to_jsonable_python
+
+from libs.adapters.prefect.api import Api, Calls, Refused
+from libs.adapters.prefect.ensured import Change, EnsureResult
+from libs.adapters.prefect.schedules import (
+    Every,
+    ScheduleView,
+    is_ours,
+    native_schedules,
+    same_schedule,
+    view_schedule,
+)
+from libs.core.errors import NotFound, PermanentError
+from libs.core.ids import WORK_POOL
+from libs.specs import ScheduleSpec
+
+SCHEDULE_OFF = "schedule-off"
+"""Version of a deployment whose specification disables the schedule.
+
+It is how the next ``ensure_deployment`` tells a schedule that a person switched off (kept) from one
+that the specification had off (switched on once it says so).
+"""
+
+FORBIDDEN_IN_NAMES = frozenset("/%&><")
+MODULE_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlan:
+    """What a deployment has to be. Its identity is (``flow_name``, ``name``).
+
+    ``entrypoint`` is in module form (``flows.refresh_dataset.refresh_dataset``): the path form
+    would load a second copy of every class. It, ``flow_name`` and ``parameter_schema`` come from
+    ``describe_flow``; Prefect refuses runs whose parameters break the schema. ``parameters`` are
+    defaults of every run, overridden by those of the run. ``concurrency_limit`` counts runs at a
+    time, None means any number.
+    """
+
+    flow_name: str
+    name: str
+    entrypoint: str
+    parameter_schema: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    schedule: ScheduleSpec | Every | None = None
+    work_pool: str = WORK_POOL
+    job_variables: Mapping[str, Any] = field(default_factory=dict)
+    concurrency_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if bad := FORBIDDEN_IN_NAMES.intersection(self.flow_name + self.name):
+            raise PermanentError(
+                f"{self.full_name!r} cannot name a deployment: it holds {' '.join(sorted(bad))}"
+            )
+        if not MODULE_PATH.match(self.entrypoint):
+            raise PermanentError(
+                f"{self.entrypoint!r} is no module path such as package.module.flow"
+            )
+
+    @property
+    def full_name(self) -> str:
+        """``refresh-dataset/demo.sp500_prices``."""
+        return f"{self.flow_name}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """A deployment as it is in Prefect."""
+
+    id: UUID
+    flow_name: str
+    name: str
+    tags: tuple[str, ...]
+    paused: bool
+    parameters: Mapping[str, Any]
+    entrypoint: str
+    description: str
+    work_pool: str
+    schedules: tuple[ScheduleView, ...]
+    concurrency_limit: int | None
+
+    @property
+    def full_name(self) -> str:
+        """``refresh-dataset/demo.sp500_prices``."""
+        return f"{self.flow_name}/{self.name}"
+
+
+class DeploymentCalls(Calls):
+    """Calls about deployments."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self._flow_names: dict[str, str] = {}
+
+    def ensure_deployment(self, plan: DeploymentPlan) -> EnsureResult:
+        """Make the deployment what ``plan`` says; the id of one that exists stays.
+
+        Safe to call from several processes at once: Prefect keeps one deployment a name.
+        Raises Refused where Prefect rejects the plan (unknown work pool, parameters against the
+        schema), Unavailable where it does not answer.
+        """
+        try:
+            return _ensure(self._api, plan)
+        except Refused as refusal:
+            if refusal.status != httpx.codes.NOT_FOUND:
+                raise
+            # Somebody deleted it, or a schedule of it, between two requests: look again.
+            return _ensure(self._api, plan)
+
+    def find_deployment(self, deployment_id: UUID) -> DeploymentView | None:
+        """The deployment with this id, or None."""
+        document = self._api.find(f"/deployments/{deployment_id}", doing="read a deployment")
+        return None if document is None else self._view_deployment(document)
+
+    def find_deployment_by_name(self, full_name: str) -> DeploymentView | None:
+        """The deployment called ``flow-name/deployment-name``, or None."""
+        flow_name, _, name = full_name.partition("/")
+        document = _read_by_name(self._api, flow_name, name)
+        return None if document is None else self._view_deployment(document)
+
+    def deployments_tagged(self, tag: str) -> list[DeploymentView]:
+        """Every deployment that carries ``tag``, by name."""
+        body = {"deployments": {"tags": {"all_": [tag]}}, "sort": "NAME_ASC"}
+        pages = self._api.pages("/deployments/filter", body, doing="list deployments")
+        return [self._view_deployment(document) for document in pages]
+
+    def delete_deployment(self, deployment_id: UUID) -> bool:
+        """Delete the deployment and its runs that did not start; False if it was not there.
+
+        Finished runs, their artifacts and automations that selected it stay.
+        """
+        return self._api.delete(f"/deployments/{deployment_id}", doing="delete a deployment")
+
+    def set_deployment_paused(self, deployment_id: UUID, paused: bool) -> None:
+        """Stop or resume the schedules; runs that are asked for by hand or automation still start.
+
+        Raises NotFound where there is no such deployment.
+        """
+        verb = "pause" if paused else "resume"
+        path = f"/deployments/{deployment_id}/{verb}_deployment"
+        try:
+            self._api.request("POST", path, doing=f"{verb} a deployment")
+        except Refused as refusal:
+            raise absent(refusal, "deployment", deployment_id) from refusal
+
+    def _view_deployment(self, document: Mapping[str, Any]) -> DeploymentView:
+        return DeploymentView(
+            id=UUID(document["id"]),
+            flow_name=self._flow_name(document["flow_id"]),
+            name=document["name"],
+            tags=tuple(document["tags"]),
+            paused=document["paused"],
+            parameters=document["parameters"],
+            entrypoint=document["entrypoint"] or "",
+            description=document["description"] or "",
+            work_pool=document["work_pool_name"] or "",
+            schedules=tuple(view_schedule(item) for item in document["schedules"]),
+            concurrency_limit=_limit(document),
+        )
+
+    def _flow_name(self, flow_id: str) -> str:
+        """A flow's name; flows are few and never renamed, so each is read once."""
+        if flow_id not in self._flow_names:
+            flow = self._api.find(f"/flows/{flow_id}", doing="read a flow")
+            if flow is None:
+                return ""
+            self._flow_names[flow_id] = flow["name"]
+        return self._flow_names[flow_id]
+
+
+def _read_by_name(api: Api, flow_name: str, name: str) -> dict[str, Any] | None:
+    path = f"/deployments/name/{quote(flow_name, safe='')}/{quote(name, safe='')}"
+    return api.find(path, doing=f"read deployment {flow_name}/{name}")
+
+
+def _ensure(api: Api, plan: DeploymentPlan) -> EnsureResult:
+    current = _read_by_name(api, plan.flow_name, plan.name)
+    if current is None:
+        return _create(api, plan)
+    return EnsureResult(UUID(current["id"]), _update(api, plan, current))
+
+
+def _create(api: Api, plan: DeploymentPlan) -> EnsureResult:
+    doing = f"create deployment {plan.full_name}"
+    flow = api.request("POST", "/flows/", {"name": plan.flow_name}, doing=doing)
+    enabled = _enabled(plan)
+    body = {
+        **_fields(plan),
+        "flow_id": flow["id"],
+        "name": plan.name,
+        "schedules": [
+            {"schedule": schedule, "slug": slug, "active": enabled}
+            for slug, schedule in native_schedules(plan.schedule).items()
+        ],
+    }
+    response = api.send("POST", "/deployments/", body, doing=doing)
+    was_new = response.status_code == httpx.codes.CREATED
+    change = Change.CREATED if was_new else Change.UPDATED
+    return EnsureResult(UUID(response.json()["id"]), change)
+
+
+def _update(api: Api, plan: DeploymentPlan, current: Mapping[str, Any]) -> Change:
+    doing = f"update deployment {plan.full_name}"
+    path = f"/deployments/{current['id']}"
+    changes = differences(plan, current)
+    if "work_pool_name" in changes:
+        _require_pool(api, plan.work_pool, doing)
+    requests = schedule_requests(plan, current)
+    for method, place, body in requests:
+        api.request(method, f"{path}/schedules{place}", body, doing=doing)
+    if not changes and not requests:
+        return Change.UNCHANGED
+    # Prefect looks soonest at deployments that were written themselves, hence always a PATCH, and
+    # after the schedules, so that their part of it, the version, never runs ahead of them.
+    api.request("PATCH", path, {**changes, "version": _version(plan)}, doing=doing)
+    return Change.UPDATED
+
+
+def schedule_requests(
+    plan: DeploymentPlan, current: Mapping[str, Any]
+) -> list[tuple[str, str, object]]:
+    """The requests (method, path below ``…/schedules``, body) that bring our schedules in line."""
+    stored = {item["slug"]: item for item in current["schedules"] if is_ours(item["slug"])}
+    enabled, was_enabled = _enabled(plan), current["version"] != SCHEDULE_OFF
+    switched = enabled != was_enabled
+    silenced = bool(stored) and not any(item["active"] for item in stored.values())
+    requests: list[tuple[str, str, object]] = []
+    for slug, schedule in native_schedules(plan.schedule).items():
+        known = stored.pop(slug, None)
+        if known is None:
+            # One more of ours stays as silent as a person has made the others.
+            active = enabled and (switched or not silenced)
+            requests.append(("POST", "", [{"schedule": schedule, "slug": slug, "active": active}]))
+            continue
+        changes: dict[str, Any] = {}
+        if not same_schedule(schedule, known["schedule"]):
+            changes["schedule"] = schedule
+        if switched and enabled != known["active"]:
+            changes["active"] = enabled
+        if changes:
+            requests.append(("PATCH", f"/{known['id']}", changes))
+    return requests + [("DELETE", f"/{item['id']}", None) for item in stored.values()]
+
+
+def _require_pool(api: Api, name: str, doing: str) -> None:
+    """Prefect answers an unknown pool in a PATCH with an internal error; say it clearly."""
+    if api.find(f"/work_pools/{quote(name, safe='')}", doing=doing) is None:
+        raise NotFound("work pool", name)
+
+
+def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
+    """NotFound for a 404, otherwise the refusal itself."""
+    if refusal.status == httpx.codes.NOT_FOUND:
+        return NotFound(kind, str(identity))
+    return refusal
+
+
+def differences(plan: DeploymentPlan, current: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``plan`` that the stored deployment document does not have, as a PATCH body."""
+    stored = {
+        **current,
+        "description": current["description"] or "",
+        "tags": sorted(current["tags"]),
+        "concurrency_limit": _limit(current),
+        # Whatever else stands there (`prefect deploy` writes its own) means nothing to us.
+        "version": SCHEDULE_OFF if current["version"] == SCHEDULE_OFF else None,
+    }
+    return {name: value for name, value in _fields(plan).items() if stored[name] != value}
+
+
+def _fields(plan: DeploymentPlan) -> dict[str, Any]:
+    """What a POST and a PATCH have in common, in JSON values and a canonical order."""
+    return {
+        "entrypoint": plan.entrypoint,
+        "parameters": to_jsonable_python(dict(plan.parameters)),
+        "tags": sorted(set(plan.tags)),
+        "description": plan.description,
+        "work_pool_name": plan.work_pool,
+        "job_variables": to_jsonable_python(dict(plan.job_variables)),
+        "concurrency_limit": plan.concurrency_limit,
+        "parameter_openapi_schema": dict(plan.parameter_schema),
+        "enforce_parameter_schema": True,
+        # Empty on purpose: without steps Prefect would record the deployer's own directory.
+        "pull_steps": [],
+        "version": _version(plan),
+    }
+
+
+def _limit(document: Mapping[str, Any]) -> int | None:
+    limit = document.get("global_concurrency_limit")
+    return None if limit is None else int(limit["limit"])
+
+
+def _enabled(plan: DeploymentPlan) -> bool:
+    return plan.schedule is None or plan.schedule.enabled
+
+
+def _version(plan: DeploymentPlan) -> str | None:
+    disabled = bool(native_schedules(plan.schedule)) and not _enabled(plan)
+    return SCHEDULE_OFF if disabled else None

@@ -1,0 +1,54 @@
+"""What has to be known of a flow to deploy it, found by its entrypoint.
+
+Layers below ``flows/`` name flows by entrypoint and never import them; this module does it for them
+when a deployment is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from libs.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """A flow as its deployments need it; ``entrypoint`` is ``package.module.flow``."""
+
+    entrypoint: str
+    name: str
+    description: str
+    parameter_schema: Mapping[str, Any]
+
+
+@lru_cache
+def describe_flow(entrypoint: str) -> FlowFacts:
+    """Import the flow at ``entrypoint`` and describe it.
+
+    Raises PermanentError if it cannot be imported or is no flow.
+    """
+    from prefect import Flow
+
+    module_name, _, attribute = entrypoint.rpartition(".")
+    try:
+        flow = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PermanentError(f"flow {entrypoint} cannot be imported: {error}") from error
+    if not isinstance(flow, Flow):
+        raise PermanentError(f"{entrypoint} is no flow")
+    return FlowFacts(entrypoint, flow.name, flow.description or "", schema_of(flow))
+
+
+def schema_of(flow: Flow[..., Any]) -> dict[str, Any]:
+    """The JSON schema of a flow's parameters, as ``prefect deploy`` stores it."""
+    from prefect.utilities.callables import parameter_schema
+
+    schema: dict[str, Any] = parameter_schema(flow).model_dump(mode="json", exclude_unset=True)
+    return schema

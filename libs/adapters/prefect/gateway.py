@@ -1,0 +1,103 @@
+"""The gateway: every call to Prefect that the rest of the project makes, on one connection."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from libs.adapters.prefect.api import NO_SERVER, SERVICE, Api
+from libs.adapters.prefect.artifacts import ArtifactCalls
+from libs.adapters.prefect.automations import AutomationCalls
+from libs.adapters.prefect.blocks import BlockCalls
+from libs.adapters.prefect.deployments import DeploymentCalls
+from libs.adapters.prefect.events import EventCalls
+from libs.adapters.prefect.pools import WorkPoolCalls
+from libs.adapters.prefect.runs import RunCalls
+from libs.core.errors import InstancesError, Unavailable
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+HEALTH_SECONDS = 3.0
+
+
+class PrefectGateway(
+    DeploymentCalls,
+    RunCalls,
+    EventCalls,
+    BlockCalls,
+    AutomationCalls,
+    WorkPoolCalls,
+    ArtifactCalls,
+):
+    """A connection to a Prefect server; a context manager, to be closed.
+
+    Every call raises Unavailable where the server does not answer, and a PermanentError with one
+    clear line where it refuses. Threads may share a gateway; make a new one after a fork.
+    """
+
+    @classmethod
+    def connect(cls, api_url: str | None = None) -> Self:
+        """A gateway to ``api_url``, by default to the server of Prefect's settings and profile.
+
+        Nothing is sent yet. Raises Unavailable if no server is named anywhere; unlike Prefect's
+        own client, this one never starts a temporary server of its own.
+        """
+        return cls(Api(_client(api_url)))
+
+    @property
+    def api_url(self) -> str:
+        """Address of the server's API."""
+        return self._api.url
+
+    def close(self) -> None:
+        """Give the connections back; the gateway cannot be used afterwards."""
+        self._api.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def health(self) -> str | None:
+        """The server's version, or None if it does not answer at once or not well."""
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+        with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
+            try:
+                healthy = _ask(self._api, "/health")
+                version = _ask(self._api, "/admin/version")
+            except InstancesError:
+                return None
+        return str(version) if healthy is True else None
+
+
+def configured_api_url() -> str | None:
+    """The server that Prefect's own settings name (``PREFECT_API_URL`` or the active profile)."""
+    from prefect.settings import PREFECT_API_URL
+
+    return str(PREFECT_API_URL.value() or "").rstrip("/") or None
+
+
+def _client(api_url: str | None) -> SyncPrefectClient:
+    from prefect.client.orchestration import SyncPrefectClient, get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
+
+    configured = configured_api_url()
+    if api_url is None and configured is None:
+        raise Unavailable(SERVICE, NO_SERVER)
+    if api_url is None or api_url.rstrip("/") == configured:
+        return get_client(sync_client=True)
+    return SyncPrefectClient(
+        api_url, auth_string=PREFECT_API_AUTH_STRING.value(), api_key=PREFECT_API_KEY.value()
+    )
+
+
+def _ask(api: Api, path: str) -> object:
+    return api.request("GET", path, doing="tell its health", timeout=HEALTH_SECONDS)

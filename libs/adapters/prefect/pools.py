@@ -1,0 +1,98 @@
+"""Work pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+
+from libs.adapters.prefect.api import Api, Calls, Refused
+from libs.adapters.prefect.ensured import Change, EnsureResult
+from libs.core.errors import AlreadyExists
+
+ENGINE_COMMAND = "python -m prefect.engine"
+"""Starts a flow run in one interpreter.
+
+Without a command the process worker starts another one first, only to prepare the workspace of
+flows whose code has to be fetched. ``python`` is found on the worker's PATH.
+"""
+
+
+class WorkPoolCalls(Calls):
+    """Calls about work pools."""
+
+    def ensure_work_pool(
+        self, name: str, type_: str, base_job_template: Mapping[str, Any] | None = None
+    ) -> EnsureResult:
+        """Make sure that there is a pool of this name and type.
+
+        ``base_job_template`` fills in what the pool's own template leaves open; a value that a
+        person set there stays. None leaves the template to the first worker of that type.
+
+        Raises AlreadyExists if the name belongs to a pool of another type: Prefect cannot change
+        a pool's type.
+        """
+        current = _find(self._api, name)
+        if current is None:
+            made = _create(self._api, name, type_, base_job_template or {})
+            if isinstance(made, EnsureResult):
+                return made
+            current = made
+        if current["type"] != type_:
+            detail = f"its type is {current['type']}, not {type_}; name that type, or delete it"
+            raise AlreadyExists("work pool", name, detail)
+        merged = completed(current["base_job_template"], base_job_template or {})
+        if merged == current["base_job_template"]:
+            return EnsureResult(UUID(current["id"]), Change.UNCHANGED)
+        body = {"base_job_template": merged}
+        self._api.request("PATCH", _path(name), body, doing=f"update work pool {name}")
+        return EnsureResult(UUID(current["id"]), Change.UPDATED)
+
+
+def _create(
+    api: Api, name: str, type_: str, base_job_template: Mapping[str, Any]
+) -> EnsureResult | dict[str, Any]:
+    """The new pool's result, or the document of the one that somebody made at the same time."""
+    doing = f"create work pool {name}"
+    body = {"name": name, "type": type_, "base_job_template": dict(base_job_template)}
+    try:
+        document = api.request("POST", "/work_pools/", body, doing=doing)
+    except Refused as refusal:
+        other = _find(api, name) if refusal.status == httpx.codes.CONFLICT else None
+        if other is None:
+            raise
+        return other
+    return EnsureResult(UUID(document["id"]), Change.CREATED)
+
+
+def _find(api: Api, name: str) -> dict[str, Any] | None:
+    return api.find(_path(name), doing=f"read work pool {name}")
+
+
+def process_template() -> dict[str, Any]:
+    """Base job template of a process pool whose runs start in a single interpreter."""
+    from prefect.workers.process import ProcessWorker
+
+    template: dict[str, Any] = deepcopy(ProcessWorker.get_default_base_job_template())
+    template["variables"]["properties"]["command"]["default"] = ENGINE_COMMAND
+    return template
+
+
+def completed(current: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """``current`` with what only ``ours`` has; None counts as not having it."""
+    merged = dict(current)
+    for key, value in ours.items():
+        known = merged.get(key)
+        if known is None:
+            merged[key] = value
+        elif isinstance(known, Mapping) and isinstance(value, Mapping):
+            merged[key] = completed(known, value)
+    return merged
+
+
+def _path(name: str) -> str:
+    return f"/work_pools/{quote(name, safe='')}"

@@ -1,0 +1,282 @@
+"""Flow runs: started, watched, and ended from outside when their process is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from libs.adapters.prefect.api import PAGE, Api, Calls, Refused
+from libs.adapters.prefect.deployments import absent
+from libs.core.errors import NotFound, PermanentError
+
+
+class RunState(StrEnum):
+    """State of a flow run; Prefect's nine types, with those that we treat alike put together."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    CANCELLED = "CANCELLED"
+
+
+STATE_OF_TYPE: dict[str, RunState] = {
+    "SCHEDULED": RunState.SCHEDULED,
+    "PENDING": RunState.PENDING,
+    "PAUSED": RunState.PENDING,
+    "RUNNING": RunState.RUNNING,
+    "CANCELLING": RunState.RUNNING,
+    "COMPLETED": RunState.COMPLETED,
+    "FAILED": RunState.FAILED,
+    "CRASHED": RunState.CRASHED,
+    "CANCELLED": RunState.CANCELLED,
+}
+"""Prefect's state types in ours: a paused run waits to go on, a cancelling one still works."""
+
+LIVE = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING})
+"""The run may still do something."""
+
+ENDED = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CRASHED, RunState.CANCELLED})
+"""The run is over."""
+
+STARTED_TYPES = sorted(
+    name for name, state in STATE_OF_TYPE.items() if state in LIVE and name != "SCHEDULED"
+)
+"""Prefect's types of a run that was picked up and is not over."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A flow run as it is in Prefect; times are aware UTC, None until they happened.
+
+    ``state_name`` is Prefect's (``Skipped``, ``Late``, ``AwaitingRetry`` …), ``message`` its text.
+    ``scheduled`` tells a run that a schedule made from one that was asked for.
+    """
+
+    id: UUID
+    name: str
+    state: RunState
+    state_name: str
+    message: str
+    deployment_id: UUID | None
+    parameters: Mapping[str, Any]
+    tags: tuple[str, ...]
+    scheduled: bool
+    expected_start_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """The run is over."""
+        return self.state in ENDED
+
+
+class RunCalls(Calls):
+    """Calls about flow runs."""
+
+    def start_run(
+        self,
+        deployment_id: UUID,
+        parameters: Mapping[str, Any],
+        idempotency_key: str | None = None,
+        scheduled_time: datetime | None = None,
+        tags: Sequence[str] = (),
+    ) -> RunView:
+        """Ask for a run of a deployment, now or at ``scheduled_time``.
+
+        Prefect keeps one run for each (flow, ``idempotency_key``): asked again it returns the first
+        run, whatever became of it. The key counts across all deployments of a flow, so it must name
+        what is to be done, not only when. ``tags`` come on top of the deployment's.
+
+        Raises NotFound for an unknown deployment, PermanentError for parameters against the
+        flow's schema or a key that another deployment of the flow has used.
+        """
+        when = scheduled_time or datetime.now(UTC)
+        body = {
+            "parameters": dict(parameters),
+            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": when}},
+            "tags": list(tags),
+            # Prefect's client sends a request again after a time-out; a key makes that harmless.
+            "idempotency_key": idempotency_key or str(uuid4()),
+        }
+        path = f"/deployments/{deployment_id}/create_flow_run"
+        try:
+            run = view_run(self._api.request("POST", path, body, doing="start a run"))
+        except Refused as refusal:
+            raise absent(refusal, "deployment", deployment_id) from refusal
+        if run.deployment_id != deployment_id:
+            raise PermanentError(
+                f"idempotency key {idempotency_key!r} already names run {run.id} of another "
+                f"deployment ({run.deployment_id})"
+            )
+        return run
+
+    def read_run(self, run_id: UUID) -> RunView:
+        """The run with this id. Raises NotFound if there is none."""
+        run = _find(self._api, run_id)
+        if run is None:
+            raise NotFound("run", str(run_id))
+        return run
+
+    def read_runs(self, run_ids: Iterable[UUID]) -> dict[UUID, RunView]:
+        """The runs with these ids; those that do not exist are left out."""
+        runs = (
+            view_run(document)
+            for some in _chunks(run_ids)
+            for document in _filter(self._api, {"id": {"any_": some}})
+        )
+        return {run.id: run for run in runs}
+
+    def live_runs(
+        self, deployment_ids: Iterable[UUID], due_by: datetime | None = None
+    ) -> dict[UUID, list[RunView]]:
+        """Each deployment's runs that are under way or due, oldest first; [] where there are none.
+
+        ``due_by`` (default: now) leaves out what schedules have planned for later.
+        """
+        wanted = list(dict.fromkeys(deployment_ids))
+        found: dict[UUID, dict[UUID, RunView]] = {deployment_id: {} for deployment_id in wanted}
+        for some in _chunks(wanted):
+            for condition in _live_conditions(due_by or datetime.now(UTC)):
+                for document in _filter(self._api, {"deployment_id": {"any_": some}, **condition}):
+                    run = view_run(document)
+                    if run.deployment_id is not None:
+                        found[run.deployment_id][run.id] = run
+        return {key: sorted(runs.values(), key=_by_age) for key, runs in found.items()}
+
+    def crash_run(self, run_id: UUID, message: str) -> bool:
+        """Set a run whose process is gone to Crashed; False if it is over or unknown.
+
+        A run that ends at the same moment keeps its own end: the server decides.
+        """
+        state = {"type": "CRASHED", "name": "Crashed", "message": message}
+        if _propose(self._api, run_id, state, force=False, doing="mark a run as crashed"):
+            return True
+        run = _find(self._api, run_id)
+        if run is None or run.ended:
+            return False
+        # Not over, and still refused: a cancellation that nobody is left to carry out.
+        return bool(_propose(self._api, run_id, state, force=True, doing="mark a run as crashed"))
+
+    def cancel_run(self, run_id: UUID) -> bool:
+        """Ask for the end of a run; False if it is over or unknown.
+
+        One that was not picked up is Cancelled at once, the process of another is told by its
+        worker and ends a little later.
+        """
+        state = {"type": "CANCELLING", "name": "Cancelling", "message": "Cancelled by request."}
+        return bool(_propose(self._api, run_id, state, force=False, doing="cancel a run"))
+
+    def wait_run(
+        self,
+        run_id: UUID,
+        timeout: float,
+        poll: float = 0.5,
+        on_state: Callable[[RunView], None] | None = None,
+    ) -> RunView:
+        """Wait until the run is over, at most ``timeout`` seconds, looking every ``poll`` seconds.
+
+        Returns the run as it was seen last: ask ``.ended``. ``on_state`` is called with each new
+        state. Raises NotFound if there is no such run.
+        """
+        deadline = time.monotonic() + timeout
+        seen = ""
+        while True:
+            run = self.read_run(run_id)
+            if on_state is not None and run.state_name != seen:
+                on_state(run)
+            seen = run.state_name
+            remaining = deadline - time.monotonic()
+            if run.ended or remaining <= 0:
+                return run
+            time.sleep(min(poll, remaining))
+
+
+def _find(api: Api, run_id: UUID) -> RunView | None:
+    document = api.find(f"/flow_runs/{run_id}", doing="read a run")
+    return None if document is None else view_run(document)
+
+
+def _filter(api: Api, flow_runs: Mapping[str, Any]) -> Iterator[Any]:
+    body = {"flow_runs": flow_runs, "sort": "ID_DESC"}
+    return api.pages("/flow_runs/filter", body, doing="list runs")
+
+
+def _propose(api: Api, run_id: UUID, state: Mapping[str, Any], *, force: bool, doing: str) -> str:
+    """Propose a state; the type that the run now has because of it, "" if it was left as is.
+
+    The server may put another state in place of the proposed one: it cancels at once what
+    nobody has picked up.
+    """
+    path = f"/flow_runs/{run_id}/set_state"
+    try:
+        answer = api.request("POST", path, {"state": state, "force": force}, doing=doing)
+    except Refused as refusal:
+        if isinstance(absent(refusal, "run", run_id), NotFound):
+            return ""
+        raise
+    if answer["status"] == "ACCEPT":
+        return str(state["type"])
+    replaced = answer["status"] == "REJECT" and answer["state"]
+    return str(answer["state"]["type"]) if replaced else ""
+
+
+def _live_conditions(due_by: datetime) -> tuple[dict[str, Any], ...]:
+    """Picked up and not over; due and not picked up; waiting for its own retry."""
+    planned = {"type": {"any_": ["SCHEDULED"]}}
+    return (
+        {"state": {"type": {"any_": STARTED_TYPES}}},
+        {"state": planned, "next_scheduled_start_time": {"before_": due_by}},
+        {"state": planned, "start_time": {"is_null_": False}},
+    )
+
+
+def view_run(document: Mapping[str, Any]) -> RunView:
+    """The read model of one run document; raises PermanentError for a state type unknown here."""
+    state = document.get("state") or {}
+    deployment_id = document["deployment_id"]
+    return RunView(
+        id=UUID(document["id"]),
+        name=document["name"],
+        state=_state(document["state_type"]),
+        state_name=document["state_name"] or "",
+        message=state.get("message") or "",
+        deployment_id=UUID(deployment_id) if deployment_id else None,
+        parameters=document["parameters"],
+        tags=tuple(document["tags"]),
+        scheduled=bool(document["auto_scheduled"]),
+        expected_start_time=_time(document["expected_start_time"]),
+        start_time=_time(document["start_time"]),
+        end_time=_time(document["end_time"]),
+    )
+
+
+def _state(type_: str) -> RunState:
+    try:
+        return STATE_OF_TYPE[type_]
+    except KeyError as error:
+        raise PermanentError(
+            f"Prefect reports a run state {type_!r} that is not known here"
+        ) from error
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _by_age(run: RunView) -> tuple[datetime, str]:
+    return run.expected_start_time or datetime.max.replace(tzinfo=UTC), str(run.id)
+
+
+def _chunks(identities: Iterable[UUID]) -> Iterator[list[UUID]]:
+    unique = list(dict.fromkeys(identities))
+    for start in range(0, len(unique), PAGE):
+        yield unique[start : start + PAGE]

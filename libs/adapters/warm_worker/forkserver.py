@@ -1,0 +1,293 @@
+"""Forkserver: imports modules once and forks a child for every job that its worker asks for.
+
+It runs as ``python -P -m libs.adapters.warm_worker.forkserver FD [MODULE ...]`` and speaks JSON
+lines over the inherited socket ``FD``. It gets jobs (`Job`) and ``{"retire": true}``, and answers
+
+* ``{"ready": {path: mtime_ns}}`` once: what it loaded, for the worker to see when that changed;
+* ``{"started": job id, "pid": int}``, or ``"pid": null`` where it no longer takes jobs;
+* ``{"ended": pid, "status": exit code, negative for a signal}``.
+
+It is single-threaded, because a fork copies only the forking thread. When the socket closes the
+worker is gone: the children are then ended, as nobody could cancel or account for them any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import inspect
+import json
+import logging
+import os
+import re
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+ENGINE = ("prefect.engine", "prefect.flow_engine", "prefect.events.clients", "websockets")
+"""Always imported: what every run needs."""
+
+ABANDONED_GRACE_SECONDS = 10.0
+RECEIVE_BYTES = 65536
+WAKEUP_BYTES = 512
+POOL_THREAD = re.compile(r"polars-\d|tokio-rt|rayon")
+"""Native pools that are not there after a fork while their library believes they are."""
+
+logger = logging.getLogger("prefect.warm_worker.forkserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One fork: run a flow run, or its hooks after its own process died or was cancelled.
+
+    ``env`` is the whole environment of the child, ``cwd`` its working directory; ``quiet`` keeps
+    its output out of the worker's.
+    """
+
+    id: str
+    kind: Literal["run", "on_crashed_hooks", "on_cancellation_hooks"]
+    flow_run_id: str
+    env: dict[str, str]
+    cwd: str
+    quiet: bool
+
+
+class ForkServer:
+    """The loop over the worker's requests and the children's ends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._children: set[int] = set()
+        self._retiring = False
+        self._buffer = b""
+        self._wakeup, self._wakeup_writer = os.pipe()
+
+    def serve(self) -> Job | None:
+        """Serve until there is nothing left to do; in a forked child return its job."""
+        self._watch_signals()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ, self._receive)
+            selector.register(self._wakeup, selectors.EVENT_READ, self._reap)
+            while self._children or not self._retiring:
+                for key, _ in selector.select():
+                    job: Job | None = key.data()
+                    if job is not None:
+                        return job
+        return None
+
+    def announce(self, loaded: dict[str, int]) -> None:
+        """Tell the worker that jobs are welcome, and what they will run on."""
+        self._send({"ready": loaded})
+
+    def _watch_signals(self) -> None:
+        for descriptor in (self._wakeup, self._wakeup_writer):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._retire)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _retire(self, *_: object) -> None:
+        self._retiring = True
+
+    def _receive(self) -> Job | None:
+        """Take what the worker sent; the job to do, in the child forked for it."""
+        data = self._connection.recv(RECEIVE_BYTES)
+        if not data:
+            self._end_children()
+            raise SystemExit(0)
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            if "retire" in request:
+                self._retire()
+            elif (job := self._fork(Job(**request))) is not None:
+                return job
+        return None
+
+    def _fork(self, job: Job) -> Job | None:
+        """Fork; the job in the child, None in the server."""
+        if self._retiring:
+            self._send({"started": job.id, "pid": None})
+            return None
+        # A signal that arrives before the child has its own handlers must wait, not get lost.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        pid = os.fork()
+        if pid == 0:
+            self._leave()
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            return job
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        _own_group(pid)
+        self._children.add(pid)
+        self._send({"started": job.id, "pid": pid})
+        return None
+
+    def _leave(self) -> None:
+        """In the child: become a process like any other, without a trace of the server."""
+        _own_group(0)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._connection.close()
+        os.close(self._wakeup)
+        os.close(self._wakeup_writer)
+
+    def _reap(self) -> None:
+        """Report every child that ended, and kill what it left behind in its process group."""
+        try:
+            os.read(self._wakeup, WAKEUP_BYTES)
+        except BlockingIOError:
+            return
+        for pid in tuple(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                _signal_group(pid, signal.SIGKILL)
+                self._children.discard(pid)
+                self._send({"ended": pid, "status": os.waitstatus_to_exitcode(status)})
+
+    def _end_children(self) -> None:
+        """End all children, which report their crash themselves if they get the time."""
+        deadline = time.monotonic() + ABANDONED_GRACE_SECONDS
+        for pid in self._children:
+            _signal_group(pid, signal.SIGTERM)
+        while self._children:
+            if time.monotonic() > deadline:
+                for pid in self._children:
+                    _signal_group(pid, signal.SIGKILL)
+            time.sleep(0.02)
+            self._children = {pid for pid in self._children if not os.waitpid(pid, os.WNOHANG)[0]}
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            # The worker is gone; the closed connection is seen by the next read.
+            logger.debug("The worker is gone", exc_info=True)
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import modules; one that cannot be imported only makes its runs slower, or fail by name."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            logger.warning("Module %r could not be preloaded", name, exc_info=True)
+
+
+def fork_hazards() -> list[str]:
+    """Threads that forked children would miss, hence hang for; empty where forking is safe."""
+    others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        return others
+    native = [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+    return others + [name for name in native if POOL_THREAD.match(name)]
+
+
+def loaded_files() -> dict[str, int]:
+    """Modification times (ns) of the loaded project files and of the package directories."""
+    installed = {
+        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+    prefixes = tuple(f"{path}{os.sep}" for path in installed)
+    files = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
+    project = {file for file in files if file and not file.startswith(prefixes)}
+    packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return {path: os.stat(path).st_mtime_ns for path in project | packages if os.path.exists(path)}
+
+
+def perform(job: Job) -> None:
+    """Do the job in this process, which is a fresh child; ends with `SystemExit` as the engine."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import setup_logging
+
+    os.environ.clear()
+    os.environ.update(job.env)
+    time.tzset()
+    os.chdir(job.cwd)
+    sys.path.insert(0, job.cwd)
+    if job.quiet:
+        _silence()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    refresh_global_settings_context()
+    setup_logging(incremental=False)
+    if job.kind == "run":
+        engine = sys.modules["prefect.engine"].__file__ or ""
+        sys.argv = [engine, job.flow_run_id]
+        runpy.run_path(engine, run_name="__main__")
+    else:
+        run_hooks(UUID(job.flow_run_id), job.kind)
+
+
+def run_hooks(flow_run_id: UUID, kind: str) -> None:
+    """Call the flow's hooks of one kind as Prefect's own workers do: by keyword, all of them."""
+    from prefect.flow_engine import load_flow, load_flow_run
+    from prefect.logging.loggers import flow_run_logger
+
+    flow_run = load_flow_run(flow_run_id)
+    flow = load_flow(flow_run)
+    for hook in getattr(flow, kind):
+        log, name = flow_run_logger(flow_run, flow), getattr(hook, "__name__", repr(hook))
+        log.info("Running hook %r in state %r", name, flow_run.state and flow_run.state.name)
+        try:
+            result = hook(flow=flow, flow_run=flow_run, state=flow_run.state)
+            if inspect.iscoroutine(result):
+                asyncio.run(result)
+        except Exception:
+            log.exception("Hook %r failed", name)
+
+
+def main() -> None:
+    """Preload, serve, and in each forked child perform its job."""
+    descriptor, modules = int(sys.argv[1]), sys.argv[2:]
+    server = ForkServer(socket.socket(fileno=descriptor))
+    preload((*ENGINE, *modules))
+    if modules and (hazards := fork_hazards()):
+        logger.error("Nothing is preloaded: importing %s started threads: %s", modules, hazards)
+        command = [sys.executable, *sys.orig_argv[1 : -len(modules)]]
+        os.execv(sys.executable, command)  # noqa: S606 - itself again, without a shell
+    gc.collect()
+    gc.freeze()
+    server.announce(loaded_files())
+    job = server.serve()
+    if job is not None:
+        perform(job)
+
+
+def _own_group(pid: int) -> None:
+    """Make a child the leader of a group; parent and child both do, as either may come first."""
+    try:
+        os.setpgid(pid, pid)
+    except (PermissionError, ProcessLookupError):
+        logger.debug("Process %s is gone or has its group already", pid)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (PermissionError, ProcessLookupError):
+        logger.debug("Process group %s has ended", pid)
+
+
+def _silence() -> None:
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The worker's handles on its forkservers and on the children that they forked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+
+from libs.adapters.warm_worker.forkserver import ABANDONED_GRACE_SECONDS, Job
+
+READY_SECONDS = 180.0
+"""How long a forkserver may take to import what it preloads."""
+
+MAX_SERVERS = 4
+"""Environments that are kept warm at once; the least recently used one is retired for another."""
+
+RUN_VARIABLES = "PREFECT__"
+"""Prefix of the variables that differ from run to run and that no import reads."""
+
+ORPHAN_POLL_SECONDS = 0.2
+
+logger = logging.getLogger("prefect.warm_worker")
+
+
+class ServerLost(RuntimeError):
+    """The forkserver ended while it was asked to fork; look for its last words in the output."""
+
+
+class Child:
+    """One forked process, the leader of its process group.
+
+    ``status`` is its exit code, negative for the signal that ended it, None while it runs and where
+    the code is unknown because its forkserver died before it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.status: int | None = None
+        self._ended = asyncio.Event()
+        try:
+            self._process: psutil.Process | None = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            self._process = None
+
+    async def wait(self) -> int | None:
+        """Wait for the end and return the ``status``."""
+        await self._ended.wait()
+        return self.status
+
+    async def end(self, grace_seconds: float) -> None:
+        """Ask the whole process group to end, kill what is left of it after the grace."""
+        self._signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._ended.wait(), grace_seconds)
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            await self._ended.wait()
+
+    def has_ended(self, status: int | None) -> None:
+        """Record the end."""
+        self.status = status
+        self._ended.set()
+
+    async def outlive_server(self) -> None:
+        """Notice the end without the forkserver, whose death left the child to itself."""
+        while self._is_running():
+            await asyncio.sleep(ORPHAN_POLL_SECONDS)
+        self.has_ended(None)
+
+    def _is_running(self) -> bool:
+        try:
+            return (
+                self._process is not None
+                and self._process.is_running()
+                and self._process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return False
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            logger.debug("Process group %s has ended", self.pid)
+
+
+class Server:
+    """One forkserver process, as seen from the worker."""
+
+    def __init__(self, environment: Mapping[str, str], modules: Sequence[str]) -> None:
+        self._environment = dict(environment)
+        self._modules = tuple(modules)
+        self._loaded: dict[str, int] = {}
+        self._children: dict[int, Child] = {}
+        self._asked: dict[str, asyncio.Future[Child | None]] = {}
+        self._orphans: set[asyncio.Task[None]] = set()
+        self.alive = False
+
+    async def start(self) -> None:
+        """Start it and wait until it has imported everything; raises `ServerLost`."""
+        ours, theirs = socket.socketpair()
+        module = Job.__module__
+        command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *self._modules]
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        try:
+            line = await asyncio.wait_for(self._reader.readline(), READY_SECONDS)
+            self._loaded = json.loads(line)["ready"]
+        except (TimeoutError, ValueError) as error:
+            await self.stop()
+            raise ServerLost("the forkserver did not get ready") from error
+        self.alive = True
+        self._listener = asyncio.create_task(self._listen())
+
+    async def fork(self, job: Job) -> Child | None:
+        """The child that does the job; None where the server no longer takes any."""
+        answer: asyncio.Future[Child | None] = asyncio.get_running_loop().create_future()
+        self._asked[job.id] = answer
+        self._send(asdict(job))
+        return await answer
+
+    def is_current(self) -> bool:
+        """Whether it runs, and nothing that it loaded has changed since."""
+        return self.alive and all(_mtime(path) == then for path, then in self._loaded.items())
+
+    def retire(self) -> None:
+        """Let it end by itself, as soon as its last child has."""
+        if self.alive:
+            self._send({"retire": True})
+
+    async def stop(self) -> None:
+        """End it and whatever still runs in it."""
+        self._writer.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), ABANDONED_GRACE_SECONDS + 5)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._writer.write(json.dumps(message).encode() + b"\n")
+
+    async def _listen(self) -> None:
+        """Take in what the server reports, until it ends."""
+        try:
+            while line := await self._reader.readline():
+                self._take(json.loads(line))
+        except ConnectionResetError:
+            logger.debug("The forkserver closed its connection", exc_info=True)
+        finally:
+            self._lost()
+        await self._process.wait()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ended" in message:
+            self._children.pop(message["ended"]).has_ended(message["status"])
+            return
+        pid = message["pid"]
+        child = None if pid is None else self._children.setdefault(pid, Child(pid))
+        answer = self._asked.pop(message["started"])
+        if not answer.cancelled():
+            answer.set_result(child)
+
+    def _lost(self) -> None:
+        """Nothing more will be reported: watch the remaining children ourselves."""
+        self.alive = False
+        self._writer.close()
+        for answer in self._asked.values():
+            if not answer.cancelled():
+                answer.set_exception(ServerLost("the forkserver died while it was asked to fork"))
+        for child in self._children.values():
+            task = asyncio.create_task(child.outlive_server())
+            self._orphans.add(task)
+            task.add_done_callback(self._orphans.discard)
+
+
+Key = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
+
+
+class Servers:
+    """The forkservers of a worker, one for each environment that its runs need."""
+
+    def __init__(self) -> None:
+        self._servers: dict[Key, Server] = {}
+        self._retired: list[Server] = []
+        self._starting = asyncio.Lock()
+
+    async def fork(self, job: Job, modules: Sequence[str]) -> Child:
+        """Fork from the warm process for the job's environment; raises `ServerLost`."""
+        while True:
+            server = await self.warm(job.env, modules)
+            child = await server.fork(job)
+            if child is not None:
+                return child
+            self._retire(server)
+
+    async def warm(self, environment: Mapping[str, str], modules: Sequence[str]) -> Server:
+        """The server for the environment: started if there is none or its code has changed."""
+        fixed = {k: v for k, v in environment.items() if not k.startswith(RUN_VARIABLES)}
+        key = (tuple(modules), frozenset(fixed.items()))
+        async with self._starting:
+            server = self._servers.pop(key, None)
+            if server is None or not server.is_current():
+                if server is not None:
+                    self._retire(server)
+                server = Server(fixed, modules)
+                await server.start()
+            self._servers[key] = server
+            for stale in list(self._servers.values())[:-MAX_SERVERS]:
+                self._retire(stale)
+            return server
+
+    async def stop(self) -> None:
+        """End all of them and whatever still runs in them."""
+        servers = [*self._servers.values(), *self._retired]
+        await asyncio.gather(*(server.stop() for server in servers))
+
+    def _retire(self, server: Server) -> None:
+        server.retire()
+        self._servers = {key: one for key, one in self._servers.items() if one is not server}
+        self._retired = [one for one in self._retired if one.alive] + [server]
+
+
+def _mtime(path: str) -> int | None:
+    """When the file was changed (ns), None where it is gone."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,399 @@
+"""The worker class: Prefect's `BaseWorker`, with forked children instead of new interpreters.
+
+Prefect's own loop, states and limits are used as they are. Added are: a poll at once when an event
+says that a run may be due, the cancellation of running children, Crashed for those that died, and
+the hooks for both, in children too. Cancellation is told to the flow engine over the channel that
+Prefect's process worker uses for it, so that a flow sees the same under either worker.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from uuid import UUID, uuid4
+
+import anyio
+import anyio.abc
+import httpx
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.exceptions import Abort, InfrastructureNotFound, ObjectNotFound
+from prefect.runner._control_channel import ControlChannel, ControlSignalStatus
+from prefect.settings import get_current_settings
+from prefect.states import Cancelled, Crashed
+from prefect.utilities.engine import propose_state
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+from pydantic import Field
+
+from libs.adapters.warm_worker.forkserver import Job
+from libs.adapters.warm_worker.servers import Child, ServerLost, Servers
+
+POLL_SECONDS = 1.0
+"""Longest wait for a due run of which no event told."""
+
+CANCELLATION_POLL_SECONDS = 5.0
+"""Longest wait for a cancellation of which no event told."""
+
+PREFETCH_SECONDS = 2.0
+"""How early a run may wait in its process for its time; there it takes a place of the limit."""
+
+RECONNECT_SECONDS = 5.0
+HOOK_SECONDS = 120.0
+API_OUTAGE_SECONDS = 300.0
+
+CANCELLING_EVENT = "prefect.flow-run.Cancelling"
+DUE_EVENTS = [
+    f"prefect.flow-run.{name}" for name in ("Scheduled", "Late", "AwaitingRetry", "Resuming")
+]
+
+T = TypeVar("T")
+
+
+class WarmVariables(BaseVariables):
+    """What a work pool or a deployment may set for its runs."""
+
+    stream_output: bool = Field(
+        default=True, description="Whether the worker prints what its runs print."
+    )
+    working_dir: Path | None = Field(
+        default=None,
+        title="Working Directory",
+        description="Directory that runs start in; if left out, a new one for each run.",
+    )
+    preload: list[str] = Field(
+        default=["flows", "libs.wiring", "polars", "deltalake"],
+        title="Preloaded Modules",
+        description=(
+            "Modules imported once instead of by each run. They may start no threads and open no "
+            "connections when they are imported."
+        ),
+    )
+    grace_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        title="Grace",
+        description="Seconds between asking the process of a run to end and killing it.",
+    )
+
+
+class WarmJobConfiguration(BaseJobConfiguration):
+    """`WarmVariables` as they apply to one run. A ``command`` is ignored: none is started."""
+
+    stream_output: bool = True
+    working_dir: Path | None = None
+    preload: list[str] = Field(default_factory=list)
+    grace_seconds: float = 10.0
+
+    def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
+        """Complete the configuration for the flow run in ``args``."""
+        super().prepare_for_flow_run(*args, **kwargs)
+        self.env = self.environment()
+
+    def environment(self) -> dict[str, str | None]:
+        """The worker's environment, with its Prefect settings and what is set here on top."""
+        own = {name: value for name, value in self.env.items() if value is not None}
+        return {**os.environ, **self._base_environment(), **own}
+
+
+class WarmWorkerResult(BaseWorkerResult):
+    """Process id of a run and its exit code, or 0 where its state was accounted for."""
+
+
+@dataclass(slots=True)
+class Run:
+    """A flow run whose process is alive or not yet accounted for."""
+
+    flow_run_id: UUID
+    configuration: WarmJobConfiguration
+    directory: str
+    child: Child = field(init=False)
+    cancelled: bool = False
+
+    def job(
+        self, kind: Literal["run", "on_crashed_hooks", "on_cancellation_hooks"], **env: str
+    ) -> Job:
+        """The job of one of its children."""
+        return Job(
+            id=str(uuid4()),
+            kind=kind,
+            flow_run_id=str(self.flow_run_id),
+            env={
+                **{name: value or "" for name, value in self.configuration.env.items()},
+                # The engine shall leave to the worker what follows a cancellation.
+                "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
+                **env,
+            },
+            cwd=self.directory,
+            quiet=not self.configuration.stream_output,
+        )
+
+
+class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
+    """Runs flow runs in children forked from processes that have everything imported."""
+
+    type = "instances-warm"
+    job_configuration = WarmJobConfiguration
+    job_configuration_variables = WarmVariables
+    _display_name = "Instances (warm)"
+    _description = "Execute flow runs at once, in processes forked from a pre-imported one."
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = get_current_settings().worker
+        is_default = self._prefetch_seconds == settings.prefetch_seconds
+        if is_default and "prefetch_seconds" not in settings.model_fields_set:
+            # With Prefect's 10 s, runs that are due later take the places of those due now.
+            self._prefetch_seconds = PREFETCH_SECONDS
+        self._servers = Servers()
+        self._control = ControlChannel()
+        self._runs: dict[UUID, Run] = {}
+        self._polling = asyncio.Lock()
+        self._due = asyncio.Event()
+        self._watchers: list[asyncio.Task[None]] = []
+
+    async def setup(self) -> None:
+        """Prepare to run, as Prefect asks; starts watching for due and for cancelled runs."""
+        await self._exit_stack.enter_async_context(self._control)
+        await super().setup()
+        watch = (self._warm_up(), self._watch_due(), self._watch_cancelling(), self._watch_events())
+        self._watchers = [asyncio.create_task(one) for one in watch]
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Stop watching, have Prefect end the runs, then end the forkservers."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        try:
+            await super().teardown(*exc_info)
+        finally:
+            await self._servers.stop()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: WarmJobConfiguration,
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> WarmWorkerResult:
+        """Run it in a forked child and account for how that ended."""
+        with _working_directory(configuration) as directory:
+            run = self._runs[flow_run.id] = Run(flow_run.id, configuration, str(directory))
+            port, token = self._control.register(flow_run.id)
+            try:
+                job = run.job("run", PREFECT__CONTROL_PORT=str(port), PREFECT__CONTROL_TOKEN=token)
+                run.child = await self._servers.fork(job, configuration.preload)
+                if task_status is not None:
+                    task_status.started(run.child.pid)
+                await self._until_end(run)
+                with anyio.CancelScope(shield=True):
+                    status = await self._account(run)
+            finally:
+                self._control.unregister(flow_run.id)
+                del self._runs[flow_run.id]
+                # Prefect frees the place of this run next; another run may wait for it.
+                asyncio.get_running_loop().call_soon(self._due.set)
+        return WarmWorkerResult(status_code=status, identifier=str(run.child.pid))
+
+    async def kill_infrastructure(
+        self,
+        infrastructure_pid: str,
+        configuration: WarmJobConfiguration,  # noqa: ARG002 - Prefect passes it
+        grace_seconds: int = 30,
+    ) -> None:
+        """End the process of a run; raises `InfrastructureNotFound` if no child of ours has it."""
+        for run in self._runs.values():
+            if str(run.child.pid) == infrastructure_pid:
+                return await run.child.end(grace_seconds)
+        raise InfrastructureNotFound(f"No process {infrastructure_pid} runs in this worker.")
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Submit what is due; one poll at a time, as the answer to another would be outdated."""
+        async with self._polling:
+            return await super().get_and_submit_flow_runs()
+
+    async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+        """Leave out runs whose process here has not ended: retried ones, or an outdated answer."""
+        due = await super()._get_scheduled_flow_runs()
+        return [one for one in due if one.flow_run.id not in self._runs]
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """Survive a server that cannot be reached; the run stays due."""
+        try:
+            await super()._submit_run(flow_run)
+        except httpx.HTTPError:
+            self._logger.exception("Flow run '%s' could not be submitted", flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            self._release_limit_slot(flow_run.id)
+
+    async def _until_end(self, run: Run) -> None:
+        """Wait for the child; end it where the worker is told to stop."""
+        try:
+            await run.child.wait()
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await run.child.end(run.configuration.grace_seconds)
+
+    async def _account(self, run: Run) -> int:
+        """See to it that the run's state tells how it ended; the exit code to report."""
+        reported = getattr(self._control.get_conclusion(run.flow_run_id), "state_type", None)
+        if reported and not run.cancelled:
+            return 0
+        try:
+            current = await self._insist(lambda: self.client.read_flow_run(run.flow_run_id))
+        except ObjectNotFound:
+            return 0
+        state = current.state
+        if state is None or state.is_final():
+            return 0
+        if run.cancelled or state.is_cancelling():
+            await self._run_hooks(run.job("on_cancellation_hooks"), run)
+            final: State[Any] = Cancelled(
+                message="The run was cancelled and its process has ended."
+            )
+            await self._insist(
+                lambda: self.client.set_flow_run_state(run.flow_run_id, final, force=True)
+            )
+            return 0
+        if not _is_left_behind(current, run.child):
+            return 0
+        crash: State[Any] = Crashed(message=f"The process of the run {_end_of(run.child.status)}.")
+        accepted = await self._insist(lambda: self._propose(run.flow_run_id, crash))
+        if accepted is not None and accepted.is_crashed():
+            await self._run_hooks(run.job("on_crashed_hooks"), run)
+        return run.child.status or 1
+
+    async def _propose(self, flow_run_id: UUID, state: State) -> State | None:
+        """The state that the server set, None where it refused."""
+        try:
+            return await propose_state(self.client, state, flow_run_id=flow_run_id)
+        except Abort:
+            return None
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the call while the server cannot be reached, as while it restarts."""
+        with suppress(TimeoutError), anyio.fail_after(API_OUTAGE_SECONDS):
+            while True:
+                try:
+                    return await call()
+                except httpx.TransportError:
+                    await asyncio.sleep(POLL_SECONDS)
+        return await call()
+
+    async def _run_hooks(self, job: Job, run: Run) -> None:
+        """Run the flow's hooks in a child; nothing depends on how that ends."""
+        try:
+            child = await self._servers.fork(job, run.configuration.preload)
+            with anyio.move_on_after(HOOK_SECONDS):
+                await child.wait()
+            await child.end(run.configuration.grace_seconds)
+        except ServerLost:
+            self._logger.exception("Hooks of flow run '%s' were not run", run.flow_run_id)
+
+    async def _cancel(self, run: Run) -> None:
+        """Tell the engine that it is being cancelled, then end its process."""
+        run.cancelled = True
+        told = await self._control.signal(run.flow_run_id, "cancel")
+        if told is not ControlSignalStatus.ALREADY_CONCLUDED:
+            await run.child.end(run.configuration.grace_seconds)
+
+    def _cancelling(self, flow_run_id: UUID) -> None:
+        """Cancel the run if it runs here and that has not begun yet."""
+        run = self._runs.get(flow_run_id)
+        if run and hasattr(run, "child") and not run.cancelled and self._runs_task_group:
+            self._runs_task_group.start_soon(self._cancel, run)
+
+    async def _warm_up(self) -> None:
+        """Have the forkserver of the pool's own environment ready before its first run."""
+        template = self.work_pool.base_job_template
+        values: WarmJobConfiguration = await WarmJobConfiguration.from_template_and_values(
+            template, {}, self.client
+        )
+        environment = {name: value or "" for name, value in values.environment().items()}
+        await self._servers.warm(environment, values.preload)
+
+    async def _watch_due(self) -> None:
+        """Submit due runs whenever an event tells of one, and now and then regardless."""
+        while True:
+            with anyio.move_on_after(POLL_SECONDS):
+                await self._due.wait()
+            self._due.clear()
+            try:
+                await self.get_and_submit_flow_runs()
+            except httpx.HTTPError:
+                self._logger.debug("The server could not be polled", exc_info=True)
+
+    async def _watch_cancelling(self) -> None:
+        """Look for cancelled runs now and then, as their events may be lost."""
+        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
+        while True:
+            await asyncio.sleep(CANCELLATION_POLL_SECONDS)
+            ours = FlowRunFilterId(any_=list(self._runs))
+            try:
+                found = self._runs and await self.client.read_flow_runs(
+                    flow_run_filter=FlowRunFilter(id=ours, state=state)
+                )
+            except httpx.HTTPError:
+                self._logger.debug("The server could not be polled", exc_info=True)
+                continue
+            for flow_run in found or ():
+                self._cancelling(flow_run.id)
+
+    async def _watch_events(self) -> None:
+        """Follow the events of the pool's runs, for as long as the worker runs."""
+        while True:
+            try:
+                await self._follow_events()
+            except Exception:
+                self._logger.debug("The event stream was lost", exc_info=True)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _follow_events(self) -> None:
+        wanted = EventFilter(
+            event=EventNameFilter(name=[*DUE_EVENTS, CANCELLING_EVENT]),
+            any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self.work_pool.id}"]),
+        )
+        async with get_events_subscriber(filter=wanted) as events:
+            async for event in events:
+                if event.event == CANCELLING_EVENT:
+                    self._cancelling(UUID(event.resource.id.rpartition(".")[2]))
+                else:
+                    self._due.set()
+
+
+def _working_directory(configuration: WarmJobConfiguration) -> AbstractContextManager[str | Path]:
+    """The directory that was asked for, or one that exists for this run only."""
+    if configuration.working_dir is not None:
+        return nullcontext(configuration.working_dir)
+    return tempfile.TemporaryDirectory(suffix="prefect", ignore_cleanup_errors=True)
+
+
+def _is_left_behind(flow_run: FlowRun, child: Child) -> bool:
+    """Whether the run still counts as going on, though this process of it has ended.
+
+    After a clean exit it may be going on indeed: as its next try, in another worker.
+    """
+    state = flow_run.state
+    if state is None:
+        return False
+    if child.status == 0:
+        return state.is_running() and flow_run.infrastructure_pid == str(child.pid)
+    return state.is_running() or state.is_pending()
+
+
+def _end_of(status: int | None) -> str:
+    if status is None:
+        return "has ended, its exit code is unknown"
+    if status < 0:
+        return f"was ended by signal {-status}"
+    return f"exited with code {status} before the run was over"

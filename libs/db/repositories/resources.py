@@ -1,0 +1,161 @@
+"""Finding resources by name or id, and what hangs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+
+from libs.core.errors import NotFound, PermanentError
+from libs.core.status import InstanceType, Lifecycle
+from libs.db.models import (
+    AccessorInstance,
+    DatasetInstance,
+    FlowExecutionResource,
+    LineageEdge,
+    PipelineInstance,
+    Resource,
+    SignalInstance,
+    StoreInstance,
+)
+
+PROJECT = "Project"
+# Model classes by the type of the resource; Any, because their common columns come from mixins.
+INSTANCE_TYPES = tuple(member.value for member in InstanceType)
+EXTENSIONS: dict[str, Any] = {
+    InstanceType.DATASET: DatasetInstance,
+    InstanceType.SIGNAL: SignalInstance,
+}
+COMPONENTS: dict[str, Any] = {
+    "PipelineInstance": PipelineInstance,
+    "StoreInstance": StoreInstance,
+    "AccessorInstance": AccessorInstance,
+}
+
+
+class AmbiguousName(PermanentError):
+    """Several projects have an instance of that name: write ``project/name``."""
+
+    def __init__(self, name: str, projects: Iterable[str]) -> None:
+        self.name, self.projects = name, tuple(sorted(projects))
+        choices = ", ".join(f"{project}/{name}" for project in self.projects)
+        super().__init__(f"{name!r} is the name of several instances: write one of {choices}")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An instance as people name it."""
+
+    id: UUID
+    name: str
+    project: str
+    type: str
+    lifecycle: Lifecycle
+
+    @property
+    def label(self) -> str:
+        """``project/name``."""
+        return f"{self.project}/{self.name}"
+
+
+def find_project(session: Session, name: str) -> Resource | None:
+    """The project of that name, whatever its case."""
+    query = select(Resource).where(Resource.scope == PROJECT, Resource.name_key == name.lower())
+    return session.scalars(query).one_or_none()
+
+
+def named_instances(session: Session) -> list[Named]:
+    """All instances, by project and name."""
+    project = aliased(Resource)
+    query = (
+        select(Resource.id, Resource.name, project.name, Resource.type, Resource.lifecycle)
+        .join(project, project.id == Resource.parent_id)
+        .where(Resource.type.in_(INSTANCE_TYPES))
+        .order_by(project.name, Resource.name)
+    )
+    return [Named(*row) for row in session.execute(query)]
+
+
+def find_instance(session: Session, reference: str, project: str | None = None) -> Named | None:
+    """The instance that an id, ``name`` or ``project/name`` means; None if there is none.
+
+    A plain name is looked for in ``project``, or everywhere where that is None; it is
+    AmbiguousName if several projects have it.
+    """
+    parent, _, name = reference.rpartition("/")
+    within = (parent or project or "").lower()
+    matches = [
+        named
+        for named in _candidates(session, reference, name)
+        if not within or named.project.lower() == within or str(named.id) == reference
+    ]
+    if len(matches) > 1:
+        raise AmbiguousName(name, [match.project for match in matches])
+    return matches[0] if matches else None
+
+
+def _candidates(session: Session, reference: str, name: str) -> list[Named]:
+    project = aliased(Resource)
+    query = (
+        select(Resource.id, Resource.name, project.name, Resource.type, Resource.lifecycle)
+        .join(project, project.id == Resource.parent_id)
+        .where(Resource.type.in_(INSTANCE_TYPES))
+    )
+    identity = _as_uuid(reference)
+    chosen = Resource.id == identity if identity else Resource.name_key == name.lower()
+    return [Named(*row) for row in session.execute(query.where(chosen))]
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def get_instance(session: Session, reference: str, project: str | None = None) -> Named:
+    """Like ``find_instance``, but NotFound where there is none."""
+    found = find_instance(session, reference, project)
+    if found is None:
+        raise NotFound("instance", reference)
+    return found
+
+
+def flows_of(session: Session, instance_id: UUID) -> list[FlowExecutionResource]:
+    """The flows of an instance, by kind."""
+    flow = FlowExecutionResource
+    query = select(flow).where(flow.instance_id == instance_id).order_by(flow.kind)
+    return list(session.scalars(query))
+
+
+def lineage_pairs(session: Session) -> list[tuple[UUID, UUID]]:
+    """Every edge as (upstream flow, downstream flow)."""
+    query = select(LineageEdge.upstream_flow_id, LineageEdge.downstream_flow_id)
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def dependents(session: Session, instance_id: UUID) -> list[Named]:
+    """Other instances that read from this one directly."""
+    upstream, downstream = aliased(FlowExecutionResource), aliased(FlowExecutionResource)
+    query = (
+        select(downstream.instance_id)
+        .join(LineageEdge, LineageEdge.downstream_flow_id == downstream.id)
+        .join(upstream, LineageEdge.upstream_flow_id == upstream.id)
+        .where(upstream.instance_id == instance_id, downstream.instance_id != instance_id)
+    )
+    ids = set(session.scalars(query))
+    return [named for named in named_instances(session) if named.id in ids]
+
+
+def find_component(session: Session, project_id: UUID, name: str) -> Resource | None:
+    """The component instance of that name in a project."""
+    query = select(Resource).where(
+        Resource.scope == str(project_id),
+        Resource.name_key == name.lower(),
+        Resource.type.in_(COMPONENTS),
+    )
+    return session.scalars(query).one_or_none()

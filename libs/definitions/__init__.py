@@ -1,0 +1,34 @@
+"""The plugin SDK: what a definition is, what it is given, and how installed ones are found.
+
+What belongs here: the base classes of definitions, the values that pass between a definition and
+the flows, the contract of the data, and the registry. What must not: a definition that does real
+work (``libs.plugins``), the database, Prefect, or how an instance is specified (``libs.specs``).
+
+Importing this package does not import polars; ``libs.definitions.content`` does.
+"""
+
+from libs.definitions.accessor import Accessor, Query
+from libs.definitions.base import CompatibilityRules, Definition, DefinitionKind, UpstreamShape
+from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from libs.definitions.registry import Broken, Registry
+from libs.definitions.store import Store, StoredVersion, StoreHandle, VersionLost, inside
+
+__all__ = [
+    "Accessor",
+    "Broken",
+    "CompatibilityRules",
+    "Definition",
+    "DefinitionKind",
+    "Extract",
+    "ExtractContext",
+    "Input",
+    "Pipeline",
+    "Query",
+    "Registry",
+    "Store",
+    "StoreHandle",
+    "StoredVersion",
+    "UpstreamShape",
+    "VersionLost",
+    "inside",
+]

@@ -1,0 +1,81 @@
+"""Accessors: what a reader of a stored version gets to see of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from libs.core.errors import DataRejected
+from libs.definitions.base import Definition, DefinitionKind, closest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a reader asks for; ``None`` means that it does not limit this.
+
+    ``as_of`` and ``end`` are the last date of data wanted (the earlier one holds), ``start`` the
+    first. ``knowledge_time`` (aware) asks for what was known at that time. ``columns`` are fields;
+    the key columns always come along, in front.
+    """
+
+    as_of: date | None = None
+    knowledge_time: datetime | None = None
+    columns: tuple[str, ...] | None = None
+    symbols: tuple[str, ...] | None = None
+    start: date | None = None
+    end: date | None = None
+
+    def __post_init__(self) -> None:
+        if self.knowledge_time is not None and self.knowledge_time.tzinfo is None:
+            raise ValueError("Query.knowledge_time must be an aware time")
+
+
+class Accessor(Definition):
+    """Base of the definitions that decide which rows of a version a reader sees."""
+
+    kind: ClassVar[DefinitionKind] = DefinitionKind.ACCESSOR
+
+    @abstractmethod
+    def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
+        """``frame`` (date x symbol, long) limited to what ``query`` asks for; nothing is read yet.
+
+        Raises ``DataRejected`` where the frame has not the columns that are asked for.
+        """
+
+
+def narrow(frame: pl.LazyFrame, query: Query, keys: Iterable[str]) -> pl.LazyFrame:
+    """Apply all of ``query`` but ``knowledge_time`` to ``frame``; ``keys`` are always kept.
+
+    Raises ``DataRejected`` on a column that the frame has not.
+    """
+    import polars as pl
+
+    if query.symbols is not None:
+        frame = frame.filter(pl.col("symbol").is_in(list(query.symbols)))
+    if query.start is not None:
+        frame = frame.filter(pl.col("date") >= query.start)
+    lasts = [day for day in (query.as_of, query.end) if day is not None]
+    if lasts:
+        frame = frame.filter(pl.col("date") <= min(lasts))
+    if query.columns is None:
+        return frame
+    return frame.select(_selection(frame.collect_schema().names(), query.columns, keys))
+
+
+def _selection(present: list[str], columns: Iterable[str], keys: Iterable[str]) -> list[str]:
+    wanted = [*columns]
+    for column in wanted:
+        if column not in present:
+            raise DataRejected(
+                f"there is no column {column!r}{closest(column, present)} "
+                f"(there are {', '.join(present)})",
+                {"column": column, "columns": present},
+            )
+    leading = [key for key in keys if key in present]
+    return leading + [column for column in dict.fromkeys(wanted) if column not in leading]

@@ -1,0 +1,214 @@
+"""What every definition declares, with defaults that keep a minimal one at ten lines."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import sys
+from abc import ABC
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import semver
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from libs.core.errors import InvalidSpec, Problem
+
+MIN_SEVERITY: Mapping[str, object] = {
+    "aggregation_method": "min_severity",
+    "status_priority": ["ERROR", "STALE", "RUNNING", "READY"],
+}
+"""The status aggregation contract of a definition that declares none."""
+
+
+class DefinitionKind(StrEnum):
+    """The kinds of definition, by the names that the database and the CLI show."""
+
+    PIPELINE = "PipelineDef"
+    STORE = "StoreDef"
+    ACCESSOR = "AccessorDef"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamShape:
+    """What is known about an upstream before anything is read from it.
+
+    ``type`` is its instance type (``DatasetInstance``); ``columns`` are those of its published
+    version in order, ``None`` while it has published nothing.
+    """
+
+    resource: str
+    role: str
+    type: str
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompatibilityRules:
+    """Which upstreams a definition can work with.
+
+    ``upstream_types`` names the instance types allowed, empty meaning any; ``max_upstreams`` is
+    ``None`` where there is no limit.
+    """
+
+    upstream_types: tuple[str, ...] = ()
+    min_upstreams: int = 0
+    max_upstreams: int | None = None
+
+    def problems(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
+        """Every way in which ``upstreams`` break the rules, at the path ``upstream_refs``."""
+        return [*self._count_problems(len(upstreams)), *self._type_problems(upstreams)]
+
+    def _count_problems(self, count: int) -> list[Problem]:
+        if count < self.min_upstreams:
+            return [
+                Problem("upstream_refs", f"needs at least {self.min_upstreams}, has {count}"),
+            ]
+        if self.max_upstreams is not None and count > self.max_upstreams:
+            limit = f"at most {self.max_upstreams}" if self.max_upstreams else "no upstreams"
+            return [Problem("upstream_refs", f"takes {limit}, has {count}")]
+        return []
+
+    def _type_problems(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
+        if not self.upstream_types:
+            return []
+        allowed = " or ".join(self.upstream_types)
+        return [
+            Problem(f"upstream_refs[{i}]", f"{shape.resource!r} is a {shape.type}, needs {allowed}")
+            for i, shape in enumerate(upstreams)
+            if shape.type not in self.upstream_types
+        ]
+
+
+class Definition(ABC):
+    """Base of all definitions; derive from the class of the kind, not from this one.
+
+    A definition names itself by ``name`` and ``version`` (semver) and describes its parameters by
+    a nested pydantic ``Config``. The other class attributes have defaults.
+    """
+
+    kind: ClassVar[DefinitionKind]
+    name: ClassVar[str]
+    version: ClassVar[str]
+
+    input_schema: ClassVar[Mapping[str, str] | None] = None
+    """Columns that the definition needs of its input and their polars types, if it needs any."""
+    output_schema: ClassVar[Mapping[str, str] | None] = None
+    """Columns that it always delivers and their polars types, where that is known beforehand."""
+    compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules()
+    guardrail_contracts: ClassVar[tuple[Mapping[str, object], ...]] = ()
+    flow_specs: ClassVar[tuple[Mapping[str, object], ...]] = ()
+    """Flows beyond the fixed kinds of its instance type."""
+    lineage_contracts: ClassVar[tuple[Mapping[str, object], ...]] = ()
+    status_aggregation_contract: ClassVar[Mapping[str, object]] = MIN_SEVERITY
+    source_modules: ClassVar[tuple[str, ...]] = ()
+    """Further modules that hold the definition's code, for ``content_hash``."""
+
+    class Config(BaseModel):
+        """The parameters; a definition without any keeps this empty one."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: Config
+
+    def __init__(self, config: BaseModel | Mapping[str, object] | None = None) -> None:
+        """Configure the definition; raises ``InvalidSpec`` with every problem of ``config``."""
+        self.config = self.parse_config(config)
+
+    @classmethod
+    def parse_config(cls, config: BaseModel | Mapping[str, object] | None) -> Config:
+        """The validated parameters; raises ``InvalidSpec`` with paths that begin by ``config``."""
+        if type(config) is cls.Config:
+            return config
+        raw = config.model_dump() if isinstance(config, BaseModel) else dict(config or {})
+        try:
+            return cls.Config.model_validate(raw)
+        except ValidationError as error:
+            fields = cls.Config.model_fields
+            # The inputs are left out: a parameter may hold what must not be shown.
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            raise InvalidSpec(_config_problem(detail, fields) for detail in details) from None
+
+    @classmethod
+    def parameters_schema(cls) -> dict[str, Any]:
+        """JSON schema of ``Config``."""
+        return cls.Config.model_json_schema()
+
+    @classmethod
+    def content_hash(cls) -> str:
+        """SHA-256 over the source of the modules that hold the definition's code.
+
+        The registry of the database compares it, so that the same version with other code is seen.
+        Line ends do not count; comments do.
+        """
+        digest = hashlib.sha256()
+        for module in (cls.__module__, *cls.source_modules):
+            digest.update(_module_source(module).encode() + b"\0")
+        return digest.hexdigest()
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """Everything that the class declares about itself, JSON-serialisable."""
+        return {
+            "kind": cls.kind.value,
+            "name": cls.name,
+            "version": cls.version,
+            "description": (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " "),
+            "parameters_schema": cls.parameters_schema(),
+            "input_schema": _plain(cls.input_schema),
+            "output_schema": _plain(cls.output_schema),
+            "compatibility_rules": asdict(cls.compatibility_rules),
+            "guardrail_contracts": [dict(contract) for contract in cls.guardrail_contracts],
+            "flow_specs": [dict(spec) for spec in cls.flow_specs],
+            "lineage_contracts": [dict(contract) for contract in cls.lineage_contracts],
+            "status_aggregation_contract": dict(cls.status_aggregation_contract),
+            "content_hash": cls.content_hash(),
+        }
+
+    @classmethod
+    def declaration_problems(cls) -> list[Problem]:
+        """What the class itself declares wrongly; the registry refuses one that has any."""
+        problems = [
+            Problem(attribute, "is not declared")
+            for attribute in ("kind", "name", "version")
+            if not getattr(cls, attribute, "")
+        ]
+        version = getattr(cls, "version", "")
+        if version and not semver.Version.is_valid(version):
+            problems.append(Problem("version", f"{version!r} is not a semantic version like 1.0.0"))
+        if cls.Config.model_config.get("extra") != "forbid":
+            problems.append(Problem("Config", 'must refuse unknown parameters (extra="forbid")'))
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(cls.__abstractmethods__))
+            problems.append(Problem("", f"does not implement {missing}"))
+        return problems
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` with a leading comma and blank, or nothing if no word is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {matches[0]!r}?" if matches else ""
+
+
+def _config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
+    path = "config"
+    for step in detail["loc"]:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    if detail["type"] == "extra_forbidden":
+        name = str(detail["loc"][-1])
+        hint = closest(name, fields) if len(detail["loc"]) == 1 else ""
+        return Problem(path, f"is not a parameter{hint}")
+    return Problem(path, detail["msg"])
+
+
+def _module_source(name: str) -> str:
+    module = sys.modules.get(name) or __import__(name, fromlist=["__name__"])
+    return "\n".join(inspect.getsource(module).splitlines())
+
+
+def _plain(schema: Mapping[str, str] | None) -> dict[str, str] | None:
+    return dict(schema) if schema is not None else None

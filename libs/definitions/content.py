@@ -1,0 +1,393 @@
+"""The contract of the data between instances: its shape, its identity, and how it grows.
+
+A frame is long: ``date`` (Date), ``symbol`` (String), one column a field, and ``knowledge_time``
+(Datetime, UTC) where the data says when it became known. ``(date, symbol)``, together with
+``knowledge_time`` where it is present, is unique and never null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from libs.core.errors import DataRejected
+from libs.definitions.pipeline import Extract
+
+KEYS = ("date", "symbol")
+KNOWLEDGE = "knowledge_time"
+SAMPLE = 10
+"""How many offending rows a report shows."""
+
+_UTC = pl.Datetime("us", "UTC")
+_TAGS: Mapping[pl.DataType, str] = {
+    pl.Boolean(): "bool",
+    pl.Int8(): "i8",
+    pl.Int16(): "i16",
+    pl.Int32(): "i32",
+    pl.Int64(): "i64",
+    pl.Float32(): "f32",
+    pl.Float64(): "f64",
+    pl.String(): "str",
+    pl.Date(): "date",
+    pl.Datetime("us"): "us",
+    _UTC: "us-utc",
+}
+"""The types that every store holds, by names of our own: polars changes its own at times."""
+
+_MODULUS = 1 << 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """A broken rule: how many rows break it, and which."""
+
+    rule: str
+    message: str
+    rows: pl.DataFrame
+
+    @property
+    def count(self) -> int:
+        return self.rows.height
+
+
+def key_columns(columns: Sequence[str]) -> list[str]:
+    """The columns of ``columns`` that make the key, in order."""
+    return [key for key in (*KEYS, KNOWLEDGE) if key in columns]
+
+
+def field_columns(columns: Sequence[str]) -> list[str]:
+    """The columns of ``columns`` that are fields, in order."""
+    return [column for column in columns if column not in (*KEYS, KNOWLEDGE)]
+
+
+def conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same data in the one form in which it is compared, hashed and stored.
+
+    Key columns first, rows sorted by key, types those that every store holds: unsigned integers
+    become Int64, categories strings, times microseconds (aware ones UTC), columns without any
+    value Float64. Raises ``DataRejected`` where a number does not fit. It does not check the rest
+    of the contract: see ``check_frame``.
+    """
+    keys = key_columns(frame.columns)
+    casts = {name: _plain_type(dtype) for name, dtype in frame.schema.items()}
+    changed = {name: to for name, to in casts.items() if to != frame.schema[name]}
+    try:
+        cast = frame.cast(changed) if changed else frame  # type: ignore[arg-type]  # stubs: invariant key
+    except pl.exceptions.InvalidOperationError as error:
+        raise DataRejected(f"a number is too large to be stored: {error}") from error
+    ordered = cast.select(*keys, *(name for name in frame.columns if name not in keys))
+    return ordered.sort(keys, maintain_order=True).rechunk() if keys else ordered
+
+
+def frame_problems(frame: pl.DataFrame) -> list[str]:
+    """In what the frame breaks the contract of this module, one line a rule; empty if nothing."""
+    return [fault.message for fault in _faults(frame)]
+
+
+def check_frame(frame: pl.DataFrame) -> None:
+    """Raise ``DataRejected`` with counts and a sample if the frame breaks the contract."""
+    _reject_if_any(_faults(frame), frame.height)
+
+
+def schema_hash(schema: Mapping[str, pl.DataType]) -> str:
+    """SHA-256 of the column names and types, whatever their order."""
+    return hashlib.sha256(_schema_bytes(schema)).hexdigest()
+
+
+def content_hash(frame: pl.DataFrame) -> str:
+    """Identity of the data: 64 hexadecimal digits, equal for equal rows, names and types.
+
+    The order of rows and columns and the division into chunks do not count, nor do the sign of a
+    zero or the bits of a NaN; a NaN differs from a null. The same in every process, on every
+    machine. ``frame`` must satisfy ``check_frame``.
+
+    It is the SHA-256 of the schema plus those of each date's rows, added modulo 2**256, so that
+    ``extend_hash`` finds it from what was added. Against chance, not against a forger.
+    """
+    ordered = conform(frame)
+    head = _schema_bytes(ordered.schema)
+    return _hex(_number(hashlib.sha256(head)) + _rows_sum(ordered, head))
+
+
+def extend_hash(published: str, later: pl.DataFrame) -> str:
+    """The ``content_hash`` of a frame with hash ``published`` after the rows ``later`` join it.
+
+    ``later`` has the same schema and holds no date that the frame has.
+    """
+    ordered = conform(later)
+    return _hex(int(published, 16) + _rows_sum(ordered, _schema_bytes(ordered.schema)))
+
+
+def merge(base: pl.DataFrame | None, extract: Extract, since: date | None) -> pl.DataFrame:
+    """The whole dataset after ``extract`` over what is stored (``base``, ``None`` if nothing).
+
+    The result is in the form of ``conform``. Raises ``DataRejected`` if an incremental extract
+    holds rows before ``since``, or has other columns or types than what is stored.
+    """
+    frame = conform(extract.frame)
+    if extract.complete or since is None or base is None:
+        return frame
+    stored = conform(base)
+    _reject_misfit(frame, stored.schema, since)
+    kept = stored.filter(pl.col("date") < since)
+    return conform(pl.concat([kept, frame.select(kept.columns)]))
+
+
+def later_rows(
+    base: pl.LazyFrame, extract: Extract, since: date | None, newest: date | None
+) -> pl.DataFrame | None:
+    """The rows by which ``extract`` only extends what is stored, ``None`` if it does more.
+
+    ``newest`` is the last date stored. With a frame as the answer the new dataset is ``base`` and
+    these rows, all of later dates (none: nothing changed), so ``StoreHandle.append`` and
+    ``extend_hash`` do; of ``base`` only the dates from ``since`` on are read.
+    """
+    if extract.complete or since is None or newest is None:
+        return None
+    frame = conform(extract.frame)
+    _reject_misfit(frame, base.collect_schema(), since)
+    stored = conform(base.filter(pl.col("date") >= since).collect())
+    again = frame.filter(pl.col("date") <= newest).select(stored.columns)
+    if not again.equals(stored):
+        return None
+    return frame.filter(pl.col("date") > newest).select(stored.columns)
+
+
+def check_signal(
+    frame: pl.DataFrame,
+    min_value: float | None = None,
+    max_value: float | None = None,
+    allow_nan: bool = False,
+    index_columns: Sequence[str] = KEYS,
+) -> None:
+    """Raise ``DataRejected`` if a field of ``frame`` is not what the signal's spec promises.
+
+    Every column but the index and ``knowledge_time`` is a field and must be numeric, between
+    ``min_value`` and ``max_value`` (``None``: no limit on that side) and, without ``allow_nan``,
+    neither null nor NaN. Infinite values are never allowed. The report counts the offending
+    values by rule and shows at most ten.
+    """
+    missing = [column for column in index_columns if column not in frame.columns]
+    if missing:
+        there = ", ".join(frame.columns)
+        raise DataRejected(
+            f"the signal has no index column {', '.join(missing)} (there are {there})",
+            {"rows": frame.height, "rules": {"index_missing": len(missing)}, "sample": []},
+        )
+    faults = [*_index_faults(frame, index_columns)]
+    rules = _value_rules(min_value, max_value, allow_nan)
+    for column in frame.columns:
+        if column not in index_columns and column != KNOWLEDGE:
+            faults += _value_faults(frame, column, rules)
+    _reject_if_any([fault for fault in faults if fault.count], frame.height)
+
+
+def _plain_type(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.Datetime):
+        return _UTC if dtype.time_zone else pl.Datetime("us")
+    if dtype.is_unsigned_integer():
+        return pl.Int64()
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return pl.String()
+    return pl.Float64() if isinstance(dtype, pl.Null) else dtype
+
+
+def _faults(frame: pl.DataFrame) -> list[_Fault]:
+    """Faults of the columns, or if there are none, faults of the rows."""
+    found = [*_column_faults(frame)]
+    if not found:
+        keys = key_columns(frame.columns)
+        found = [fault for fault in _index_faults(frame, keys) if fault.count]
+    return found
+
+
+def _column_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
+    schema, none = frame.schema, frame.clear()
+    for name, wanted in (("date", pl.Date()), ("symbol", pl.String())):
+        if name not in schema:
+            yield _Fault("missing_column", f"there is no column {name!r}", none)
+        elif schema[name] != wanted:
+            message = f"column {name!r} is {schema[name]}, must be {wanted}"
+            yield _Fault("wrong_type", message, none)
+    if KNOWLEDGE in schema and schema[KNOWLEDGE] != _UTC:
+        message = f"column {KNOWLEDGE!r} is {schema[KNOWLEDGE]}, must be {_UTC}"
+        yield _Fault("wrong_type", message, none)
+    yield from _field_faults(frame)
+
+
+def _field_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
+    none = frame.clear()
+    fields = field_columns(frame.columns)
+    if not fields:
+        yield _Fault("no_field", "there is no field column beside the key", none)
+    for name in fields:
+        dtype = _plain_type(frame.schema[name])
+        if dtype not in _TAGS:
+            yield _Fault("wrong_type", f"column {name!r} is {dtype}, which no store holds", none)
+        if not name.strip() or not name.isprintable():
+            yield _Fault("bad_name", f"column {name!r} has an unusable name", none)
+    lowered = [name.lower() for name in frame.columns]
+    for name in frame.columns:
+        if lowered.count(name.lower()) > 1:
+            message = f"column {name!r} differs from another by case only"
+            yield _Fault("bad_name", message, none)
+
+
+def _index_faults(frame: pl.DataFrame, keys: Sequence[str]) -> Iterator[_Fault]:
+    for key in keys:
+        rows = frame.filter(pl.col(key).is_null())
+        yield _Fault("null_key", f"{rows.height} rows have no {key}", rows)
+    if KNOWLEDGE in frame.columns and KNOWLEDGE not in keys:
+        keys = [*keys, KNOWLEDGE]
+    rows = frame.filter(frame.select(keys).is_duplicated())
+    label = ", ".join(keys)
+    yield _Fault("duplicate_key", f"{rows.height} rows share their ({label}) with another", rows)
+
+
+def _value_rules(
+    min_value: float | None, max_value: float | None, allow_nan: bool
+) -> list[tuple[str, pl.Expr, str]]:
+    """Name, condition on the column ``value`` and text of every rule that a value may break."""
+    value = pl.col("value")
+    rules = [("infinite", value.is_infinite(), "are infinite")]
+    if not allow_nan:
+        rules.append(("missing", value.is_null() | value.is_nan(), "are missing"))
+    # polars orders NaN above every number, so a bound is asked of finite values only.
+    if min_value is not None:
+        below = value.is_finite() & (value < min_value)
+        rules.append(("below_min", below, f"are below {min_value}"))
+    if max_value is not None:
+        above = value.is_finite() & (value > max_value)
+        rules.append(("above_max", above, f"are above {max_value}"))
+    return rules
+
+
+def _value_faults(
+    frame: pl.DataFrame, column: str, rules: Sequence[tuple[str, pl.Expr, str]]
+) -> Iterator[_Fault]:
+    dtype = frame.schema[column]
+    if not dtype.is_numeric():
+        message = f"column {column!r} is {dtype}, a signal is numeric"
+        yield _Fault("not_numeric", message, frame)
+        return
+    values = frame.select(value=pl.col(column).cast(pl.Float64))
+    for rule, broken, text in rules:
+        rows = frame.filter(values.select(broken).to_series())
+        yield _Fault(rule, f"{rows.height} values of {column!r} {text}", rows)
+
+
+def _reject_if_any(faults: Sequence[_Fault], rows: int) -> None:
+    if not faults:
+        return
+    rules: dict[str, int] = {}
+    sample: list[dict[str, Any]] = []
+    for fault in faults:
+        rules[fault.rule] = rules.get(fault.rule, 0) + fault.count
+        shown = fault.rows.head(SAMPLE - len(sample))
+        sample += [{"rule": fault.rule, **_jsonable_row(row)} for row in shown.to_dicts()]
+    messages = [fault.message for fault in faults]
+    report = {"rows": rows, "rules": rules, "problems": messages, "sample": sample}
+    raise DataRejected("; ".join(messages), report)
+
+
+def _jsonable_row(row: Mapping[str, object]) -> dict[str, object]:
+    return {name: _jsonable(value) for name, value in row.items()}
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _reject_misfit(frame: pl.DataFrame, stored: Mapping[str, pl.DataType], since: date) -> None:
+    if dict(frame.schema) != dict(stored):
+        now = ", ".join(f"{name} {dtype}" for name, dtype in frame.schema.items())
+        before = ", ".join(f"{name} {dtype}" for name, dtype in stored.items())
+        raise DataRejected(
+            f"the new rows have columns ({now}), what is stored has ({before}): refresh in full",
+            {"columns": now, "stored": before},
+        )
+    early = frame.filter(pl.col("date") < since)
+    _reject_if_any(
+        [_Fault("before_since", f"{early.height} rows are before {since}", early)]
+        if early.height
+        else [],
+        frame.height,
+    )
+
+
+def _schema_bytes(schema: Mapping[str, pl.DataType]) -> bytes:
+    tags = {name: _TAGS.get(dtype, str(dtype)) for name, dtype in schema.items()}
+    return json.dumps(tags, sort_keys=True).encode()
+
+
+def _number(digest: hashlib._Hash) -> int:
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _hex(number: int) -> str:
+    return f"{number % _MODULUS:064x}"
+
+
+def _rows_sum(ordered: pl.DataFrame, head: bytes) -> int:
+    """Sum of the digests of each date's rows; ``ordered`` is sorted by key."""
+    if not ordered.height:
+        return 0
+    encoders = [_Encoder(ordered.get_column(name)) for name in sorted(ordered.columns)]
+    total = start = 0
+    for length in ordered.get_column("date").rle().struct.field("len").to_list():
+        digest = hashlib.sha256(head)
+        for encoder in encoders:
+            encoder.feed(digest, start, start + length)
+        total += _number(digest)
+        start += length
+    return total
+
+
+class _Encoder:
+    """The values of one column as bytes that mean the same everywhere, by ranges of rows."""
+
+    def __init__(self, column: pl.Series) -> None:
+        self._null = column.is_null().to_numpy() if column.null_count() else None
+        if column.dtype == pl.String:
+            filled = column.fill_null("")
+            self._values = filled.str.len_bytes().to_numpy().astype("<u4")
+            self._text = filled.str.join("").item().encode()
+            ends = np.cumsum(self._values, dtype=np.int64)
+            self._offsets: np.ndarray[Any, Any] | None = np.concatenate([[0], ends])
+        else:
+            self._values, self._text, self._offsets = _fixed_width(column), b"", None
+
+    def feed(self, digest: hashlib._Hash, start: int, end: int) -> None:
+        """Add rows ``start`` to ``end`` to ``digest``: which are null, then the values."""
+        missing = self._null[start:end] if self._null is not None else None
+        if missing is not None and missing.any():
+            digest.update(b"\1" + missing.tobytes())
+        else:
+            digest.update(b"\0")
+        digest.update(self._values[start:end].data)
+        if self._offsets is not None:
+            digest.update(self._text[self._offsets[start] : self._offsets[end]])
+
+
+def _fixed_width(column: pl.Series) -> np.ndarray[Any, Any]:
+    """Little-endian values with 0 for null, one NaN and one zero."""
+    if column.dtype.is_float():
+        values = column.fill_null(0.0).to_numpy() + 0.0
+        values = np.where(np.isnan(values), values.dtype.type("nan"), values)
+    elif column.dtype == pl.Boolean:
+        values = column.fill_null(False).to_numpy().astype("u1")
+    else:
+        values = column.to_physical().fill_null(0).to_numpy()
+    return np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)

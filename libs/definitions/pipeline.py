@@ -1,0 +1,90 @@
+"""Pipelines: where the data of a dataset or a signal comes from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from libs.core.errors import Problem
+from libs.core.status import Mode
+from libs.definitions.base import Definition, DefinitionKind, UpstreamShape
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractContext:
+    """For whom and when a pipeline runs.
+
+    ``instance`` is the instance's name, ``now`` an aware time that the pipeline takes for the
+    present, ``as_of`` the newest date of data that it may deliver (``None``: no limit).
+    """
+
+    instance: str
+    now: datetime
+    as_of: date | None = None
+    mode: Mode = Mode.INCREMENTAL
+
+    def __post_init__(self) -> None:
+        if self.now.tzinfo is None:
+            raise ValueError("ExtractContext.now must be an aware time")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One upstream as it was pinned for this run.
+
+    ``frame`` is what the upstream's accessor lets through: (date x symbol) long, one column a
+    field. It always shows the pinned version, whatever the upstream does meanwhile.
+    """
+
+    resource: str
+    role: str
+    frame: pl.LazyFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """What a pipeline delivers: (date x symbol) long, one column a field, in any row order.
+
+    With ``complete`` the frame is the whole dataset. Without, its rows replace everything that is
+    stored from the date ``since`` on, and earlier rows stay; it must hold no row before ``since``.
+    """
+
+    frame: pl.DataFrame
+    complete: bool
+
+
+class Pipeline(Definition):
+    """Base of the definitions that read a source, or compute from upstreams."""
+
+    kind: ClassVar[DefinitionKind] = DefinitionKind.PIPELINE
+
+    @property
+    def data_frequency(self) -> str | None:
+        """How often the source has new data (``daily``); ``None``: lateness is not judged."""
+        return None
+
+    def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
+        """What would make every run fail, found without reading data; empty if nothing.
+
+        ``upstreams`` come in the order of the instance's ``upstream_refs``. A path that begins by
+        ``config`` is one in this component's configuration, ``upstream_refs`` one in the
+        instance's. Override it, and add to what this one finds.
+        """
+        return self.compatibility_rules.problems(upstreams)
+
+    @abstractmethod
+    def extract(
+        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+    ) -> Extract:
+        """The data from ``since`` on, or all of it where ``since`` is ``None``.
+
+        ``inputs`` come in the order of ``upstream_refs``; several may have the same role. A
+        pipeline that cannot work incrementally ignores ``since`` and delivers a complete extract.
+        Raises ``DataRejected`` where the source or an input is not what it must be.
+        """

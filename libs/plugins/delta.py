@@ -1,0 +1,406 @@
+"""Store ``delta``: versions of a dataset in one Delta Lake table.
+
+A version of ours is a version of the table. Commits are compare-and-set: each is built on the
+newest table version and is allowed no retry, because a retry inside ``deltalake`` would rebase
+it silently (an append would take in the rows of an unpublished write, an overwrite would leave
+those of a concurrent one). If somebody else committed first, the write starts over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import time
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+from uuid import UUID
+
+import polars as pl
+from pydantic import Field
+
+from libs.core.errors import Unavailable
+from libs.definitions.content import conform, schema_hash
+from libs.definitions.store import (
+    LocationRefused,
+    Store,
+    StoredVersion,
+    StoreHandle,
+    VersionLost,
+)
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
+
+ATTEMPTS = 20
+"""How often a write starts over because others committed first."""
+
+MANY_FILES = 64
+"""From this many files on, an append becomes a rewrite, so that reading stays fast."""
+
+_UNWORKABLE = frozenset("%[]\\^|")
+"""Characters of a path that deltalake decodes twice or panics on."""
+
+_LOCATION = re.compile(r"(?P<table>[0-9a-f-]{36})\.v(?P<number>0|[1-9][0-9]{0,17})\Z")
+
+_TABLE_CONFIGURATION: dict[str, str | None] = {
+    # Opening a table reads every commit since the last checkpoint.
+    "delta.checkpointInterval": "20",
+    # A version must stay readable for ever: sweep decides what goes, not Delta's clock.
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
+
+
+class DeltaStore(Store):
+    """Versioned frames in a Delta Lake table on the local file system."""
+
+    name = "delta"
+    version = "1.0.0"
+
+    class Config(Store.Config):
+        """Parameters of the store."""
+
+        sweep_after_hours: float = Field(
+            default=24.0,
+            ge=0,
+            description="Younger leftovers are kept: their writer may still publish them.",
+        )
+
+    config: Config
+
+    def open(self, root: Path) -> DeltaHandle:
+        """The versions below ``root``; refuses paths that Delta Lake cannot work with."""
+        absolute = root.resolve()
+        bad = sorted({c for c in str(absolute) if c in _UNWORKABLE or not c.isprintable()})
+        if bad:
+            raise LocationRefused(str(root), f"Delta Lake cannot work with {bad} in a path")
+        return DeltaHandle(absolute, self.config.sweep_after_hours * 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a commit does to the newest version: add ``rows`` to it, or replace it by them."""
+
+    rows: pl.DataFrame
+    extends: bool
+
+
+class DeltaHandle(StoreHandle):
+    """The table below one root; a location is ``<table id>.v<table version>``.
+
+    The table's id is part of it, so that a location from before a purge never reads what was
+    written after.
+    """
+
+    def __init__(self, root: Path, sweep_after_seconds: float) -> None:
+        self._root = root
+        self._sweep_after = sweep_after_seconds
+
+    def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
+        """See ``StoreHandle.write``; appends where ``frame`` only extends ``base``."""
+        whole = conform(frame)
+        for _ in range(ATTEMPTS):
+            table = self._newest()
+            location = self._made_before(table, token, whole)
+            if location is None:
+                location = self._commit(table, self._change(table, whole, base), token)
+            if location is not None:
+                return _stored(location, whole)
+        raise Unavailable("the delta store", f"{ATTEMPTS} writes in a row were overtaken by others")
+
+    def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
+        """See ``StoreHandle.append``; does not read ``base`` where it can extend it."""
+        later = conform(frame)
+        table = self._newest()
+        if not later.height or table is None or not self._extensible(table, base):
+            return super().append(later, token, base)
+        before = _totals(table)
+        _require_later(later, before.last)
+        columns = [field.name for field in table.schema().fields]
+        location = self._commit(table, _Change(later.select(columns), extends=True), token)
+        if location is None:
+            return super().append(later, token, base)
+        return _extended(location, before, later)
+
+    def scan(self, location: str) -> pl.LazyFrame:
+        """See ``StoreHandle.scan``."""
+        table = self._at(location)
+        names = _file_names(table)
+        lost = [name for name in names if not _is_plain_file(self._root / name)]
+        if lost:
+            raise VersionLost(location, f"{len(lost)} of {len(names)} data files are missing")
+        if not names:
+            return pl.LazyFrame(schema=pl.Schema(table.schema().to_arrow()))
+        # Not pl.scan_delta: it looks for URL-encoded file names where the path holds a blank.
+        return pl.scan_parquet([self._root / name for name in names], glob=False)
+
+    def sweep(self, keep: Collection[str]) -> int:
+        """See ``StoreHandle.sweep``; leftovers go once they are older than configured."""
+        needed = _needed_files(self._root / "_delta_log", sorted(self._numbers(keep)))
+        leftovers = [] if needed is None else list(self._leftovers(needed))
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        return len(leftovers)
+
+    def purge(self) -> None:
+        """See ``StoreHandle.purge``."""
+        if self._root.exists():
+            shutil.rmtree(self._root)
+
+    def _newest(self) -> DeltaTable | None:
+        from deltalake import DeltaTable
+
+        with _storage_errors():
+            return DeltaTable(self._root) if DeltaTable.is_deltatable(str(self._root)) else None
+
+    def _at(self, location: str) -> DeltaTable:
+        """The table at a location; raises as ``scan`` does."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        table_id, number = _parse(location)
+        if not DeltaTable.is_deltatable(str(self._root)):
+            raise VersionLost(location, "nothing is stored here")
+        try:
+            table = DeltaTable(self._root, version=number)
+        except DeltaError as error:
+            raise VersionLost(location, _first_line(error)) from error
+        if str(table.metadata().id) != table_id:
+            raise VersionLost(location, "the table was removed and made anew since")
+        return table
+
+    def _made_before(
+        self, table: DeltaTable | None, token: UUID, whole: pl.DataFrame
+    ) -> str | None:
+        """The location that a write of this token made, if it is there and has these rows."""
+        number = None if table is None else table.transaction_version(str(token))
+        if table is None or number is None:
+            return None
+        location = _location(table, number)
+        stored = self._rows(location)
+        return location if stored is not None and _same_rows(stored, whole) else None
+
+    def _change(self, table: DeltaTable | None, whole: pl.DataFrame, base: str | None) -> _Change:
+        """The cheapest commit after which the newest version holds exactly ``whole``."""
+        rewrite = _Change(whole, extends=False)
+        if table is None or base is None or not self._extensible(table, base):
+            return rewrite
+        stored = self._rows(base)
+        if stored is None or not stored.height:
+            return rewrite
+        newest = pl.lit(stored.get_column("date").max())
+        if not _same_rows(stored, whole.filter(pl.col("date") <= newest)):
+            return rewrite
+        return _Change(whole.filter(pl.col("date") > newest).select(stored.columns), extends=True)
+
+    def _rows(self, location: str) -> pl.DataFrame | None:
+        try:
+            return self.scan(location).collect()
+        except VersionLost:
+            return None
+
+    def _extensible(self, table: DeltaTable, base: str) -> bool:
+        """Whether ``base`` is the newest version of the table, and not in too many files."""
+        is_newest = base == _location(table, table.version())
+        return is_newest and len(table.file_uris()) < MANY_FILES
+
+    def _commit(self, table: DeltaTable | None, change: _Change, token: UUID) -> str | None:
+        """Commit ``change`` as the next version; its location, ``None`` if others were first."""
+        from deltalake import CommitProperties, Transaction
+        from deltalake.exceptions import CommitFailedError
+
+        number = 0 if table is None else table.version() + 1
+        properties = CommitProperties(
+            custom_metadata={"token": str(token)},
+            max_commit_retries=0,
+            app_transactions=[Transaction(str(token), number)],
+        )
+        try:
+            with _storage_errors():
+                made = self._put(table, change, properties)
+        except CommitFailedError:
+            return None
+        if made is None or made.version() != number:
+            return None
+        return _location(made, number)
+
+    def _put(
+        self, table: DeltaTable | None, change: _Change, properties: CommitProperties
+    ) -> DeltaTable | None:
+        """Write and commit; the table at its new version, ``None`` if another made it first."""
+        from deltalake import DeltaTable, write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        if table is None:
+            try:
+                write_deltalake(
+                    self._root,
+                    change.rows,
+                    mode="error",
+                    configuration=_TABLE_CONFIGURATION,
+                    commit_properties=properties,
+                )
+            except CommitFailedError:
+                raise
+            except DeltaError:
+                if DeltaTable.is_deltatable(str(self._root)):
+                    return None
+                raise
+            return DeltaTable(self._root, version=0)
+        if change.extends:
+            write_deltalake(table, change.rows, mode="append", commit_properties=properties)
+        else:
+            write_deltalake(
+                table,
+                change.rows,
+                mode="overwrite",
+                schema_mode="overwrite",
+                commit_properties=properties,
+            )
+        return table
+
+    def _numbers(self, locations: Collection[str]) -> Iterator[int]:
+        """Table versions of those locations that are in the present table."""
+        table = self._newest()
+        for location in locations:
+            table_id, number = _parse(location)
+            if table is not None and table_id == str(table.metadata().id):
+                yield number
+
+    def _leftovers(self, needed: Collection[str]) -> Iterator[Path]:
+        """Files that nothing needs, old enough that no writer can still want them."""
+        oldest = time.time() - self._sweep_after
+        unfinished = self._root.glob("_delta_log/*.tmp")
+        for path in [*self._root.glob("*.parquet"), *unfinished]:
+            if path.name not in needed and path.stat().st_mtime <= oldest:
+                yield path
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Translate what deltalake and the file system raise, but for a lost race, into ours."""
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except (DeltaError, OSError) as error:
+        raise Unavailable("the delta store", _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _parse(location: str) -> tuple[str, int]:
+    match = _LOCATION.match(location)
+    if match is None:
+        raise LocationRefused(location, "it must be '<table id>.v<number>'")
+    return match["table"], int(match["number"])
+
+
+def _location(table: DeltaTable, number: int) -> str:
+    return f"{table.metadata().id}.v{number}"
+
+
+def _file_names(table: DeltaTable) -> list[str]:
+    """Names of the data files; we never partition, so they are all in the root itself."""
+    return [unquote(uri.rsplit("/", 1)[-1]) for uri in table.file_uris()]
+
+
+def _is_plain_file(path: Path) -> bool:
+    """Whether it is a file in its own right: a link may lead out of the root."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _same_rows(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+    """Whether two frames hold the same data, whatever the order of rows and columns."""
+    if dict(one.schema) != dict(other.schema):
+        return False
+    return conform(one.select(other.columns)).equals(conform(other))
+
+
+def _stored(location: str, rows: pl.DataFrame) -> StoredVersion:
+    first, last = rows.select(first=pl.col("date").min(), last=pl.col("date").max()).row(0)
+    return StoredVersion(location, rows.height, first, last, schema_hash(rows.schema))
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    rows: int
+    first: date | None
+    last: date | None
+
+
+def _totals(table: DeltaTable) -> _Totals:
+    """Rows and dates of a version, from its log alone."""
+    files = pl.DataFrame(table.get_add_actions(flatten=True))
+    if not files.height:
+        return _Totals(0, None, None)
+    columns = pl.col("num_records").sum(), pl.col("min.date").min(), pl.col("max.date").max()
+    return _Totals(*files.select(columns).row(0))
+
+
+def _require_later(rows: pl.DataFrame, last: date | None) -> None:
+    first = rows.select(pl.col("date").min()).item()
+    if last is not None and first <= last:
+        raise ValueError(f"rows to append begin on {first}, what is stored ends on {last}")
+
+
+def _extended(location: str, before: _Totals, later: pl.DataFrame) -> StoredVersion:
+    added = _stored(location, later)
+    return StoredVersion(
+        location,
+        before.rows + added.rows,
+        before.first or added.min_date,
+        added.max_date,
+        added.schema_hash,
+    )
+
+
+def _needed_files(log: Path, kept: list[int]) -> set[str] | None:
+    """Names of the data files of the table versions ``kept`` (ascending).
+
+    Read from the commits themselves, once, whatever the number of versions. ``None`` if the log
+    has a gap: then nobody can say what is needed.
+    """
+    commits = sorted(log.glob("[0-9]*.json"))
+    if [int(path.stem) for path in commits] != list(range(len(commits))):
+        return None
+    since: dict[str, int] = {}
+    needed: set[str] = set()
+
+    def close(name: str, end: int) -> None:
+        start = since.pop(name, end)
+        at = bisect_left(kept, start)
+        if at < len(kept) and kept[at] < end:
+            needed.add(name)
+
+    for number, path in enumerate(commits):
+        for action in _actions(path):
+            if "remove" in action:
+                close(unquote(action["remove"]["path"]), number)
+            elif "add" in action:
+                since.setdefault(unquote(action["add"]["path"]), number)
+    for name in list(since):
+        close(name, len(commits))
+    return needed
+
+
+def _actions(commit: Path) -> Iterator[dict[str, Any]]:
+    for line in commit.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            yield json.loads(line)

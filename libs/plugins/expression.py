@@ -1,0 +1,247 @@
+"""Pipeline ``expression``: a formula over the fields of upstream instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import ClassVar
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from libs.core.errors import DataRejected, InvalidSpec, Problem
+from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from libs.definitions.content import KEYS, KNOWLEDGE
+from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from libs.plugins.expressions.program import Program, compile_expression
+
+
+class FieldSource(BaseModel):
+    """Where a name of the expression comes from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: str = Field(default="", description="Role of the upstream; empty: the first upstream.")
+    resource: str = Field(
+        default="", description="Name of the upstream, where a role is not enough."
+    )
+    column: str = Field(default="", description="Field of the upstream; empty: the name itself.")
+    symbol: str = Field(
+        default="", description="Take this symbol's values for every symbol, date by date."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Binding:
+    """A name of the expression, and the upstream (by its place), column and symbol it stands for."""
+
+    name: str
+    upstream: int
+    column: str
+    symbol: str
+
+
+class ExpressionPipeline(Pipeline):
+    """A formula over fields of upstreams, such as ``ZSCORE(DELTA(close, 252))``.
+
+    The rows are those of the first upstream that the expression reads symbol by symbol; fields of
+    others join them by (date, symbol), or by date where ``symbol`` names one to be broadcast. Rows
+    without a value, such as those of the warm-up, are left out. It always computes everything: an
+    upstream may have revised its past.
+    """
+
+    name = "expression"
+    version = "1.0.0"
+    compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(min_upstreams=1)
+    source_modules: ClassVar[tuple[str, ...]] = (
+        "libs.plugins.expressions.operators",
+        "libs.plugins.expressions.program",
+        "libs.plugins.expressions.syntax",
+    )
+
+    class Config(Pipeline.Config):
+        """Parameters of the pipeline."""
+
+        expression: str = Field(examples=["ZSCORE(DELTA(close, 252))"])
+        inputs: dict[str, FieldSource] = Field(
+            default_factory=dict,
+            description="Where names come from; a name not listed is a column of the first upstream.",
+        )
+        output: str = Field(default="value", min_length=1, description="Name of the result column.")
+
+    config: Config
+
+    def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
+        """Faults of the expression with their positions, and names that nothing provides."""
+        problems = super().check(upstreams)
+        if self.config.output in (*KEYS, KNOWLEDGE):
+            message = f"{self.config.output!r} is a key column, choose another name"
+            problems.append(Problem("config.output", message))
+        try:
+            program = self._program()
+        except InvalidSpec as error:
+            return [*problems, *error.problems]
+        if not upstreams:
+            return problems
+        return [*problems, *self._bind(program, upstreams)[1]]
+
+    def extract(
+        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+    ) -> Extract:
+        """The value of every (date, symbol) that has one, up to ``context.as_of``.
+
+        Raises ``InvalidSpec`` where the expression or a binding is wrong, ``DataRejected`` where
+        an input is not numeric, holds a key twice, or where no row at all gets a value.
+        """
+        program = self._program()
+        shapes = [_shape(given) for given in inputs]
+        problems = [*super().check(shapes)]
+        bindings, unbound = self._bind(program, shapes) if inputs else ((), [])
+        if problems or unbound:
+            raise InvalidSpec([*problems, *unbound])
+        frames = [_until(given.frame, context.as_of) for given in inputs]
+        for binding in bindings:
+            _require_numeric(inputs[binding.upstream], binding.column)
+        joined = _join(frames, bindings, inputs)
+        values = program.run(joined.lazy(), self.config.output).collect()
+        if not values.height:
+            _reject_empty(joined, program, bindings)
+        return Extract(values, complete=True)
+
+    def _program(self) -> Program:
+        try:
+            return compile_expression(self.config.expression)
+        except InvalidSpec as error:
+            path = "config.expression"
+            raise InvalidSpec(problem.under(path) for problem in error.problems) from None
+
+    def _bind(
+        self, program: Program, upstreams: Sequence[UpstreamShape]
+    ) -> tuple[tuple[_Binding, ...], list[Problem]]:
+        """What each name stands for, the per-symbol ones first in order of their upstreams."""
+        bindings: list[_Binding] = []
+        problems = self._unused_inputs(program)
+        for name in program.names:
+            source = self.config.inputs.get(name, FieldSource())
+            listed = name in self.config.inputs
+            path = f"config.inputs.{name}" if listed else "config.expression"
+            index, problem = _upstream(source, upstreams, path)
+            column = source.column or name
+            if index is None:
+                problems += [problem] if problem else []
+                continue
+            bindings.append(_Binding(name, index, column, source.symbol))
+            problems += _column_problems(upstreams[index], column, path)
+        if bindings and not problems and all(binding.symbol for binding in bindings):
+            message = "at least one name must come from every symbol, not from a broadcast one"
+            problems.append(Problem("config.inputs", message))
+        return tuple(sorted(bindings, key=lambda b: (bool(b.symbol), b.upstream))), problems
+
+    def _unused_inputs(self, program: Program) -> list[Problem]:
+        # Not a trifle: with a misspelt one its name would be read from the first upstream.
+        return [
+            Problem(f"config.inputs.{name}", f"the expression does not use {name!r}")
+            for name in self.config.inputs
+            if name not in program.names
+        ]
+
+
+def _upstream(
+    source: FieldSource, upstreams: Sequence[UpstreamShape], path: str
+) -> tuple[int | None, Problem | None]:
+    """The place of the one upstream that ``source`` means, or what is wrong with it."""
+    if not source.role and not source.resource:
+        return 0, None
+    meant = [
+        place
+        for place, shape in enumerate(upstreams)
+        if source.role in ("", shape.role) and source.resource in ("", shape.resource)
+    ]
+    if len(meant) == 1:
+        return meant[0], None
+    there = ", ".join(f"{shape.resource} (role {shape.role})" for shape in upstreams)
+    label = " ".join(
+        f"{key} {value!r}"
+        for key, value in (("role", source.role), ("resource", source.resource))
+        if value
+    )
+    count = "no upstream has" if not meant else f"{len(meant)} upstreams have"
+    hint = "; name the resource" if meant else ""
+    return None, Problem(path, f"{count} {label}{hint} (there are {there})")
+
+
+def _column_problems(shape: UpstreamShape, column: str, path: str) -> list[Problem]:
+    if shape.columns is None:
+        return []
+    fields = [name for name in shape.columns if name not in (*KEYS, KNOWLEDGE)]
+    if column in fields:
+        return []
+    there = f"(there are {', '.join(fields)})" if fields else "(it has no fields)"
+    message = f"{shape.resource!r} has no field {column!r}{closest(column, fields)} {there}"
+    return [Problem(path, message)]
+
+
+def _shape(given: Input) -> UpstreamShape:
+    columns = tuple(given.frame.collect_schema().names())
+    return UpstreamShape(given.resource, given.role, "", columns)
+
+
+def _until(frame: pl.LazyFrame, as_of: date | None) -> pl.LazyFrame:
+    return frame if as_of is None else frame.filter(pl.col("date") <= as_of)
+
+
+def _require_numeric(given: Input, column: str) -> None:
+    dtype = given.frame.collect_schema()[column]
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        raise DataRejected(
+            f"column {column!r} of {given.resource!r} is {dtype}, an expression needs numbers",
+            {"resource": given.resource, "column": column, "type": str(dtype)},
+        )
+
+
+def _join(
+    frames: Sequence[pl.LazyFrame], bindings: Sequence[_Binding], inputs: Sequence[Input]
+) -> pl.DataFrame:
+    """(date, symbol) of the first binding's upstream, and one column a name."""
+    groups: dict[tuple[int, str], list[_Binding]] = {}
+    for binding in bindings:
+        groups.setdefault((binding.upstream, binding.symbol), []).append(binding)
+    joined: pl.DataFrame | None = None
+    for (upstream, symbol), group in groups.items():
+        keys = ["date"] if symbol else [*KEYS]
+        rows = frames[upstream].filter(pl.col("symbol") == symbol) if symbol else frames[upstream]
+        fields = [pl.col(binding.column).alias(binding.name) for binding in group]
+        side = rows.select(*keys, *fields).collect()
+        _require_unique(side, keys, inputs[upstream].resource)
+        if symbol and not side.height:
+            raise DataRejected(
+                f"{inputs[upstream].resource!r} has no symbol {symbol!r}",
+                {"resource": inputs[upstream].resource, "symbol": symbol},
+            )
+        joined = side if joined is None else joined.join(side, on=keys, how="left")
+    if joined is None:
+        raise DataRejected("the expression names no field", {})
+    return joined
+
+
+def _require_unique(side: pl.DataFrame, keys: Sequence[str], resource: str) -> None:
+    twice = side.select(keys).is_duplicated().sum()
+    if twice:
+        label = ", ".join(keys)
+        raise DataRejected(
+            f"{twice} rows of {resource!r} share their ({label}): use an accessor that gives one",
+            {"resource": resource, "rows": twice},
+        )
+
+
+def _reject_empty(joined: pl.DataFrame, program: Program, bindings: Sequence[_Binding]) -> None:
+    present: Mapping[str, int] = {
+        binding.name: int(joined.get_column(binding.name).count()) for binding in bindings
+    }
+    longest = joined.group_by("symbol").len().get_column("len").max()
+    raise DataRejected(
+        f"no row has a value: the expression looks {program.lookback} rows back, "
+        f"the longest symbol has {longest or 0}",
+        {"lookback": program.lookback, "rows": joined.height, "present": dict(present)},
+    )

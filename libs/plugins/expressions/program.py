@@ -1,0 +1,157 @@
+"""What a formula becomes: stages of polars expressions, run one after the other.
+
+polars has no windows inside windows, and one over symbols inside one over dates must be finished
+first: so each windowed call becomes a column, in the stage after those that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, sub, truediv
+
+import polars as pl
+
+from libs.core.errors import InvalidSpec
+from libs.plugins.expressions.operators import OPERATORS, Argument, Axis, Operator
+from libs.plugins.expressions.syntax import (
+    Arithmetic,
+    AsNumber,
+    Call,
+    Comparison,
+    Logic,
+    Name,
+    Node,
+    Number,
+    names_of,
+    parts_of,
+    read_expression,
+)
+
+_Binary = Callable[[pl.Expr, pl.Expr], pl.Expr]
+_ARITHMETIC: Mapping[str, _Binary] = {
+    "+": add,
+    "-": sub,
+    "*": mul,
+    "/": truediv,
+    "**": lambda base, exponent: base.pow(exponent),
+}
+_COMPARISON: Mapping[str, _Binary] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled expression: the fields that it names, how far it looks back, and its stages."""
+
+    names: tuple[str, ...]
+    lookback: int
+    stages: tuple[tuple[pl.Expr, ...], ...]
+    result: pl.Expr
+
+    def run(self, frame: pl.LazyFrame, output: str = "value") -> pl.LazyFrame:
+        """``date``, ``symbol`` and ``output`` (Float64) of every row that has a value.
+
+        ``frame`` has ``date``, ``symbol`` and a numeric or Boolean column for each of ``names``,
+        in any row order, and each (date, symbol) once.
+        """
+        fields = [_finite(pl.col(name).cast(pl.Float64)).alias(name) for name in self.names]
+        staged = frame.select("date", "symbol", *fields).sort("symbol", "date")
+        for stage in self.stages:
+            staged = staged.with_columns(stage)
+        value = self.result.cast(pl.Float64).alias(output)
+        return staged.select("date", "symbol", value).drop_nulls(output)
+
+
+def compile_expression(text: str, operators: Mapping[str, Operator] = OPERATORS) -> Program:
+    """The program of an expression; raises ``InvalidSpec`` with every problem of the text."""
+    tree, problems = read_expression(text, operators)
+    if tree is None:
+        raise InvalidSpec(problems)
+    compiler = _Compiler()
+    result = compiler.expression(tree)
+    return Program(names_of(tree), _lookback(tree), compiler.stages(), result)
+
+
+def lookback(text: str, operators: Mapping[str, Operator] = OPERATORS) -> int:
+    """How many of a symbol's earlier rows the value in a row depends on.
+
+    For ``EMA``, which never forgets, those whose weight counts. Raises as ``compile_expression``.
+    """
+    return compile_expression(text, operators).lookback
+
+
+def _lookback(node: Node) -> int:
+    below = max((_lookback(part) for part in parts_of(node)), default=0)
+    if isinstance(node, Call) and Argument.WINDOW in node.operator.arguments:
+        return below + node.operator.reach(int(node.constants[0]))
+    return below
+
+
+class _Compiler:
+    """Turns nodes into expressions; equal windowed calls share one column."""
+
+    def __init__(self) -> None:
+        self._columns: dict[Node, tuple[str, int]] = {}
+        self._stages: list[list[pl.Expr]] = []
+
+    def stages(self) -> tuple[tuple[pl.Expr, ...], ...]:
+        return tuple(tuple(stage) for stage in self._stages)
+
+    def expression(self, node: Node) -> pl.Expr:
+        return self._build(node)[0]
+
+    def _build(self, node: Node) -> tuple[pl.Expr, int]:
+        """The expression, and the number of stages that must have run before it."""
+        match node:
+            case Number():
+                return pl.lit(node.value), 0
+            case Name():
+                return pl.col(node.name), 0
+            case Call() if node.operator.axis is not Axis.ROW:
+                return self._windowed(node)
+        built = [self._build(part) for part in parts_of(node)]
+        return _combine(node, [part for part, _ in built]), max(stage for _, stage in built)
+
+    def _windowed(self, node: Call) -> tuple[pl.Expr, int]:
+        if node not in self._columns:
+            built = [self._build(part) for part in node.nodes]
+            stage = max(number for _, number in built)
+            value = _finite(_apply(node, [part for part, _ in built]).over(node.operator.axis))
+            # A blank begins no name of an expression, so these columns shadow no field.
+            name = f" {len(self._columns)}"
+            while len(self._stages) <= stage:
+                self._stages.append([])
+            self._stages[stage].append(value.alias(name))
+            self._columns[node] = (name, stage + 1)
+        name, ready = self._columns[node]
+        return pl.col(name), ready
+
+
+def _combine(node: Node, parts: list[pl.Expr]) -> pl.Expr:
+    match node:
+        case Arithmetic():
+            return _finite(_ARITHMETIC[node.sign](*parts))
+        case Comparison():
+            return _COMPARISON[node.sign](*parts)
+        case Logic(sign="not"):
+            return ~parts[0]
+        case Logic():
+            return reduce(and_ if node.sign == "and" else or_, parts)
+        case AsNumber():
+            return parts[0].cast(pl.Float64)
+        case Call():
+            return _finite(_apply(node, parts))
+    raise TypeError(f"{type(node).__name__} has no parts")
+
+
+def _apply(node: Call, parts: list[pl.Expr]) -> pl.Expr:
+    constants: list[float] = list(node.constants)
+    if Argument.WINDOW in node.operator.arguments:
+        constants[0] = int(constants[0])
+    return node.operator.build(*parts, *constants)
+
+
+def _finite(value: pl.Expr) -> pl.Expr:
+    """``value`` where it is a finite number, else missing: an infinity would spoil a window."""
+    return pl.when(value.is_finite()).then(value)

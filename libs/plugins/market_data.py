@@ -1,0 +1,118 @@
+"""Pipeline ``market_data``: real prices that ship with an installed package, for examples."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Sequence
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import polars as pl
+from pydantic import Field, model_validator
+
+from libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec, Problem
+from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+
+_FILES = {
+    "us_stocks": "sp500_dataset.csv.gz",
+    "sp500": "sp500_index.csv.gz",
+    "factors": "factors_dataset.csv.gz",
+}
+
+
+class MarketDataPipeline(Pipeline):
+    """Daily closing prices from the package skfolio: stocks, the S&P 500 index, or factor ETFs.
+
+    ``us_stocks`` are 20 US stocks, adjusted, 1990 to 2022; ``sp500`` is the index (symbol
+    ``SP500``) over the same time; ``factors`` are five ETFs, 2014 to 2022. The publisher gives
+    them for testing and examples only.
+    """
+
+    name = "market_data"
+    version = "1.0.0"
+    output_schema: ClassVar[dict[str, str]] = {
+        "date": "Date",
+        "symbol": "String",
+        "close": "Float64",
+    }
+    compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(max_upstreams=0)
+
+    class Config(Pipeline.Config):
+        """Parameters of the pipeline."""
+
+        source: Literal["us_stocks", "sp500", "factors"] = "us_stocks"
+        symbols: tuple[str, ...] = Field(default=(), description="Empty: all of the source.")
+        start_date: date | None = Field(default=None, description="First date; default: all.")
+        end_date: date | None = Field(default=None, description="Last date; default: all.")
+
+        @model_validator(mode="after")
+        def _dates_in_order(self) -> Self:
+            if self.start_date and self.end_date and self.start_date > self.end_date:
+                raise ValueError("start_date is after end_date")
+            return self
+
+    config: Config
+
+    def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
+        """Upstreams where none are read, and symbols that the source does not have."""
+        problems = super().check(upstreams)
+        known = _symbols(_path(self.config.source))
+        for place, symbol in enumerate(self.config.symbols):
+            if symbol not in known:
+                message = (
+                    f"{self.config.source!r} has no symbol {symbol!r}{closest(symbol, known)} "
+                    f"(there are {', '.join(known)})"
+                )
+                problems.append(Problem(f"config.symbols[{place}]", message))
+            elif symbol in self.config.symbols[:place]:
+                problems.append(Problem(f"config.symbols[{place}]", f"{symbol!r} is there twice"))
+        return problems
+
+    def extract(
+        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+    ) -> Extract:
+        """Closes from ``since`` or ``start_date`` to ``end_date`` or ``context.as_of``.
+
+        An ``as_of`` before ``since`` takes the dataset back: the extract is then complete. Raises
+        ``InvalidSpec`` on what ``check`` finds, ``DataRejected`` where these dates have no data.
+        """
+        problems = self.check([])
+        if problems:
+            raise InvalidSpec(problems)
+        last = min(self.config.end_date or date.max, context.as_of or date.max)
+        if since is not None and last < since:
+            since = None
+        first = max(self.config.start_date or date.min, since or date.min)
+        frame = self._closes().filter(pl.col("date").is_between(first, last))
+        if since is None and not frame.height:
+            raise DataRejected(f"{self.config.source!r} has no data from {first} to {last}")
+        return Extract(frame, complete=since is None)
+
+    def _closes(self) -> pl.DataFrame:
+        wide = pl.read_csv(_path(self.config.source), schema_overrides={"Date": pl.Date})
+        symbols = self.config.symbols or tuple(wide.columns[1:])
+        long = wide.unpivot(symbols, index="Date", variable_name="symbol", value_name="close")
+        return long.rename({"Date": "date"}).cast({"close": pl.Float64}).drop_nulls("close")
+
+
+def _path(source: str) -> Path:
+    """The packaged file, found without importing skfolio, which takes seconds."""
+    spec = find_spec("skfolio")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    for folder in folders:
+        path = Path(folder) / "datasets" / "data" / _FILES[source]
+        if path.is_file():
+            return path
+    detail = f"the installed skfolio has no {_FILES[source]}; install skfolio 1.0"
+    raise DefinitionUnavailable(
+        MarketDataPipeline.kind, MarketDataPipeline.name, MarketDataPipeline.version, detail
+    )
+
+
+def _symbols(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+        return next(csv.reader(lines))[1:]

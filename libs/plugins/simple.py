@@ -1,0 +1,25 @@
+"""Accessor ``simple``: the stored rows as they are, limited to what is asked for."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from libs.core.errors import DataRejected
+from libs.definitions.accessor import Accessor, Query, narrow
+from libs.definitions.content import KEYS, KNOWLEDGE
+
+
+class SimpleAccessor(Accessor):
+    """Rows as they are stored, filtered by dates, symbols and columns."""
+
+    name = "simple"
+    version = "1.0.0"
+
+    def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
+        """See ``Accessor.read``; it cannot answer what was known when, and refuses to be asked."""
+        if query.knowledge_time is not None:
+            raise DataRejected(
+                "accessor 'simple' does not know what was known when: use 'point_in_time'",
+                {"accessor": self.name},
+            )
+        return narrow(frame, query, (*KEYS, KNOWLEDGE))

@@ -1,0 +1,106 @@
+"""Registering installed definitions: a resource a name, a version row a (name, version)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from libs.core.aggregation import parse_contract
+from libs.core.errors import DefinitionUnavailable
+from libs.core.status import Lifecycle
+from libs.db.models import AccessorDef, PipelineDef, Resource, ResourceVersion, StoreDef
+from libs.definitions.base import Definition, DefinitionKind
+
+EXTENSIONS: dict[DefinitionKind, type[PipelineDef] | type[StoreDef] | type[AccessorDef]] = {
+    DefinitionKind.PIPELINE: PipelineDef,
+    DefinitionKind.STORE: StoreDef,
+    DefinitionKind.ACCESSOR: AccessorDef,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The rows of one definition version."""
+
+    resource_id: UUID
+    version_id: UUID
+
+
+def definition_id(kind: DefinitionKind, name: str) -> UUID:
+    """Id of a definition's resource: the same in every database."""
+    return uuid5(NAMESPACE_URL, f"prefect-instances:{kind}:{name}")
+
+
+def register(session: Session, definition: type[Definition], now: datetime) -> Registered:
+    """Make sure that a definition version has its rows.
+
+    Raises DefinitionUnavailable where the same version was registered with other code, and
+    InvalidSpec where its aggregation contract is wrong.
+    """
+    parse_contract(definition.status_aggregation_contract)
+    resource_id = definition_id(definition.kind, definition.name)
+    query = select(ResourceVersion).where(
+        ResourceVersion.resource_id == resource_id, ResourceVersion.label == definition.version
+    )
+    known = session.scalars(query).one_or_none()
+    if known is None:
+        return Registered(resource_id, _add(session, definition, resource_id, now))
+    if known.content_hash != definition.content_hash():
+        raise DefinitionUnavailable(
+            definition.kind.value,
+            definition.name,
+            definition.version,
+            "it was registered with different code; give the changed code a new version",
+        )
+    return Registered(resource_id, known.id)
+
+
+def _add(session: Session, definition: type[Definition], resource_id: UUID, now: datetime) -> UUID:
+    if session.get(Resource, resource_id) is None:
+        session.add(_resource(definition, resource_id, now))
+        session.flush()
+    _describe(session, definition, resource_id)
+    count = select(func.count()).where(ResourceVersion.resource_id == resource_id)
+    version = ResourceVersion(
+        id=uuid4(),
+        resource_id=resource_id,
+        number=(session.scalar(count) or 0) + 1,
+        label=definition.version,
+        content_hash=definition.content_hash(),
+        spec_json=definition.describe(),
+        created_at=now,
+    )
+    session.add(version)
+    session.flush()
+    return version.id
+
+
+def _resource(definition: type[Definition], resource_id: UUID, now: datetime) -> Resource:
+    return Resource(
+        id=resource_id,
+        type=definition.kind.value,
+        parent_id=None,
+        scope=definition.kind.value,
+        name=definition.name,
+        name_key=definition.name.lower(),
+        lifecycle=Lifecycle.ACTIVE,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _describe(session: Session, definition: type[Definition], resource_id: UUID) -> None:
+    described = definition.describe()
+    session.merge(
+        EXTENSIONS[definition.kind](
+            resource_id=resource_id,
+            implementation=f"{definition.__module__}:{definition.__qualname__}",
+            parameters_schema=described["parameters_schema"],
+            status_aggregation_contract=described["status_aggregation_contract"],
+            compatibility_rules=described["compatibility_rules"],
+        )
+    )

@@ -1,0 +1,83 @@
+"""An instance's data: its composition brought to life, and its versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from libs.core.errors import NotFound
+from libs.db.models import (
+    AccessorInstance,
+    DatasetVersion,
+    FlowExecutionResource,
+    PipelineInstance,
+    Resource,
+    StoreInstance,
+)
+from libs.db.repositories.resources import EXTENSIONS
+from libs.definitions.accessor import Accessor, Query
+from libs.definitions.pipeline import Pipeline
+from libs.definitions.store import Store, StoreHandle
+from libs.services.checks import definition_of
+from libs.services.context import Services
+from libs.specs import ScheduleSpec, SignalContract
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Data:
+    """The parts of a dataset or signal, ready to use; ``signal`` is None for a dataset."""
+
+    name: str
+    type: str
+    pipeline: Pipeline
+    store: StoreHandle
+    accessor: Accessor
+    schedule: ScheduleSpec
+    signal: SignalContract | None
+
+
+def open_data(services: Services, instance_id: UUID) -> Data:
+    """Bring an instance's components to life.
+
+    Raises NotFound for an instance that is gone, DefinitionUnavailable where a pinned version is
+    not installed, InvalidSpec where a configuration is not valid any more.
+    """
+    with services.database.read() as session:
+        resource = session.get(Resource, instance_id)
+        extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
+        if resource is None or extension is None:
+            raise NotFound("instance", str(instance_id))
+        pipeline = session.get_one(PipelineInstance, extension.pipeline_instance_id)
+        store = session.get_one(StoreInstance, extension.store_instance_id)
+        accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
+        root = services.settings.store_root / str(store.resource_id) / str(instance_id)
+        signal = getattr(extension, "signal_json", None)
+        return Data(
+            name=resource.name,
+            type=resource.type,
+            pipeline=cast(Pipeline, _made(services, session, pipeline)),
+            store=cast(Store, _made(services, session, store)).open(root),
+            accessor=cast(Accessor, _made(services, session, accessor)),
+            schedule=ScheduleSpec.model_validate(extension.schedule_json),
+            signal=SignalContract.model_validate(signal) if signal is not None else None,
+        )
+
+
+def _made(services: Services, session: Session, component: Any) -> Any:
+    return definition_of(session, services.registry, component)(component.config_json)
+
+
+def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
+    """The rows of a published version as its instance's accessor shows them."""
+    with services.database.read() as session:
+        version = session.get_one(DatasetVersion, version_id)
+        flow = session.get_one(FlowExecutionResource, version.flow_id)
+        instance_id, location = flow.instance_id, version.location
+    data = open_data(services, instance_id)
+    return data.accessor.read(data.store.scan(location), query)

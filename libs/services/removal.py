@@ -1,0 +1,228 @@
+"""Removing an instance: its handles outside, then its rows.
+
+Each step is idempotent, so that a removal that died is simply run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from libs.core import ids
+from libs.core.errors import HasDependents, Interrupted
+from libs.core.events import Event
+from libs.core.lineage import topological_order
+from libs.core.status import Lifecycle, RunStatus
+from libs.db.models import (
+    DatasetInstance,
+    DatasetVersion,
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+    RunRecord,
+    SignalInstance,
+)
+from libs.db.repositories.outbox import record_events
+from libs.db.repositories.resources import (
+    COMPONENTS,
+    EXTENSIONS,
+    Named,
+    dependents,
+    flows_of,
+    get_instance,
+)
+from libs.services.context import Services
+from libs.services.data import open_data
+from libs.services.relay import relay_or_leave
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed, downstream first."""
+
+    labels: tuple[str, ...]
+
+
+def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Named]:
+    """The instances that go, downstream first.
+
+    Raises HasDependents where others read from it and ``cascade`` is not said.
+    """
+    direct = dependents(session, named.id)
+    if direct and not cascade:
+        raise HasDependents(named.label, [other.label for other in direct])
+    reached, pairs, queue = {named.id: named}, [], [named]
+    while queue:
+        upstream = queue.pop()
+        for downstream in dependents(session, upstream.id):
+            pairs.append((upstream.id, downstream.id))
+            if downstream.id not in reached:
+                reached[downstream.id] = downstream
+                queue.append(downstream)
+    return [reached[id_] for id_ in reversed(topological_order(reached, pairs))]
+
+
+def deprovision(
+    services: Services, reference: str, *, cascade: bool = False, purge: bool = False
+) -> Removed:
+    """Remove an instance, with ``cascade`` all that reads from it, with ``purge`` its data too.
+
+    Raises NotFound, or HasDependents naming who reads from it.
+    """
+    order = services.database.transact(lambda session: _begin(session, reference, cascade))
+    for named in order:
+        remove(services, named, purge=purge)
+    relay_or_leave(services)
+    return Removed(tuple(named.label for named in order))
+
+
+def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
+    """Shut the gates of everything that goes, so that nothing new starts meanwhile."""
+    order = removal_order(session, get_instance(session, reference), cascade=cascade)
+    for named in order:
+        session.get_one(Resource, named.id).lifecycle = Lifecycle.DEPROVISIONING
+    return order
+
+
+def remove(services: Services, named: Named, *, purge: bool) -> None:
+    """Remove one instance whose gates are shut."""
+    _stop_runs(services, named.id)
+    remove_handles(services, named.id)
+    if purge:
+        open_data(services, named.id).store.purge()
+
+    def rows(session: Session) -> None:
+        if session.get(Resource, named.id) is not None:
+            record_events(session, [_deprovisioned(services, session, named)])
+            delete_rows(session, named.id)
+
+    services.database.transact(rows)
+
+
+def _stop_runs(services: Services, instance_id: UUID) -> None:
+    with services.database.read() as session:
+        query = (
+            select(RunRecord.id, RunRecord.prefect_flow_run_id)
+            .join(FlowExecutionResource, FlowExecutionResource.id == RunRecord.flow_id)
+            .where(
+                FlowExecutionResource.instance_id == instance_id,
+                RunRecord.status == RunStatus.RUNNING,
+            )
+        )
+        running = list(session.execute(query))
+    for run_id, flow_run_id in running:
+        services.prefect.cancel_run(flow_run_id)
+        try:
+            services.ledger.end_badly(run_id, RunStatus.CANCELLED, "the instance is being removed")
+        except Interrupted:
+            continue  # It ended by itself in between, which is all that is wanted.
+
+
+def remove_handles(services: Services, instance_id: UUID) -> None:
+    """Delete the deployments and our own block document of an instance."""
+    with services.database.read() as session:
+        resource = session.get(Resource, instance_id)
+        if resource is None:
+            return
+        deployments = [f.deployment_id for f in flows_of(session, instance_id) if f.deployment_id]
+        project = session.get_one(Resource, resource.parent_id).name
+        extension = session.get(EXTENSIONS[resource.type], instance_id)
+        document = extension.block_document_id if extension else None
+        name = ids.block_document_name(project, resource.name)
+        slug = ids.BLOCK_OF_TYPE[resource.type]
+    for deployment_id in deployments:
+        services.prefect.delete_deployment(deployment_id)
+    # A document that a person made and picked is theirs to delete.
+    if document is not None and services.prefect.find_block_document(slug, name) == document:
+        services.prefect.delete_block_document(document)
+
+
+def delete_rows(session: Session, instance_id: UUID) -> None:
+    """Delete an instance and the components that only it uses; its project if nothing is left."""
+    resource = session.get_one(Resource, instance_id)
+    flow_ids = [flow.id for flow in flows_of(session, instance_id)]
+    either = or_(
+        LineageEdge.upstream_flow_id.in_(flow_ids), LineageEdge.downstream_flow_id.in_(flow_ids)
+    )
+    session.execute(delete(LineageEdge).where(either))
+    session.execute(delete(DatasetVersion).where(DatasetVersion.flow_id.in_(flow_ids)))
+    components = _own_components(session, instance_id)
+    session.execute(
+        delete(EXTENSIONS[resource.type]).where(
+            EXTENSIONS[resource.type].resource_id == instance_id
+        )
+    )
+    _delete_components(session, components)
+    session.execute(delete(ResourceVersion).where(ResourceVersion.resource_id == instance_id))
+    session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
+    project_id = resource.parent_id
+    session.execute(delete(Resource).where(Resource.id == instance_id))
+    _delete_empty_project(session, project_id)
+    session.expire_all()
+
+
+def _own_components(session: Session, instance_id: UUID) -> list[tuple[str, UUID]]:
+    return [
+        (type_, id_)
+        for type_, model in COMPONENTS.items()
+        for id_ in session.scalars(select(model.resource_id).where(model.owner_id == instance_id))
+    ]
+
+
+def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> None:
+    for type_, id_ in components:
+        model = COMPONENTS[type_]
+        if _used(session, type_, id_):
+            # Another instance shares it: it lives on without an owner.
+            session.get_one(model, id_).owner_id = None
+            session.flush()
+            continue
+        session.execute(delete(model).where(model.resource_id == id_))
+        session.execute(delete(Resource).where(Resource.id == id_))
+
+
+def _used(session: Session, type_: str, component_id: UUID) -> bool:
+    column = {
+        "PipelineInstance": "pipeline_instance_id",
+        "StoreInstance": "store_instance_id",
+        "AccessorInstance": "accessor_instance_id",
+    }[type_]
+    return any(
+        session.scalar(
+            select(model.resource_id).where(getattr(model, column) == component_id).limit(1)
+        )
+        for model in (DatasetInstance, SignalInstance)
+    )
+
+
+def _delete_empty_project(session: Session, project_id: UUID | None) -> None:
+    if project_id is None:
+        return
+    if session.scalar(select(Resource.id).where(Resource.parent_id == project_id).limit(1)) is None:
+        session.execute(delete(Resource).where(Resource.id == project_id))
+
+
+def _deprovisioned(services: Services, session: Session, named: Named) -> Event:
+    now = services.now()
+    project_id = session.get_one(Resource, named.id).parent_id or named.id
+    return Event(
+        id=uuid5(named.id, f"{ids.DEPROVISIONED}:{now.isoformat()}"),
+        name=ids.DEPROVISIONED,
+        occurred=now,
+        resource={
+            "prefect.resource.id": ids.instance_resource(named.id),
+            "prefect.resource.name": named.label,
+        },
+        related=(
+            {
+                "prefect.resource.id": ids.instance_resource(project_id),
+                "prefect.resource.role": "project",
+                "prefect.resource.name": named.project,
+            },
+        ),
+        payload={"instance": named.name, "project": named.project, "type": named.type},
+    )

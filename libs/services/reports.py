@@ -1,0 +1,463 @@
+"""Read models: what people and tools are shown of instances, flows, lineage and runs.
+
+All are JSON-serialisable documents; times are ISO 8601 with offset.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from libs.core import gate
+from libs.core.draft import Draft
+from libs.core.errors import NotFound
+from libs.core.gate import Blocker
+from libs.core.lineage import ancestors, descendants
+from libs.core.records import FlowState, RequestStatus
+from libs.core.status import MESSAGES, FlowStatus, Freshness, Reason
+from libs.db import Database
+from libs.db.models import (
+    DatasetVersion,
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+    RunRecord,
+)
+from libs.db.repositories.region import load_region
+from libs.db.repositories.resources import (
+    COMPONENTS,
+    EXTENSIONS,
+    Named,
+    get_instance,
+    lineage_pairs,
+    named_instances,
+)
+
+Document = dict[str, Any]
+
+
+def status(
+    database: Database, now: datetime, name: str | None = None, project: str | None = None
+) -> Document:
+    """Every instance with its flows, or the one named; the shape of ``instances status --json``."""
+    with database.read() as session:
+        chosen = _chosen(session, name, project)
+        draft = _draft(session, [named.id for named in chosen], now)
+        conditions = _conditions(session, [named.id for named in chosen])
+    return {"instances": [_instance(draft, named, conditions, now) for named in chosen]}
+
+
+def _chosen(session: Session, name: str | None, project: str | None) -> list[Named]:
+    if name is not None:
+        return [get_instance(session, name, project)]
+    return [
+        named
+        for named in named_instances(session)
+        if project is None or named.project.lower() == project.lower()
+    ]
+
+
+def _draft(session: Session, instance_ids: Collection[UUID], now: datetime) -> Draft:
+    """The flows of some instances with all that their gates depend on."""
+    flow = FlowExecutionResource
+    query = select(flow.id, flow.instance_id)
+    wanted = set(instance_ids)
+    flow_ids = [row.id for row in session.execute(query) if row.instance_id in wanted]
+    return Draft(load_region(session, flow_ids), now)
+
+
+def _conditions(session: Session, ids: Collection[UUID]) -> dict[UUID, Document]:
+    query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
+    return {row.id: row.condition for row in session.execute(query) if row.id in set(ids)}
+
+
+def _instance(
+    draft: Draft, named: Named, conditions: Mapping[UUID, Document], now: datetime
+) -> Document:
+    flows = [flow for flow in draft.flows.values() if flow.instance_id == named.id]
+    state = draft.instances.get(named.id)
+    overall = state.status if state else FlowStatus.NOT_INITIALIZED
+    worst = next((flow for flow in flows if flow.status is overall), None)
+    condition = conditions.get(named.id)
+    return {
+        "id": str(named.id),
+        "name": named.name,
+        "project": named.project,
+        "type": named.type,
+        "lifecycle": named.lifecycle.value,
+        "status": overall.value,
+        "reason": worst.reason.value if worst else None,
+        "message": message(worst) if worst else "",
+        "condition": condition,
+        "freshness": freshness_of(worst, now).value if worst else Freshness.UNKNOWN.value,
+        "flows": [_flow(draft, flow, now) for flow in sorted(flows, key=lambda f: f.kind)],
+    }
+
+
+def message(flow: FlowState) -> str:
+    """What a person is told of a flow's status."""
+    return flow.detail or MESSAGES[flow.reason]
+
+
+def freshness_of(flow: FlowState, now: datetime) -> Freshness:
+    """The displayed freshness: derived from status, reason and schedule, never stored."""
+    if flow.status is FlowStatus.RUNNING:
+        return Freshness.REFRESHING
+    if flow.status is FlowStatus.ERROR:
+        return Freshness.FAILED
+    if flow.status is FlowStatus.NOT_INITIALIZED:
+        return Freshness.UNKNOWN
+    if flow.reason is Reason.SOURCE_DELAYED:
+        return Freshness.SOURCE_DELAYED
+    late = flow.due_deadline is not None and flow.due_deadline < now
+    return Freshness.STALE if late or flow.status is FlowStatus.STALE else Freshness.FRESH
+
+
+def _flow(draft: Draft, flow: FlowState, now: datetime) -> Document:
+    return {
+        "id": str(flow.id),
+        "kind": flow.kind,
+        "deployment_id": str(flow.deployment_id) if flow.deployment_id else None,
+        "status": flow.status.value,
+        "reason": flow.reason.value,
+        "message": message(flow),
+        "since": _iso(flow.since),
+        "freshness": freshness_of(flow, now).value,
+        "generation": flow.generation,
+        "last_data_date": _iso(flow.last_data_date),
+        "last_ready_at": _iso(flow.last_ready_at),
+        "next_due_at": _iso(flow.next_due_at),
+        "last_run_id": str(flow.last_run_id) if flow.last_run_id else None,
+        "blocked_by": [_blocker(blocker) for blocker in _blocked_by(draft, flow)],
+    }
+
+
+def _blocked_by(draft: Draft, flow: FlowState) -> tuple[Blocker, ...]:
+    """Who keeps the gate shut; a flow that is READY or RUNNING waits for nobody."""
+    if flow.status in (FlowStatus.READY, FlowStatus.RUNNING):
+        return ()
+    return gate.blockers(draft, flow.id)
+
+
+def _blocker(blocker: Blocker) -> Document:
+    return {
+        "resource": blocker.instance,
+        "flow_kind": blocker.kind,
+        "role": blocker.role,
+        "require": blocker.require.value,
+        "status": blocker.status.value,
+        "reason": blocker.reason.value,
+        "since": _iso(blocker.since),
+        "message": blocker.detail or MESSAGES[blocker.reason],
+    }
+
+
+def lineage(database: Database, name: str | None = None) -> Document:
+    """Flows as nodes and dependencies as edges: all, or what is upstream and downstream of one."""
+    with database.read() as session:
+        rows = list(session.execute(_nodes_query()))
+        edges = list(session.execute(select(*LineageEdge.__table__.c)))
+        wanted = _around(session, name, rows) if name else {row.flow_id for row in rows}
+    nodes = [_node(row) for row in rows if row.flow_id in wanted]
+    return {"nodes": nodes, "edges": [_edge(e) for e in edges if _within(e, wanted)]}
+
+
+def _nodes_query() -> Any:
+    from sqlalchemy.orm import aliased
+
+    flow, project = FlowExecutionResource, aliased(Resource)
+    return (
+        select(
+            flow.id.label("flow_id"),
+            flow.instance_id,
+            flow.kind,
+            flow.status,
+            Resource.name,
+            Resource.type,
+            project.name.label("project"),
+        )
+        .join(Resource, Resource.id == flow.instance_id)
+        .join(project, project.id == Resource.parent_id)
+        .order_by(project.name, Resource.created_at, Resource.name)
+    )
+
+
+def _around(session: Session, name: str, rows: Iterable[Any]) -> set[UUID]:
+    instance_id = get_instance(session, name).id
+    own = {row.flow_id for row in rows if row.instance_id == instance_id}
+    pairs = lineage_pairs(session)
+    return own | descendants(own, pairs) | ancestors(own, pairs)
+
+
+def _node(row: Any) -> Document:
+    return {
+        "id": str(row.instance_id),
+        "flow_id": str(row.flow_id),
+        "name": row.name,
+        "project": row.project,
+        "type": row.type,
+        "flow_kind": row.kind,
+        "status": row.status.value,
+    }
+
+
+def _within(edge: Any, wanted: set[UUID]) -> bool:
+    return edge.upstream_flow_id in wanted and edge.downstream_flow_id in wanted
+
+
+def _edge(edge: Any) -> Document:
+    return {
+        "upstream": str(edge.upstream_flow_id),
+        "downstream": str(edge.downstream_flow_id),
+        "role": edge.role,
+        "require": edge.require.value,
+        "triggers": edge.triggers,
+        "consumed_generation": edge.consumed_generation,
+    }
+
+
+def show(database: Database, now: datetime, name: str) -> Document:
+    """Everything about one instance: status, configuration, composition, handles, output."""
+    document: Document = status(database, now, name)["instances"][0]
+    instance_id = UUID(document["id"])
+    with database.read() as session:
+        resource = session.get_one(Resource, instance_id)
+        extension = session.get(EXTENSIONS[resource.type], instance_id)
+        document["created_at"] = _iso(resource.created_at)
+        document["config"] = _newest_spec(session, instance_id)
+        document["components"] = _composition(session, extension)
+        document["handles"] = _handles(extension)
+        document["output"] = _output(session, instance_id)
+    return document
+
+
+def _newest_spec(session: Session, instance_id: UUID) -> Document | None:
+    version = ResourceVersion
+    query = select(version.spec_json).where(version.resource_id == instance_id)
+    return session.scalars(query.order_by(version.number.desc()).limit(1)).one_or_none()
+
+
+def _composition(session: Session, extension: Any) -> Document:
+    columns = {
+        "pipeline": ("PipelineInstance", "pipeline_instance_id"),
+        "store": ("StoreInstance", "store_instance_id"),
+        "accessor": ("AccessorInstance", "accessor_instance_id"),
+    }
+    return {
+        role: _component(session, type_, getattr(extension, column))
+        for role, (type_, column) in columns.items()
+        if extension is not None
+    }
+
+
+def _component(session: Session, type_: str, component_id: UUID) -> Document:
+    row = session.get_one(COMPONENTS[type_], component_id)
+    return {
+        "id": str(component_id),
+        "name": session.get_one(Resource, component_id).name,
+        "definition": session.get_one(Resource, row.definition_resource_id).name,
+        "version": session.get_one(ResourceVersion, row.definition_version_id).label,
+        "config": row.config_json,
+    }
+
+
+def _handles(extension: Any) -> Document:
+    names = ("prefect_deployment_id", "block_document_id")
+    return {name: _text(getattr(extension, name, None)) for name in names}
+
+
+def _output(session: Session, instance_id: UUID) -> Document | None:
+    flow = FlowExecutionResource
+    query = (
+        select(DatasetVersion)
+        .join(flow, flow.version_id == DatasetVersion.id)
+        .where(flow.instance_id == instance_id)
+    )
+    version = session.scalars(query).first()
+    if version is None:
+        return None
+    return {
+        "version": str(version.id),
+        "generation": version.generation,
+        "location": version.location,
+        "rows": version.rows,
+        "columns": version.columns,
+        "min_date": _iso(version.min_date),
+        "max_date": _iso(version.max_date),
+        "created_at": _iso(version.created_at),
+    }
+
+
+def runs(database: Database, name: str, limit: int = 1000) -> Document:
+    """The runs of an instance, newest first."""
+    with database.read() as session:
+        instance_id = get_instance(session, name).id
+        flow = FlowExecutionResource
+        query = (
+            select(RunRecord, flow.kind)
+            .join(flow, flow.id == RunRecord.flow_id)
+            .where(flow.instance_id == instance_id)
+            .order_by(RunRecord.started_at.desc(), RunRecord.id)
+            .limit(limit)
+        )
+        return {"runs": [_run(run, kind) for run, kind in session.execute(query)]}
+
+
+def run_info(database: Database, run_id: str) -> Document:
+    """One run by its id or that of its Prefect flow run, with everything that is recorded."""
+    try:
+        identity = UUID(run_id)
+    except ValueError:
+        raise NotFound("run", run_id) from None
+    with database.read() as session:
+        flow = FlowExecutionResource
+        query = (
+            select(RunRecord, flow.kind, Resource.name)
+            .join(flow, flow.id == RunRecord.flow_id)
+            .join(Resource, Resource.id == flow.instance_id)
+            .where((RunRecord.id == identity) | (RunRecord.prefect_flow_run_id == identity))
+        )
+        row = session.execute(query).one_or_none()
+        if row is None:
+            raise NotFound("run", run_id)
+        run, kind, name = row
+        return {
+            "instance": name,
+            **_run(run, kind),
+            "parameters": run.parameters,
+            "config_version": run.config_version,
+            "artifacts": run.artifacts,
+            "retries": run.retries,
+            "opening_id": _text(run.opening_id),
+        }
+
+
+def _run(run: RunRecord, kind: str) -> Document:
+    return {
+        "id": str(run.id),
+        "type": run.type,
+        "flow_kind": kind,
+        "status": run.status.value,
+        "cause": run.cause.value,
+        "prefect_flow_run_id": str(run.prefect_flow_run_id),
+        "started_at": _iso(run.started_at),
+        "ended_at": _iso(run.ended_at),
+        "inputs": [
+            {name: pin[name] for name in ("resource", "flow_kind", "role", "generation", "version")}
+            for pin in run.pins
+        ],
+        "output_version": _text(run.output_version),
+        "metrics": run.metrics,
+        "error": run.error,
+    }
+
+
+def freshness(database: Database, now: datetime, name: str) -> Document:
+    """Every upstream flow of an instance with its status, and whether it blocks."""
+    with database.read() as session:
+        named = get_instance(session, name)
+        draft = _draft(session, [named.id], now)
+    own = [flow for flow in draft.flows.values() if flow.instance_id == named.id]
+    upstreams = [entry for flow in own for entry in _upstreams(draft, flow, now)]
+    return {
+        "instance": named.name,
+        "project": named.project,
+        "fresh": not any(entry["blocking"] for entry in upstreams),
+        "flows": [_flow(draft, flow, now) for flow in own],
+        "upstreams": upstreams,
+    }
+
+
+def _upstreams(draft: Draft, flow: FlowState, now: datetime) -> list[Document]:
+    entries = []
+    for edge in draft.upstream_edges(flow.id):
+        upstream = draft.flows[edge.upstream]
+        entries.append(
+            {
+                "for_flow": flow.kind,
+                "resource": draft.instance_of(upstream).name,
+                "flow_kind": upstream.kind,
+                "role": edge.role,
+                "require": edge.require.value,
+                "triggers": edge.triggers,
+                "status": upstream.status.value,
+                "reason": upstream.reason.value,
+                "message": message(upstream),
+                "since": _iso(upstream.since),
+                "generation": upstream.generation,
+                "consumed_generation": edge.consumed,
+                "last_data_date": _iso(upstream.last_data_date),
+                "freshness": freshness_of(upstream, now).value,
+                "blocking": not gate.satisfied(edge, upstream),
+            }
+        )
+    return entries
+
+
+def cascade(database: Database, now: datetime, name: str) -> Document:
+    """How far the cascade that starts at an instance has come.
+
+    ``settled`` is True once nothing of it runs or is about to: what is not READY then will not
+    become READY by itself.
+    """
+    with database.read() as session:
+        named = get_instance(session, name)
+        query = select(FlowExecutionResource.id).where(
+            FlowExecutionResource.instance_id == named.id
+        )
+        own = set(session.scalars(query))
+        pairs = list(session.execute(_triggering_pairs()))
+        reached = own | descendants(own, [(row[0], row[1]) for row in pairs])
+        draft = Draft(load_region(session, reached), now)
+    flows = [draft.flows[flow_id] for flow_id in reached]
+    busy = [flow for flow in flows if _busy(draft, flow)]
+    return {
+        "settled": not busy,
+        "ready": all(flow.status is FlowStatus.READY for flow in flows),
+        "flows": [{"instance": draft.instance_of(f).name, **_flow(draft, f, now)} for f in flows],
+    }
+
+
+def _triggering_pairs() -> Any:
+    edge = LineageEdge
+    return select(edge.upstream_flow_id, edge.downstream_flow_id).where(edge.triggers.is_(True))
+
+
+def _busy(draft: Draft, flow: FlowState) -> bool:
+    """Running, or with an opening that a run is on its way for."""
+    if flow.status is FlowStatus.RUNNING:
+        return True
+    return bool(draft.unclaimed(flow.id)) and not gate.blockers(draft, flow.id)
+
+
+def waiting_requests(database: Database) -> dict[str, int]:
+    """How many requests wait, by the name of the instance."""
+    from libs.db.models import RunRequest
+
+    counts: dict[str, int] = defaultdict(int)
+    flow = FlowExecutionResource
+    query = (
+        select(Resource.name)
+        .join(flow, flow.instance_id == Resource.id)
+        .join(RunRequest, RunRequest.flow_id == flow.id)
+        .where(RunRequest.status == RequestStatus.PENDING)
+    )
+    with database.read() as session:
+        for name in session.scalars(query):
+            counts[name] += 1
+    return dict(counts)
+
+
+def _iso(value: datetime | date | None) -> str | None:
+    return value.isoformat() if value is not None else None
+
+
+def _text(value: UUID | None) -> str | None:
+    return str(value) if value is not None else None

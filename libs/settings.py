@@ -1,0 +1,195 @@
+"""Settings: everything that may be set from outside, and the only reader of the environment.
+
+Each field is the environment variable ``INSTANCES_<FIELD>``. What ``instances up`` found or was
+told is kept in ``<home>/config.json`` and counts where the environment is silent; that file never
+holds a credential.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from libs.core.errors import InvalidSpec, PermanentError, Problem
+
+PREFIX = "INSTANCES_"
+CONFIG_FILE = "config.json"
+DEFAULT_HOME = Path("~/.instances")
+
+
+class Settings(BaseSettings):
+    """One immutable reading of the settings; pass it on instead of reading again."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    home: Path = Field(
+        DEFAULT_HOME,
+        validate_default=True,
+        description="Directory of all state: databases, stores, Prefect's home, logs, process ids.",
+    )
+    database_url: str = Field(
+        "",
+        repr=False,
+        description=(
+            "SQLAlchemy URL of the database, sqlite:/// or postgresql+psycopg://; wins over "
+            "database_block. Where both are empty: sqlite:///<home>/instances.db."
+        ),
+    )
+    database_block: str = Field(
+        "",
+        description=(
+            "Prefect block that holds the database's address and password: "
+            "sqlalchemy-connector/NAME or database-credentials/NAME."
+        ),
+    )
+    store_root: Path = Field(
+        default_factory=lambda known: known["home"] / "stores",
+        description="Directory under which stores keep their data; by default <home>/stores.",
+    )
+    prefect_api_url: str = Field(
+        "",
+        description=(
+            "API of the Prefect server to use where Prefect's own settings (PREFECT_API_URL, the "
+            "active profile) name none; `instances up` keeps its server's address here."
+        ),
+    )
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of the embedded Prefect server; 0: a free one, kept for the next start.",
+    )
+    pool: str = Field(
+        "instances", min_length=1, description="Work pool that runs every flow of this project."
+    )
+    pool_type: str = Field(
+        "instances-warm",
+        min_length=1,
+        description=(
+            "Type of that work pool where it has to be created: instances-warm forks runs from a "
+            "pre-imported process; process starts an interpreter for each."
+        ),
+    )
+    worker_limit: int = Field(4, ge=1, description="Runs that the local worker executes at once.")
+    sweep_seconds: int = Field(60, ge=1, description="Seconds between two sweeps.")
+    lease_seconds: int = Field(
+        30,
+        ge=1,
+        description="Seconds after its last heartbeat at which a run's process counts as dead.",
+    )
+    heartbeat_seconds: int = Field(
+        8, ge=1, description="Seconds between two heartbeats of a run; below lease_seconds."
+    )
+    claim_seconds: int = Field(
+        45,
+        ge=1,
+        description="Seconds after which the sweep starts the run of an opening nobody claimed.",
+    )
+    crash_retries: int = Field(
+        2, ge=0, description="How often a run whose process died is started again by itself."
+    )
+    crash_backoff_seconds: int = Field(
+        5, ge=0, description="Seconds before the first such retry; doubled for each further one."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the home's config file."""
+        return init_settings, env_settings, HomeConfig(settings_cls)
+
+    @field_validator("home", "store_root")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        """Paths mean the same in every process, whatever its working directory."""
+        return value.expanduser().absolute()
+
+    @field_validator("database_block")
+    @classmethod
+    def _block_slug(cls, value: str) -> str:
+        kind, _, name = value.partition("/")
+        if value and (kind not in DATABASE_BLOCKS or not name):
+            raise ValueError("write sqlalchemy-connector/NAME or database-credentials/NAME")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be below lease_seconds")
+        if not self.database_url and not self.database_block:
+            object.__setattr__(self, "database_url", _own_database(self.home))
+        return self
+
+
+DATABASE_BLOCKS = frozenset({"sqlalchemy-connector", "database-credentials"})
+"""Block types that ``database_block`` may name."""
+
+
+class HomeConfig(PydanticBaseSettingsSource):
+    """``<home>/config.json`` as a source; the home is what the sources before it say."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Unused: the file is read whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The file's entries, without ``home``: a file does not say where it is."""
+        home = Path(self.current_state.get("home") or DEFAULT_HOME).expanduser()
+        return {name: value for name, value in read_config(home).items() if name != "home"}
+
+
+def _own_database(home: Path) -> str:
+    """URL of the home's own database."""
+    return f"sqlite:///{home / 'instances.db'}"
+
+
+def read_config(home: Path) -> dict[str, Any]:
+    """What ``instances up`` remembered in ``home``; empty where there is no file.
+
+    Raises PermanentError for a file that is not a JSON object: delete it and start again.
+    """
+    path = home / CONFIG_FILE
+    try:
+        document = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise PermanentError(f"{path} cannot be read ({error}); mend or delete it") from error
+    if not isinstance(document, dict):
+        raise PermanentError(f"{path} is not a JSON object; mend or delete it")
+    return document
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings as they are now; ``overrides`` win over every other source.
+
+    Raises InvalidSpec with one problem for each setting that has a wrong value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise InvalidSpec(_problem(detail) for detail in error.errors()) from error
+
+
+def _problem(detail: Any) -> Problem:
+    """A pydantic error as a problem named by its environment variable."""
+    name = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    return Problem(PREFIX + name.upper() if name else "settings", message)

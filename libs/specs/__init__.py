@@ -1,0 +1,53 @@
+"""What people ask for, as typed and validated values: instances, schedules, manifests.
+
+What belongs here: the models of documents, their text forms, and pure functions of them (the
+slots of a schedule, the fingerprint of a spec). What must not: the database, Prefect, definitions
+(whether a named definition exists and takes the configuration is checked by provisioning).
+"""
+
+from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
+from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
+from libs.specs.instances import SPEC_TYPES, DatasetSpec, InstanceSpec, SignalSpec
+from libs.specs.manifest import Manifest, load_manifest, parse_manifest
+from libs.specs.problems import problems_of
+from libs.specs.references import UpstreamRef
+from libs.specs.schedules import ScheduleSpec, retry_delay
+from libs.specs.signals import SignalContract
+from libs.specs.slots import (
+    INTERVAL_ANCHOR,
+    due_window,
+    is_session,
+    is_slot,
+    native_crons,
+    next_slot,
+    slots,
+)
+
+__all__ = [
+    "INTERVAL_ANCHOR",
+    "SPEC_TYPES",
+    "AccessorSpec",
+    "ComponentSpec",
+    "DatasetSpec",
+    "InstanceSpec",
+    "Manifest",
+    "ScheduleSpec",
+    "SignalContract",
+    "SignalSpec",
+    "StoreSpec",
+    "UpstreamRef",
+    "due_window",
+    "is_session",
+    "is_slot",
+    "load_manifest",
+    "native_crons",
+    "next_slot",
+    "output_fingerprint",
+    "parse_manifest",
+    "parse_spec",
+    "problems_of",
+    "read_spec",
+    "retry_delay",
+    "slots",
+    "spec_document",
+]

@@ -1,0 +1,233 @@
+"""The instances that a person asks for: datasets and signals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from libs.core.status import InstanceType
+from libs.specs.base import Reading, SpecModel
+from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
+from libs.specs.names import Name, full_name
+from libs.specs.plain import Text
+from libs.specs.problems import Fault, Loc, kind_of
+from libs.specs.references import UpstreamRef
+from libs.specs.schedules import ScheduleSpec
+from libs.specs.signals import SignalContract
+
+WRAPPER = "metadata_json"
+"""The user's document keeps everything but type and name below this key."""
+
+
+class DatasetSpec(SpecModel):
+    """A dataset: what a pipeline extracts, a store keeps and an accessor reads."""
+
+    ALIASES: ClassVar[Mapping[str, str]] = {"schedule_json": "schedule"}
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "definition": ("pipeline", "definition"),
+        "definition_resource_id": ("pipeline", "definition"),
+        "version": ("pipeline", "version"),
+        "definition_version_id": ("pipeline", "version"),
+        "config": ("pipeline", "config"),
+        "config_json": ("pipeline", "config"),
+        "pipeline_instance_id": ("pipeline", "instance"),
+        "store_instance_id": ("store", "instance"),
+        "accessor_instance_id": ("accessor", "instance"),
+    }
+    """Keys of the document itself that mean a key of one of its components."""
+
+    name: Name = Field(
+        title="Instance name",
+        description="Unique within the project, whatever the case; letters, digits, underscores.",
+        examples=["sp500_prices"],
+    )
+    project: Name = Field(
+        default="default",
+        title="Project",
+        description="The project it belongs to; created when the first instance is provisioned.",
+        examples=["demo"],
+    )
+    description: Text = Field(
+        default="",
+        title="Description",
+        description="What it is for, in a sentence.",
+        examples=["Daily closes of the S&P 500 stocks"],
+    )
+    pipeline: ComponentSpec = Field(
+        title="Pipeline",
+        description="Where the data comes from.",
+        examples=[{"definition": "market_data", "config": {"source": "sp500"}}],
+    )
+    store: StoreSpec = Field(
+        default_factory=StoreSpec,
+        title="Store",
+        description="Where the versions of the data are kept.",
+        examples=[{"definition": "delta"}],
+    )
+    accessor: AccessorSpec = Field(
+        default_factory=AccessorSpec,
+        title="Accessor",
+        description="How readers see the data.",
+        examples=[{"definition": "simple"}],
+    )
+    upstream_refs: list[UpstreamRef] = Field(
+        default_factory=list,
+        title="Upstreams",
+        description="The instances that it reads.",
+        examples=[[{"resource": "sp500_prices", "role": "input"}]],
+    )
+    schedule: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Schedule",
+        description="When it is due by the clock, and how failures are retried.",
+        examples=[{"type": "cron", "expression": "0 6 * * 1-5", "timezone": "America/New_York"}],
+    )
+    run_on_provision: bool = Field(
+        default=True,
+        title="Run when provisioned",
+        description="Whether it runs once, as soon as its upstreams are ready.",
+        examples=[True],
+    )
+    type: Literal["DatasetInstance"] = Field(
+        default="DatasetInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["DatasetInstance"],
+    )
+
+    @classmethod
+    def label(cls) -> str:
+        """As the type of instance is called."""
+        return f"a {cls.instance_type().value}"
+
+    @classmethod
+    def instance_type(cls) -> InstanceType:
+        """The type whose documents this model describes."""
+        return InstanceType(cls.model_fields["type"].default)
+
+    @classmethod
+    def other_keys(cls) -> list[str]:
+        """As the base, with the keys that mean a component's."""
+        return [*super().other_keys(), *cls.LIFTED, WRAPPER]
+
+    @classmethod
+    def misdirected(cls, document: Mapping[Any, Any]) -> Fault | None:
+        """A document of another type is no document of this one with faults."""
+        wrapped = document.get(WRAPPER)
+        inner = wrapped.get("type") if isinstance(wrapped, Mapping) else None
+        type_ = document.get("type", inner)
+        own = cls.instance_type()
+        if isinstance(type_, str) and type_ != own and type_ in frozenset(InstanceType):
+            return Fault(("type",), f"says {str(type_)!r}, but a {own.value} is expected here")
+        return None
+
+    @classmethod
+    def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
+        """As the base, after unwrapping ``metadata_json`` and handing components what is theirs."""
+        special = {key for key in document if key in cls.LIFTED or (key == WRAPPER and not at)}
+        rest = {key: value for key, value in document.items() if key not in special}
+        super().read_keys(rest, reading, at)
+        wrapped = document.get(WRAPPER) if WRAPPER in special else None
+        if isinstance(wrapped, Mapping):
+            cls.read_keys(wrapped, reading, (WRAPPER,))
+        elif wrapped is not None:
+            message = f"must be a mapping of keys to values, not {kind_of(wrapped)}"
+            reading.faults.append(Fault((WRAPPER,), message))
+        for key in sorted(special - {WRAPPER}, key=list(cls.LIFTED).index):
+            _lift(reading, cls.LIFTED[key], document[key], (*at, key))
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """No reference to itself, and none twice."""
+        project = _text(values.get("project")) or "default"
+        own = full_name(_text(values.get("name")), project)
+        seen: dict[tuple[str, str, str], int] = {}
+        for index, (resource, role, flow) in enumerate(_references(values)):
+            if not resource:
+                continue
+            target = full_name(resource, project)
+            if target == own:
+                yield Fault(("upstream_refs", index, "resource"), "refers to the instance itself")
+            first = seen.setdefault((target, role, flow), index)
+            if first != index:
+                message = f"repeats upstream_refs[{first}]: same resource, role and flow"
+                yield Fault(("upstream_refs", index), message)
+
+
+class SignalSpec(DatasetSpec):
+    """A signal: a dataset whose values keep a contract."""
+
+    type: Literal["SignalInstance"] = Field(  # type: ignore[assignment]  # the tag names the class
+        default="SignalInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["SignalInstance"],
+    )
+    signal: SignalContract = Field(
+        default_factory=SignalContract,
+        title="Signal contract",
+        description="What its values satisfy; a run whose output breaks it fails.",
+        examples=[{"min_value": -3.0, "max_value": 3.0}],
+    )
+
+
+InstanceSpec = DatasetSpec | SignalSpec
+
+SPEC_TYPES: dict[str, type[DatasetSpec]] = {
+    model.instance_type().value: model for model in (DatasetSpec, SignalSpec)
+}
+"""The model of each type of instance that can be asked for, by the tag in its documents."""
+
+
+_NOTHING: tuple[object, ...] = (None, "", {})
+"""Values that a form sends for what was not filled in."""
+
+
+def _lift(reading: Reading, target: tuple[str, str], value: Any, written: Loc) -> None:
+    """Give ``value`` to a component, unless the component itself says something else."""
+    component, key = target
+    if value is None:
+        return
+    document = _component_document(reading.values.get(component))
+    if document is None:
+        return  # what is there is no component at all; its own validation says so
+    inner = ComponentSpec.read(document)
+    had = inner.values.get(key)
+    place = reading.written.get((component, key), (component, *inner.written.get((key,), (key,))))
+    known = Reading(values={} if had in _NOTHING else {key: had}, written={(key,): place})
+    known.put(key, value, written)
+    reading.faults += known.faults
+    if not known.faults and had in _NOTHING:
+        reading.values[component] = {**document, key: value}
+        reading.written[(component, key)] = written
+
+
+def _component_document(given: Any) -> dict[Any, Any] | None:
+    if given is None:
+        return {}
+    if isinstance(given, ComponentSpec):
+        return given.document()
+    if isinstance(given, str):
+        return {"definition": given}
+    return dict(given) if isinstance(given, Mapping) else None
+
+
+def _references(values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(resource, role, flow) of each upstream as it was written; faulty parts are empty."""
+    given = values.get("upstream_refs")
+    if not isinstance(given, list | tuple):
+        return []
+    return [_reference(item) for item in given]
+
+
+def _reference(item: Any) -> tuple[str, str, str]:
+    if isinstance(item, UpstreamRef):
+        return item.resource, item.role, item.flow
+    keys = UpstreamRef.read(item).values if isinstance(item, Mapping) else {"resource": item}
+    return _text(keys.get("resource")), _text(keys.get("role")) or "input", _text(keys.get("flow"))
+
+
+def _text(value: Any) -> str:
+    return str(value).strip() if value is not None and not isinstance(value, Mapping | list) else ""

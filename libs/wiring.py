@@ -1,0 +1,58 @@
+"""The composition root: settings in, services out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import PermanentError
+from libs.core.transitions import RetryPolicy
+from libs.db import Database
+from libs.definitions.registry import Registry
+from libs.services.context import Services
+from libs.services.ledger import Ledger
+from libs.settings import Settings, load_settings
+
+
+@contextmanager
+def connect(settings: Settings | None = None) -> Iterator[Services]:
+    """Services over the configured database and Prefect server; closed at the end."""
+    settings = settings or load_settings()
+    with PrefectGateway.connect(settings.prefect_api_url or None) as prefect:
+        database = open_database(settings, prefect)
+        try:
+            yield Services(
+                settings=settings,
+                database=database,
+                prefect=prefect,
+                registry=Registry.discover(),
+                ledger=_ledger(settings, database),
+            )
+        finally:
+            database.close()
+
+
+def open_database(settings: Settings, prefect: PrefectGateway) -> Database:
+    """The database that the settings name, by URL or by the Prefect block that keeps it."""
+    if settings.database_url:
+        return Database(settings.database_url)
+    block = prefect.load_block(settings.database_block)
+    if hasattr(block, "get_engine"):
+        return Database(block.get_engine().url)
+    url = getattr(block, "rendered_url", None)
+    if url is None:
+        raise PermanentError(f"block {settings.database_block!r} holds no database credentials")
+    return Database(url)
+
+
+def _ledger(settings: Settings, database: Database) -> Ledger:
+    return Ledger(
+        database,
+        lease=timedelta(seconds=settings.lease_seconds),
+        retry=RetryPolicy(
+            crashed=settings.crash_retries,
+            crashed_delay=timedelta(seconds=settings.crash_backoff_seconds),
+        ),
+    )
