@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from blocks import DatasetInstance, SignalInstance
+from blocks import AnyInstance
 from flows.execution import ports
 from flows.reporting import reported
 from libs.services.manifests import plan as plan_of
@@ -17,7 +17,7 @@ from libs.wiring import connect
 
 
 @flow(name="provision-instance", persist_result=False)
-def provision_instance(instance: DatasetInstance | SignalInstance, plan: bool = False) -> Any:
+def provision_instance(instance: AnyInstance, plan: bool = False) -> Any:
     """Provision an instance: rows, deployment, block document, lineage; then its first run.
 
     Args:

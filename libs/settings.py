@@ -109,8 +109,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # called by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # called by name
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the home's config file."""
         return init_settings, env_settings, HomeConfig(settings_cls)
@@ -145,7 +145,11 @@ DATABASE_BLOCKS = frozenset({"sqlalchemy-connector", "database-credentials"})
 class HomeConfig(PydanticBaseSettingsSource):
     """``<home>/config.json`` as a source; the home is what the sources before it say."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002  # the base class declares it
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
         """Unused: the file is read whole."""
         return None, field_name, False
 
@@ -185,7 +189,9 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise InvalidSpec(_problem(detail) for detail in error.errors()) from error
+        # A default that depends on a wrong value is no second problem.
+        details = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise InvalidSpec(_problem(detail) for detail in details) from error
 
 
 def _problem(detail: Any) -> Problem:

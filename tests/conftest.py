@@ -12,15 +12,21 @@ import secrets
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ("tests.prefect_server", "tests.databases")
+
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
-    "dev", max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=SLOW_IS_FINE
+    "dev",
+    max_examples=50,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=SLOW_IS_FINE,
 )
 settings.register_profile(
     "ci",
     max_examples=500,
-    stateful_step_count=40,
+    stateful_step_count=50,
     deadline=None,
     derandomize=False,
     print_blob=True,

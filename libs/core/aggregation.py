@@ -87,7 +87,7 @@ def _key_problems(document: Mapping[str, object]) -> list[Problem]:
 
 def _method_problems(document: Mapping[str, object]) -> list[Problem]:
     name = document.get("aggregation_method", "min_severity")
-    if name in METHODS:
+    if isinstance(name, str) and name in METHODS:
         return []
     return [Problem("aggregation_method", f"{name!r} is not one of {', '.join(sorted(METHODS))}")]
 
@@ -100,7 +100,7 @@ def _priority_problems(document: Mapping[str, object]) -> list[Problem]:
     problems = [
         Problem(f"status_priority[{at}]", f"{status!r} is not one of {', '.join(sorted(known))}")
         for at, status in enumerate(listed)
-        if status not in known
+        if not isinstance(status, str) or status not in known
     ]
     problems += [
         Problem(f"status_priority[{at}]", f"{status!r} is repeated")

@@ -13,6 +13,16 @@ from dataclasses import dataclass
 class InstancesError(Exception):
     """Base of all errors of this project; catch it where a person is to be told."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by state: the text is ``args``, whatever the constructor of the class takes."""
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[InstancesError], arguments: tuple[object, ...]) -> InstancesError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
+
 
 class PermanentError(InstancesError):
     """Trying again changes nothing: correct what the message names first."""

@@ -438,18 +438,25 @@ def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> N
     if run.request_id is None:
         return
     request = draft.requests[run.request_id]
-    newer = draft.pending_request(run.flow_id)
-    if newer is not None:
-        merged = request.parameters.merged(newer.parameters)
-        draft.put_request(replace(newer, parameters=merged))
+    if _left_to_newer(draft, run):
         draft.put_request(replace(request, status=RequestStatus.DONE))
     else:
         draft.put_request(replace(request, status=RequestStatus.PENDING, claimed_by=None))
 
 
+def _left_to_newer(draft: Draft, run: Run) -> bool:
+    """True where something was asked during the run: that is newer, and does the run's work too."""
+    newer = draft.pending_request(run.flow_id)
+    if newer is None:
+        return False
+    draft.put_request(replace(newer, parameters=run.parameters.merged(newer.parameters)))
+    return True
+
+
 def _retry(draft: Draft, run: Run, end: BadEnd, policy: RetryPolicy) -> None:
-    _remember(
-        draft,
+    if _left_to_newer(draft, run):
+        return
+    draft.put_request(
         Request(
             id=end.retry_id,
             flow_id=run.flow_id,
@@ -458,7 +465,7 @@ def _retry(draft: Draft, run: Run, end: BadEnd, policy: RetryPolicy) -> None:
             created_at=draft.now,
             not_before=draft.now + policy.failed_delay,
             retries=run.retries + 1,
-        ),
+        )
     )
 
 

@@ -136,6 +136,8 @@ def merge(base: pl.DataFrame | None, extract: Extract, since: date | None) -> pl
     if extract.complete or since is None or base is None:
         return frame
     stored = conform(base)
+    if not frame.height:
+        return stored
     _reject_misfit(frame, stored.schema, since)
     kept = stored.filter(pl.col("date") < since)
     return conform(pl.concat([kept, frame.select(kept.columns)]))
@@ -153,6 +155,8 @@ def later_rows(
     if extract.complete or since is None or newest is None:
         return None
     frame = conform(extract.frame)
+    if not frame.height:
+        return conform(base.head(0).collect())
     _reject_misfit(frame, base.collect_schema(), since)
     stored = conform(base.filter(pl.col("date") >= since).collect())
     again = frame.filter(pl.col("date") <= newest).select(stored.columns)

@@ -53,6 +53,7 @@ class Extract:
 
     With ``complete`` the frame is the whole dataset. Without, its rows replace everything that is
     stored from the date ``since`` on, and earlier rows stay; it must hold no row before ``since``.
+    Without any row it changes nothing: the source has nothing newer.
     """
 
     frame: pl.DataFrame

@@ -34,7 +34,7 @@ class FieldSource(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Binding:
-    """A name of the expression, and the upstream (by its place), column and symbol it stands for."""
+    """A name of the expression and what it stands for; ``upstream`` is a place in the inputs."""
 
     name: str
     upstream: int
@@ -66,7 +66,7 @@ class ExpressionPipeline(Pipeline):
         expression: str = Field(examples=["ZSCORE(DELTA(close, 252))"])
         inputs: dict[str, FieldSource] = Field(
             default_factory=dict,
-            description="Where names come from; a name not listed is a column of the first upstream.",
+            description="Where names come from; one not listed is a column of the first upstream.",
         )
         output: str = Field(default="value", min_length=1, description="Name of the result column.")
 
@@ -87,7 +87,10 @@ class ExpressionPipeline(Pipeline):
         return [*problems, *self._bind(program, upstreams)[1]]
 
     def extract(
-        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+        self,
+        context: ExtractContext,
+        inputs: Sequence[Input],
+        since: date | None,  # noqa: ARG002 - it delivers everything
     ) -> Extract:
         """The value of every (date, symbol) that has one, up to ``context.as_of``.
 
@@ -239,7 +242,7 @@ def _reject_empty(joined: pl.DataFrame, program: Program, bindings: Sequence[_Bi
     present: Mapping[str, int] = {
         binding.name: int(joined.get_column(binding.name).count()) for binding in bindings
     }
-    longest = joined.group_by("symbol").len().get_column("len").max()
+    longest = joined.group_by("symbol").len().select(pl.col("len").max()).item()
     raise DataRejected(
         f"no row has a value: the expression looks {program.lookback} rows back, "
         f"the longest symbol has {longest or 0}",

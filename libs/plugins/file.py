@@ -69,7 +69,10 @@ class FilePipeline(Pipeline):
         return [*problems, *self._column_problems(present)]
 
     def extract(
-        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+        self,
+        context: ExtractContext,
+        inputs: Sequence[Input],  # noqa: ARG002 - it has no upstreams
+        since: date | None,  # noqa: ARG002 - it delivers everything
     ) -> Extract:
         """The rows of the file up to ``context.as_of``.
 

@@ -73,20 +73,26 @@ class MarketDataPipeline(Pipeline):
         return problems
 
     def extract(
-        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+        self,
+        context: ExtractContext,
+        inputs: Sequence[Input],  # noqa: ARG002 - it has no upstreams
+        since: date | None,
     ) -> Extract:
-        """Closes from ``since`` or ``start_date`` to ``end_date`` or ``context.as_of``.
+        """Closes from ``since`` or ``start_date`` to ``context.as_of`` or else ``end_date``.
 
-        An ``as_of`` before ``since`` takes the dataset back: the extract is then complete. Raises
-        ``InvalidSpec`` on what ``check`` finds, ``DataRejected`` where these dates have no data.
+        An ``as_of`` reaches past ``end_date``: that is how a next day arrives. One before ``since``
+        takes the dataset back: the extract is then complete. Without it, what was brought beyond
+        ``end_date`` stays: the extract is empty. Raises ``InvalidSpec`` on what ``check`` finds,
+        ``DataRejected`` where a complete extract has no data.
         """
         problems = self.check([])
         if problems:
             raise InvalidSpec(problems)
-        last = min(self.config.end_date or date.max, context.as_of or date.max)
-        if since is not None and last < since:
+        last = context.as_of or self.config.end_date or date.max
+        if since is not None and context.as_of is not None and last < since:
             since = None
         first = max(self.config.start_date or date.min, since or date.min)
+        # An empty interval where ``last`` is before ``first``: nothing newer to bring.
         frame = self._closes().filter(pl.col("date").is_between(first, last))
         if since is None and not frame.height:
             raise DataRejected(f"{self.config.source!r} has no data from {first} to {last}")

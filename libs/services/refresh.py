@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("instances.refresh")
 
+SWEEP_EVERY = 20
+"""Publications between two sweeps of a store: leftovers stay few, and sweeping costs nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
@@ -247,6 +250,8 @@ def _publish(services: Services, data: Data, current: _Current, run: Run, made: 
     metrics: dict[str, object] = {"rows": made.frame.height, "seconds": seconds}
     version = _version_row(run, made, stored, now) if stored else None
     services.ledger.succeed(run.id, output, Publication(version, metrics))
+    if stored and (current.flow.generation + 1) % SWEEP_EVERY == 0:
+        _sweep_store(services, data, run.flow_id)
     return Refreshed(
         project=current.project,
         name=data.name,
@@ -257,6 +262,17 @@ def _publish(services: Services, data: Data, current: _Current, run: Run, made: 
         generation=current.flow.generation + (1 if stored else 0),
         seconds=seconds,
     )
+
+
+def _sweep_store(services: Services, data: Data, flow_id: UUID) -> None:
+    """Remove what runs left behind that died before they published; a failure costs only space."""
+    query = select(DatasetVersion.location).where(DatasetVersion.flow_id == flow_id)
+    with services.database.read() as session:
+        published = set(session.scalars(query))
+    try:
+        data.store.sweep(published)
+    except InstancesError as error:
+        _log.warning("leftovers stay until the next sweep of this store: %s", error)
 
 
 def _version_row(run: Run, made: _Made, stored: StoredVersion, now: datetime) -> DatasetVersion:

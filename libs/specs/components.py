@@ -46,8 +46,9 @@ class ComponentSpec(SpecModel):
     instance: OptionalLocal = Field(
         default="",
         title="Shared component",
-        description="Name of an existing component to share, instead of a definition.",
-        examples=["shared_store"],
+        description="An existing component to share, instead of a definition: its name or id, "
+        "or instance.role for one that another instance made for itself.",
+        examples=["shared_store", "sp500_prices.store"],
     )
 
     @classmethod

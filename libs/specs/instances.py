@@ -144,13 +144,15 @@ class DatasetSpec(SpecModel):
         project = _text(values.get("project")) or "default"
         own = full_name(_text(values.get("name")), project)
         seen: dict[tuple[str, str, str], int] = {}
-        for index, (resource, role, flow) in enumerate(_references(values)):
+        for index, reading in enumerate(_references(values)):
+            resource, role, flow = (_text(reading.values.get(key)) for key in _IDENTITY)
             if not resource:
                 continue
             target = full_name(resource, project)
             if target == own:
-                yield Fault(("upstream_refs", index, "resource"), "refers to the instance itself")
-            first = seen.setdefault((target, role, flow), index)
+                fault = reading.locate(Fault(("resource",), "refers to the instance itself"))
+                yield Fault(("upstream_refs", index, *fault.loc), fault.message)
+            first = seen.setdefault((target, role or "input", flow), index)
             if first != index:
                 message = f"repeats upstream_refs[{first}]: same resource, role and flow"
                 yield Fault(("upstream_refs", index), message)
@@ -214,19 +216,22 @@ def _component_document(given: Any) -> dict[Any, Any] | None:
     return dict(given) if isinstance(given, Mapping) else None
 
 
-def _references(values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(resource, role, flow) of each upstream as it was written; faulty parts are empty."""
+_IDENTITY = ("resource", "role", "flow")
+"""What may not be the same in two upstreams of one instance."""
+
+
+def _references(values: Mapping[str, Any]) -> list[Reading]:
+    """Each upstream under its short keys; what is no upstream at all is empty."""
     given = values.get("upstream_refs")
-    if not isinstance(given, list | tuple):
-        return []
-    return [_reference(item) for item in given]
+    return [_reference(item) for item in given] if isinstance(given, list | tuple) else []
 
 
-def _reference(item: Any) -> tuple[str, str, str]:
+def _reference(item: Any) -> Reading:
     if isinstance(item, UpstreamRef):
-        return item.resource, item.role, item.flow
-    keys = UpstreamRef.read(item).values if isinstance(item, Mapping) else {"resource": item}
-    return _text(keys.get("resource")), _text(keys.get("role")) or "input", _text(keys.get("flow"))
+        return UpstreamRef.read(item.document())
+    if isinstance(item, str):
+        return Reading(values={"resource": item})
+    return UpstreamRef.read(item) if isinstance(item, Mapping) else Reading()
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,10 @@ from libs.specs.plain import Text
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,126}\Z")
 
 
+COMPONENT_ROLES = frozenset({"pipeline", "store", "accessor"})
+"""A component that an instance made for itself is called ``instance.role``."""
+
+
 def is_name(text: str) -> bool:
     """Whether ``text`` may name a project or an instance."""
     return NAME.match(text) is not None
@@ -53,7 +57,13 @@ def _checked_reference(text: str) -> str:
 
 def _checked_local(text: str) -> str:
     identifier = as_uuid(text)
-    return str(identifier) if identifier is not None else _checked_name(text)
+    if identifier is not None:
+        return str(identifier)
+    owner, dot, role = text.partition(".")
+    if dot and role in COMPONENT_ROLES:
+        _checked_name(owner)
+        return text
+    return _checked_name(text)
 
 
 def _checked_word(text: str) -> str:
@@ -80,7 +90,7 @@ Reference = Annotated[Text, AfterValidator(_checked_reference)]
 """A name in the same project, ``project/name``, or a uuid."""
 
 OptionalLocal = Annotated[Text, _optional(_checked_local)]
-"""A name in the same project or a uuid, or empty."""
+"""A name in the same project, ``instance.role`` of a component, a uuid, or empty."""
 
 OptionalWord = Annotated[Text, _optional(_checked_word)]
 """The name or version of a definition, or empty."""

@@ -20,7 +20,7 @@ from libs.specs.wallclock import (
     instant,
     next_cron_wall,
     next_window_wall,
-    portable_cron,
+    portable_crons,
     window_crons,
 )
 
@@ -62,11 +62,11 @@ def due_window(schedule: ScheduleSpec, served: datetime) -> tuple[datetime, date
 def native_crons(schedule: ScheduleSpec) -> list[str]:
     """Cron expressions by which a scheduler fires at every slot, if it knows no calendars.
 
-    Several for an interval with a daily window; none for an interval without one (its ``minutes``
-    from ``INTERVAL_ANCHOR`` say it) and for manual.
+    Often several for an interval with a daily window; none for an interval without one (its
+    ``minutes`` from ``INTERVAL_ANCHOR`` say it) and for manual. No two fire at the same time.
     """
     if schedule.type == "cron":
-        return [portable_cron(schedule.expression)]
+        return portable_crons(schedule.expression)
     return window_crons(_times(schedule)) if _has_window(schedule) else []
 
 

@@ -6,6 +6,7 @@ Everything here is in *wall times*: naive datetimes as a clock on the wall of so
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,9 @@ from cronsim import CronSim, CronSimError
 _REFERENCE = datetime.combine(date(2024, 1, 1), time())
 _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+_COMMON_DAYS = frozenset(range(1, 29))
+"""Days that every month has."""
+_STEP_OF_ONE = re.compile(r"(?:^|,)(\w+)-\1/")
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 
@@ -57,15 +61,20 @@ def cron_fault(expression: str) -> str:
             return (
                 f"is not a cron expression: {parts[index][:40]!r} is no {name}{_hint(parts[index])}"
             )
-    if fault := _ambiguity(parts[2], parts[4]):
+    if fault := _ambiguity(parts):
         return fault
-    return "" if next_cron_wall(expression, _REFERENCE) else "never fires: there is no such day"
+    any_weekday = " ".join([*parts[:4], "*"])
+    fires = next_cron_wall(any_weekday, _REFERENCE) and next_cron_wall(expression, _REFERENCE)
+    return "" if fires else "never fires: there is no such day"
 
 
-def _ambiguity(day: str, weekday: str) -> str:
+def _ambiguity(parts: list[str]) -> str:
+    day, weekday = parts[2], parts[4]
+    if any(_STEP_OF_ONE.search(part) for part in parts):
+        return "steps through a range of one value; write the value alone"
     if "W" in day or "L" in weekday:
         return "uses a form (LW, 5L) that Prefect's scheduler does not know; list the days"
-    special = "#" in weekday or "L" in day or day.startswith("*/") or weekday.startswith("*/")
+    special = "#" in weekday or "L" in day or day.startswith("*") or weekday.startswith("*")
     if day != "*" and weekday != "*" and special:
         return "combines day of month and day of week in a way that crons read differently"
     return ""
@@ -86,20 +95,27 @@ def next_cron_wall(expression: str, after: datetime) -> datetime | None:
         return None
 
 
-def portable_cron(expression: str) -> str:
-    """The same expression without the ranges and steps that croniter, Prefect's reader, gets wrong.
+def portable_crons(expression: str) -> list[str]:
+    """Expressions with the same slots, without what croniter, Prefect's reader, gets wrong.
 
-    It takes ``10-10`` for every value and ``7/5`` for a range that begins again at zero.
+    It takes ``10-10`` for every value and ``7/5`` for a range that begins again at zero; and where
+    a month lacks one of the days ``1,30`` it skips the other one in the month after.
     """
-    parts = expression.upper().split()
-    return " ".join(_portable(part, index) for index, part in enumerate(parts))
+    parts = [_portable(part, index) for index, part in enumerate(expression.upper().split())]
+    special = parts[2] == "*" or "L" in parts[2] or parts[4] != "*"
+    days = set() if special else _values(parts[2].split(","), 2)
+    common, rare = sorted(days & _COMMON_DAYS), sorted(days - _COMMON_DAYS)
+    if not (common and rare) or len(days) == 31:
+        return [" ".join(parts)]
+    apart = [" ".join([*parts[:2], _listed(some), *parts[3:]]) for some in (common, rare)]
+    return [cron for cron in apart if next_cron_wall(cron, _REFERENCE)]
 
 
 def _portable(field: str, index: int) -> str:
     terms = field.split(",")
-    if not any(_is_fragile(term) for term in terms):
+    if "#" in field or "L" in field or not any(_is_fragile(term) for term in terms):
         return field
-    return ",".join(str(value) for value in sorted(_values(terms, index)))
+    return _listed(sorted(_values(terms, index)))
 
 
 def _is_fragile(term: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic_core import PydanticSerializationError, to_json
 
-from libs.core.errors import InstancesError, PermanentError, Unavailable
+from libs.core.errors import InstancesError, NotFound, PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -140,6 +140,13 @@ class Calls:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+
+
+def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
+    """NotFound for a 404, otherwise the refusal itself."""
+    if refusal.status == httpx.codes.NOT_FOUND:
+        return NotFound(kind, str(identity))
+    return refusal
 
 
 @contextmanager

@@ -128,6 +128,8 @@ def _readable(slug: str, name: str) -> Iterator[None]:
         if isinstance(error.__cause__, ValidationError):
             raise InvalidSpec(_problems(error.__cause__)) from error
         raise PermanentError(f"block document {slug}/{name} cannot be loaded: {error}") from error
+    except ValueError as error:  # Deleted since it was found.
+        raise NotFound("block document", f"{slug}/{name}") from error
 
 
 def _problems(error: ValidationError) -> list[Problem]:

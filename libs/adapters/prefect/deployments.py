@@ -18,7 +18,7 @@ from uuid import UUID
 import httpx
 from pydantic_core import to_jsonable_python
 
-from libs.adapters.prefect.api import Api, Calls, Refused
+from libs.adapters.prefect.api import Api, Calls, Refused, absent
 from libs.adapters.prefect.ensured import Change, EnsureResult
 from libs.adapters.prefect.schedules import (
     Every,
@@ -65,6 +65,7 @@ class DeploymentPlan:
     work_pool: str = WORK_POOL
     job_variables: Mapping[str, Any] = field(default_factory=dict)
     concurrency_limit: int | None = None
+    enforce_schema: bool = True
 
     def __post_init__(self) -> None:
         if bad := FORBIDDEN_IN_NAMES.intersection(self.flow_name + self.name):
@@ -267,13 +268,6 @@ def _require_pool(api: Api, name: str, doing: str) -> None:
         raise NotFound("work pool", name)
 
 
-def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
-    """NotFound for a 404, otherwise the refusal itself."""
-    if refusal.status == httpx.codes.NOT_FOUND:
-        return NotFound(kind, str(identity))
-    return refusal
-
-
 def differences(plan: DeploymentPlan, current: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of ``plan`` that the stored deployment document does not have, as a PATCH body."""
     stored = {
@@ -298,7 +292,7 @@ def _fields(plan: DeploymentPlan) -> dict[str, Any]:
         "job_variables": to_jsonable_python(dict(plan.job_variables)),
         "concurrency_limit": plan.concurrency_limit,
         "parameter_openapi_schema": dict(plan.parameter_schema),
-        "enforce_parameter_schema": True,
+        "enforce_parameter_schema": plan.enforce_schema,
         # Empty on purpose: without steps Prefect would record the deployer's own directory.
         "pull_steps": [],
         "version": _version(plan),

@@ -33,9 +33,10 @@ class EventCalls(Calls):
     def publish(self, events: Sequence[Event]) -> None:
         """Post the events in order; returns when the server has accepted all of them.
 
-        Posting an event again (same id) within five minutes has no effect while the server still
-        remembers the id; later, or after a restart of the server, its automations fire again, while
-        it is still recorded once.
+        Posting an event again (same id) has no effect while the server remembers the id: for five
+        minutes, a thousand events, or until it restarts. That holds even if its queue was full and
+        the first one was lost; so what is to be announced anew gets a new id. Once the id is
+        forgotten, automations fire again; the event is recorded once in any case.
 
         Raises PermanentError before anything is sent if an event is one that the server would not
         take, Unavailable if it does not answer (earlier batches may have been accepted).

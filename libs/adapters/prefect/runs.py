@@ -10,8 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from libs.adapters.prefect.api import PAGE, Api, Calls, Refused
-from libs.adapters.prefect.deployments import absent
+from libs.adapters.prefect.api import PAGE, Api, Calls, Refused, absent
 from libs.core.errors import NotFound, PermanentError
 
 
@@ -155,16 +154,16 @@ class RunCalls(Calls):
     def crash_run(self, run_id: UUID, message: str) -> bool:
         """Set a run whose process is gone to Crashed; False if it is over or unknown.
 
-        A run that ends at the same moment keeps its own end: the server decides.
+        One that was being cancelled becomes Cancelled instead: somebody wanted its end. A run that
+        ends at the same moment keeps its own end: the server decides.
         """
-        state = {"type": "CRASHED", "name": "Crashed", "message": message}
-        if _propose(self._api, run_id, state, force=False, doing="mark a run as crashed"):
-            return True
-        run = _find(self._api, run_id)
-        if run is None or run.ended:
-            return False
-        # Not over, and still refused: a cancellation that nobody is left to carry out.
-        return bool(_propose(self._api, run_id, state, force=True, doing="mark a run as crashed"))
+        doing = "mark a run as crashed"
+        crashed = {"type": "CRASHED", "name": "Crashed", "message": message}
+        outcome = _propose(self._api, run_id, crashed, doing)
+        if outcome == "CANCELLING":
+            cancelled = {"type": "CANCELLED", "name": "Cancelled", "message": message}
+            outcome = _propose(self._api, run_id, cancelled, doing)
+        return outcome in {"CRASHED", "CANCELLED"}
 
     def cancel_run(self, run_id: UUID) -> bool:
         """Ask for the end of a run; False if it is over or unknown.
@@ -173,7 +172,7 @@ class RunCalls(Calls):
         worker and ends a little later.
         """
         state = {"type": "CANCELLING", "name": "Cancelling", "message": "Cancelled by request."}
-        return bool(_propose(self._api, run_id, state, force=False, doing="cancel a run"))
+        return _propose(self._api, run_id, state, "cancel a run") in {"CANCELLING", "CANCELLED"}
 
     def wait_run(
         self,
@@ -210,23 +209,23 @@ def _filter(api: Api, flow_runs: Mapping[str, Any]) -> Iterator[Any]:
     return api.pages("/flow_runs/filter", body, doing="list runs")
 
 
-def _propose(api: Api, run_id: UUID, state: Mapping[str, Any], *, force: bool, doing: str) -> str:
-    """Propose a state; the type that the run now has because of it, "" if it was left as is.
+def _propose(api: Api, run_id: UUID, state: Mapping[str, Any], doing: str) -> str:
+    """Propose a state; the type that the server says the run has now, "" if it is over or unknown.
 
-    The server may put another state in place of the proposed one: it cancels at once what
-    nobody has picked up.
+    The server may decide otherwise: it cancels at once what nobody has picked up, and lets nothing
+    but Cancelled follow Cancelling.
     """
-    path = f"/flow_runs/{run_id}/set_state"
     try:
-        answer = api.request("POST", path, {"state": state, "force": force}, doing=doing)
+        answer = api.request(
+            "POST", f"/flow_runs/{run_id}/set_state", {"state": state}, doing=doing
+        )
     except Refused as refusal:
         if isinstance(absent(refusal, "run", run_id), NotFound):
             return ""
         raise
-    if answer["status"] == "ACCEPT":
-        return str(state["type"])
-    replaced = answer["status"] == "REJECT" and answer["state"]
-    return str(answer["state"]["type"]) if replaced else ""
+    if answer["status"] not in {"ACCEPT", "REJECT"} or not answer["state"]:
+        return ""
+    return str(answer["state"]["type"])
 
 
 def _live_conditions(due_by: datetime) -> tuple[dict[str, Any], ...]:

@@ -35,8 +35,20 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
-ENGINE = ("prefect.engine", "prefect.flow_engine", "prefect.events.clients", "websockets")
-"""Always imported: what every run needs."""
+ENGINE = (
+    "prefect.engine",
+    "prefect.flow_engine",
+    "prefect.events.clients",
+    "prefect._internal.observers",
+    "anyio._backends._asyncio",
+    "anyio.streams.tls",
+    "encodings.idna",
+    "rich._emoji_codes",
+)
+"""Always imported: what every run imports, some of it only when it is well under way."""
+
+SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
+"""Files of a working directory that Prefect takes settings from."""
 
 ABANDONED_GRACE_SECONDS = 10.0
 RECEIVE_BYTES = 65536
@@ -86,7 +98,7 @@ class ForkServer:
                         return job
         return None
 
-    def announce(self, loaded: dict[str, int]) -> None:
+    def announce(self, loaded: dict[str, int | None]) -> None:
         """Tell the worker that jobs are welcome, and what they will run on."""
         self._send({"ready": loaded})
 
@@ -197,23 +209,29 @@ def fork_hazards() -> list[str]:
     return others + [name for name in native if POOL_THREAD.match(name)]
 
 
-def loaded_files() -> dict[str, int]:
-    """Modification times (ns) of the loaded project files and of the package directories."""
-    installed = {
-        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
+def loaded_files() -> dict[str, int | None]:
+    """When (ns) what was loaded was changed: project files, package directories, settings."""
+    from prefect.settings import get_current_settings
+
+    packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    installed = packages | {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     prefixes = tuple(f"{path}{os.sep}" for path in installed)
     files = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
     project = {file for file in files if file and not file.startswith(prefixes)}
-    packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-    return {path: os.stat(path).st_mtime_ns for path in project | packages if os.path.exists(path)}
+    settings = {str(get_current_settings().profiles_path)}
+    return {path: modified(path) for path in project | packages | settings}
+
+
+def modified(path: str) -> int | None:
+    """When the file was changed (ns), None where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def perform(job: Job) -> None:
-    """Do the job in this process, which is a fresh child; ends with `SystemExit` as the engine."""
-    from prefect.context import refresh_global_settings_context
-    from prefect.logging.configuration import setup_logging
-
+    """Do the job in this process, a fresh child; may end with `SystemExit`, as the engine does."""
     os.environ.clear()
     os.environ.update(job.env)
     time.tzset()
@@ -223,8 +241,7 @@ def perform(job: Job) -> None:
         _silence()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-    refresh_global_settings_context()
-    setup_logging(incremental=False)
+    _take_local_settings()
     if job.kind == "run":
         engine = sys.modules["prefect.engine"].__file__ or ""
         sys.argv = [engine, job.flow_run_id]
@@ -281,6 +298,16 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
     except (PermissionError, ProcessLookupError):
         logger.debug("Process group %s has ended", pid)
+
+
+def _take_local_settings() -> None:
+    """Read the settings again where they differ: the server has those of the job's environment."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import setup_logging
+
+    if any(os.path.exists(name) for name in SETTINGS_FILES):
+        refresh_global_settings_context()
+        setup_logging(incremental=False)
 
 
 def _silence() -> None:

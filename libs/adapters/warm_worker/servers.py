@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from libs.adapters.warm_worker.forkserver import ABANDONED_GRACE_SECONDS, Job
+from libs.adapters.warm_worker.forkserver import ABANDONED_GRACE_SECONDS, Job, modified
 
 READY_SECONDS = 180.0
 """How long a forkserver may take to import what it preloads."""
@@ -99,7 +99,7 @@ class Server:
     def __init__(self, environment: Mapping[str, str], modules: Sequence[str]) -> None:
         self._environment = dict(environment)
         self._modules = tuple(modules)
-        self._loaded: dict[str, int] = {}
+        self._loaded: dict[str, int | None] = {}
         self._children: dict[int, Child] = {}
         self._asked: dict[str, asyncio.Future[Child | None]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
@@ -137,7 +137,7 @@ class Server:
 
     def is_current(self) -> bool:
         """Whether it runs, and nothing that it loaded has changed since."""
-        return self.alive and all(_mtime(path) == then for path, then in self._loaded.items())
+        return self.alive and all(modified(path) == then for path, then in self._loaded.items())
 
     def retire(self) -> None:
         """Let it end by itself, as soon as its last child has."""
@@ -235,11 +235,3 @@ class Servers:
         server.retire()
         self._servers = {key: one for key, one in self._servers.items() if one is not server}
         self._retired = [one for one in self._retired if one.alive] + [server]
-
-
-def _mtime(path: str) -> int | None:
-    """When the file was changed (ns), None where it is gone."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except FileNotFoundError:
-        return None

@@ -25,7 +25,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
@@ -52,11 +52,6 @@ PREFETCH_SECONDS = 2.0
 RECONNECT_SECONDS = 5.0
 HOOK_SECONDS = 120.0
 API_OUTAGE_SECONDS = 300.0
-
-CANCELLING_EVENT = "prefect.flow-run.Cancelling"
-DUE_EVENTS = [
-    f"prefect.flow-run.{name}" for name in ("Scheduled", "Late", "AwaitingRetry", "Resuming")
-]
 
 T = TypeVar("T")
 
@@ -302,6 +297,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
     async def _cancel(self, run: Run) -> None:
         """Tell the engine that it is being cancelled, then end its process."""
+        current = await self._insist(lambda: self.client.read_flow_run(run.flow_run_id))
+        if run.cancelled or current.state is None or not current.state.is_cancelling():
+            return  # an event told of an earlier try
         run.cancelled = True
         told = await self._control.signal(run.flow_run_id, "cancel")
         if told is not ControlSignalStatus.ALREADY_CONCLUDED:
@@ -315,12 +313,15 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
     async def _warm_up(self) -> None:
         """Have the forkserver of the pool's own environment ready before its first run."""
-        template = self.work_pool.base_job_template
-        values: WarmJobConfiguration = await WarmJobConfiguration.from_template_and_values(
-            template, {}, self.client
-        )
-        environment = {name: value or "" for name, value in values.environment().items()}
-        await self._servers.warm(environment, values.preload)
+        try:
+            template = self.work_pool.base_job_template
+            values: WarmJobConfiguration = await WarmJobConfiguration.from_template_and_values(
+                template, {}, client=self.client
+            )
+            environment = {name: value or "" for name, value in values.environment().items()}
+            await self._servers.warm(environment, values.preload)
+        except Exception:
+            self._logger.warning("The first run will have to wait for imports", exc_info=True)
 
     async def _watch_due(self) -> None:
         """Submit due runs whenever an event tells of one, and now and then regardless."""
@@ -360,15 +361,26 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
     async def _follow_events(self) -> None:
         wanted = EventFilter(
-            event=EventNameFilter(name=[*DUE_EVENTS, CANCELLING_EVENT]),
+            event=EventNameFilter(prefix=["prefect.flow-run."]),
             any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self.work_pool.id}"]),
         )
         async with get_events_subscriber(filter=wanted) as events:
             async for event in events:
-                if event.event == CANCELLING_EVENT:
-                    self._cancelling(UUID(event.resource.id.rpartition(".")[2]))
-                else:
-                    self._due.set()
+                state = event.resource.get("prefect.state-type")
+                if state is not None:
+                    flow_run_id = UUID(event.resource.id.rpartition(".")[2])
+                    self._take_event(flow_run_id, StateType(state))
+
+    def _take_event(self, flow_run_id: UUID, state: StateType) -> None:
+        """Do what the new state of a run of the pool asks for."""
+        if state == StateType.SCHEDULED:
+            self._due.set()
+        elif state == StateType.CANCELLING:
+            self._cancelling(flow_run_id)
+        elif state in TERMINAL_STATES and flow_run_id in self._runs:
+            # Its process takes another second to end, in which it only joins Prefect's threads.
+            self._release_limit_slot(flow_run_id)
+            self._due.set()
 
 
 def _working_directory(configuration: WarmJobConfiguration) -> AbstractContextManager[str | Path]:

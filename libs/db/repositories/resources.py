@@ -152,10 +152,10 @@ def dependents(session: Session, instance_id: UUID) -> list[Named]:
 
 
 def find_component(session: Session, project_id: UUID, name: str) -> Resource | None:
-    """The component instance of that name in a project."""
+    """The component instance of that name or id in a project."""
+    identity = _as_uuid(name)
+    chosen = Resource.id == identity if identity else Resource.name_key == name.lower()
     query = select(Resource).where(
-        Resource.scope == str(project_id),
-        Resource.name_key == name.lower(),
-        Resource.type.in_(COMPONENTS),
+        Resource.scope == str(project_id), chosen, Resource.type.in_(COMPONENTS)
     )
     return session.scalars(query).one_or_none()

@@ -1,7 +1,9 @@
 """What a formula becomes: stages of polars expressions, run one after the other.
 
 polars has no windows inside windows, and one over symbols inside one over dates must be finished
-first: so each windowed call becomes a column, in the stage after those that it reads.
+first: so each call becomes a column, in a stage after those that it reads. So do its arguments and
+the values that may be infinite: an expression that mentions a part twice, as the test for finite
+values does, would otherwise double with every level.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class Program:
         staged = frame.select("date", "symbol", *fields).sort("symbol", "date")
         for stage in self.stages:
             staged = staged.with_columns(stage)
-        value = self.result.cast(pl.Float64).alias(output)
+        value = _finite(self.result.cast(pl.Float64)).alias(output)
         return staged.select("date", "symbol", value).drop_nulls(output)
 
 
@@ -89,10 +91,10 @@ def _lookback(node: Node) -> int:
 
 
 class _Compiler:
-    """Turns nodes into expressions; equal windowed calls share one column."""
+    """Turns nodes into expressions; equal calls and equal arguments share one column."""
 
     def __init__(self) -> None:
-        self._columns: dict[Node, tuple[str, int]] = {}
+        self._columns: dict[tuple[Node, bool], tuple[pl.Expr, int]] = {}
         self._stages: list[list[pl.Expr]] = []
 
     def stages(self) -> tuple[tuple[pl.Expr, ...], ...]:
@@ -108,30 +110,50 @@ class _Compiler:
                 return pl.lit(node.value), 0
             case Name():
                 return pl.col(node.name), 0
-            case Call() if node.operator.axis is not Axis.ROW:
-                return self._windowed(node)
+            case Call():
+                column, ready = self._column(node, self._argument)
+                return _finite(column), ready
+            case Arithmetic(sign="/" | "**"):
+                column, ready = self._column(node, self._build)
+                return _finite(column), ready
         built = [self._build(part) for part in parts_of(node)]
         return _combine(node, [part for part, _ in built]), max(stage for _, stage in built)
 
-    def _windowed(self, node: Call) -> tuple[pl.Expr, int]:
-        if node not in self._columns:
-            built = [self._build(part) for part in node.nodes]
-            stage = max(number for _, number in built)
-            value = _finite(_apply(node, [part for part, _ in built]).over(node.operator.axis))
-            # A blank begins no name of an expression, so these columns shadow no field.
-            name = f" {len(self._columns)}"
-            while len(self._stages) <= stage:
-                self._stages.append([])
-            self._stages[stage].append(value.alias(name))
-            self._columns[node] = (name, stage + 1)
-        name, ready = self._columns[node]
-        return pl.col(name), ready
+    def _column(
+        self, node: Node, read: Callable[[Node], tuple[pl.Expr, int]]
+    ) -> tuple[pl.Expr, int]:
+        """A column with the node's value, which may be infinite."""
+        key = (node, False)
+        if key not in self._columns:
+            built = [read(part) for part in parts_of(node)]
+            value = _combine(node, [part for part, _ in built])
+            self._columns[key] = self._add(value, max(stage for _, stage in built))
+        return self._columns[key]
+
+    def _argument(self, node: Node) -> tuple[pl.Expr, int]:
+        """The node's value as a column of finite values, or of truth values."""
+        if isinstance(node, Number | Name):
+            return self._build(node)
+        key = (node, True)
+        if key not in self._columns:
+            value, stage = self._build(node)
+            is_number = not isinstance(node, Comparison | Logic)
+            self._columns[key] = self._add(_finite(value) if is_number else value, stage)
+        return self._columns[key]
+
+    def _add(self, value: pl.Expr, stage: int) -> tuple[pl.Expr, int]:
+        # A blank begins no name of an expression, so these columns shadow no field.
+        name = f" {len(self._columns)}"
+        while len(self._stages) <= stage:
+            self._stages.append([])
+        self._stages[stage].append(value.alias(name))
+        return pl.col(name), stage + 1
 
 
 def _combine(node: Node, parts: list[pl.Expr]) -> pl.Expr:
     match node:
         case Arithmetic():
-            return _finite(_ARITHMETIC[node.sign](*parts))
+            return _ARITHMETIC[node.sign](*parts)
         case Comparison():
             return _COMPARISON[node.sign](*parts)
         case Logic(sign="not"):
@@ -141,15 +163,17 @@ def _combine(node: Node, parts: list[pl.Expr]) -> pl.Expr:
         case AsNumber():
             return parts[0].cast(pl.Float64)
         case Call():
-            return _finite(_apply(node, parts))
+            return _apply(node, parts)
     raise TypeError(f"{type(node).__name__} has no parts")
 
 
 def _apply(node: Call, parts: list[pl.Expr]) -> pl.Expr:
+    operator = node.operator
     constants: list[float] = list(node.constants)
-    if Argument.WINDOW in node.operator.arguments:
+    if Argument.WINDOW in operator.arguments:
         constants[0] = int(constants[0])
-    return node.operator.build(*parts, *constants)
+    value = operator.build(*parts, *constants)
+    return value if operator.axis is Axis.ROW else value.over(operator.axis)
 
 
 def _finite(value: pl.Expr) -> pl.Expr:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ _T = TypeVar("_T")
 
 MAX_LENGTH = 4_000
 MAX_DEPTH = 100
-MAX_NODES = 500
+MAX_NODES = 200
 MAX_WINDOW = 10_000
 
 
@@ -211,7 +212,10 @@ class _Reader:
         if comment >= 0:
             raise _Refused(comment, "comments are not allowed")
         try:
-            return ast.parse(self._flat, mode="eval").body
+            with warnings.catch_warnings():
+                # Such as that of "1if": what is wrong with the text is ours to say.
+                warnings.simplefilter("ignore", SyntaxWarning)
+                return ast.parse(self._flat, mode="eval").body
         except SyntaxError as error:
             raise _Refused(max((error.offset or 1) - 1, 0), error.msg) from error
         except (ValueError, RecursionError, MemoryError) as error:

@@ -1,0 +1,19 @@
+"""Typed Prefect blocks: the saved configuration of instances, one class for each type.
+
+What belongs here: block classes and how flows take them as parameters. What must not: fields (they
+are the spec models') and decisions. Only our own classes are exported, because
+``prefect block register -m blocks`` registers every block class that it finds here.
+"""
+
+from blocks.dataset_instance import DatasetInstance
+from blocks.parameters import BLOCKS, AnyInstance, block_for, block_from
+from blocks.signal_instance import SignalInstance
+
+__all__ = [
+    "BLOCKS",
+    "AnyInstance",
+    "DatasetInstance",
+    "SignalInstance",
+    "block_for",
+    "block_from",
+]

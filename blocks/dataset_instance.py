@@ -1,0 +1,36 @@
+"""The block type "Dataset instance"."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from blocks.instance_block import InstanceBlock
+from libs.specs import DatasetSpec
+
+
+class DatasetInstance(InstanceBlock, DatasetSpec):
+    """A dataset to provision: what a pipeline extracts, a store keeps and an accessor reads."""
+
+    _block_type_name: ClassVar[str | None] = "Dataset instance"
+    _block_type_slug: ClassVar[str | None] = "dataset-instance"
+    _description: ClassVar[str | None] = (
+        "A dataset to provision: what a pipeline extracts, a store keeps and an accessor reads. "
+        "Run the flow provision-instance with it, or update-instance after an edit."
+    )
+    _code_example: ClassVar[str | None] = """\
+        ```python
+        from blocks import DatasetInstance
+
+        prices = DatasetInstance(
+            name="sp500_prices",
+            project="demo",
+            pipeline={"definition": "market_data", "config": {"source": "us_stocks"}},
+            schedule={
+                "type": "cron",
+                "expression": "0 6 * * 1-5",
+                "timezone": "America/New_York",
+                "calendar": "XNYS",
+            },
+        )
+        prices.save("demo--sp500-prices")
+        ```"""

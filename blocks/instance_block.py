@@ -1,0 +1,64 @@
+"""What the block classes of all types of instance have in common.
+
+A block class takes its fields from a spec model; nothing is declared twice. The block is the form
+and the saved document, the spec is the validated value that everything else works with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from prefect.blocks.core import Block
+from pydantic import ValidationError
+
+from libs.core.errors import InvalidSpec
+from libs.specs import InstanceSpec, parse_spec, problems_of, spec_document
+from libs.specs.base import SpecModel
+from libs.specs.problems import Fault
+
+SLUG_KEY = "block_type_slug"
+"""Prefect writes the slug of its type into every dumped block."""
+
+VENDOR_KEYS = frozenset({SLUG_KEY, "_block_document_id", "_block_document_name", "_is_anonymous"})
+"""Keys that Prefect adds to dumped blocks."""
+
+
+class InstanceBlock(Block, SpecModel):
+    """Base of the block classes; a subclass names a spec model as its second base."""
+
+    IGNORED: ClassVar[frozenset[str]] = VENDOR_KEYS
+
+    @classmethod
+    def tag(cls) -> str:
+        """The ``type`` in the documents of this class, such as ``DatasetInstance``."""
+        return str(cls.model_fields["type"].default)
+
+    @classmethod
+    def from_spec(cls, spec: InstanceSpec) -> Self:
+        """The unsaved block of a spec of this type."""
+        return cls.model_validate(spec_document(spec))
+
+    def spec(self) -> InstanceSpec:
+        """The spec that the block holds now; raises ``InvalidSpec`` if an edit made it faulty."""
+        return parse_spec({**self.document(), "type": self.tag()})
+
+    @classmethod
+    def misdirected(cls, document: Mapping[Any, Any]) -> Fault | None:
+        """A dump of another block class is no document of this one, whatever its keys."""
+        slug = document.get(SLUG_KEY)
+        if isinstance(slug, str) and slug and slug != cls.get_block_type_slug():
+            return Fault((SLUG_KEY,), f"says {slug!r}, not {cls.get_block_type_slug()!r}")
+        return super().misdirected(document)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """The block of a document; raises ``InvalidSpec`` with every problem.
+
+        Prefect loads saved documents through this method, and would turn pydantic's own error into
+        "failed to resolve block references", which tells the person who edited the block nothing.
+        """
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise InvalidSpec(problems_of(error)) from None

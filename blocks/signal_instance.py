@@ -1,0 +1,35 @@
+"""The block type "Signal instance"."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from blocks.instance_block import InstanceBlock
+from libs.specs import SignalSpec
+
+
+class SignalInstance(InstanceBlock, SignalSpec):
+    """A signal to provision: a dataset whose values keep a contract."""
+
+    _block_type_name: ClassVar[str | None] = "Signal instance"
+    _block_type_slug: ClassVar[str | None] = "signal-instance"
+    _description: ClassVar[str | None] = (
+        "A signal to provision: a dataset whose values keep a contract. "
+        "Run the flow provision-instance with it, or update-instance after an edit."
+    )
+    _code_example: ClassVar[str | None] = """\
+        ```python
+        from blocks import SignalInstance
+
+        momentum = SignalInstance(
+            name="momentum_12m",
+            project="demo",
+            pipeline={
+                "definition": "expression",
+                "config": {"expression": "ZSCORE(DELTA(close, 252))"},
+            },
+            upstream_refs=[{"resource": "sp500_prices", "role": "input"}],
+            signal={"min_value": -10, "max_value": 10},
+        )
+        momentum.save("demo--momentum-12m")
+        ```"""

@@ -1,0 +1,87 @@
+"""``definitions``: what is installed and can be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cli.commands.arguments import Json
+from cli.output import emit_document, emit_json, emit_rows, warn
+from libs.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from libs.definitions import Registry
+
+HEADERS = ("kind", "name", "version", "description")
+
+
+class NoSuchDefinition(PermanentError):
+    """No installed definition has that name: see ``instances definitions``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no definition named {name!r}; `instances definitions` lists them")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    group = typer.Typer(help="The definitions that are installed.", rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(definitions)
+    group.command("list")(list_definitions)
+    group.command("show")(show_definition)
+    app.add_typer(group, name="definitions")
+
+
+def definitions(context: typer.Context, json: Json = False) -> None:
+    """The definitions that are installed: without a subcommand, all of them."""
+    if context.invoked_subcommand is None:
+        list_definitions(json=json)
+
+
+def list_definitions(json: Json = False) -> None:
+    """Every installed definition, each version on a line; broken ones on stderr."""
+    registry = _registry()
+    if json:
+        emit_json(
+            {"definitions": [_entry(kind) for kind in registry.list()], "broken": _broken(registry)}
+        )
+        return
+    rows = [[entry[key] for key in HEADERS] for entry in map(_entry, registry.list())]
+    emit_rows(HEADERS, rows)
+    for broken in registry.broken:
+        warn(f"broken: {broken}")
+
+
+def show_definition(
+    name: str = typer.Argument(metavar="NAME", help="Name of a definition."), json: Json = False
+) -> None:
+    """All versions of one definition: parameters, contracts and rules."""
+    found = [each for each in _registry().list() if each.name == name]
+    if not found:
+        raise NoSuchDefinition(name)
+    document = {"definitions": [each.describe() for each in found]}
+    emit_json(document) if json else emit_document(document)
+
+
+def _registry() -> Registry:
+    from libs.definitions import Registry
+
+    return Registry.discover()
+
+
+def _entry(definition: Any) -> dict[str, str]:
+    summary = (definition.__doc__ or "").strip().splitlines() or [""]
+    return {
+        "kind": definition.kind.value,
+        "name": definition.name,
+        "version": definition.version,
+        "description": summary[0],
+    }
+
+
+def _broken(registry: Registry) -> list[dict[str, str]]:
+    return [
+        {"entry_point": each.entry_point, "target": each.target, "error": each.error}
+        for each in registry.broken
+    ]

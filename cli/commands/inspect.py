@@ -1,0 +1,72 @@
+"""``list``, ``show``, ``status`` and ``freshness``: what there is and how it is."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.commands.arguments import Json, Name, OptionalName
+from cli.output import emit_document, emit_json, emit_rows, shown
+from cli.session import open_database, utc_now
+from cli.tables import FRESHNESS_HEADERS, STATUS_HEADERS, freshness_rows, status_rows
+
+LISTED = ("id", "name", "project", "type", "lifecycle", "status", "freshness")
+LIST_HEADERS = ("project", "instance", "type", "lifecycle", "status", "freshness")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("list")(list_instances)
+    app.command("show")(show)
+    app.command("status")(status)
+    app.command("freshness")(freshness)
+
+
+def list_instances(json: Json = False) -> None:
+    """Every instance, one a line."""
+    from libs.services import reports
+
+    with open_database() as database:
+        document = reports.status(database, utc_now())
+    entries = [{key: entry[key] for key in LISTED} for entry in document["instances"]]
+    if json:
+        emit_json({"instances": entries})
+        return
+    columns = ("project", "name", "type", "lifecycle", "status", "freshness")
+    emit_rows(LIST_HEADERS, [[shown(entry[key]) for key in columns] for entry in entries])
+
+
+def show(name: Name, json: Json = False) -> None:
+    """Everything about one instance."""
+    from libs.services import reports
+
+    with open_database() as database:
+        document = reports.show(database, utc_now(), name)
+    emit_json(document) if json else emit_document(document)
+
+
+def status(name: OptionalName = "", json: Json = False) -> None:
+    """Status, freshness and reason of instances."""
+    from libs.services import reports
+
+    now = utc_now()
+    with open_database() as database:
+        document = reports.status(database, now, name=name or None)
+    if json:
+        emit_json(document)
+        return
+    emit_rows(STATUS_HEADERS, status_rows(document, now))
+
+
+def freshness(name: Name, json: Json = False) -> None:
+    """How fresh the upstreams of an instance are."""
+    from libs.services import reports
+
+    now = utc_now()
+    with open_database() as database:
+        document = reports.freshness(database, now, name)
+    if json:
+        emit_json(document)
+        return
+    print(f"{document['instance']}: upstreams {'fresh' if document['fresh'] else 'not fresh'}")
+    if document["upstreams"]:
+        emit_rows(FRESHNESS_HEADERS, freshness_rows(document, now))

@@ -1,0 +1,136 @@
+"""``apply`` and ``delete``: submitting the lifecycle flows and waiting for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.commands.arguments import Name, Timeout, Wait
+from cli.output import emit_rows, end_not_ready
+from cli.progress import Progress
+from cli.session import open_services, utc_now
+from cli.tables import STATUS_HEADERS, status_rows
+
+if TYPE_CHECKING:
+    from libs.services.context import Services
+    from libs.specs import Manifest
+
+APPLY = "apply-manifest/default"
+DEPROVISION = "deprovision-instance/default"
+SIGNS = {"create": "+", "resume": "+", "update": "~", "remove": "-", "unchanged": "="}
+WORDS = {"create": "to create", "resume": "to resume", "update": "to update", "remove": "to remove"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("apply")(apply)
+    app.command("delete")(delete)
+
+
+def apply(
+    file: Annotated[
+        Path,
+        typer.Option(
+            "--file", "-f", exists=True, readable=True, help="A manifest, or a directory of them."
+        ),
+    ],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would be done; do nothing.")
+    ] = False,
+    wait: Wait = False,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Bring instances to what a manifest says."""
+    from cli.waiting import Patience
+
+    with open_services() as services:
+        missing = apply_manifest(services, file, plan, wait, Patience.of(timeout))
+    end_not_ready(missing)
+
+
+def delete(
+    name: Name,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Remove all that reads from it too.")
+    ] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete the stored data too.")] = False,
+) -> None:
+    """Remove an instance.
+
+    Refused while others read from it, unless --cascade is said.
+    """
+    from cli.waiting import Patience, submit, wait_for_run
+    from libs.services import reports
+
+    parameters = {"instance": name, "cascade": cascade, "purge": purge}
+    with open_services() as services, Progress() as progress:
+        # An unknown name is told at once, not by a flow run.
+        reports.status(services.database, utc_now(), name=name)
+        started = submit(services, DEPROVISION, parameters)
+        wait_for_run(services, started, f"removal of {name}", progress, Patience.of(0))
+    print(f"{name} removed")
+
+
+def apply_manifest(
+    services: Services, file: Path, plan_only: bool, wait: bool, patience: Any
+) -> list[str]:
+    """Plan, submit what is to be done, wait; a line for each instance that is not READY in the end.
+
+    An empty plan submits nothing. Raises InvalidSpec with every problem of the manifest.
+    """
+    from cli.waiting import statuses_of
+    from libs.services import manifests
+    from libs.specs import load_manifest
+
+    manifest = load_manifest(file)
+    plan = manifests.plan(services, manifest)
+    _print_plan(plan.steps)
+    if plan_only:
+        return []
+    names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
+    statuses = statuses_of(services, names)
+    with Progress() as progress:
+        if not plan.is_empty:
+            _submit(services, manifest, statuses, progress, patience)
+        missing = _settle(services, statuses, progress, patience) if wait else []
+    if wait:
+        emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
+    return missing
+
+
+def _submit(
+    services: Services, manifest: Manifest, statuses: Any, progress: Progress, patience: Any
+) -> None:
+    from cli.waiting import run_url, submit, wait_for_run
+
+    started = submit(services, APPLY, {"manifest": manifest_document(manifest)})
+    progress.say(f"applying  {run_url(services, started.id)}")
+    wait_for_run(services, started, "apply", progress, patience, statuses)
+
+
+def manifest_document(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as JSON data, a parameter of the flow that applies it."""
+    from libs.specs import spec_document
+
+    instances = [spec_document(spec) for spec in manifest.instances]
+    return {"project": manifest.project, "instances": instances}
+
+
+def _settle(services: Services, statuses: Any, progress: Progress, patience: Any) -> list[str]:
+    from cli.waiting import settled_in, wait_until_settled
+
+    return wait_until_settled(statuses, settled_in(services), progress, patience)
+
+
+def _print_plan(steps: Iterable[Any]) -> None:
+    """The plan, one step a line, then the counts."""
+    counts: Counter[str] = Counter()
+    for step in steps:
+        detail = f"  {step.detail}" if step.detail else ""
+        print(f"{SIGNS.get(step.action, '~')} {step.name}  {step.type}{detail}")
+        counts[WORDS.get(step.action, step.action)] += 1
+    print(", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do")

@@ -1,0 +1,192 @@
+"""``up``, ``down`` and ``demo``: the local processes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import end_not_ready, warn
+from cli.progress import Progress
+
+if TYPE_CHECKING:
+    from cli.runtime.stack import Running
+    from libs.settings import Settings
+
+DEMO = Path(__file__).parents[1] / "demo.yaml"
+DEMO_SECONDS = 1200.0
+WATCH_SECONDS = 1.0
+RESTARTS = 5
+RESTART_WINDOW_SECONDS = 300.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("demo")(demo)
+    app.command("up")(up)
+    app.command("down")(down)
+
+
+def up(
+    database: Annotated[
+        str,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="SQLite or PostgreSQL (postgresql+psycopg://…) instead of a file in the home.",
+        ),
+    ] = "",
+    port: Annotated[
+        int,
+        typer.Option("--port", min=0, max=65535, help="Port of the Prefect server; 0: a free one."),
+    ] = 0,
+    pool: Annotated[
+        str, typer.Option("--pool", metavar="NAME[/TYPE]", help="Work pool that runs the flows.")
+    ] = "",
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when everything is ready.")
+    ] = False,
+) -> None:
+    """Start a Prefect server and a worker.
+
+    Where PREFECT_API_URL or the active Prefect profile names a server, that one is used. Without
+    --detach the command stays, restarts what dies, and ends everything at Ctrl-C.
+    """
+    from cli.runtime import stack
+    from libs.settings import load_settings
+
+    settings = load_settings()
+    request = stack.UpRequest(port=port, database_url=database, pool=pool)
+    with _terminated_as_interrupted():
+        with Progress() as progress:
+            running = stack.up(settings, request, progress.say)
+        _announce(settings, running)
+        if detach or not running.started:
+            return
+        try:
+            # Ctrl-C is how it is meant to end.
+            with suppress(KeyboardInterrupt):
+                _watch(settings, running)
+        finally:
+            _end(settings, running.started)
+
+
+def down() -> None:
+    """End exactly what `up` started."""
+    from cli.runtime import stack
+    from libs.settings import load_settings
+
+    if not stack.down(load_settings(), print):
+        print("nothing was running")
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running, to look around.")
+    ] = False,
+) -> None:
+    """Show it all: an example project on real market data.
+
+    Starts what is needed, provisions the project, waits until every instance is READY and prints
+    the table. Without --keep it then stops what it started; the data stays in the home.
+    """
+    from cli.runtime import stack
+    from libs.settings import load_settings
+
+    settings = load_settings()
+    with _terminated_as_interrupted():
+        with Progress() as progress:
+            running = stack.up(settings, stack.UpRequest(), progress.say)
+        try:
+            missing = _apply_demo()
+        finally:
+            if not keep:
+                _end(settings, running.started)
+    if keep:
+        print(f"Prefect: {running.server.ui_url}   end it with `instances down`")
+    end_not_ready(missing)
+
+
+def _apply_demo() -> list[str]:
+    from cli.commands.lifecycle import apply_manifest
+    from cli.session import open_services
+    from cli.waiting import Patience
+
+    with open_services() as services:
+        return apply_manifest(services, DEMO, False, True, Patience.of(DEMO_SECONDS))
+
+
+def _announce(settings: Settings, running: Running) -> None:
+    """One line for each part."""
+    state = "ready" if running.started else "already up"
+    origin = f"log {settings.home / 'logs' / 'server.log'}"
+    print(f"Prefect  {running.server.ui_url}  {origin if running.server.embedded else '(yours)'}")
+    print(f"worker   pool {settings.pool}  log {settings.home / 'logs' / 'worker.log'}")
+    print(f"home     {settings.home}  {state}", flush=True)
+
+
+def _watch(settings: Settings, running: Running) -> None:
+    """Until Ctrl-C or ``instances down``; whatever dies meanwhile is started again.
+
+    Raises Unavailable for what dies again and again.
+    """
+    from cli.runtime import stack
+    from cli.runtime.home import Home
+
+    home, restarts = Home(settings.home), [0.0] * RESTARTS
+    print("Ctrl-C ends it", flush=True)
+    while not stack.was_stopped(home, running):
+        dead = stack.dead_roles(home, running)
+        if dead:
+            restarts = _restarted(restarts, dead)
+            warn(f"{' and '.join(dead)} ended unexpectedly; starting again")
+            stack.up(settings, stack.UpRequest(), lambda _: None)
+        time.sleep(WATCH_SECONDS)
+
+
+def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
+    """The newest restarts with one more; raise Unavailable where there are too many of them."""
+    from libs.core.errors import Unavailable
+
+    now = time.monotonic()
+    if restarts[0] and now - restarts[0] < RESTART_WINDOW_SECONDS:
+        raise Unavailable(" and ".join(dead), f"it died {RESTARTS + 1} times; see its log")
+    return [*restarts[1:], now]
+
+
+def _end(settings: Settings, roles: tuple[str, ...]) -> None:
+    """Stop the roles, the last one started first; a second Ctrl-C does not leave half of it."""
+    from cli.runtime import stack
+
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        stack.down(settings, warn, tuple(reversed(roles)))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the command as Ctrl-C does, so that it tidies up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # Under nohup SIGHUP is ignored, and is to stay so.
+    heeded = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    previous = {number: signal.signal(number, interrupt) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,158 @@
+"""``run``, ``runs`` and ``run-info``: executing an instance's flow, and what was executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from cli.commands.arguments import Json, Name, Timeout, Wait
+from cli.output import emit_document, emit_json, emit_rows, end_not_ready
+from cli.progress import Progress
+from cli.session import open_database, open_services, utc_now
+from cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
+from libs.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from cli.waiting import Patience
+    from libs.adapters.prefect import RunView
+    from libs.services.context import Services
+
+
+COMPLETED = "Completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The flow to run: its instance as ``project/name`` and its deployment."""
+
+    instance: str
+    deployment_id: UUID
+
+
+class RunMode(StrEnum):
+    """How much the run reads from its source."""
+
+    INCREMENTAL = "incremental"
+    FULL = "full"
+
+
+class NoSuchFlow(PermanentError):
+    """The instance has no flow of that kind, or several to choose from: name one with --flow."""
+
+    def __init__(self, instance: str, asked: str, kinds: list[str]) -> None:
+        self.instance, self.asked, self.kinds = instance, asked, kinds
+        wanted = f"no flow {asked!r}" if asked else "several flows"
+        super().__init__(f"{instance!r} has {wanted}; choose one with --flow: {', '.join(kinds)}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("run")(run)
+    app.command("runs")(runs)
+    app.command("run-info")(run_info)
+
+
+def run(
+    name: Name,
+    flow: Annotated[
+        str, typer.Option("--flow", metavar="KIND", help="Which flow; its only one if left out.")
+    ] = "",
+    mode: Annotated[
+        RunMode, typer.Option("--mode", help="Read what is new, or everything.")
+    ] = RunMode.INCREMENTAL,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], help="Run as if this were today."),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Run on what upstreams last published, whatever their status."
+        ),
+    ] = False,
+    wait: Wait = False,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Run an instance's flow now."""
+    parameters = {
+        "mode": mode.value,
+        "as_of": as_of.date().isoformat() if as_of else None,
+        "force": force,
+    }
+    with open_services() as services:
+        target = choose_flow(services, name, flow)
+        missing = _execute(services, target, parameters, wait, timeout)
+    end_not_ready(missing)
+
+
+def runs(name: Name, json: Json = False) -> None:
+    """The runs of an instance, newest first."""
+    from libs.services import reports
+
+    with open_database() as database:
+        document = reports.runs(database, name)
+    emit_json(document) if json else emit_rows(RUN_HEADERS, run_rows(document))
+
+
+def run_info(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run.")], json: Json = False
+) -> None:
+    """Everything about one run."""
+    from libs.services import reports
+
+    with open_database() as database:
+        document = reports.run_info(database, id_)
+    emit_json(document) if json else emit_document(document)
+
+
+def choose_flow(services: Services, name: str, kind: str) -> Target:
+    """The instance's flow of ``kind``, or its only one.
+
+    Raises NotFound for an unknown instance, NoSuchFlow where the choice is not clear, Unavailable
+    for an instance whose provisioning has not come to its deployments.
+    """
+    from libs.core.errors import Unavailable
+    from libs.services import reports
+
+    (entry,) = reports.status(services.database, utc_now(), name=name)["instances"]
+    full_name = f"{entry['project']}/{entry['name']}"
+    matching = [flow for flow in entry["flows"] if kind in ("", flow["kind"])]
+    if len(matching) != 1:
+        raise NoSuchFlow(full_name, kind, [flow["kind"] for flow in entry["flows"]])
+    if matching[0]["deployment_id"] is None:
+        raise Unavailable(f"the flow of {full_name}", "it is not provisioned yet; apply it again")
+    return Target(full_name, UUID(matching[0]["deployment_id"]))
+
+
+def _execute(
+    services: Services, target: Target, parameters: dict[str, Any], wait: bool, timeout: float
+) -> list[str]:
+    """Start the run; with ``wait`` the instances of the cascade that did not become READY."""
+    from cli.waiting import Patience, run_url
+
+    started = services.prefect.start_run(target.deployment_id, parameters)
+    print(
+        f"{target.instance}: flow run {started.name}  {run_url(services, started.id)}", flush=True
+    )
+    return _wait(services, target, started, Patience.of(timeout)) if wait else []
+
+
+def _wait(services: Services, target: Target, started: RunView, patience: Patience) -> list[str]:
+    """Wait for the run and for everything downstream that runs or is about to because of it."""
+    from cli.waiting import cascade_of, statuses_of, wait_for_run, wait_until_settled
+
+    names, settled = cascade_of(services, target.instance)
+    statuses = statuses_of(services, names)
+    with Progress() as progress:
+        what = f"run of {target.instance}"
+        ended = wait_for_run(services, started, what, progress, patience, statuses)
+        missing = wait_until_settled(statuses, settled, progress, patience)
+    if ended.state_name != COMPLETED:
+        print(f"{ended.state_name}: {ended.message}")
+    emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
+    return missing

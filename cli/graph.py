@@ -1,0 +1,148 @@
+"""Drawing the lineage: a tree for the terminal, mermaid for a page.
+
+Both take the document of ``libs.services.reports.lineage``: nodes are flows, edges lead from an
+upstream flow to the downstream one that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MERMAID_FILLS = {
+    "READY": "#d4f5dd",
+    "RUNNING": "#d3ecfd",
+    "STALE": "#fdf0c8",
+    "ERROR": "#fbd5d5",
+    "NOT_INITIALIZED": "#e8e8e8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One flow of the drawing; ``label`` tells it from all others."""
+
+    key: str
+    label: str
+    type: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One dependency; ``triggers`` is false where the downstream waits to be asked."""
+
+    upstream: str
+    downstream: str
+    role: str
+    triggers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the tree; ``again`` for a node that is drawn further up."""
+
+    branch: str
+    node: Node
+    note: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes by key in order of their labels, and what hangs on each."""
+
+    nodes: Mapping[str, Node]
+    edges: tuple[Edge, ...]
+    downstream: Mapping[str, list[Edge]] = field(default_factory=dict)
+    upstream: Mapping[str, list[Edge]] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> list[Node]:
+        """Nodes that nothing in this graph feeds."""
+        return [node for key, node in self.nodes.items() if not self.upstream.get(key)]
+
+
+def read_graph(document: Mapping[str, Any]) -> Graph:
+    """The graph of a lineage document; edges to nodes outside of it are left out."""
+    nodes = {node.key: node for node in sorted(_nodes(document), key=lambda node: node.label)}
+    edges = tuple(
+        Edge(str(edge["upstream"]), str(edge["downstream"]), edge["role"], edge["triggers"])
+        for edge in document["edges"]
+        if {str(edge["upstream"]), str(edge["downstream"])} <= nodes.keys()
+    )
+    downstream: dict[str, list[Edge]] = {}
+    upstream: dict[str, list[Edge]] = {}
+    order = {key: place for place, key in enumerate(nodes)}
+    for edge in sorted(edges, key=lambda edge: (order[edge.downstream], order[edge.upstream])):
+        downstream.setdefault(edge.upstream, []).append(edge)
+        upstream.setdefault(edge.downstream, []).append(edge)
+    return Graph(nodes, edges, downstream, upstream)
+
+
+def _nodes(document: Mapping[str, Any]) -> Iterator[Node]:
+    """A node's label is as short as it can be: the project and the flow only where they differ."""
+    several = len({node["project"] for node in document["nodes"]}) > 1
+    names = [(node["project"], node["name"]) for node in document["nodes"]]
+    for node in document["nodes"]:
+        project = f"{node['project']}/" if several else ""
+        alone = names.count((node["project"], node["name"])) == 1
+        flow = "" if alone else f" · {node['flow_kind']}"
+        label = f"{project}{node['name']}{flow}"
+        yield Node(str(node["flow_id"]), label, node["type"], node["status"])
+
+
+def tree_lines(graph: Graph) -> list[Line]:
+    """The graph as a forest: a node with several upstreams is drawn once and referred to after."""
+    drawn: set[str] = set()
+    lines: list[Line] = []
+    # A stack instead of recursion: a chain may be longer than Python nests calls.
+    waiting = [(root, "", "") for root in reversed(graph.roots)]
+    while waiting:
+        node, branch, indent = waiting.pop()
+        if node.key in drawn:
+            lines.append(Line(branch, node, "see above", again=True))
+            continue
+        drawn.add(node.key)
+        lines.append(Line(branch, node, _note(graph, node)))
+        waiting += reversed(_branches(graph, node, indent))
+    return lines
+
+
+def _branches(graph: Graph, node: Node, indent: str) -> list[tuple[Node, str, str]]:
+    """What hangs on a node: each with the text before it and that before its own branches."""
+    edges = graph.downstream.get(node.key, [])
+    branches = []
+    for place, edge in enumerate(edges, start=1):
+        elbow, rail = ("└── ", "    ") if place == len(edges) else ("├── ", "│   ")
+        branches.append((graph.nodes[edge.downstream], indent + elbow, indent + rail))
+    return branches
+
+
+def _note(graph: Graph, node: Node) -> str:
+    """What a tree alone cannot show: all upstreams of a joint, and edges that do not trigger."""
+    edges = graph.upstream.get(node.key, [])
+    names = [
+        graph.nodes[edge.upstream].label + ("" if edge.triggers else " (on request)")
+        for edge in edges
+    ]
+    plain = len(edges) <= 1 and all(edge.triggers for edge in edges)
+    return "" if plain else f"reads {', '.join(names)}"
+
+
+def mermaid(graph: Graph) -> str:
+    """The graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
+    ids = {key: f"n{place}" for place, key in enumerate(graph.nodes)}
+    lines = ["flowchart LR"]
+    for key, node in graph.nodes.items():
+        text = f"{node.label}<br/>{node.status}".replace('"', "#quot;")
+        lines.append(f'  {ids[key]}["{text}"]:::{node.status}')
+    for edge in graph.edges:
+        arrow = "-->" if edge.triggers else "-.->"
+        lines.append(f"  {ids[edge.upstream]} {arrow}|{edge.role}| {ids[edge.downstream]}")
+    used = {node.status for node in graph.nodes.values()}
+    fills = [
+        f"  classDef {name} fill:{fill}" for name, fill in MERMAID_FILLS.items() if name in used
+    ]
+    return "\n".join([*lines, *fills])

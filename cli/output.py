@@ -1,0 +1,140 @@
+"""How things are shown: JSON documents, tables and one-line messages.
+
+Results go to stdout, everything else to stderr. A terminal gets colours and boxes; a pipe gets
+aligned plain text that is neither cut nor wrapped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED = 1
+NOT_READY = 3
+"""Exit codes beside 0, and 2 for wrong usage, which typer gives."""
+
+STATUS_STYLES = {
+    "READY": "green",
+    "RUNNING": "cyan",
+    "STALE": "yellow",
+    "ERROR": "red",
+    "NOT_INITIALIZED": "bright_black",
+    "FRESH": "green",
+    "REFRESHING": "cyan",
+    "FAILED": "red",
+    "SOURCE_DELAYED": "yellow",
+    "UNKNOWN": "bright_black",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "completed": "green",
+    "failed": "red",
+    "crashed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+}
+"""Colours of the words that stand for a state, wherever they are shown."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console on stdout or stderr as they are now."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def emit_json(document: object) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(document, indent=2, default=_encode))
+
+
+def emit_document(document: Mapping[str, Any]) -> None:
+    """Print a nested document for reading, as YAML in the order it is given."""
+    import yaml
+
+    plain = json.loads(json.dumps(document, default=_encode))
+    print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def emit_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout: boxed on a terminal, aligned columns anywhere else."""
+    if sys.stdout.isatty():
+        console().print(rich_table(headers, rows), soft_wrap=False)
+        return
+    for line in plain_rows(headers, rows):
+        print(line)
+
+
+def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """A rich table of plain cells; cells that are a state's name are coloured."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def plain_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The table as lines of aligned columns, upper-case headers first."""
+    every = [[header.upper() for header in headers], *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in every) for column in range(len(headers))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in every
+    ]
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    print(message, file=sys.stderr)
+
+
+def end_not_ready(lines: Sequence[str]) -> None:
+    """Where there are lines of instances that are not READY, say them and end with that code."""
+    import typer
+
+    for line in lines:
+        warn(f"instances: {line}")
+    if lines:
+        raise typer.Exit(NOT_READY)
+
+
+def ago(moment: datetime | str | None, now: datetime) -> str:
+    """How long ago, in the largest fitting unit: ``3 min``; empty for None."""
+    if moment is None:
+        return ""
+    then = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    seconds = max(0.0, (now - then).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def shown(value: object) -> str:
+    """A value as a table cell: empty for None, ISO for dates, times to the second."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value)
+
+
+def _encode(value: object) -> object:
+    """What JSON has no notation for."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return str(value)

@@ -1,0 +1,98 @@
+"""The database that ``instances up --database`` names: checked, and kept as a Prefect block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from libs.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from libs.adapters.prefect import PrefectGateway
+
+BLOCK_NAME = "instances"
+BLOCK = f"sqlalchemy-connector/{BLOCK_NAME}"
+DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+"""Schemes that a person may write, and the one that is meant."""
+
+
+class UnusableDatabase(PermanentError):
+    """The address does not name a database that can be used: correct ``--database``.
+
+    ``detail`` never holds the address itself, which may hold a password.
+    """
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(f"--database: {detail}")
+
+
+def read_url(text: str) -> URL:
+    """The address as SQLAlchemy takes it, a SQLite file with its absolute path.
+
+    Raises UnusableDatabase.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # Not chained: the vendor's text repeats the address with its password.
+        raise UnusableDatabase("write sqlite:///FILE or postgresql+psycopg://…") from None
+    if url.drivername not in DRIVERS:
+        known = "sqlite and postgresql+psycopg"
+        raise UnusableDatabase(f"{url.drivername!r} is not supported; {known} are")
+    if "password" in url.query:
+        raise UnusableDatabase("give the password as user:password@host, not as ?password=")
+    url = url.set(drivername=DRIVERS[url.drivername])
+    return _with_file(url) if url.drivername == "sqlite" else url
+
+
+def check(url: URL) -> None:
+    """Raise Unavailable, without the password, where the database does not answer."""
+    from sqlalchemy import text
+
+    from libs.db import Database
+
+    database = Database(url)
+    try:
+        with database.read() as session:
+            session.execute(text("SELECT 1"))
+    finally:
+        database.close()
+
+
+def save_block(gateway: PrefectGateway, url: URL) -> None:
+    """Keep the address in the server, its password encrypted; ``BLOCK`` names it."""
+    from prefect_sqlalchemy import (  # type: ignore[import-untyped]  # it ships no types
+        ConnectionComponents,
+        SqlAlchemyConnector,
+    )
+    from pydantic import SecretStr
+
+    components = ConnectionComponents(
+        driver=url.drivername,
+        database=url.database,
+        username=url.username,
+        password=SecretStr(str(url.password)) if url.password else None,
+        host=url.host,
+        port=url.port,
+        query={name: str(value) for name, value in url.query.items()} or None,
+    )
+    gateway.save_block(SqlAlchemyConnector(connection_info=components), BLOCK_NAME)
+
+
+def _with_file(url: URL) -> URL:
+    """A relative file would be another one in every process."""
+    if not url.database or url.database == ":memory:":
+        raise UnusableDatabase("a SQLite database needs a file: sqlite:///FILE")
+    return url.set(database=str(Path(url.database).expanduser().absolute()))

@@ -1,0 +1,69 @@
+"""The environment of server and worker: the caller's, without leftovers of other set-ups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from cli.runtime.home import Home
+from libs.settings import PREFIX
+
+KEPT_PREFECT = frozenset(
+    {
+        "PREFECT_API_AUTH_STRING",
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "PREFECT_LOGGING_LEVEL",
+        "PREFECT_LOGGING_SERVER_LEVEL",
+        "PREFECT_SERVER_LOGGING_LEVEL",
+        "PREFECT_WORKER_QUERY_SECONDS",
+    }
+)
+"""Prefect's settings that a person sets for any server; all others may belong to another one."""
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Nothing may silently start a throw-away server where the real one cannot be reached.
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "PREFECT_CLI_WRAP_LINES": "false",
+    "NO_COLOR": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""Nothing is reported to anybody, nothing is asked, and logs are plain text."""
+
+
+def base_environment(home: Home) -> dict[str, str]:
+    """What both processes get: the caller's variables without foreign Prefect settings.
+
+    ``PREFECT__*`` variables, which tell a process that it *is* a flow run, go too: ``instances up``
+    may be called from a flow.
+    """
+    inherited = {name: value for name, value in os.environ.items() if _belongs(name)}
+    own = {f"{PREFIX}HOME": str(home.path), "PREFECT_HOME": str(home.prefect)}
+    return {**inherited, **QUIET, **own}
+
+
+def server_environment(home: Home, api_url: str) -> dict[str, str]:
+    """Environment of the embedded server that answers at ``api_url``.
+
+    Its pages call the address in ``PREFECT_SERVER_UI_API_URL``; without it they would look for a
+    server at Prefect's default port.
+    """
+    database = f"sqlite+aiosqlite:///{home.prefect / 'prefect.db'}"
+    return {
+        **base_environment(home),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_UI_API_URL": api_url,
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+    }
+
+
+def worker_environment(home: Home, api_url: str, access: Mapping[str, str]) -> dict[str, str]:
+    """Environment of the worker and its runs; ``access`` holds what the server asks for."""
+    return {**base_environment(home), **access, "PREFECT_API_URL": api_url}
+
+
+def _belongs(name: str) -> bool:
+    return not name.startswith("PREFECT_") or name in KEPT_PREFECT

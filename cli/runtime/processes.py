@@ -1,0 +1,205 @@
+"""Processes of a home: started in their own session, found again, ended with all their children.
+
+Every process is marked in its environment with the home and role it was started for, and its
+children inherit the mark. The mark, not the process id, decides what belongs to the home: ids are
+recycled, and a killed parent leaves children that no id file names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from cli.runtime.home import Home, write_atomically
+
+MARK = "INSTANCES_RUNTIME"
+CREATED_TOLERANCE_SECONDS = 2.0
+LOG_LIMIT_BYTES = 20_000_000
+
+_children: list[subprocess.Popen[bytes]] = []
+"""Kept so that Python does not complain of processes that outlive their ``Popen``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the process id file of one role says; ``created`` is in seconds since the epoch."""
+
+    role: str
+    pid: int
+    created: float
+
+
+def mark(home: Home, role: str) -> str:
+    """Value of the environment mark of everything that serves ``role`` of ``home``."""
+    return f"{role}@{home.path.resolve()}"
+
+
+def record_path(home: Home, role: str) -> Path:
+    """File that says which process serves ``role``."""
+    return home.run / f"{role}.json"
+
+
+def log_path(home: Home, role: str) -> Path:
+    """File that gets what the process prints."""
+    return home.logs / f"{role}.log"
+
+
+def start(home: Home, role: str, command: Sequence[str], env: Mapping[str, str]) -> Record:
+    """Start ``command`` for ``role`` in a session of its own and record it.
+
+    It runs in the home, not in the caller's directory, whose ``.env`` or ``prefect.toml`` would
+    otherwise change how Prefect behaves.
+    """
+    log = log_path(home, role)
+    _rotate(log)
+    with log.open("ab") as output, _default_interrupt():
+        process = subprocess.Popen(  # noqa: S603  # commands of this package only
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=home.path,
+            env={**env, MARK: mark(home, role)},
+            start_new_session=True,
+        )
+    _children.append(process)
+    record = Record(role, process.pid, psutil.Process(process.pid).create_time())
+    write_atomically(record_path(home, role), json.dumps(asdict(record)))
+    return record
+
+
+def alive(home: Home, role: str) -> psutil.Process | None:
+    """The recorded process of ``role`` if it runs and is still the one that was started."""
+    record = _read_record(record_path(home, role))
+    if record is None:
+        return None
+    try:
+        process = psutil.Process(record.pid)
+        return process if _is_running(process) and _is_ours(process, home, record) else None
+    except psutil.Error:
+        return None
+
+
+def stop(home: Home, role: str, grace_seconds: float) -> bool:
+    """End everything that serves ``role``: SIGTERM, after ``grace_seconds`` SIGKILL.
+
+    Returns whether anything was running.
+    """
+    family = _family(home, role)
+    # First, so that nobody who watches takes the end for a crash.
+    record_path(home, role).unlink(missing_ok=True)
+    _signal(family, psutil.Process.terminate)
+    psutil.wait_procs(family, timeout=grace_seconds)
+    # A process that ended may have started others while it was asked to.
+    rest = _family(home, role)
+    _signal(rest, psutil.Process.kill)
+    psutil.wait_procs(rest, timeout=grace_seconds)
+    return bool(family)
+
+
+def last_words(home: Home, role: str) -> str:
+    """The last line that the process printed and where the rest is, for an error message."""
+    log = log_path(home, role)
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    except OSError:
+        lines = []
+    said = [line for line in lines if line]
+    return f"it said {said[-1]!r}, its log is {log}" if said else f"its log is {log}"
+
+
+def _rotate(log: Path) -> None:
+    """Keep one older log file, so that logs never fill the disk."""
+    if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
+        os.replace(log, log.with_suffix(".log.1"))
+
+
+@contextmanager
+def _default_interrupt() -> Iterator[None]:
+    """Children start with SIGINT as it is by default.
+
+    A shell script starts background commands with SIGINT ignored, children inherit that, and a
+    Prefect worker, which turns SIGTERM into SIGINT, could then only be killed.
+    """
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _read_record(path: Path) -> Record | None:
+    """The record, or None where there is none or it is damaged."""
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _is_running(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _is_ours(process: psutil.Process, home: Home, record: Record) -> bool:
+    """Whether the process is the recorded one, not a later owner of its id."""
+    marked = _mark_of(process)
+    if marked is not None:
+        return marked == mark(home, record.role)
+    return abs(process.create_time() - record.created) < CREATED_TOLERANCE_SECONDS
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    """The process's mark, "" if it has none, None where its environment cannot be read."""
+    try:
+        environment = process.environ()
+    except (psutil.Error, OSError):
+        return None
+    return environment.get(MARK, "") if environment else None
+
+
+def _family(home: Home, role: str) -> list[psutil.Process]:
+    """Every running process of ``role``: the recorded one, its descendants, all that are marked."""
+    found: dict[int, psutil.Process] = {}
+    leader = alive(home, role)
+    if leader is not None:
+        found = {process.pid: process for process in [leader, *_descendants(leader)]}
+    wanted = mark(home, role)
+    for process in psutil.process_iter():
+        if _mark_of(process) == wanted and _is_running_now(process):
+            found[process.pid] = process
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _is_running_now(process: psutil.Process) -> bool:
+    try:
+        return _is_running(process)
+    except psutil.Error:
+        return False
+
+
+def _signal(processes: Iterable[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
+    """Signal each; one that has ended meanwhile needs none."""
+    for process in processes:
+        try:
+            send(process)
+        except psutil.NoSuchProcess:
+            continue

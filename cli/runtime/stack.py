@@ -1,0 +1,244 @@
+"""Bring the processes of a home up in order, and down again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cli.runtime import database, processes, server, worker
+from cli.runtime.home import Home
+from cli.runtime.server import Server
+from libs.core.errors import PermanentError, Unavailable
+from libs.settings import Settings, load_settings
+
+Say = Callable[[str], None]
+"""Takes one line for the person who waits."""
+
+PORT_ATTEMPTS = 3
+ADVICE = (
+    "see that it runs and that PREFECT_API_AUTH_STRING or PREFECT_API_KEY is right, "
+    "or unset PREFECT_API_URL to get a server of your own"
+)
+WORKER_GRACE_SECONDS = 20.0
+SERVER_GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpRequest:
+    """What a person asked of ``up``; empty values leave a choice as it was."""
+
+    port: int = 0
+    database_url: str = ""
+    pool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is up now, and the roles that this call started."""
+
+    server: Server
+    started: tuple[str, ...]
+
+
+def up(settings: Settings, request: UpRequest, say: Say) -> Running:
+    """Start whatever of the home does not run, in order, and return when all of it is ready.
+
+    Raises Unavailable where a part does not come up; the parts that this call started are then
+    ended again.
+    """
+    if request.database_url:
+        # Before anything is started: a wrong address is the person's to correct.
+        database.check(database.read_url(request.database_url))
+    home = Home(settings.home)
+    home.prepare()
+    with home.lock(on_wait=lambda: say("waiting for another command on this home")):
+        started: list[str] = []
+        with _ended_on_failure(home, started):
+            return _up(home, request, say, started)
+
+
+def _up(home: Home, request: UpRequest, say: Say, started: list[str]) -> Running:
+    if request.pool:
+        # A worker serves the pool that it was started for.
+        processes.stop(home, worker.ROLE, WORKER_GRACE_SECONDS)
+    settings = _remember_pool(home, request)
+    found = _ensure_server(home, settings, request, say, started)
+    with using(found):
+        # Also where all is up: what was deleted in Prefect meanwhile comes back.
+        settings = _prepare(home, found, request, say)
+        _ensure_worker(home, settings, found, say, started)
+    return Running(found, tuple(started))
+
+
+def down(
+    settings: Settings, say: Say, roles: tuple[str, ...] = (worker.ROLE, server.ROLE)
+) -> list[str]:
+    """End what ``up`` started, the worker first so that its runs can report; what was ended."""
+    home = Home(settings.home)
+    if not home.run.is_dir():
+        return []
+    grace = {worker.ROLE: WORKER_GRACE_SECONDS, server.ROLE: SERVER_GRACE_SECONDS}
+    with home.lock(on_wait=lambda: say("waiting for another command on this home")):
+        ended = [role for role in roles if processes.stop(home, role, grace[role])]
+    for role in ended:
+        say(f"{role} stopped")
+    return ended
+
+
+def dead_roles(home: Home, running: Running) -> list[str]:
+    """The roles of ``running`` whose process is gone."""
+    return [role for role in _roles(running) if processes.alive(home, role) is None]
+
+
+def was_stopped(home: Home, running: Running) -> bool:
+    """Whether ``down`` has ended any of it: it takes the record away before the process."""
+    return any(not processes.record_path(home, role).exists() for role in _roles(running))
+
+
+def _roles(running: Running) -> list[str]:
+    return [server.ROLE, worker.ROLE] if running.server.embedded else [worker.ROLE]
+
+
+def find_server(settings: Settings) -> Server:
+    """The server that commands talk to; raise Unavailable where none is configured or started."""
+    configured = server.configured_server(settings)
+    if configured is not None:
+        return configured
+    if not settings.prefect_api_url:
+        raise Unavailable("the Prefect server", "start it with `instances up`")
+    embedded = settings.prefect_api_url == server.embedded_url(settings.port)
+    return Server(settings.prefect_api_url, embedded=embedded)
+
+
+@contextmanager
+def using(found: Server) -> Iterator[None]:
+    """Point this process's Prefect client at ``found`` while the context lasts."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    # Its remarks ("Created a new engine") are for flow runs, not for a person at a command.
+    logging.getLogger("prefect").setLevel(logging.WARNING)
+    with temporary_settings({PREFECT_API_URL: found.api_url}):
+        yield
+
+
+def _remember_pool(home: Home, request: UpRequest) -> Settings:
+    """Keep the work pool that was asked for, ``name`` or ``name/type``."""
+    if request.pool:
+        name, _, type_ = request.pool.partition("/")
+        home.remember(pool=name, **({"pool_type": type_} if type_ else {}))
+    return load_settings(home=home.path)
+
+
+def _ensure_server(
+    home: Home, settings: Settings, request: UpRequest, say: Say, started: list[str]
+) -> Server:
+    configured = server.configured_server(settings)
+    if configured is not None:
+        if request.port:
+            raise PermanentError(f"--port is for a server of your own; {configured.api_url} is set")
+        _require_answer(configured)
+        home.remember(prefect_api_url=configured.api_url)
+        return configured
+    found = server.running(home, settings)
+    if found is None:
+        say("starting the Prefect server")
+        started.append(server.ROLE)
+        return _launch(home, settings, request)
+    if request.port and request.port != settings.port:
+        raise Unavailable(
+            f"port {request.port}",
+            f"the server of this home already runs on {settings.port}; `instances down` first",
+        )
+    server.wait_healthy(home, found)
+    return found
+
+
+def _require_answer(configured: Server) -> None:
+    """Raise Unavailable where a server that is not ours to start is away."""
+    from libs.adapters.prefect import PrefectGateway
+
+    with using(configured), PrefectGateway.connect() as gateway:
+        if gateway.health() is None:
+            raise Unavailable("the Prefect server", f"no answer at {configured.api_url}; {ADVICE}")
+
+
+def _launch(home: Home, settings: Settings, request: UpRequest) -> Server:
+    """Start the server; where another process wins a race for the free port, take another."""
+    for attempt in range(1, PORT_ATTEMPTS + 1):
+        launched = server.launch(home, settings, request.port)
+        if attempt == 1:
+            _make_ready(settings, request)
+        try:
+            server.wait_healthy(home, launched)
+        except Unavailable:
+            processes.stop(home, server.ROLE, SERVER_GRACE_SECONDS)
+            if attempt == PORT_ATTEMPTS or request.port or not server.lost_port(launched):
+                raise
+        else:
+            return launched
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _make_ready(settings: Settings, request: UpRequest) -> None:
+    """Do what needs no server while it starts: the imports, and the home's own database."""
+    import deployments.apply
+    import libs.wiring  # noqa: F401
+    from libs.db import Database, migrate
+
+    deployments.apply.block_classes()
+    if settings.database_url and not request.database_url:
+        database = Database(settings.database_url)
+        try:
+            migrate(database)
+        finally:
+            database.close()
+
+
+def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Settings:
+    """Database, schema, deployments and work pool, each to the state that this code needs."""
+    from deployments.apply import apply
+    from libs.db import migrate
+    from libs.wiring import connect
+
+    if request.database_url:
+        _keep_database(home, request.database_url)
+    settings = load_settings(home=home.path, prefect_api_url=found.api_url)
+    say("preparing the database")
+    with connect(settings) as services:
+        migrate(services.database)
+        say("registering flows, blocks and automations")
+        apply(services.prefect, settings.pool, settings.pool_type, settings.sweep_seconds)
+    return settings
+
+
+def _keep_database(home: Home, text: str) -> None:
+    """Save the address as a block; the home remembers only the block's name."""
+    from libs.adapters.prefect import PrefectGateway
+
+    url = database.read_url(text)
+    with PrefectGateway.connect() as gateway:
+        database.save_block(gateway, url)
+    home.remember(database_block=database.BLOCK)
+
+
+def _ensure_worker(
+    home: Home, settings: Settings, found: Server, say: Say, started: list[str]
+) -> None:
+    if processes.alive(home, worker.ROLE) is not None:
+        return
+    say("starting the worker")
+    started.append(worker.ROLE)
+    worker.start(home, settings, found)
+
+
+@contextmanager
+def _ended_on_failure(home: Home, started: list[str]) -> Iterator[None]:
+    """Leave no half of a start behind: whatever it was, also Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        for role in reversed(started):
+            processes.stop(home, role, SERVER_GRACE_SECONDS)
+        raise

@@ -1,0 +1,67 @@
+"""The local worker of a home."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from cli.runtime import processes
+from cli.runtime.environment import worker_environment
+from cli.runtime.home import Home
+from cli.runtime.server import Server
+from libs.core.errors import Unavailable
+from libs.settings import Settings
+
+if TYPE_CHECKING:
+    from cli.runtime.inspection import Inspector
+
+ROLE = "worker"
+START_SECONDS = 120.0
+POLL_SECONDS = 0.2
+
+
+def worker_name(home: Home) -> str:
+    """Name of the worker, the same at every start and unique for each home.
+
+    Workers of two homes may serve one Prefect server, which tells workers apart by name.
+    """
+    digest = hashlib.sha256(str(home.path.resolve()).encode()).hexdigest()[:8]
+    return f"{socket.gethostname()}-{home.path.name}-{digest}"
+
+
+def start(home: Home, settings: Settings, server: Server) -> None:
+    """Start the worker and return when the server has heard of it; raise Unavailable otherwise."""
+    from cli.runtime.inspection import Inspector
+
+    with Inspector.connect(server.api_url) as inspector:
+        before = _heartbeat(inspector, settings.pool, worker_name(home))
+        _launch(home, settings, server)
+        deadline = time.monotonic() + START_SECONDS
+        # The same worker of last time counts as online for a while after its end.
+        while _heartbeat(inspector, settings.pool, worker_name(home)) == before:
+            if processes.alive(home, ROLE) is None:
+                raise Unavailable(
+                    "the worker", f"it ended while starting; {processes.last_words(home, ROLE)}"
+                )
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "the worker", f"it reports nothing; {processes.last_words(home, ROLE)}"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _launch(home: Home, settings: Settings, server: Server) -> None:
+    command = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
+    options = ["--pool", settings.pool, "--limit", str(settings.worker_limit)]
+    identity = ["--name", worker_name(home), "--install-policy", "never"]
+    environment = worker_environment(home, server.api_url, server.access)
+    processes.start(home, ROLE, [*command, *options, *identity], environment)
+
+
+def _heartbeat(inspector: Inspector, pool: str, name: str) -> str:
+    """When the worker last reported; empty if never."""
+    beats = [worker.heartbeat for worker in inspector.workers(pool) if worker.name == name]
+    return beats[0] if beats else ""

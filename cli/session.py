@@ -1,0 +1,76 @@
+"""What a command works with: settings, database, and services at the right Prefect server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from libs.core.errors import PermanentError
+
+if TYPE_CHECKING:
+    from libs.db import Database
+    from libs.services.context import Services
+    from libs.settings import Settings
+
+
+class NothingHere(PermanentError):
+    """The home has no database yet: start it with ``instances up``."""
+
+    def __init__(self, home: object) -> None:
+        self.home = home
+        super().__init__(f"{home} holds no database yet; start with `instances up`")
+
+
+def utc_now() -> datetime:
+    """The time that decisions and displays of this command are made at."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def open_services() -> Iterator[Services]:
+    """Everything that a command which starts flows needs.
+
+    Raises Unavailable where no Prefect server is configured or started.
+    """
+    from cli.runtime.stack import find_server, using
+    from libs.settings import load_settings
+    from libs.wiring import connect
+
+    settings = load_settings()
+    found = find_server(settings)
+    with using(found):
+        _require_database(settings)
+        pointed = settings.model_copy(update={"prefect_api_url": found.api_url})
+        with connect(pointed) as services:
+            yield services
+
+
+@contextmanager
+def open_database() -> Iterator[Database]:
+    """The database alone, for commands that only read: they work while Prefect is down.
+
+    Where its address is in a Prefect block, Prefect is needed all the same.
+    """
+    from libs.db import Database
+    from libs.settings import load_settings
+
+    settings = load_settings()
+    if not settings.database_url:
+        with open_services() as services:
+            yield services.database
+        return
+    _require_database(settings)
+    database = Database(settings.database_url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _require_database(settings: Settings) -> None:
+    """A command that reads must not leave an empty database file behind."""
+    own = f"sqlite:///{settings.home / 'instances.db'}"
+    if settings.database_url == own and not (settings.home / "instances.db").exists():
+        raise NothingHere(settings.home)

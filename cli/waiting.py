@@ -1,0 +1,195 @@
+"""Starting flows and waiting: for a run to end, for a cascade to settle."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from cli.progress import Progress
+from cli.session import utc_now
+from cli.tables import not_ready
+from libs.core.errors import PermanentError, TemporaryError, Unavailable
+
+if TYPE_CHECKING:
+    from libs.adapters.prefect import RunView
+    from libs.services.context import Services
+
+POLL_SECONDS = 0.5
+
+Statuses = Callable[[], Mapping[str, Any]]
+"""Reads the statuses to show, in the shape of ``instances status --json``."""
+
+
+class FlowFailed(PermanentError):
+    """A flow that the command started failed: read the message; its run in Prefect shows all."""
+
+    def __init__(self, flow: str, run_id: UUID, state: str, message: str) -> None:
+        self.flow, self.run_id, self.state = flow, run_id, state
+        super().__init__(f"{flow} {state}: {message or f'see flow run {run_id}'}")
+
+
+class TookTooLong(TemporaryError):
+    """The time that was given is over and it goes on: look again with ``instances status``."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        self.what, self.seconds = what, seconds
+        super().__init__(
+            f"{what} is not over after {seconds:.0f} s; it goes on without this command"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait; ``seconds`` 0 is for as long as it takes."""
+
+    seconds: float
+    until: float
+
+    @classmethod
+    def of(cls, seconds: float) -> Patience:
+        """Starting now."""
+        return cls(seconds, time.monotonic() + seconds if seconds else float("inf"))
+
+    def pause(self, what: str) -> None:
+        """Wait a moment; raise TookTooLong where the time is over."""
+        if time.monotonic() > self.until:
+            raise TookTooLong(what, self.seconds)
+        time.sleep(POLL_SECONDS)
+
+
+def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) -> RunView:
+    """Start the deployment ``flow-name/deployment-name``; raises Unavailable if it is not there."""
+    deployment = services.prefect.find_deployment_by_name(full_name)
+    if deployment is None:
+        raise Unavailable(f"deployment {full_name}", "register it again with `instances up`")
+    return services.prefect.start_run(deployment.id, parameters)
+
+
+def run_url(services: Services, run_id: UUID) -> str:
+    """Page of a flow run in Prefect."""
+    root = services.prefect.api_url.removesuffix("/").removesuffix("/api")
+    return f"{root}/v2/runs/flow-run/{run_id}"
+
+
+def wait_for_run(
+    services: Services,
+    run: RunView,
+    what: str,
+    progress: Progress,
+    patience: Patience,
+    statuses: Statuses | None = None,
+) -> RunView:
+    """Wait until ``run`` is over and return it; raise FlowFailed unless it ended COMPLETED.
+
+    ``what`` names it for the person who waits; ``statuses`` are shown meanwhile.
+    """
+    from libs.adapters.prefect import RunState
+
+    while not run.ended:
+        progress.say(_doing(what, run))
+        if statuses is not None:
+            progress.show(statuses())
+        patience.pause(what)
+        run = services.prefect.read_run(run.id)
+    if run.state is not RunState.COMPLETED:
+        raise FlowFailed(what, run.id, run.state_name.lower(), plain_message(run.message))
+    return run
+
+
+def wait_until_settled(
+    statuses: Statuses,
+    settled: Callable[[Sequence[str]], bool],
+    progress: Progress,
+    patience: Patience,
+) -> list[str]:
+    """Wait until every instance of ``statuses`` is READY, or nothing moves any more.
+
+    ``settled`` says of instances (``project/name``) whether nothing runs or is about to run for
+    them. Returns a line for each instance that did not become READY.
+    """
+    while True:
+        document = statuses()
+        progress.show(document)
+        missing = not_ready(document)
+        if not missing:
+            return []
+        progress.say(f"{len(missing)} of {len(document['instances'])} not READY yet")
+        if settled(_unready_names(document)):
+            # What settled may have become READY between the two readings.
+            return not_ready(statuses())
+        patience.pause("the cascade")
+
+
+def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
+    """``settled`` for ``wait_until_settled``, read from the database."""
+    from libs.services import reports
+
+    def settled(names: Sequence[str]) -> bool:
+        # What waits for an instance outside of ``names`` moves when that one does.
+        related = {other for name in names for other in _related(services, name)}
+        return all(
+            reports.cascade(services.database, utc_now(), name)["settled"]
+            for name in sorted(related)
+        )
+
+    return settled
+
+
+def _related(services: Services, name: str) -> set[str]:
+    """The instance with all that is up- or downstream of it and is not READY."""
+    from libs.services import reports
+
+    nodes = reports.lineage(services.database, name)["nodes"]
+    return {_full_name(node) for node in nodes if node["status"] != "READY"}
+
+
+def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequence[str]], bool]]:
+    """The instance and all that a run of it may set off, and ``settled`` for these."""
+    from libs.services import reports
+
+    flows = {flow["id"] for flow in reports.cascade(services.database, utc_now(), name)["flows"]}
+    nodes = reports.lineage(services.database, name)["nodes"]
+
+    def settled(_: Sequence[str]) -> bool:
+        return bool(reports.cascade(services.database, utc_now(), name)["settled"])
+
+    return [_full_name(node) for node in nodes if node["flow_id"] in flows], settled
+
+
+def statuses_of(services: Services, names: Sequence[str]) -> Statuses:
+    """The statuses of the instances called ``project/name``, as far as they exist."""
+    from libs.services import reports
+
+    projects = {name.partition("/")[0] for name in names}
+    project = projects.pop() if len(projects) == 1 else None
+
+    def read() -> Mapping[str, Any]:
+        document = reports.status(services.database, utc_now(), project=project)
+        kept = [entry for entry in document["instances"] if _full_name(entry) in names]
+        return {"instances": kept}
+
+    return read
+
+
+def plain_message(message: str) -> str:
+    """What a failed flow run says, without Prefect's preface and the exception's class."""
+    text = message.removeprefix("Flow run encountered an exception: ")
+    return re.sub(r"^[A-Za-z_][\w.]*: ", "", text.strip(), count=1)
+
+
+def _doing(what: str, run: RunView) -> str:
+    if run.state_name == "Late":
+        return f"{what}: no worker has taken it yet; `instances doctor` says why"
+    return f"{what}: {run.state_name}"
+
+
+def _full_name(entry: Mapping[str, Any]) -> str:
+    return f"{entry['project']}/{entry['name']}"
+
+
+def _unready_names(document: Mapping[str, Any]) -> list[str]:
+    return [_full_name(entry) for entry in document["instances"] if entry["status"] != "READY"]

@@ -1,0 +1,83 @@
+"""Everything in Prefect that comes before the first instance, applied by one idempotent command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from deployments.automations import START_FLOW, account_for_bad_ends
+from deployments.lifecycle import AGGREGATE_STATUS, lifecycle_plans
+from deployments.pools import base_job_template
+from libs.adapters.prefect import Change, EnsureResult, PrefectGateway
+from libs.core.errors import PermanentError
+from libs.core.ids import WORK_POOL
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+
+DEFAULT_POOL_TYPE = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One thing that is now in Prefect as it has to be, and whether that took a change."""
+
+    kind: str
+    name: str
+    id: UUID
+    change: Change
+
+    def __str__(self) -> str:
+        return f"{self.change:<9}  {self.kind} {self.name}"
+
+
+def apply(
+    gateway: PrefectGateway,
+    pool: str = WORK_POOL,
+    pool_type: str = DEFAULT_POOL_TYPE,
+    sweep_seconds: int | None = None,
+) -> list[Applied]:
+    """Make the work pool, the block types, the lifecycle deployments and the automations.
+
+    Applying again changes nothing. What a person has switched off in Prefect (a deployment, a
+    schedule, an automation) stays off.
+
+    Raises AlreadyExists if the pool is there with another type, Unavailable where Prefect does not
+    answer; applying again goes on from there.
+    """
+    return list(_steps(gateway, pool, pool_type, sweep_seconds))
+
+
+def _steps(
+    gateway: PrefectGateway, pool: str, pool_type: str, sweep_seconds: int | None
+) -> Iterator[Applied]:
+    made = gateway.ensure_work_pool(pool, pool_type, base_job_template(pool_type))
+    yield _applied("work pool", pool, made)
+    for block_class in block_classes():
+        registered = gateway.ensure_block_type(block_class)
+        yield _applied("block type", block_class.get_block_type_slug(), registered)
+    deployed: dict[str, UUID] = {}
+    for plan in lifecycle_plans(pool, sweep_seconds):
+        result = gateway.ensure_deployment(plan)
+        deployed[plan.full_name] = result.id
+        yield _applied("deployment", plan.full_name, result)
+    if AGGREGATE_STATUS not in deployed:
+        raise PermanentError(f"prefect.yaml lists no {AGGREGATE_STATUS}; the automations need it")
+    for automation in (START_FLOW, account_for_bad_ends(deployed[AGGREGATE_STATUS])):
+        yield _applied("automation", automation.name, gateway.ensure_automation(automation))
+
+
+def block_classes() -> list[type[Block]]:
+    """The block classes that ``blocks`` exports."""
+    from prefect.blocks.core import Block
+
+    import blocks
+
+    exported = (getattr(blocks, name) for name in getattr(blocks, "__all__", ()))
+    return [item for item in exported if isinstance(item, type) and issubclass(item, Block)]
+
+
+def _applied(kind: str, name: str, result: EnsureResult) -> Applied:
+    return Applied(kind, name, result.id, result.change)

@@ -1,0 +1,110 @@
+"""The lifecycle flows' deployments, read from ``prefect.yaml``.
+
+The file is the one list of them, because ``prefect deploy`` can read nothing else; so this module
+reads it too. What it uses of the file's format is little, and it refuses the rest rather than
+deploy something other than ``prefect deploy`` would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from libs.adapters.prefect import DeploymentPlan, Every, describe_flow
+from libs.adapters.prefect.schedules import SLUG
+from libs.core.errors import InvalidSpec, Problem
+from libs.core.ids import WORK_POOL
+
+FILE_NAME = "prefect.yaml"
+SWEEP = "sweep-freshness/default"
+AGGREGATE_STATUS = "aggregate-status/default"
+
+_TOP = frozenset({"name", "prefect-version", "build", "push", "pull", "deployments"})
+_ENFORCE = "enforce_parameter_schema"
+_DEPLOYMENT = frozenset(
+    {"name", "entrypoint", "tags", "parameters", "schedules", "work_pool", _ENFORCE}
+)
+_SCHEDULE = frozenset({"slug", "interval", "anchor_date", "timezone", "active"})
+
+
+def definition_file() -> Path:
+    """Where ``prefect.yaml`` is: packed beside this module, or at the root of a checkout."""
+    packed = Path(__file__).with_name(FILE_NAME)
+    return packed if packed.exists() else Path(__file__).parents[1] / FILE_NAME
+
+
+def lifecycle_plans(
+    pool: str = WORK_POOL, sweep_seconds: int | None = None, path: Path | None = None
+) -> list[DeploymentPlan]:
+    """Plans of all lifecycle deployments, in the file's order, their flows imported.
+
+    ``pool`` is the work pool that they run in, whatever the file says; ``sweep_seconds`` the time
+    between two sweeps where it differs from the file's. Raises InvalidSpec for a file that says
+    more than is understood here.
+    """
+    document = yaml.safe_load((path or definition_file()).read_text())
+    if problems := list(_problems(document)):
+        raise InvalidSpec(problems)
+    plans = [_plan(entry, pool) for entry in document["deployments"]]
+    if sweep_seconds is None:
+        return plans
+    swept = Every(sweep_seconds)
+    return [replace(plan, schedule=swept) if plan.full_name == SWEEP else plan for plan in plans]
+
+
+def _plan(entry: Mapping[str, Any], pool: str) -> DeploymentPlan:
+    flow = describe_flow(entry["entrypoint"])
+    return DeploymentPlan(
+        flow_name=flow.name,
+        name=entry["name"],
+        entrypoint=flow.entrypoint,
+        parameter_schema=flow.parameter_schema,
+        parameters=entry.get("parameters") or {},
+        tags=tuple(entry.get("tags") or ()),
+        description=flow.description,
+        schedule=_schedule(entry.get("schedules") or []),
+        work_pool=pool,
+        enforce_schema=entry.get(_ENFORCE, True),
+    )
+
+
+def _schedule(schedules: list[dict[str, Any]]) -> Every | None:
+    if not schedules:
+        return None
+    return Every(schedules[0]["interval"], schedules[0].get("active", True))
+
+
+def _problems(document: Any) -> Iterable[Problem]:
+    """Everything in the file that this module would not honour as ``prefect deploy`` does."""
+    yield from _unknown(document, _TOP, FILE_NAME)
+    for step in ("build", "push", "pull"):
+        if document.get(step):
+            yield Problem(step, "steps are not supported: code is installed with the worker")
+    if document.get("pull") is None:
+        yield Problem("pull", "write `pull: []`, or deployments remember this directory")
+    for index, entry in enumerate(document.get("deployments") or []):
+        yield from _entry_problems(entry, f"deployments[{index}]")
+
+
+def _entry_problems(entry: Mapping[str, Any], path: str) -> Iterable[Problem]:
+    yield from _unknown(entry, _DEPLOYMENT, path)
+    for name in ("name", "entrypoint"):
+        if not entry.get(name):
+            yield Problem(f"{path}.{name}", "is missing")
+    schedules = entry.get("schedules") or []
+    if len(schedules) > 1:
+        yield Problem(f"{path}.schedules", "more than one is not supported")
+    for schedule in schedules:
+        yield from _unknown(schedule, _SCHEDULE, f"{path}.schedules[0]")
+        if schedule.get("slug") != SLUG:
+            yield Problem(f"{path}.schedules[0].slug", f"must be {SLUG!r}")
+        if not isinstance(schedule.get("interval"), int):
+            yield Problem(f"{path}.schedules[0].interval", "must be whole seconds")
+
+
+def _unknown(mapping: Mapping[str, Any], known: frozenset[str], path: str) -> Iterable[Problem]:
+    return (Problem(f"{path}.{key}", "is not supported") for key in mapping.keys() - known)

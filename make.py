@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Set up everything and run it, with nothing but Python 3.11 or newer on the machine.
+
+    python3 make.py demo [--keep]      the demonstration, from nothing to every instance READY
+    python3 make.py test [ARGS...]     format, lint, imports, types, tests; ARGS go to pytest
+    python3 make.py instances ARGS...  any command of the command line
+
+The set-up needs neither uv nor a writable system Python: it takes uv from the PATH, else brings
+one into ``.bootstrap``, and installs the locked dependencies into ``.venv``. Both are left alone
+while the lock file does not change.
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+
+if sys.version_info < (3, 11):  # noqa: UP036  # for those who call it with an older one
+    sys.exit(f"make.py needs Python 3.11 or newer; this is {platform.python_version()}")
+
+ROOT = Path(__file__).resolve().parent
+BOOTSTRAP = ROOT / ".bootstrap"
+ENVIRONMENT = ROOT / ".venv"
+STAMP = ENVIRONMENT / ".locked"
+WINDOWS = os.name == "nt"
+SCRIPTS = "Scripts" if WINDOWS else "bin"
+UV = "uv.exe" if WINDOWS else "uv"
+OLDEST_UV = (0, 8)
+NEWEST_PYTHON = (3, 13)
+PYPI = "https://pypi.org/pypi/uv/json"
+
+CHECKS = (
+    ("ruff", "format", "--check", "."),
+    ("ruff", "check", "."),
+    ("lint-imports",),
+    ("mypy",),
+    ("pytest",),
+)
+"""All that a change can break, the fast checks first; each reads its settings in pyproject.toml."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns its exit code, 2 for wrong usage."""
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command not in {"demo", "test", "instances"}:
+        print(__doc__)
+        return 0 if command in {"-h", "--help", "help"} else 2
+    try:
+        sync()
+    except (OSError, ValueError) as error:
+        print(f"make.py: the set-up failed: {error}", file=sys.stderr)
+        return 1
+    if command == "test":
+        return check(rest)
+    return run_instances(rest if command == "instances" else ["demo", *rest])
+
+
+def sync() -> None:
+    """Install the locked dependencies, unless just these are installed already."""
+    wanted = fingerprint()
+    if STAMP.is_file() and STAMP.read_text() == wanted and script("python").exists():
+        return
+    command = [find_uv(), "sync", "--frozen"]
+    if not ENVIRONMENT.exists() and sys.version_info[:2] <= NEWEST_PYTHON:
+        # The Python that is here: without this uv may download another.
+        command += ["--python", sys.executable]
+    if run(command):
+        raise OSError(f"{' '.join(command)} failed")
+    STAMP.write_text(wanted)
+
+
+def check(arguments: list[str]) -> int:
+    """Run every check, stopping at the first that fails; ``arguments`` are for pytest."""
+    for name, *options in CHECKS:
+        extra = arguments if name == "pytest" else []
+        status = run([str(script(name)), *options, *extra])
+        if status:
+            print(f"make.py: {name} failed", file=sys.stderr)
+            return status
+    return 0
+
+
+def run_instances(arguments: list[str]) -> int:
+    """Become the command line, so that signals and the exit code are its own."""
+    command = [str(script("instances")), *arguments]
+    if not WINDOWS:
+        sys.stdout.flush()
+        os.execve(command[0], command, clean_environment())  # noqa: S606  # no shell is wanted
+    return run(command)
+
+
+def script(name: str) -> Path:
+    """An executable of the project's environment."""
+    return ENVIRONMENT / SCRIPTS / (f"{name}.exe" if WINDOWS else name)
+
+
+def fingerprint() -> str:
+    """Changes with what is to be installed, and where: environments cannot be moved."""
+    digest = hashlib.sha256(str(ROOT).encode())
+    for name in ("pyproject.toml", "uv.lock"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without another virtual environment or project in it."""
+    foreign = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "PYTHONHOME", "PYTHONPATH"}
+    return {name: value for name, value in os.environ.items() if name not in foreign}
+
+
+def find_uv() -> str:
+    """A working uv: from the PATH, from an earlier call, or brought here now."""
+    brought = [
+        BOOTSTRAP / "venv" / SCRIPTS / UV,
+        BOOTSTRAP / "target" / "bin" / UV,
+        BOOTSTRAP / "wheel" / UV,
+    ]
+    for candidate in [shutil.which("uv"), *map(str, brought)]:
+        if candidate and works(candidate):
+            return candidate
+    for bring, where in zip((by_venv, by_pip, by_download), brought, strict=True):
+        bring()
+        if works(str(where)):
+            return str(where)
+    raise OSError("uv could not be brought here; install it: https://docs.astral.sh/uv/")
+
+
+def works(uv: str) -> bool:
+    """Whether this uv runs and is new enough to read the lock file."""
+    try:
+        answer = subprocess.check_output(  # noqa: S603  # a uv that was found
+            [uv, "--version"], text=True, stderr=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    version = re.search(r"(\d+)\.(\d+)", answer)
+    return version is not None and (int(version[1]), int(version[2])) >= OLDEST_UV
+
+
+def by_venv() -> None:
+    """The usual way; fails where Debian's python3-venv is not installed."""
+    where = BOOTSTRAP / "venv"
+    shutil.rmtree(where, ignore_errors=True)
+    if attempt([sys.executable, "-m", "venv", str(where)]):
+        attempt([str(where / SCRIPTS / "python"), "-m", "pip", "install", "--quiet", "uv"])
+
+
+def by_pip() -> None:
+    """By the system's pip into a directory of ours, which also PEP 668 has nothing against."""
+    where = BOOTSTRAP / "target"
+    shutil.rmtree(where, ignore_errors=True)
+    # Some pips refuse --target too where the system's Python is externally managed.
+    environment = {**os.environ, "PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_USER": "0"}
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(where), "uv"]
+    attempt(pip, environment)
+
+
+def by_download() -> None:
+    """The wheel from PyPI, checked against the digest that PyPI names, without any pip."""
+    with urllib.request.urlopen(PYPI, timeout=60) as answer:
+        wheel = choose_wheel(json.load(answer)["urls"])
+    # Mirrors give addresses relative to the page that lists them.
+    address = urllib.parse.urljoin(PYPI, str(wheel["url"]))
+    announce(["download", address])
+    if not address.startswith("https://"):
+        raise ValueError(f"PyPI names {address}, which is not https")
+    with urllib.request.urlopen(address, timeout=300) as answer:  # noqa: S310  # checked above
+        content = answer.read()
+    if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
+        raise ValueError(f"the digest of {wheel['filename']} is not the one that PyPI names")
+    unpack_uv(content, BOOTSTRAP / "wheel")
+
+
+def choose_wheel(files: list[dict[str, Any]]) -> dict[str, Any]:
+    """The wheel for this machine out of PyPI's list; raises OSError if there is none."""
+    wanted = re.compile(platform_pattern())
+    for file in files:
+        if wanted.search(str(file["filename"])):
+            return file
+    raise OSError(f"PyPI has no uv for {platform.platform()}; install it yourself")
+
+
+def platform_pattern() -> str:
+    """Regular expression for the platform tag of a wheel that runs here."""
+    machine = platform.machine().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    if platform.system() == "Darwin":
+        return rf"-macosx_\d+_\d+_{'arm64' if machine == 'aarch64' else machine}\.whl$"
+    if WINDOWS:
+        return rf"-win_{'amd64' if machine == 'x86_64' else 'arm64'}\.whl$"
+    library = "manylinux" if platform.libc_ver()[0] == "glibc" else "musllinux"
+    return rf"[-.]{library}_\d+_\d+_{machine}\."
+
+
+def unpack_uv(wheel: bytes, where: Path) -> None:
+    """Write the one executable of the wheel into ``where``."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(f".data/scripts/{UV}"))
+        binary = archive.read(name)
+    where.mkdir(parents=True, exist_ok=True)
+    target = where / UV
+    target.write_bytes(binary)
+    target.chmod(0o755)
+
+
+def attempt(command: list[str], environment: dict[str, str] | None = None) -> bool:
+    """Whether a command succeeds; there is another way, so why it fails is not shown."""
+    return run(command, environment or dict(os.environ), stderr=subprocess.DEVNULL) == 0
+
+
+def run(
+    command: list[str], environment: dict[str, str] | None = None, stderr: int | None = None
+) -> int:
+    """Show and run a command in the checkout; its exit code."""
+    announce(command)
+    variables = clean_environment() if environment is None else environment
+    return subprocess.run(  # noqa: S603  # commands of this file only
+        command, cwd=ROOT, env=variables, stderr=stderr, check=False
+    ).returncode
+
+
+def announce(command: list[str]) -> None:
+    """Show what is run."""
+    print("+ " + " ".join(command), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

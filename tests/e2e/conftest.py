@@ -1,0 +1,33 @@
+"""One running home a database for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.databases import Postgres
+from tests.e2e.stack import Stack
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A home with its server and worker, once for each database."""
+    url = ""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.create()
+    running = Stack(tmp_path_factory.mktemp(f"home-{request.param}"), url)
+    running.up()
+    yield running
+    running.down()
+    assert not running.processes(), "down left processes behind"
+
+
+@pytest.fixture
+def project() -> str:
+    """A project of the test's own."""
+    return f"p{uuid4().hex[:6]}"

@@ -1,0 +1,158 @@
+"""Faults of real processes, each followed by convergence without a person."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from libs.services import reports
+from libs.services.ledger import utc_now
+from tests.e2e.stack import Stack, eventually, expression, gated, market, slow, write_rows
+
+pytestmark = pytest.mark.e2e
+
+
+def chain(project: str, folder: Path) -> dict[str, Any]:
+    """source → first → second, and an unrelated one."""
+    return {
+        "project": project,
+        "instances": [
+            gated("source", folder),
+            expression("first", "close * 2", "source"),
+            expression("second", "value + 1", "first"),
+            market("unrelated", source="sp500"),
+        ],
+    }
+
+
+def test_a_killed_refresh_is_seen_retried_and_its_cascade_completes(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    write_rows(folder, 1.0)
+    stack.apply(chain(project, folder), "--wait")
+    write_rows(folder, 2.0)
+    (folder / "hold").touch()
+    began = (folder / "began").read_text().count("\n")
+    stack.cli("run", f"{project}/source")
+    eventually(lambda: (folder / "began").read_text().count("\n") > began, 60, "the run began")
+    pid = running_pid(stack, project)
+
+    psutil.Process(pid).send_signal(signal.SIGKILL)
+    crashed = eventually(
+        lambda: [r for r in stack.runs(f"{project}/source") if r["status"] == "crashed"],
+        60,
+        "the crash on record",
+        pause=0.2,
+    )
+    seen = stack.flow(f"{project}/source")
+    early = _freshness(stack, f"{project}/first")
+    (folder / "hold").unlink()
+
+    eventually(lambda: _arrived(stack, project, 2), 90, "the cascade after the retry")
+    assert len(crashed) == 1
+    assert seen["status"] in ("ERROR", "RUNNING")  # The retry may have begun already.
+    assert early["upstreams"][0]["blocking"] is True
+    assert stack.settled(project)
+    assert len(stack.completed(f"{project}/first")) == 2
+    assert stack.runs(f"{project}/source")[0]["status"] == "completed"
+
+
+def running_pid(stack: Stack, project: str) -> int:
+    """Process of the running run of ``source``, as the worker reports it to Prefect."""
+    deployment = stack.flow(f"{project}/source")["deployment_id"]
+    body = {
+        "deployments": {"id": {"any_": [deployment]}},
+        "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
+    }
+    runs = eventually(lambda: stack.post("/flow_runs/filter", body), 30, "a RUNNING run")
+    return int(str(runs[0]["infrastructure_pid"]).split(":")[-1])
+
+
+def _arrived(stack: Stack, project: str, generation: int) -> bool:
+    names = ("source", "first", "second")
+    flows = [stack.flow(f"{project}/{name}") for name in names]
+    return all(f["status"] == "READY" and f["generation"] == generation for f in flows)
+
+
+def test_a_refresh_that_keeps_failing_blocks_only_its_descendants_until_it_is_mended(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    write_rows(folder, 1.0)
+    stack.apply(chain(project, folder), "--wait")
+    (folder / "fail").write_text("the vendor sent an empty file")
+
+    for _ in range(2):
+        failed = stack.cli("run", f"{project}/source", "--wait", code=None)
+        assert failed.code == 1
+        assert "the vendor sent an empty file" in failed.err
+    broken = stack.flow(f"{project}/source")
+    waiting = stack.cli("run", f"{project}/first", "--wait", code=None)
+    blocked = _freshness(stack, f"{project}/first")["upstreams"][0]
+    unrelated = stack.cli("run", f"{project}/unrelated", "--wait")
+    (folder / "fail").unlink()
+    write_rows(folder, 3.0)
+    stack.cli("run", f"{project}/source", "--wait")
+
+    assert (broken["status"], broken["reason"]) == ("ERROR", "RunFailed")
+    assert "the vendor sent an empty file" in broken["message"]
+    assert waiting.code == 3
+    assert blocked["blocking"] is True
+    assert "empty file" in blocked["message"]
+    assert unrelated.code == 0
+    assert stack.settled(project)
+
+
+def test_everything_killed_in_mid_cascade_completes_after_up(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    write_rows(folder, 1.0)
+    stack.apply(
+        {
+            "project": project,
+            "instances": [
+                gated("source", folder),
+                slow("first", 2.0, "source"),
+                slow("left", 1.0, "first"),
+                slow("right", 0.5, "first"),
+                slow("sink", 0.1, "left", "right"),
+            ],
+        },
+        "--wait",
+    )
+    write_rows(folder, 2.0)
+    stack.cli("run", f"{project}/source")
+    eventually(
+        lambda: stack.flow(f"{project}/first")["status"] == "RUNNING", 60, "mid-cascade", pause=0.2
+    )
+
+    killed = stack.kill_everything()
+    stack.up()
+    eventually(lambda: _all_at(stack, project, 2), 150, "the cascade after the restart")
+
+    assert killed >= 3
+    assert stack.settled(project)
+    for name in ("source", "first", "left", "right", "sink"):
+        runs = stack.completed(f"{project}/{name}")
+        vectors = [
+            tuple(sorted((pin["resource"], pin["generation"]) for pin in run["inputs"]))
+            for run in runs
+            if run["cause"] == "gate"
+        ]
+        assert len(vectors) == len(set(vectors)), (name, vectors)
+        assert not [run for run in stack.runs(f"{project}/{name}") if run["status"] == "running"]
+
+
+def _all_at(stack: Stack, project: str, generation: int) -> bool:
+    flows = stack.flows(project).values()
+    return all(f["status"] == "READY" and f["generation"] == generation for f in flows)
+
+
+def _freshness(stack: Stack, name: str) -> dict[str, Any]:
+    return reports.freshness(stack.database, utc_now(), name)

@@ -1,0 +1,179 @@
+"""What Prefect itself shows and does: names, tags, events, automations, blocks, deploying."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.stack import Stack, eventually, expression, market
+
+pytestmark = pytest.mark.e2e
+
+REPOSITORY = Path(__file__).parents[2]
+LIFECYCLE = {
+    "provision-instance",
+    "deprovision-instance",
+    "apply-manifest",
+    "check-upstream-freshness",
+    "aggregate-status",
+    "sweep-freshness",
+}
+
+
+def test_the_state_of_an_instance_is_visible_in_prefect(stack: Stack, project: str) -> None:
+    stack.apply(
+        {"project": project, "instances": [market("px"), expression("twice", "close * 2", "px")]},
+        "--wait",
+    )
+    instance = stack.instance(f"{project}/twice")
+    deployment = stack.post(
+        "/deployments/filter", {"deployments": {"name": {"any_": [f"{project}.twice"]}}}
+    )[0]
+    events = eventually(lambda: _events(stack, instance), 30, "events of the instance")
+    runs = stack.post("/flow_runs/filter", {"deployments": {"id": {"any_": [deployment["id"]]}}})
+    artifacts = stack.post(
+        "/artifacts/filter", {"artifacts": {"key": {"any_": [f"{project}-twice"]}}}
+    )
+    automations = stack.post("/automations/filter", {})
+
+    assert deployment["id"] == instance["flows"][0]["deployment_id"]
+    assert {
+        f"instance:{instance['id']}",
+        f"project:{project}",
+        "type:DatasetInstance",
+        "flow-kind:refresh",
+    } <= set(deployment["tags"])
+    assert {"instance.gate.opened", "instance.flow.ready"} <= events
+    assert [run["state_name"] for run in runs] == ["Completed"]
+    assert artifacts
+    assert len([a for a in automations if a["name"].startswith("instances: ")]) == 2
+
+
+def _events(stack: Stack, instance: dict[str, Any]) -> set[str]:
+    flow = f"instance.flow.{instance['flows'][0]['id']}"
+    found = stack.post("/events/filter", {"filter": {"resource": {"id": [flow]}}, "limit": 50})
+    names = {event["event"] for event in found["events"]}
+    return names if {"instance.gate.opened", "instance.flow.ready"} <= names else set()
+
+
+def test_a_block_made_through_the_api_is_provisioned_by_prefects_own_command(
+    stack: Stack, project: str
+) -> None:
+    name = f"{project}-picked"
+    document = _block_document(
+        stack, "dataset-instance", name, {**market("px"), "project": project}
+    )
+
+    done = stack.prefect(
+        "deployment",
+        "run",
+        "provision-instance/default",
+        "--param",
+        f'instance={{"$ref": {{"block_document_id": "{document}"}}}}',
+        "--watch",
+    )
+
+    assert done.code == 0, done
+    eventually(lambda: stack.settled(project), 60, "the picked instance READY")
+    shown = stack.cli("show", f"{project}/px", "--json").json
+    assert shown["handles"]["block_document_id"] == document
+
+
+def _block_document(stack: Stack, slug: str, name: str, data: dict[str, Any]) -> str:
+    import httpx
+
+    type_ = httpx.get(f"{stack.api_url}/block_types/slug/{slug}").json()
+    schemas = stack.post(
+        "/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [type_["id"]]}}}
+    )
+    body = {
+        "name": name,
+        "data": data,
+        "block_type_id": type_["id"],
+        "block_schema_id": schemas[0]["id"],
+    }
+    return str(stack.post("/block_documents/", body)["id"])
+
+
+def test_an_inline_spec_with_faults_ends_failed_with_all_of_them(
+    stack: Stack, project: str
+) -> None:
+    flow_run = _run(
+        stack,
+        "provision-instance/default",
+        {
+            "instance": {
+                "type": "DatasetInstance",
+                "name": "bad",
+                "project": project,
+                "pipeline": {"definition": "market_dat"},
+                "store": {"definition": "tape"},
+                "upstream_refs": [{"resource": "nobody"}],
+            }
+        },
+    )
+
+    assert flow_run["state_type"] == "FAILED"
+    for path in ("pipeline.definition", "store.definition", "upstream_refs[0].resource"):
+        assert path in flow_run["state"]["message"]
+    assert stack.statuses(project) == {}
+
+
+def _run(stack: Stack, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    import httpx
+
+    flow, deployment = name.split("/")
+    found = httpx.get(f"{stack.api_url}/deployments/name/{flow}/{deployment}").json()
+    run = stack.post(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+
+    def ended() -> dict[str, Any]:
+        current: dict[str, Any] = httpx.get(f"{stack.api_url}/flow_runs/{run['id']}").json()
+        return current if current["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
+
+    return eventually(ended, 90, f"{name} ended")
+
+
+def test_deprovisioning_by_flow_refuses_then_cascades(stack: Stack, project: str) -> None:
+    stack.apply(
+        {"project": project, "instances": [market("px"), expression("twice", "close * 2", "px")]},
+        "--wait",
+    )
+
+    refused = _run(stack, "deprovision-instance/default", {"instance": f"{project}/px"})
+    removed = stack.cli("delete", f"{project}/px", "--cascade", "--purge")
+
+    assert refused["state_type"] == "FAILED"
+    assert f"{project}/twice" in refused["state"]["message"]
+    assert removed.code == 0
+    assert stack.statuses(project) == {}
+    left = stack.post(
+        "/deployments/filter", {"deployments": {"tags": {"all_": [f"project:{project}"]}}}
+    )
+    assert left == []
+
+
+def test_prefect_deploy_all_in_a_clean_checkout_leaves_working_lifecycle_flows(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    shutil.copy(REPOSITORY / "prefect.yaml", checkout)
+    for package in ("flows", "blocks", "libs", "deployments"):
+        shutil.copytree(REPOSITORY / package, checkout / package)
+
+    deployed = stack.prefect("--no-prompt", "deploy", "--all", cwd=checkout)
+    listed = stack.post("/deployments/filter", {"deployments": {"name": {"any_": ["default"]}}})
+    flow_run = _run(
+        stack,
+        "provision-instance/default",
+        {"instance": {**market("px"), "project": project}},
+    )
+
+    assert deployed.code == 0, deployed
+    assert len(listed) == len(LIFECYCLE)
+    assert all(not entry["pull_steps"] for entry in listed)
+    assert flow_run["state_type"] == "COMPLETED"
+    eventually(lambda: stack.settled(project), 60, "the instance READY")

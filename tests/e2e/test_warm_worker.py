@@ -1,0 +1,416 @@
+"""The warm worker against a real server: real worker processes, forkservers and flow runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+
+from libs.adapters.warm_worker.worker import WarmWorker
+from tests.prefect_server import prefect_api_url, prefect_environment
+
+__all__ = ["prefect_api_url", "prefect_environment"]
+
+pytestmark = pytest.mark.e2e
+
+REPOSITORY = Path(__file__).parents[2]
+FLOWS = "tests.e2e.warm_flows"
+PATIENCE_SECONDS = 60.0
+STOP_SECONDS = 40.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of the condition; fails when it takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    return pytest.fail(f"waited too long for {what}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not, whoever should reap it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass
+class Worker:
+    """A worker process that this test started."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def forkservers(self) -> list[psutil.Process]:
+        """Its forkservers: direct children."""
+        return psutil.Process(self.process.pid).children()
+
+    def family(self) -> set[int]:
+        """Every process below it."""
+        return {one.pid for one in psutil.Process(self.process.pid).children(recursive=True)}
+
+    def stop(self, number: signal.Signals) -> int:
+        """Signal it; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+@dataclass
+class Pool:
+    """A work pool of the server under test, and what the runs in it have noted."""
+
+    client: SyncPrefectClient
+    environment: Mapping[str, str]
+    directory: Path
+    name: str = field(default_factory=lambda: f"warm-{uuid4().hex[:8]}")
+
+    @property
+    def notes_path(self) -> Path:
+        """File that the flows write to."""
+        return self.directory / "notes"
+
+    def create(self, preload: list[str]) -> None:
+        """Create it as `instances up` does: from the worker's own template."""
+        template = WarmWorker.get_default_base_job_template()
+        properties = template["variables"]["properties"]
+        python_path = os.pathsep.join([str(self.directory), str(REPOSITORY)])
+        properties["env"]["default"] = {"PYTHONPATH": python_path}
+        properties["preload"]["default"] = preload
+        self.client.create_work_pool(
+            WorkPoolCreate(name=self.name, type=WarmWorker.type, base_job_template=template)
+        )
+
+    @contextlib.contextmanager
+    def worker(self, name: str = "first", limit: int = 8) -> Iterator[Worker]:
+        """A running worker with a warm forkserver; killed with all its processes afterwards."""
+        log = self.directory / f"{name}.log"
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", self.name]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "--name", name, "--limit", str(limit)],
+                env={**self.environment},
+                cwd=self.directory,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        worker = Worker(process, log)
+        family: set[int] = set()
+        try:
+            until(lambda: "started!" in log.read_text(), f"the worker: {log.read_text()}")
+            until(worker.forkservers, "its forkserver")
+            yield worker
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family = worker.family()
+            process.kill()
+            process.wait()
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def start(self, entrypoint: str, env: dict[str, str] | None = None, **parameters: Any) -> UUID:
+        """Create a run of the flow, due now."""
+        flow_id = self.client.create_flow_from_name(entrypoint.rpartition(".")[2])
+        deployment_id = self.client.create_deployment(
+            flow_id=flow_id,
+            name=self.name,
+            work_pool_name=self.name,
+            entrypoint=entrypoint,
+            pull_steps=[],
+            enforce_parameter_schema=False,
+        )
+        run = self.client.create_flow_run_from_deployment(
+            deployment_id,
+            parameters={"path": str(self.notes_path), **parameters},
+            job_variables={"grace_seconds": 2, **({"env": env} if env else {})},
+        )
+        return run.id
+
+    def end(self, run_id: UUID) -> FlowRun:
+        """The run, once it is in a final state."""
+
+        def final() -> FlowRun | None:
+            run = self.client.read_flow_run(run_id)
+            return run if run.state is not None and run.state.is_final() else None
+
+        ended: FlowRun = until(final, f"the end of run {run_id}")
+        return ended
+
+    def outcome(self, run_id: UUID) -> str:
+        """Name of the final state."""
+        state = self.end(run_id).state
+        assert state is not None
+        return state.type.value
+
+    def history(self, run_id: UUID) -> list[str]:
+        """Types of all states that the run has had."""
+        states = self.client.read_flow_run_states(run_id)
+        return [state.type.value for state in sorted(states, key=lambda one: one.timestamp)]
+
+    def notes(self, run_id: UUID | None = None) -> list[dict[str, Any]]:
+        """What was noted, by this run if one is given."""
+        if not self.notes_path.exists():
+            return []
+        found = [json.loads(line) for line in self.notes_path.read_text().splitlines()]
+        return [one for one in found if run_id is None or one["flow_run"] == str(run_id)]
+
+    def body(self, run_id: UUID) -> dict[str, Any]:
+        """The first note of the run, once its body has started."""
+        notes: list[dict[str, Any]] = until(lambda: self.notes(run_id), f"the body of {run_id}")
+        return notes[0]
+
+    def hooks(self, run_id: UUID) -> list[str]:
+        """States in which hooks of the run were called."""
+        return [one["hook"] for one in self.notes(run_id) if "hook" in one]
+
+    def has_message(self, run_id: UUID, message: str) -> bool:
+        """Whether the run's log in the server has it."""
+        wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+        return message in [log.message for log in self.client.read_logs(wanted)]
+
+
+@pytest.fixture
+def make_pool(
+    prefect_api_url: str, prefect_environment: Mapping[str, str], tmp_path: Path
+) -> Iterator[Callable[..., Pool]]:
+    """Creates a pool of the warm type, by default with this test's flows preloaded."""
+    with SyncPrefectClient(prefect_api_url) as client:
+
+        def make(preload: list[str] | None = None) -> Pool:
+            pool = Pool(client, prefect_environment, tmp_path)
+            pool.create([FLOWS] if preload is None else preload)
+            return pool
+
+        yield make
+
+
+@pytest.fixture
+def pool(make_pool: Callable[..., Pool]) -> Pool:
+    """A pool of the warm type."""
+    return make_pool()
+
+
+@pytest.fixture
+def worker(pool: Pool) -> Iterator[Worker]:
+    """A worker of the pool."""
+    with pool.worker() as worker:
+        yield worker
+
+
+def test_every_run_has_a_process_of_its_own_and_its_log_in_the_server(
+    pool: Pool, worker: Worker
+) -> None:
+    runs = [pool.start(f"{FLOWS}.mark") for _ in range(10)]
+    assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 10
+    bodies = [pool.body(run) for run in runs]
+    assert len({body["pid"] for body in bodies}) == 10
+    assert len({body["cwd"] for body in bodies}) == 10
+    assert {body["ppid"] for body in bodies} == {worker.forkservers()[0].pid}
+    for run in runs:
+        until(partial(pool.has_message, run, "a line from the body"), "the log")
+    assert worker.log.read_text().count("printed by the body") == 10
+
+
+def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Worker) -> None:
+    first = pool.start(f"{FLOWS}.leak", env={"WARM_SETTING": "first"})
+    assert pool.outcome(first) == "COMPLETED"
+    second, third = pool.start(f"{FLOWS}.leak"), pool.start(f"{FLOWS}.leak")
+    assert [pool.outcome(run) for run in (second, third)] == ["COMPLETED"] * 2
+    assert pool.body(first)["setting"] == "first"
+    for body in (pool.body(second), pool.body(third)):
+        assert (body["found"], body["variable"], body["setting"], body["files"]) == (
+            [],
+            None,
+            None,
+            [],
+        )
+        assert body["import_path"][0] == body["cwd"]
+    draws = [tuple(pool.body(run)["draws"]) for run in (first, second, third)]
+    assert len({draw for pair in draws for draw in pair}) == 6
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters", "outcome", "hooks"),
+    [
+        pytest.param("asynchronous", {}, "COMPLETED", [], id="async"),
+        pytest.param("fail", {}, "FAILED", [], id="exception"),
+        pytest.param("leave", {"code": 3, "hard": False}, "CRASHED", ["CRASHED"], id="sys.exit(3)"),
+        pytest.param("leave", {"code": 0, "hard": False}, "CRASHED", ["CRASHED"], id="sys.exit(0)"),
+        pytest.param("leave", {"code": 3, "hard": True}, "CRASHED", ["CRASHED"], id="os._exit(3)"),
+        pytest.param("leave", {"code": 0, "hard": True}, "CRASHED", ["CRASHED"], id="os._exit(0)"),
+    ],
+)
+def test_a_run_ends_in_the_state_that_its_body_asks_for(
+    pool: Pool,
+    worker: Worker,
+    flow: str,
+    parameters: dict[str, Any],
+    outcome: str,
+    hooks: list[str],
+) -> None:
+    run = pool.start(f"{FLOWS}.{flow}", **parameters)
+    assert pool.outcome(run) == outcome
+    until(lambda: pool.hooks(run) == hooks, f"the hooks {hooks}")
+    pid = pool.body(run)["pid"]
+    until(lambda: not is_alive(pid), "the end of the process")
+    assert pool.hooks(run) == hooks
+
+
+def test_a_killed_run_is_crashed_and_leaves_no_process(pool: Pool, worker: Worker) -> None:
+    run = pool.start(f"{FLOWS}.linger")
+    body = pool.body(run)
+    os.kill(body["pid"], signal.SIGKILL)
+    assert pool.outcome(run) == "CRASHED"
+    until(lambda: pool.hooks(run) == ["CRASHED"], "the hook")
+    assert not is_alive(body["pid"])
+    assert not is_alive(body["child"])
+
+
+def test_a_cancelled_run_leaves_its_body_and_ends_cancelled(pool: Pool, worker: Worker) -> None:
+    run = pool.start(f"{FLOWS}.linger")
+    body = pool.body(run)
+    pool.client.set_flow_run_state(run, Cancelling())
+    assert pool.outcome(run) == "CANCELLED"
+    assert [note["left"] for note in pool.notes(run) if "left" in note] == [True]
+    assert pool.hooks(run) == ["CANCELLING"]
+    assert pool.history(run)[-3:] == ["RUNNING", "CANCELLING", "CANCELLED"]
+    assert not is_alive(body["pid"])
+    assert not is_alive(body["child"])
+
+
+def test_a_cancelled_run_that_refuses_to_end_is_killed(pool: Pool, worker: Worker) -> None:
+    run = pool.start(f"{FLOWS}.stubborn")
+    body = pool.body(run)
+    pool.client.set_flow_run_state(run, Cancelling())
+    assert pool.outcome(run) == "CANCELLED"
+    assert "refused" in pool.notes(run)[1]
+    assert pool.hooks(run) == ["CANCELLING"]
+    assert not is_alive(body["pid"])
+
+
+def test_a_killed_forkserver_costs_no_run(pool: Pool, worker: Worker) -> None:
+    running = pool.start(f"{FLOWS}.linger", seconds=4)
+    pool.body(running)
+    dead = worker.forkservers()[0].pid
+    os.kill(dead, signal.SIGKILL)
+    until(lambda: not is_alive(dead), "its death")
+    following = pool.start(f"{FLOWS}.mark")
+    assert pool.outcome(following) == "COMPLETED"
+    assert pool.body(following)["ppid"] != dead
+    assert pool.outcome(running) == "COMPLETED"
+
+
+def test_a_run_killed_after_its_forkserver_is_crashed(pool: Pool, worker: Worker) -> None:
+    run = pool.start(f"{FLOWS}.linger")
+    body = pool.body(run)
+    os.kill(body["ppid"], signal.SIGKILL)
+    os.kill(body["pid"], signal.SIGKILL)
+    assert pool.outcome(run) == "CRASHED"
+    until(lambda: pool.hooks(run) == ["CRASHED"], "the hook")
+
+
+def test_changed_code_is_run_at_once(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool(["changing"])
+    source = pool.directory / "changing.py"
+    text = f"from prefect import flow\nfrom {FLOWS} import note\n"
+    text += "@flow\ndef say(path: str) -> None:\n    note(path, version=VERSION)\n"
+    source.write_text(f"{text}VERSION = 1\n")
+    with pool.worker():
+        first, again = pool.start("changing.say"), pool.start("changing.say")
+        assert [pool.outcome(run) for run in (first, again)] == ["COMPLETED"] * 2
+        source.write_text(f"{text}VERSION = 2  # longer, as byte code goes by size and time\n")
+        changed = pool.start("changing.say")
+        assert pool.outcome(changed) == "COMPLETED"
+    assert [pool.body(run)["version"] for run in (first, again, changed)] == [1, 1, 2]
+    servers = [pool.body(run)["ppid"] for run in (first, again, changed)]
+    assert servers[0] == servers[1] != servers[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_worker_ends_its_runs_and_leaves_no_process(
+    pool: Pool, worker: Worker, number: signal.Signals
+) -> None:
+    run = pool.start(f"{FLOWS}.linger")
+    body = pool.body(run)
+    family = worker.family()
+    assert {body["pid"], body["ppid"], body["child"]} <= family
+    assert worker.stop(number) == 0
+    assert [pid for pid in family if is_alive(pid)] == []
+    assert pool.outcome(run) == "CRASHED"
+
+
+def test_a_killed_worker_takes_its_forkserver_and_runs_along(pool: Pool, worker: Worker) -> None:
+    run = pool.start(f"{FLOWS}.linger")
+    pool.body(run)
+    family = worker.family()
+    worker.stop(signal.SIGKILL)
+    assert pool.outcome(run) == "CRASHED"
+    until(lambda: not [pid for pid in family if is_alive(pid)], "the end of its processes")
+
+
+def test_no_more_runs_than_the_limit_are_in_their_body(pool: Pool) -> None:
+    with pool.worker(limit=2):
+        runs = [pool.start(f"{FLOWS}.linger", seconds=1) for _ in range(6)]
+        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 6
+    steps = sorted(
+        (note["time"], -1 if "left" in note else 1) for run in runs for note in pool.notes(run)
+    )
+    running = [sum(step for _, step in steps[: end + 1]) for end in range(len(steps))]
+    assert max(running) == 2
+
+
+def test_two_workers_run_each_run_once(pool: Pool) -> None:
+    with pool.worker("first") as first, pool.worker("second") as second:
+        runs = [pool.start(f"{FLOWS}.mark") for _ in range(8)]
+        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 8
+        servers = {worker.forkservers()[0].pid for worker in (first, second)}
+    assert sorted(note["flow_run"] for note in pool.notes()) == sorted(map(str, runs))
+    assert {note["ppid"] for note in pool.notes()} <= servers
+
+
+def test_polars_and_delta_lake_work_in_forked_runs(pool: Pool, worker: Worker) -> None:
+    root = str(pool.directory / "tables")
+    runs = [pool.start(f"{FLOWS}.frames", root=root) for _ in range(12)]
+    assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 12
+    results = {(note["sums"], note["read"], note["version"]) for note in pool.notes()}
+    assert results == {(7, 100_000, 1)}
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        pytest.param("import polars as pl\npl.select(pl.lit(1) + 1)\n", "polars-", id="threads"),
+        pytest.param("raise RuntimeError('not today')\n", "not today", id="an error"),
+    ],
+)
+def test_runs_survive_a_module_that_cannot_be_preloaded(
+    make_pool: Callable[..., Pool], source: str, complaint: str
+) -> None:
+    pool = make_pool(["unfit", FLOWS])
+    (pool.directory / "unfit.py").write_text(source)
+    with pool.worker() as worker:
+        run = pool.start(f"{FLOWS}.frames", root=str(pool.directory / "tables"))
+        assert pool.outcome(run) == "COMPLETED"
+        assert complaint in worker.log.read_text()

@@ -1,0 +1,171 @@
+"""Services over a test database and the test server, and a stand-in for the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import Unavailable
+from libs.core.records import OpeningStatus, RunParameters
+from libs.core.status import Cause
+from libs.db import Database
+from libs.db.models import Base, FlowExecutionResource, GateOpening
+from libs.db.repositories.resources import get_instance
+from libs.definitions.registry import Registry
+from libs.services.context import Services
+from libs.services.ledger import Ask, Ledger
+from libs.services.provisioning import Ports, Provisioned, provision
+from libs.services.refresh import Work, refresh
+from libs.settings import load_settings
+from libs.specs import InstanceSpec, parse_spec
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "instance": {"type": "string"},
+        "opening": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+}
+
+
+class FaultyGateway:
+    """The real gateway, but one of its methods fails the first few times that it is called."""
+
+    def __init__(self, gateway: PrefectGateway, method: str, error: BaseException, times: int = 1):
+        self._gateway, self._method, self._error, self._times = gateway, method, error, times
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._gateway, name)
+        if name != self._method or self._times == 0:
+            return real
+
+        def fail(*_: Any, **__: Any) -> Any:
+            self._times -= 1
+            raise self._error
+
+        return fail
+
+
+UNREACHABLE = Unavailable("Prefect API", "connection refused (injected)")
+
+
+@dataclass
+class Bench:
+    """One database, one server, and the actions that tests speak of."""
+
+    services: Services
+
+    def ports(self, services: Services, spec: InstanceSpec) -> Ports:
+        def save(name: str) -> UUID:
+            from blocks import block_for
+
+            return services.prefect.save_block(block_for(spec), name)
+
+        execution = {"refresh": ("flows.refresh_dataset.refresh_dataset", SCHEMA)}
+        return Ports(execution=execution, save_document=save, flow_run_id=uuid4())
+
+    def provision(self, document: dict[str, Any], services: Services | None = None) -> Provisioned:
+        spec, used = parse_spec(document), services or self.services
+        return provision(used, spec, self.ports(used, spec))
+
+    def with_fault(self, method: str, error: BaseException = UNREACHABLE) -> Services:
+        faulty: Any = FaultyGateway(self.services.prefect, method, error)
+        return replace(self.services, prefect=faulty)
+
+    def flow_id(self, name: str) -> UUID:
+        with self.services.database.read() as session:
+            instance = get_instance(session, name)
+            flow = FlowExecutionResource
+            query = select(flow.id).where(flow.instance_id == instance.id)
+            return session.scalars(query).one()
+
+    def instance_id(self, name: str) -> UUID:
+        with self.services.database.read() as session:
+            return get_instance(session, name).id
+
+    def run(self, name: str, **parameters: Any) -> Any:
+        """A manual run of an instance's flow, in this process."""
+        ask = Ask(Cause.MANUAL, RunParameters(**parameters))
+        return refresh(self.services, Work(self.instance_id(name), uuid4(), None, ask))
+
+    def drain(self, limit: int = 50) -> list[str]:
+        """Run every opening that is announced, until none is; the names in order."""
+        ran = []
+        for _ in range(limit):
+            opening = self._next_opening()
+            if opening is None:
+                return ran
+            name, instance_id, opening_id = opening
+            refresh(self.services, Work(instance_id, uuid4(), opening_id, None))
+            ran.append(name)
+        raise AssertionError(f"still opening after {limit} runs: {ran}")
+
+    def _next_opening(self) -> tuple[str, UUID, UUID] | None:
+        from libs.db.models import Resource
+
+        query = (
+            select(Resource.name, Resource.id, GateOpening.id)
+            .join(FlowExecutionResource, FlowExecutionResource.id == GateOpening.flow_id)
+            .join(Resource, Resource.id == FlowExecutionResource.instance_id)
+            .where(GateOpening.status == OpeningStatus.OPEN)
+            .order_by(GateOpening.opened_at)
+        )
+        with self.services.database.read() as session:
+            row = session.execute(query).first()
+        return (row[0], row[1], row[2]) if row else None
+
+    def rows(self) -> dict[str, int]:
+        """How many rows each table has."""
+        with self.services.database.read() as session:
+            return {
+                table.name: session.scalar(select(func.count()).select_from(table)) or 0
+                for table in Base.metadata.sorted_tables
+            }
+
+
+def make_bench(
+    database: Database, gateway: PrefectGateway, home: Path, clock: Callable[[], Any] | None = None
+) -> Bench:
+    """Services over the test's database and server."""
+    settings = load_settings(home=home, database_url=str(database.url), heartbeat_seconds=5)
+    ledger = Ledger(database, clock, lease=timedelta(seconds=30)) if clock else Ledger(database)
+    return Bench(Services(settings, database, gateway, Registry.discover(), ledger))
+
+
+def prices(project: str, name: str = "prices", **config: Any) -> dict[str, Any]:
+    """A small dataset on packaged prices."""
+    defaults = {
+        "source": "us_stocks",
+        "symbols": ["AAPL", "MSFT", "JPM"],
+        "start_date": "2020-01-01",
+        "end_date": "2020-12-30",
+    }
+    return {
+        "name": name,
+        "project": project,
+        "type": "DatasetInstance",
+        "pipeline": {"definition": "market_data", "config": {**defaults, **config}},
+    }
+
+
+def derived(
+    project: str, name: str, expression: str, *upstreams: str, **more: Any
+) -> dict[str, Any]:
+    """A dataset computed from others."""
+    return {
+        "name": name,
+        "project": project,
+        "type": "DatasetInstance",
+        "pipeline": {"definition": "expression", "config": {"expression": expression, **more}},
+        "upstream_refs": [{"resource": upstream} for upstream in upstreams],
+    }
+
+
+NEXT_DAY = date(2020, 12, 31)

@@ -1,0 +1,153 @@
+"""A real Prefect server for tests: one a session, on a free port, in a directory of its own.
+
+``prefect_api_url`` is the address; ``prefect_environment`` is what a child process (worker, flow,
+command line) needs in order to use that server and its temporary home and nothing else; ``gateway``
+is our own client of it, ``person`` stands for somebody who clicks in the UI.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import pytest
+
+from libs.adapters.prefect import PrefectGateway
+
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+HOST = "127.0.0.1"
+_PR_SET_PDEATHSIG = 1
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(home: Path, port: int) -> dict[str, str]:
+    """The caller's environment without its Prefect settings, with those of a server in ``home``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {
+        **kept,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": api_url(port),
+        "PREFECT_SERVER_UI_API_URL": api_url(port),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+
+
+def api_url(port: int) -> str:
+    """Address of the API of a server on ``port``."""
+    return f"http://{HOST}:{port}/api"
+
+
+@contextmanager
+def running_server(home: Path) -> Iterator[dict[str, str]]:
+    """Run a server in ``home`` for as long as the block lasts; yields its clients' environment."""
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    variables = environment(home, port)
+    log = home / "server.log"
+    command = [sys.executable, "-m", "cli.runtime.prefect_server", "--host", HOST]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=variables,
+            cwd=home,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+    try:
+        _await_health(process, api_url(port), log)
+        yield variables
+    finally:
+        stop(process)
+
+
+def eventually(look: Callable[[], Found], seconds: float = 60.0) -> Found:
+    """What ``look`` returns as soon as that is true; fails the test if it never is."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not happen within {seconds:.0f} s; last seen: {found!r}")
+        time.sleep(0.1)
+    return found
+
+
+def _end_with_parent() -> None:
+    """Even a killed test session leaves no server behind (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{url}/health", timeout=2).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    tail = log.read_text(errors="replace")[-3000:]
+    pytest.fail(f"the Prefect server did not start (exit code {process.poll()}):\n{tail}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and whatever it started: asked first, killed if that takes too long."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+        try:
+            process.wait(timeout=STOP_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+@pytest.fixture(scope="session")
+def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Environment of a child process that uses the session's server."""
+    with running_server(tmp_path_factory.mktemp("prefect")) as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+def prefect_api_url(prefect_environment: Mapping[str, str]) -> str:
+    """API address of the session's server."""
+    return prefect_environment["PREFECT_API_URL"]
+
+
+@pytest.fixture(scope="session")
+def gateway(prefect_api_url: str) -> Iterator[PrefectGateway]:
+    """A gateway to the session's server."""
+    with PrefectGateway.connect(prefect_api_url) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def person(prefect_api_url: str) -> Iterator[httpx.Client]:
+    """Plain requests to the session's server, as its pages send them."""
+    with httpx.Client(base_url=prefect_api_url, timeout=30) as client:
+        yield client

@@ -1,0 +1,23 @@
+"""Random histories in memory: the invariants of status, freshness and the gate hold in all."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.property.backend import MemoryBackend
+from tests.property.machine import machine_over
+from tests.property.statistics import assert_not_vacuous, table
+
+
+def test_every_history_keeps_the_invariants(capsys: pytest.CaptureFixture[str]) -> None:
+    counts: Counter[str] = Counter()
+    many = settings(max_examples=2 * settings().max_examples)
+    run_state_machine_as_test(machine_over(MemoryBackend, counts), settings=many)
+    with capsys.disabled():
+        print(table("random histories in memory", counts))
+    assert_not_vacuous(counts)
+    assert counts["histories"] >= many.max_examples

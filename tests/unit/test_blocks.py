@@ -1,0 +1,296 @@
+"""Block classes: fields from the specs, forms that Prefect draws, and documents both ways."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpdate
+from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
+from pydantic import TypeAdapter, ValidationError
+
+import blocks
+from blocks import BLOCKS, AnyInstance, DatasetInstance, SignalInstance, block_for, block_from
+from libs.core.errors import InvalidSpec
+from libs.core.ids import block_document_name
+from libs.specs import DatasetSpec, InstanceSpec, SignalSpec, parse_spec, spec_document
+
+PRICES: dict[str, Any] = {
+    "name": "sp500_prices",
+    "type": "DatasetInstance",
+    "project": "demo",
+    "pipeline": {"definition": "market_data", "config": {"symbols": ["ON", "AAPL"]}},
+    "schedule": {"type": "cron", "expression": "0 6 * * 1-5", "timezone": "America/New_York"},
+}
+MOMENTUM: dict[str, Any] = {
+    "name": "momentum",
+    "type": "SignalInstance",
+    "project": "demo",
+    "pipeline": {"definition": "expression"},
+    "upstream_refs": [{"resource": "sp500_prices"}],
+    "signal": {"min_value": -10},
+}
+LONG: dict[str, Any] = {
+    "name": "sp500_prices",
+    "metadata_json": {
+        "project": "demo",
+        "definition_resource_id": "market_data",
+        "config_json": {"symbols": ["ON", "AAPL"]},
+        "schedule_json": PRICES["schedule"],
+    },
+}
+FAULTY: dict[str, Any] = {"name": "a b", "schedule": {"type": "cron", "timezone": "x"}}
+PATHS_OF_FAULTY = ["name", "pipeline", "schedule.expression", "schedule.timezone"]
+
+
+@flow(log_prints=False)
+def provision(instance: AnyInstance, plan: bool = False) -> InstanceSpec:
+    """Takes an instance as the lifecycle flows do."""
+    del plan
+    return instance.spec()
+
+
+def run(parameter: Any, **options: Any) -> Any:
+    """Run the flow with what a person gave as its parameter."""
+    return provision(instance=parameter, **options)
+
+
+def paths_of(error: InvalidSpec) -> list[str]:
+    return [problem.path for problem in error.problems]
+
+
+# --- classes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "model", "slug"),
+    [
+        (DatasetInstance, DatasetSpec, "dataset-instance"),
+        (SignalInstance, SignalSpec, "signal-instance"),
+    ],
+)
+def test_a_block_class_has_the_fields_of_its_spec_and_no_others(
+    block: Any, model: type[DatasetSpec], slug: str
+) -> None:
+    assert list(block.model_fields) == list(model.model_fields)
+    assert block.get_block_type_slug() == slug
+    assert block.tag() == block.__name__
+    assert block.model_json_schema()["secret_fields"] == []
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_title_of_a_form_is_the_name_of_its_class(block: type[Block]) -> None:
+    """Tabs show it, and Prefect's server looks up the definitions of a parameter by it."""
+    assert block.model_json_schema()["title"] == block.__name__
+
+
+def test_only_our_own_block_classes_can_be_registered_from_the_package() -> None:
+    found = {value for value in vars(blocks).values() if Block.is_block_class(value)}
+    assert found == set(BLOCKS)
+
+
+@pytest.mark.parametrize("document", [PRICES, MOMENTUM], ids=["dataset", "signal"])
+def test_a_spec_survives_its_block(document: dict[str, Any]) -> None:
+    spec = parse_spec(document)
+    block = block_for(spec)
+    assert type(block).__name__ == document["type"]
+    assert block.spec() == spec
+    assert type(block.spec()) is type(spec)
+    assert type(block).model_validate(block.model_dump(mode="json")).spec() == spec
+
+
+def test_a_block_accepts_the_spelling_of_the_users_document() -> None:
+    assert DatasetInstance(**LONG).spec() == parse_spec(PRICES)
+
+
+def test_a_faulty_block_is_refused_with_every_problem() -> None:
+    with pytest.raises(ValidationError) as direct:
+        DatasetInstance(**FAULTY)
+    assert len(direct.value.errors()) == len(PATHS_OF_FAULTY)
+    with pytest.raises(InvalidSpec) as loaded:
+        DatasetInstance.model_validate(FAULTY)
+    assert paths_of(loaded.value) == PATHS_OF_FAULTY
+
+
+def test_a_block_that_was_changed_for_the_worse_has_no_spec() -> None:
+    block = DatasetInstance(**PRICES)
+    block.schedule.timezone = "Mars/Olympus"
+    with pytest.raises(InvalidSpec) as caught:
+        block.spec()
+    assert paths_of(caught.value) == ["schedule.timezone"]
+
+
+def test_a_block_of_one_type_refuses_the_document_of_another() -> None:
+    for document in (MOMENTUM, SignalInstance(**MOMENTUM).model_dump()):
+        with pytest.raises(InvalidSpec) as caught:
+            DatasetInstance.model_validate(document)
+        assert paths_of(caught.value)[0] in ("type", "block_type_slug")
+
+
+# --- as parameters ----------------------------------------------------------------------------
+
+INLINE: dict[str, tuple[dict[str, Any], type[Block]]] = {
+    "by type": (MOMENTUM, SignalInstance),
+    "dataset by type": (PRICES, DatasetInstance),
+    "by slug": ({**LONG, "block_type_slug": "dataset-instance"}, DatasetInstance),
+    "a dumped block": (SignalInstance(**MOMENTUM).model_dump(mode="json"), SignalInstance),
+    "long": ({**LONG, "type": "DatasetInstance"}, DatasetInstance),
+}
+
+
+@pytest.mark.parametrize(("document", "expected"), INLINE.values(), ids=INLINE)
+def test_an_inline_document_becomes_the_block_of_its_type(
+    document: dict[str, Any], expected: type[Block]
+) -> None:
+    assert type(block_from(document)) is expected
+    assert type(TypeAdapter(AnyInstance).validate_python(document)) is expected
+    assert type(provision.validate_parameters({"instance": document})["instance"]) is expected
+
+
+@pytest.mark.parametrize(("document", "expected"), INLINE.values(), ids=INLINE)
+def test_prefects_plain_union_picks_the_same_class(
+    document: dict[str, Any], expected: type[Block]
+) -> None:
+    plain = TypeAdapter(DatasetInstance | SignalInstance)
+    assert type(plain.validate_python(document)) is expected
+
+
+def test_a_block_as_parameter_is_handed_over_as_it_is() -> None:
+    block = SignalInstance(**MOMENTUM)
+    assert provision.validate_parameters({"instance": block})["instance"] is block
+
+
+@pytest.mark.parametrize(
+    ("document", "paths"),
+    [
+        ({**FAULTY, "type": "DatasetInstance"}, PATHS_OF_FAULTY),
+        ({**MOMENTUM, "signal": {"min": 1}}, ["signal.min"]),
+        ({**MOMENTUM, "type": "Foo"}, ["type"]),
+        (LONG, ["type"]),
+        ("sp500_prices", [""]),
+        (None, [""]),
+        (3, [""]),
+    ],
+    ids=["fields", "nested", "unknown type", "no type", "text", "nothing", "number"],
+)
+def test_a_faulty_parameter_is_refused_once_with_every_problem(
+    document: Any, paths: list[str]
+) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        provision.validate_parameters({"instance": document})
+    assert paths_of(caught.value) == paths
+
+
+def test_a_form_offers_one_tab_for_each_class() -> None:
+    schema = parameter_schema(provision.fn).model_dump()
+    tabs = [tab["$ref"] for tab in schema["properties"]["instance"]["anyOf"]]
+    assert tabs == [f"#/definitions/{block.__name__}" for block in BLOCKS]
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        {"$ref": {"block_document_id": "0b9fdd9c-3a1c-4b12-9e37-0d3c8c6f2a11"}},
+        PRICES,
+        MOMENTUM,
+        {**MOMENTUM, "signal": {"min_value": None}},
+        {key: v for key, v in INLINE["a dumped block"][0].items() if key != "block_type_slug"},
+    ],
+    ids=["saved", "dataset", "signal", "bound left empty", "every field of the form"],
+)
+def test_what_a_form_sends_passes_the_servers_check(parameter: dict[str, Any]) -> None:
+    schema = parameter_schema(provision.fn).model_dump()
+    assert validate({"instance": parameter}, schema) == []
+
+
+# --- with a server ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(prefect_environment: Mapping[str, str]) -> Iterator[SyncPrefectClient]:
+    """A client of a server at which the block types were registered from the command line."""
+    register = [sys.executable, "-m", "prefect", "block", "register", "-m", "blocks"]
+    subprocess.run(register, env=dict(prefect_environment), check=True, capture_output=True)
+    with (
+        temporary_settings({PREFECT_API_URL: prefect_environment["PREFECT_API_URL"]}),
+        get_client(sync_client=True) as connected,
+    ):
+        yield connected
+
+
+def saved(spec: InstanceSpec) -> str:
+    """The id of the block document that holds a spec."""
+    name = block_document_name(spec.project, spec.name)
+    return str(block_for(spec).save(name, overwrite=True))
+
+
+def reference(document_id: object) -> dict[str, Any]:
+    return {"$ref": {"block_document_id": str(document_id)}}
+
+
+@pytest.mark.e2e
+def test_the_block_types_are_registered_with_their_texts(client: SyncPrefectClient) -> None:
+    for block in BLOCKS:
+        registered = client.read_block_type_by_slug(block.get_block_type_slug())
+        assert registered.name == block.get_block_type_name()
+        assert registered.description == block.get_description()
+        assert f"from blocks import {block.__name__}" in (registered.code_example or "")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("document", [PRICES, MOMENTUM], ids=["dataset", "signal"])
+def test_a_saved_block_is_loaded_as_it_was(
+    client: SyncPrefectClient, document: dict[str, Any]
+) -> None:
+    spec = parse_spec(document)
+    document_id = saved(spec)
+    block: Any = type(block_for(spec))
+    name = block_document_name(spec.project, spec.name)
+    assert block.load(name).spec() == spec
+    assert type(Block.load(f"{block.get_block_type_slug()}/{name}")) is block
+    assert run(reference(document_id)) == spec
+
+
+@pytest.mark.e2e
+def test_a_document_edited_to_the_long_spelling_is_loaded(client: SyncPrefectClient) -> None:
+    document_id = saved(parse_spec({**PRICES, "name": "edited"}))
+    update = BlockDocumentUpdate(data={**LONG, "name": "edited"}, merge_existing_data=False)
+    client.update_block_document(UUID(document_id), update)
+    expected = {**spec_document(parse_spec(PRICES)), "name": "edited"}
+    loaded: Any = DatasetInstance.load("demo--edited")
+    assert spec_document(loaded.spec()) == expected
+
+
+@pytest.mark.e2e
+def test_a_faulty_document_fails_the_run_with_every_problem(client: SyncPrefectClient) -> None:
+    saved(parse_spec(PRICES))
+    good = client.read_block_document_by_name("demo--sp500-prices", "dataset-instance")
+    faulty = BlockDocumentCreate(
+        name="demo--faulty",
+        data=FAULTY,
+        block_schema_id=good.block_schema_id,
+        block_type_id=good.block_type_id,
+    )
+    document = client.create_block_document(faulty)
+    with pytest.raises(InvalidSpec) as caught:
+        run(reference(document.id))
+    assert paths_of(caught.value) == PATHS_OF_FAULTY
+    state = run(reference(document.id), return_state=True)
+    assert state.is_failed()
+    assert "is not an IANA time zone" in (state.message or "")
+
+
+@pytest.mark.e2e
+def test_a_reference_to_nothing_fails_the_run(client: SyncPrefectClient) -> None:
+    with pytest.raises(ParameterTypeError):
+        run(reference("0b9fdd9c-3a1c-4b12-9e37-0d3c8c6f2a11"))

@@ -1,0 +1,145 @@
+"""The bootstrap: which wheel it takes, and that it takes only what PyPI vouches for."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import make
+
+TAGS = (
+    "py3-none-linux_armv6l",
+    "py3-none-macosx_10_12_x86_64",
+    "py3-none-macosx_11_0_arm64",
+    "py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64",
+    "py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64",
+    "py3-none-musllinux_1_1_x86_64",
+    "py3-none-win_amd64",
+)
+FILES: list[dict[str, Any]] = [{"filename": f"uv-1.0-{tag}.whl"} for tag in TAGS]
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, system: str, name: str, libc: str = "glibc") -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: name)
+    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+
+
+@pytest.mark.parametrize(
+    ("system", "name", "libc", "tag"),
+    [
+        ("Linux", "x86_64", "glibc", TAGS[4]),
+        ("Linux", "x86_64", "", TAGS[5]),
+        ("Linux", "aarch64", "glibc", TAGS[3]),
+        ("Darwin", "arm64", "", TAGS[2]),
+        ("Darwin", "x86_64", "", TAGS[1]),
+    ],
+)
+def test_the_wheel_fits_the_machine(
+    monkeypatch: pytest.MonkeyPatch, system: str, name: str, libc: str, tag: str
+) -> None:
+    machine(monkeypatch, system, name, libc)
+
+    assert make.choose_wheel(FILES)["filename"] == f"uv-1.0-{tag}.whl"
+
+
+def test_a_machine_without_a_wheel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, "Linux", "riscv128")
+
+    with pytest.raises(OSError, match="no uv for"):
+        make.choose_wheel(FILES)
+
+
+def wheel() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("uv/__init__.py", "")
+        archive.writestr("uv-1.0.data/scripts/uv", "#!/bin/sh\necho uv 1.0\n")
+    return content.getvalue()
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """PyPI's answers; the test may change the one file that it lists."""
+    machine(monkeypatch, "Linux", "x86_64")
+    monkeypatch.setattr(make, "BOOTSTRAP", tmp_path)
+    file = {
+        "filename": FILES[4]["filename"],
+        "url": "../../packages/uv.whl",
+        "digests": {"sha256": hashlib.sha256(wheel()).hexdigest()},
+    }
+
+    def urlopen(url: str, **_: Any) -> io.BytesIO:
+        return io.BytesIO(json.dumps({"urls": [file]}).encode() if url == make.PYPI else wheel())
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return file
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the wheel of this test holds a shell script")
+def test_a_downloaded_uv_runs(index: dict[str, Any], tmp_path: Path) -> None:
+    make.by_download()
+
+    assert make.works(str(tmp_path / "wheel" / "uv"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("digests", {"sha256": "0" * 64}), ("url", "http://elsewhere/uv.whl"), ("url", "file:///x")],
+)
+def test_a_download_that_pypi_does_not_vouch_for_is_refused(
+    index: dict[str, Any], tmp_path: Path, field: str, value: object
+) -> None:
+    index[field] = value
+
+    with pytest.raises(ValueError, match="PyPI"):
+        make.by_download()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "usable"), [("uv 0.13.9", True), ("uv 0.7.22", False), ("no uv here", False)]
+)
+def test_a_uv_that_is_too_old_to_read_the_lock_is_not_used(
+    tmp_path: Path, answer: str, usable: bool
+) -> None:
+    program = tmp_path / "uv"
+    program.write_text(f"#!/bin/sh\necho {answer}\n")
+    program.chmod(0o755)
+
+    assert make.works(str(program)) is usable
+
+
+def test_the_project_gets_no_other_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+
+    assert not {"VIRTUAL_ENV", "PYTHONPATH"} & make.clean_environment().keys()
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 2), (["bogus"], 2), (["--help"], 0)])
+def test_usage_is_shown_without_any_set_up(arguments: list[str], code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(make.ROOT / "make.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code
+    assert "python3 make.py demo" in done.stdout
+
+
+def test_the_checks_go_from_fast_to_slow() -> None:
+    assert [name for name, *_ in make.CHECKS] == ["ruff", "ruff", "lint-imports", "mypy", "pytest"]

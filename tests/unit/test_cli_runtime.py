@@ -1,0 +1,304 @@
+"""The local runtime without servers: real small processes, locks, ports and environments."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy.engine import make_url
+
+from cli.runtime import database, processes, server, worker
+from cli.runtime.environment import server_environment, worker_environment
+from cli.runtime.home import Home, HomeBusy
+from libs.core.errors import PermanentError
+from libs.settings import load_settings, read_config
+
+ROLE = "worker"
+GRACE = 5.0
+PARENT = (
+    "import subprocess, sys, time\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    "open(sys.argv[1], 'w').write(str(child.pid))\n"
+    "time.sleep(600)\n"
+)
+STUBBORN = (
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "open(sys.argv[1], 'w').write('ready')\n"
+    "time.sleep(600)\n"
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A prepared home; nothing of it runs after the test."""
+    for name in [name for name in os.environ if name.startswith(("INSTANCES_", "PREFECT_"))]:
+        monkeypatch.delenv(name)
+    prepared = Home(tmp_path)
+    prepared.prepare()
+    yield prepared
+    processes.stop(prepared, ROLE, 0.1)
+
+
+def run(home: Home, code: str) -> tuple[processes.Record, str]:
+    """Start ``code`` for the role; its record and what it wrote into its file."""
+    file = home.path / "said"
+    command = [sys.executable, "-c", code, str(file)]
+    record = processes.start(home, ROLE, command, dict(os.environ))
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < deadline, processes.last_words(home, ROLE)
+        os.sched_yield()
+    return record, file.read_text()
+
+
+def running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_started_process_is_found_by_its_record(home: Home) -> None:
+    record, _ = run(home, PARENT)
+
+    found = processes.alive(home, ROLE)
+
+    assert found is not None
+    assert found.pid == record.pid
+    assert os.getsid(record.pid) == record.pid, "Ctrl-C would reach it"
+
+
+def test_stop_ends_the_children_too(home: Home) -> None:
+    record, child = run(home, PARENT)
+
+    assert processes.stop(home, ROLE, GRACE)
+
+    assert not running(record.pid)
+    assert not running(int(child))
+    assert not processes.record_path(home, ROLE).exists()
+
+
+def test_stop_finds_the_children_of_a_process_that_was_killed(home: Home) -> None:
+    record, child = run(home, PARENT)
+    os.kill(record.pid, signal.SIGKILL)
+    os.waitpid(record.pid, 0)
+
+    assert processes.alive(home, ROLE) is None
+    assert processes.stop(home, ROLE, GRACE)
+
+    assert not running(int(child))
+
+
+def test_what_ignores_the_request_to_end_is_killed(home: Home) -> None:
+    record, _ = run(home, STUBBORN)
+
+    processes.stop(home, ROLE, 0.2)
+
+    assert not running(record.pid)
+
+
+def test_a_recycled_process_id_is_neither_taken_for_ours_nor_killed(home: Home) -> None:
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        # Until it runs, its environment cannot be read.
+        assert stranger.stdout is not None
+        stranger.stdout.readline()
+        created = psutil.Process(stranger.pid).create_time()
+        record = {"role": ROLE, "pid": stranger.pid, "created": created}
+        processes.record_path(home, ROLE).write_text(json.dumps(record))
+
+        assert processes.alive(home, ROLE) is None
+        assert not processes.stop(home, ROLE, GRACE)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_a_damaged_record_is_no_obstacle(home: Home, text: str) -> None:
+    processes.record_path(home, ROLE).write_text(text)
+
+    assert processes.alive(home, ROLE) is None
+    assert not processes.stop(home, ROLE, GRACE)
+
+
+def test_the_processes_of_another_home_are_left_alone(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    other.prepare()
+    record, _ = run(home, PARENT)
+
+    assert not processes.stop(other, ROLE, GRACE)
+
+    assert running(record.pid)
+
+
+def test_a_child_of_a_caller_that_ignores_interrupts_does_not_ignore_them(home: Home) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "kept = signal.getsignal(signal.SIGINT) == signal.SIG_IGN\n"
+        "open(sys.argv[1], 'w').write(str(kept))\n"
+        "time.sleep(600)\n"
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _, ignores = run(home, code)
+        kept = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert (ignores, kept) == ("False", signal.SIG_IGN)
+
+
+def test_a_long_log_is_put_aside_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_LIMIT_BYTES", 3)
+    processes.log_path(home, ROLE).write_text("old words")
+
+    run(home, PARENT)
+
+    assert processes.log_path(home, ROLE).with_suffix(".log.1").read_text() == "old words"
+
+
+def test_the_last_words_of_a_process_are_quoted(home: Home) -> None:
+    processes.log_path(home, ROLE).write_text("first\nport is taken\n\n")
+
+    assert "'port is taken'" in processes.last_words(home, ROLE)
+
+
+def test_a_locked_home_is_busy_and_free_again_after(home: Home) -> None:
+    waited: list[bool] = []
+    with home.lock(), pytest.raises(HomeBusy), home.lock(0, lambda: waited.append(True)):
+        pytest.fail("two held the lock")
+
+    with home.lock(0):
+        assert waited == [True]
+
+
+def test_what_is_remembered_is_merged_and_forgotten_by_none(home: Home) -> None:
+    home.remember(port=1, pool="a")
+    home.remember(pool=None, prefect_api_url="u")
+
+    assert read_config(home.path) == {"port": 1, "prefect_api_url": "u"}
+
+
+def test_a_home_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(PermanentError):
+        Home(tmp_path / "file" / "home").prepare()
+
+
+def test_the_server_gets_nothing_of_another_prefect(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql://elsewhere")
+    monkeypatch.setenv("PREFECT_PROFILE", "cloud")
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "1234")
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    monkeypatch.setenv("OTHER", "kept")
+
+    environment = server_environment(home, "http://127.0.0.1:4321/api")
+
+    assert str(home.prefect) in environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert environment["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4321/api"
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert environment["DO_NOT_TRACK"] == "1"
+    assert environment["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert environment["OTHER"] == "kept"
+    assert not {"PREFECT_PROFILE", "PREFECT__FLOW_RUN_ID"} & environment.keys()
+
+
+def test_the_worker_gets_the_home_and_the_way_into_the_server(home: Home) -> None:
+    environment = worker_environment(home, "https://prefect/api", {"PREFECT_API_KEY": "k"})
+
+    assert environment["INSTANCES_HOME"] == str(home.path)
+    assert environment["PREFECT_API_URL"] == "https://prefect/api"
+    assert environment["PREFECT_API_KEY"] == "k"
+
+
+def test_workers_of_two_homes_have_different_names(tmp_path: Path) -> None:
+    names = {worker.worker_name(Home(tmp_path / name / "home")) for name in ("a", "b")}
+
+    assert len(names) == 2
+
+
+def test_an_asked_port_that_is_taken_is_refused(home: Home) -> None:
+    with socket.socket() as taken:
+        taken.bind((server.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(server.PortInUse) as raised:
+            server.launch(home, load_settings(home=home.path), port)
+
+    assert raised.value.port == port
+    assert processes.alive(home, server.ROLE) is None
+
+
+def test_the_server_that_prefect_names_is_taken_with_its_credentials(home: Home) -> None:
+    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
+
+    settings = load_settings(home=home.path)
+    with temporary_settings({PREFECT_API_URL: "https://prefect/api", PREFECT_API_KEY: "k"}):
+        found = server.configured_server(settings)
+
+    assert found is not None
+    assert (found.api_url, found.ui_url, found.embedded) == (
+        "https://prefect/api",
+        "https://prefect",
+        False,
+    )
+    assert found.access["PREFECT_API_KEY"] == "k"
+    assert "'k'" not in repr(found)
+
+
+def test_the_address_of_the_homes_own_server_is_no_foreign_one(home: Home) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    settings = load_settings(home=home.path, port=4321)
+    with temporary_settings({PREFECT_API_URL: server.embedded_url(4321)}):
+        assert server.configured_server(settings) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgres://u:p@h:5/d", None),
+        ("postgresql+psycopg://h/d?sslmode=require", "postgresql+psycopg://h/d?sslmode=require"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+    ],
+)
+def test_an_address_is_read_as_the_driver_that_is_installed(text: str, url: str | None) -> None:
+    expected = make_url(url) if url else make_url("postgresql+psycopg://u:p@h:5/d")
+
+    assert database.read_url(text) == expected
+
+
+def test_a_relative_database_file_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert database.read_url("sqlite:///x.db").database == str(tmp_path / "x.db")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "mysql://u:p@h/d", "sqlite://", "postgresql://h/d?password=p"]
+)
+def test_an_address_that_cannot_be_used_is_refused(text: str) -> None:
+    with pytest.raises(database.UnusableDatabase):
+        database.read_url(text)

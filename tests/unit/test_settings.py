@@ -1,0 +1,142 @@
+"""Settings: where values come from, which wins, and what a wrong one says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.core.errors import InvalidSpec, PermanentError
+from libs.settings import Settings, load_settings, read_config
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, and no other setting."""
+    for name in [name for name in os.environ if name.startswith("INSTANCES_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("INSTANCES_HOME", str(tmp_path))
+    return tmp_path
+
+
+def remember(where: Path, **values: Any) -> None:
+    (where / "config.json").write_text(json.dumps(values))
+
+
+def test_everything_defaults_to_files_in_the_home(home: Path) -> None:
+    settings = load_settings()
+
+    assert settings.home == home
+    assert settings.store_root == home / "stores"
+    assert settings.database_url == f"sqlite:///{home}/instances.db"
+
+
+def test_without_a_home_it_is_below_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INSTANCES_HOME")
+
+    assert load_settings().home == Path.home() / ".instances"
+
+
+def test_a_relative_home_becomes_absolute(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("INSTANCES_HOME", "here")
+
+    assert load_settings().home == home / "here"
+
+
+def test_the_environment_wins_over_the_config_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(home, port=4001, pool="remembered")
+    monkeypatch.setenv("INSTANCES_PORT", "4002")
+
+    settings = load_settings()
+
+    assert (settings.port, settings.pool) == (4002, "remembered")
+
+
+def test_an_empty_variable_counts_as_not_set(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(home, port=4001)
+    monkeypatch.setenv("INSTANCES_PORT", "")
+
+    assert load_settings().port == 4001
+
+
+def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTANCES_POOL", "from_env")
+
+    assert load_settings(pool="said").pool == "said"
+
+
+def test_the_config_file_cannot_move_the_home(home: Path) -> None:
+    remember(home, home="/elsewhere")
+
+    assert load_settings().home == home
+
+
+def test_a_remembered_block_leaves_the_url_empty(home: Path) -> None:
+    remember(home, database_block="sqlalchemy-connector/instances")
+
+    settings = load_settings()
+
+    assert (settings.database_url, settings.database_block) == (
+        "",
+        "sqlalchemy-connector/instances",
+    )
+
+
+def test_a_url_stands_beside_a_remembered_block(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(home, database_block="sqlalchemy-connector/instances")
+    monkeypatch.setenv("INSTANCES_DATABASE_URL", "sqlite:////elsewhere.db")
+
+    assert load_settings().database_url == "sqlite:////elsewhere.db"
+
+
+def test_the_password_of_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTANCES_DATABASE_URL", "postgresql+psycopg://u:pl4nted@h/d")
+
+    assert "pl4nted" not in repr(load_settings())
+
+
+def test_every_wrong_value_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTANCES_PORT", "99999")
+    monkeypatch.setenv("INSTANCES_DATABASE_BLOCK", "secret/pl4nted")
+
+    with pytest.raises(InvalidSpec) as raised:
+        load_settings()
+
+    assert [problem.path for problem in raised.value.problems] == [
+        "INSTANCES_DATABASE_BLOCK",
+        "INSTANCES_PORT",
+    ]
+    assert "pl4nted" not in str(raised.value)
+
+
+def test_a_heartbeat_slower_than_the_lease_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTANCES_HEARTBEAT_SECONDS", "30")
+
+    with pytest.raises(InvalidSpec):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"'])
+def test_a_config_file_that_is_no_json_object_is_refused(home: Path, text: str) -> None:
+    (home / "config.json").write_text(text)
+
+    with pytest.raises(PermanentError):
+        load_settings()
+
+
+def test_a_home_that_is_not_there_has_no_config(home: Path) -> None:
+    assert read_config(home / "nowhere") == {}
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    silent = [name for name, field in Settings.model_fields.items() if not field.description]
+
+    assert silent == []
