@@ -124,6 +124,25 @@ def wait_until_settled(
         patience.pause("the cascade")
 
 
+def wait_until_served(
+    services: Services, name: str, progress: Progress, patience: Patience
+) -> bool:
+    """Wait until what was asked of an instance has run; False once nothing moves that lets it.
+
+    A run that came too early leaves its request behind, which is served when the upstreams are
+    READY.
+    """
+    from libs.services import reports
+
+    settled = settled_in(services)
+    while reports.has_request(services.database, name):
+        progress.say(f"{name} waits for its upstreams")
+        if settled([name]):
+            return not reports.has_request(services.database, name)
+        patience.pause(f"the run of {name}")
+    return True
+
+
 def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
     """``settled`` for ``wait_until_settled``, read from the database."""
     from libs.services import reports

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from libs.adapters.prefect import PrefectGateway
+from libs.adapters.prefect import PrefectGateway, configured_api_url
 from libs.core.errors import PermanentError
 from libs.core.transitions import RetryPolicy
 from libs.db import Database
@@ -18,9 +18,13 @@ from libs.settings import Settings, load_settings
 
 @contextmanager
 def connect(settings: Settings | None = None) -> Iterator[Services]:
-    """Services over the configured database and Prefect server; closed at the end."""
+    """Services over the configured database and Prefect server; closed at the end.
+
+    The server that Prefect itself is configured for comes before the one that the home remembers.
+    """
     settings = settings or load_settings()
-    with PrefectGateway.connect(settings.prefect_api_url or None) as prefect:
+    address = configured_api_url() or settings.prefect_api_url or None
+    with PrefectGateway.connect(address) as prefect:
         database = open_database(settings, prefect)
         try:
             yield Services(

@@ -44,6 +44,25 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(secrets.randbits(32))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a Prefect server runs in one test process, so that there is one a session."""
+    for item in items:
+        if "prefect_environment" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("server"))
+        elif item.path.name == "test_runtime.py":
+            item.add_marker(pytest.mark.xdist_group("runtime"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts that tests recorded, whichever process ran them."""
+    for report in (report for kind in terminalreporter.stats.values() for report in kind):
+        if getattr(report, "when", "") == "call":
+            for name, value in report.user_properties:
+                if name == "counts":
+                    terminalreporter.write_line(value)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Say how to draw the same examples again."""
     return f"hypothesis: profile {PROFILE}, --hypothesis-seed={config.option.hypothesis_seed}"

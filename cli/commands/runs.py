@@ -144,14 +144,23 @@ def _execute(
 
 def _wait(services: Services, target: Target, started: RunView, patience: Patience) -> list[str]:
     """Wait for the run and for everything downstream that runs or is about to because of it."""
-    from cli.waiting import cascade_of, statuses_of, wait_for_run, wait_until_settled
+    from cli.waiting import (
+        cascade_of,
+        statuses_of,
+        wait_for_run,
+        wait_until_served,
+        wait_until_settled,
+    )
 
     names, settled = cascade_of(services, target.instance)
     statuses = statuses_of(services, names)
     with Progress() as progress:
         what = f"run of {target.instance}"
         ended = wait_for_run(services, started, what, progress, patience, statuses)
+        served = wait_until_served(services, target.instance, progress, patience)
         missing = wait_until_settled(statuses, settled, progress, patience)
+    if not served:
+        missing = [f"{target.instance} did not run: {ended.message}", *missing]
     if ended.state_name != COMPLETED:
         print(f"{ended.state_name}: {ended.message}")
     emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))

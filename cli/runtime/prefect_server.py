@@ -1,11 +1,11 @@
 """Prefect's own server, with cyclic garbage collected off its event loop.
 
-``python -m cli.runtime.prefect_server [OPTIONS]`` is ``prefect server start [OPTIONS]``. It exists for
-one reason. On SQLite the server keeps its cursors in reference cycles. When CPython's collector
-happens to run on the event loop's thread, freeing a cursor takes the mutex of its connection. If the
-thread of that connection is waiting for SQLite's write lock, which some coroutine holds, the event
-loop waits too, the coroutine cannot go on, and the whole server stands still until SQLite's
-busy timeout, a minute. In a thread of its own the collector may wait as long as it likes.
+``python -m cli.runtime.prefect_server`` is ``prefect server start``, for one reason: on SQLite the
+server keeps its cursors in reference cycles. When CPython's collector happens to run on the event
+loop's thread, freeing a cursor takes the mutex of its connection. If the thread of that connection
+is waiting for SQLite's write lock, which some coroutine holds, then the event loop waits too, the
+coroutine cannot go on, and the whole server stands still until SQLite's busy timeout, a minute.
+In a thread of its own the collector may wait as long as it likes.
 """
 
 from __future__ import annotations

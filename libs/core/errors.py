@@ -65,11 +65,12 @@ class InvalidSpec(PermanentError):
 
 
 class NotFound(PermanentError):
-    """No such resource: check the name with ``instances list``."""
+    """No such thing: check its name or id."""
 
     def __init__(self, kind: str, name: str) -> None:
         self.kind, self.name = kind, name
-        super().__init__(f"no {kind} named {name!r}; `instances list` shows what exists")
+        hint = "; `instances list` shows what exists" if kind == "instance" else ""
+        super().__init__(f"no {kind} {name!r}{hint}")
 
 
 class AlreadyExists(PermanentError):

@@ -47,10 +47,9 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one state and changes nothing."""
+        """A session that sees one state and changes nothing; what it loaded outlives it."""
         with _translated(self.url), Session(self.engine) as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -42,10 +42,9 @@ def account_for(services: Services, flow_run_id: UUID) -> str:
     with services.database.read() as session:
         query = select(RunRecord).where(RunRecord.prefect_flow_run_id == flow_run_id)
         run = session.scalars(query).one_or_none()
-        ended = run is None or run.status is not RunStatus.RUNNING
     if run is None:
         return _died_before_claim(services, view)
-    if ended:
+    if run.status is not RunStatus.RUNNING:
         return f"run {run.id} is on record as {run.status}"
     return _end(services, run.id, BAD_STATES[view.state], view.message)
 

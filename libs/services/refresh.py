@@ -193,7 +193,6 @@ def _current(services: Services, flow_id: UUID) -> _Current:
         version = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
         instance = session.get_one(Resource, flow.instance_id)
         project = session.get_one(Resource, instance.parent_id)
-        session.expunge_all()
     return _Current(flow, project.name, version)
 
 

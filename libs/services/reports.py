@@ -5,7 +5,6 @@ All are JSON-serialisable documents; times are ISO 8601 with offset.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
@@ -29,6 +28,7 @@ from libs.db.models import (
     Resource,
     ResourceVersion,
     RunRecord,
+    RunRequest,
 )
 from libs.db.repositories.region import load_region
 from libs.db.repositories.resources import (
@@ -437,22 +437,17 @@ def _busy(draft: Draft, flow: FlowState) -> bool:
     return bool(draft.unclaimed(flow.id)) and not gate.blockers(draft, flow.id)
 
 
-def waiting_requests(database: Database) -> dict[str, int]:
-    """How many requests wait, by the name of the instance."""
-    from libs.db.models import RunRequest
-
-    counts: dict[str, int] = defaultdict(int)
-    flow = FlowExecutionResource
-    query = (
-        select(Resource.name)
-        .join(flow, flow.instance_id == Resource.id)
-        .join(RunRequest, RunRequest.flow_id == flow.id)
-        .where(RunRequest.status == RequestStatus.PENDING)
-    )
+def has_request(database: Database, name: str) -> bool:
+    """True while something that was asked of an instance waits for its gate to open."""
     with database.read() as session:
-        for name in session.scalars(query):
-            counts[name] += 1
-    return dict(counts)
+        instance_id = get_instance(session, name).id
+        flow = FlowExecutionResource
+        query = (
+            select(RunRequest.id)
+            .join(flow, flow.id == RunRequest.flow_id)
+            .where(flow.instance_id == instance_id, RunRequest.status == RequestStatus.PENDING)
+        )
+        return session.scalar(query.limit(1)) is not None
 
 
 def _iso(value: datetime | date | None) -> str | None:

@@ -191,46 +191,62 @@ class Pool:
         return message in [log.message for log in self.client.read_logs(wanted)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_pool(
-    prefect_api_url: str, prefect_environment: Mapping[str, str], tmp_path: Path
+    prefect_api_url: str,
+    prefect_environment: Mapping[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Pool]]:
     """Creates a pool of the warm type, by default with this test's flows preloaded."""
     with SyncPrefectClient(prefect_api_url) as client:
 
         def make(preload: list[str] | None = None) -> Pool:
-            pool = Pool(client, prefect_environment, tmp_path)
+            pool = Pool(client, prefect_environment, tmp_path_factory.mktemp("pool"))
             pool.create([FLOWS] if preload is None else preload)
             return pool
 
         yield make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool(make_pool: Callable[..., Pool]) -> Pool:
-    """A pool of the warm type."""
+    """A pool whose worker survives what the tests do."""
+    return make_pool()
+
+
+@pytest.fixture(scope="module")
+def worker(pool: Pool) -> Iterator[Worker]:
+    """That worker."""
+    with pool.worker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def own_pool(make_pool: Callable[..., Pool]) -> Pool:
+    """A pool for this test alone."""
     return make_pool()
 
 
 @pytest.fixture
-def worker(pool: Pool) -> Iterator[Worker]:
-    """A worker of the pool."""
-    with pool.worker() as worker:
+def own_worker(own_pool: Pool) -> Iterator[Worker]:
+    """A worker of that pool, which the test may end."""
+    with own_pool.worker() as worker:
         yield worker
 
 
 def test_every_run_has_a_process_of_its_own_and_its_log_in_the_server(
     pool: Pool, worker: Worker
 ) -> None:
+    printed = worker.log.read_text().count("printed by the body")
     runs = [pool.start(f"{FLOWS}.mark") for _ in range(10)]
     assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 10
     bodies = [pool.body(run) for run in runs]
     assert len({body["pid"] for body in bodies}) == 10
     assert len({body["cwd"] for body in bodies}) == 10
-    assert {body["ppid"] for body in bodies} == {worker.forkservers()[0].pid}
+    assert {body["ppid"] for body in bodies} == {one.pid for one in worker.forkservers()}
     for run in runs:
         until(partial(pool.has_message, run, "a line from the body"), "the log")
-    assert worker.log.read_text().count("printed by the body") == 10
+    assert worker.log.read_text().count("printed by the body") == printed + 10
 
 
 def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Worker) -> None:
@@ -276,6 +292,10 @@ def test_a_run_ends_in_the_state_that_its_body_asks_for(
     pid = pool.body(run)["pid"]
     until(lambda: not is_alive(pid), "the end of the process")
     assert pool.hooks(run) == hooks
+
+
+def test_a_run_whose_flow_cannot_be_loaded_is_crashed(pool: Pool, worker: Worker) -> None:
+    assert pool.outcome(pool.start(f"{FLOWS}.absent")) == "CRASHED"
 
 
 def test_a_killed_run_is_crashed_and_leaves_no_process(pool: Pool, worker: Worker) -> None:
@@ -350,8 +370,9 @@ def test_changed_code_is_run_at_once(make_pool: Callable[..., Pool]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_worker_ends_its_runs_and_leaves_no_process(
-    pool: Pool, worker: Worker, number: signal.Signals
+    own_pool: Pool, own_worker: Worker, number: signal.Signals
 ) -> None:
+    pool, worker = own_pool, own_worker
     run = pool.start(f"{FLOWS}.linger")
     body = pool.body(run)
     family = worker.family()
@@ -361,7 +382,10 @@ def test_a_stopped_worker_ends_its_runs_and_leaves_no_process(
     assert pool.outcome(run) == "CRASHED"
 
 
-def test_a_killed_worker_takes_its_forkserver_and_runs_along(pool: Pool, worker: Worker) -> None:
+def test_a_killed_worker_takes_its_forkserver_and_runs_along(
+    own_pool: Pool, own_worker: Worker
+) -> None:
+    pool, worker = own_pool, own_worker
     run = pool.start(f"{FLOWS}.linger")
     pool.body(run)
     family = worker.family()
@@ -370,7 +394,8 @@ def test_a_killed_worker_takes_its_forkserver_and_runs_along(pool: Pool, worker:
     until(lambda: not [pid for pid in family if is_alive(pid)], "the end of its processes")
 
 
-def test_no_more_runs_than_the_limit_are_in_their_body(pool: Pool) -> None:
+def test_no_more_runs_than_the_limit_are_in_their_body(own_pool: Pool) -> None:
+    pool = own_pool
     with pool.worker(limit=2):
         runs = [pool.start(f"{FLOWS}.linger", seconds=1) for _ in range(6)]
         assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 6
@@ -381,7 +406,8 @@ def test_no_more_runs_than_the_limit_are_in_their_body(pool: Pool) -> None:
     assert max(running) == 2
 
 
-def test_two_workers_run_each_run_once(pool: Pool) -> None:
+def test_two_workers_run_each_run_once(own_pool: Pool) -> None:
+    pool = own_pool
     with pool.worker("first") as first, pool.worker("second") as second:
         runs = [pool.start(f"{FLOWS}.mark") for _ in range(8)]
         assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 8
@@ -394,7 +420,8 @@ def test_polars_and_delta_lake_work_in_forked_runs(pool: Pool, worker: Worker) -
     root = str(pool.directory / "tables")
     runs = [pool.start(f"{FLOWS}.frames", root=root) for _ in range(12)]
     assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 12
-    results = {(note["sums"], note["read"], note["version"]) for note in pool.notes()}
+    notes = [pool.body(run) for run in runs]
+    results = {(note["sums"], note["read"], note["version"]) for note in notes}
     assert results == {(7, 100_000, 1)}
 
 

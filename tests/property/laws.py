@@ -24,7 +24,7 @@ from libs.core.records import (
     RequestStatus,
     Run,
 )
-from libs.core.status import FlowStatus, Reason, RunStatus
+from libs.core.status import OVERTAKEN, FlowStatus, Reason, RunStatus
 from tests.property.backend import EPOCH, live
 
 STALE_REASONS = frozenset(
@@ -53,6 +53,7 @@ def check_state(state: Region, now: datetime) -> None:
     one_waiting_a_flow(state)
     aggregates_are_current(state)
     ready_means_current(state)
+    overtaken_means_not_current(state)
     no_gate_was_overlooked(state, now)
 
 
@@ -133,6 +134,19 @@ def ready_means_current(state: Region) -> None:
             newest = state.flows[edge.upstream].generation
             assert edge.consumed == newest, f"READY on {edge.consumed}, upstream is at {newest}"
             queue.append(edge.upstream)
+
+
+def overtaken_means_not_current(state: Region) -> None:
+    """A flow that is STALE for its upstreams alone has one that is newer, or not READY."""
+    for flow in state.flows.values():
+        if flow.reason not in OVERTAKEN or flow.config_version != flow.consumed_config_version:
+            continue
+        edges = [e for e in state.edges.values() if e.downstream == flow.id and e.triggers]
+        upstreams = [(state.flows[edge.upstream], edge.consumed) for edge in edges]
+        assert any(
+            upstream.status is not FlowStatus.READY or upstream.generation != consumed
+            for upstream, consumed in upstreams
+        ), f"{flow.id} is {flow.reason} although it is current"
 
 
 def no_gate_was_overlooked(state: Region, now: datetime) -> None:

@@ -152,6 +152,12 @@ class GateMachine(RuleBasedStateMachine):
 
     # -- the ordinary course -----------------------------------------------------------------
 
+    @rule(choice=CHOICE)
+    def refresh_to_the_end(self, choice: int) -> None:
+        """A source has new data, and all that follows from it runs."""
+        self.refresh(choice, newer=True)
+        run_to_the_end(self.sim)
+
     @rule()
     def all_run(self) -> None:
         """Everything that is on its way arrives and finishes."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
-import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -13,11 +13,10 @@ from tests.property.machine import machine_over
 from tests.property.statistics import assert_not_vacuous, table
 
 
-def test_every_history_keeps_the_invariants(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_history_keeps_the_invariants(record_property: Callable[[str, object], None]) -> None:
     counts: Counter[str] = Counter()
     many = settings(max_examples=2 * settings().max_examples)
     run_state_machine_as_test(machine_over(MemoryBackend, counts), settings=many)
-    with capsys.disabled():
-        print(table("random histories in memory", counts))
+    record_property("counts", table("random histories in memory", counts))
     assert_not_vacuous(counts)
     assert counts["histories"] >= many.max_examples

@@ -1,4 +1,4 @@
-"""Two processes at once on one database: nobody misses the other, and one of them wins."""
+"""Two processes on one database, mostly at once: nobody misses the other, and one of them wins."""
 
 from __future__ import annotations
 
@@ -113,6 +113,18 @@ def test_one_flow_run_that_starts_twice_at_once_has_one_run(sql: SqlBackend) -> 
     assert len(answers) == 2
     assert len(runs) == 1
     assert all(isinstance(answer, Started) for answer in answers)
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CRASHED, RunStatus.CANCELLED])
+def test_a_flow_run_that_has_ended_does_not_start_again(sql: SqlBackend, status: RunStatus) -> None:
+    run_all(sql, of_pairs("A>B"))
+    run = begin(sql.ledgers[0], "B")
+    sql.ledgers[1].end_badly(run.id, status, "boom")
+    before = sql.snapshot()
+    for ledger in sql.ledgers:
+        answer = ledger.start(flow_id("B"), run.prefect_flow_run_id, ask=BY_HAND)
+        assert isinstance(answer, Skipped)
+    assert sql.snapshot() == before
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))

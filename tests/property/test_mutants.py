@@ -13,7 +13,7 @@ from tests.property.machine import machine_over
 from tests.property.mutants import MUTANTS
 
 FEW = settings(
-    max_examples=400,
+    max_examples=1000,
     stateful_step_count=30,
     phases=(Phase.generate,),
     database=None,

@@ -19,9 +19,7 @@ KINDS = [*FlowKind, "audit"]
 """Kinds of the flows of one instance, in order; the last is one that a definition added."""
 
 POLICIES = [
-    (Require.READY, True),
-    (Require.READY, True),
-    (Require.READY, True),
+    *[(Require.READY, True)] * 6,
     (Require.READY, False),
     (Require.DATA, True),
     (Require.DATA, False),
@@ -71,7 +69,7 @@ def worlds(draw: st.DrawFn) -> World:
     owners = list(dict.fromkeys(flow.owner for flow in flows))
     return World(
         graph=Graph(flows, tuple(edges), {owners[0]: draw(st.sampled_from(CONTRACTS))}),
-        coarse=frozenset(draw(some)),
+        coarse=frozenset(draw(st.sets(st.sampled_from(names)))),
         scheduled=frozenset(draw(some)),
         unasked=frozenset(draw(some)),
         retry=RetryPolicy(

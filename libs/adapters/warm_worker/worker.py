@@ -9,8 +9,9 @@ Prefect's process worker uses for it, so that a flow sees the same under either 
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -196,8 +197,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             finally:
                 self._control.unregister(flow_run.id)
                 del self._runs[flow_run.id]
-                # Prefect frees the place of this run next; another run may wait for it.
-                asyncio.get_running_loop().call_soon(self._due.set)
+                if not self._has_room():
+                    # Prefect frees the place of this run next; another run may wait for it.
+                    asyncio.get_running_loop().call_soon(self._due.set)
         return WarmWorkerResult(status_code=status, identifier=str(run.child.pid))
 
     async def kill_infrastructure(
@@ -277,13 +279,14 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat the call while the server cannot be reached, as while it restarts."""
-        with suppress(TimeoutError), anyio.fail_after(API_OUTAGE_SECONDS):
-            while True:
-                try:
-                    return await call()
-                except httpx.TransportError:
-                    await asyncio.sleep(POLL_SECONDS)
-        return await call()
+        deadline = time.monotonic() + API_OUTAGE_SECONDS
+        while True:
+            try:
+                return await call()
+            except httpx.TransportError:
+                if time.monotonic() > deadline or not self.is_setup:
+                    raise
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _run_hooks(self, job: Job, run: Run) -> None:
         """Run the flow's hooks in a child; nothing depends on how that ends."""
@@ -330,7 +333,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
                 await self._due.wait()
             self._due.clear()
             try:
-                await self.get_and_submit_flow_runs()
+                if self._has_room():
+                    await self.get_and_submit_flow_runs()
             except httpx.HTTPError:
                 self._logger.debug("The server could not be polled", exc_info=True)
 
@@ -379,8 +383,14 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._cancelling(flow_run_id)
         elif state in TERMINAL_STATES and flow_run_id in self._runs:
             # Its process takes another second to end, in which it only joins Prefect's threads.
+            was_full = not self._has_room()
             self._release_limit_slot(flow_run_id)
-            self._due.set()
+            if was_full:
+                self._due.set()
+
+    def _has_room(self) -> bool:
+        """Whether the limit allows another run."""
+        return self._limiter is None or self._limiter.available_tokens > 0
 
 
 def _working_directory(configuration: WarmJobConfiguration) -> AbstractContextManager[str | Path]:
