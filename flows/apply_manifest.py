@@ -17,7 +17,7 @@ from libs.services.context import Services
 from libs.services.manifests import Plan, plan
 from libs.services.pictures import mermaid
 from libs.services.provisioning import Ports, provision
-from libs.specs import InstanceSpec, Manifest, parse_manifest
+from libs.specs import InstanceSpec, Manifest, survey_manifest
 from libs.wiring import connect
 
 AT_ONCE = 4
@@ -41,8 +41,8 @@ def apply_manifest(manifest: dict[str, Any]) -> Any:
 def _apply(document: dict[str, Any]) -> Any:
     logger = get_run_logger()
     with connect() as services:
-        manifest = parse_manifest(document)
-        planned = plan(services, manifest)
+        survey = survey_manifest(document)
+        planned, manifest = plan(services, survey), survey.manifest
         for step in planned.steps:
             logger.info("%s %s %s %s", step.action, step.type, step.name, step.detail)
         if not planned.is_empty:

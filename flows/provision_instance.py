@@ -12,7 +12,7 @@ from flows.execution import ports
 from flows.reporting import reported
 from libs.services.manifests import plan as plan_of
 from libs.services.provisioning import provision
-from libs.specs import InstanceSpec, Manifest
+from libs.specs import InstanceSpec, Manifest, Survey
 from libs.wiring import connect
 
 
@@ -32,7 +32,7 @@ def _provision(spec: InstanceSpec, document_id: UUID | None, plan: bool) -> Any:
     logger = get_run_logger()
     with connect() as services:
         if plan:
-            planned = plan_of(services, Manifest(spec.project, [spec]))
+            planned = plan_of(services, Survey(Manifest(spec.project, [spec]), ("",)))
             for step in planned.steps:
                 logger.info("would %s %s %s %s", step.action, step.type, step.name, step.detail)
             return planned.document()

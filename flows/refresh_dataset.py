@@ -15,9 +15,10 @@ from flows.reporting import (
     skipped,
     upstream_not_ready,
 )
+from libs.core.commands import Blocked, Skipped
 from libs.core.records import RunParameters
 from libs.core.status import Cause, Mode
-from libs.core.transitions import Blocked, Skipped
+from libs.services import reports
 from libs.services.context import Services
 from libs.services.ledger import Ask
 from libs.services.refresh import NotASession, Refreshed, Work, refresh
@@ -82,7 +83,7 @@ def _sentence(outcome: Refreshed) -> str:
 
 def _show(services: Services, outcome: Refreshed, flow_run_id: UUID) -> None:
     """A page for people: what was read and what came of it."""
-    run = outcome.run
+    record = reports.run_info(services.database, str(outcome.run.id))
     lines = [
         f"## {outcome.project}/{outcome.name}",
         "",
@@ -90,15 +91,15 @@ def _show(services: Services, outcome: Refreshed, flow_run_id: UUID) -> None:
         "",
         "| | |",
         "|---|---|",
-        f"| output | {'generation ' + str(outcome.generation)} |",
+        f"| output | generation {outcome.generation} |",
         f"| rows | {outcome.rows} |",
         f"| data up to | {outcome.last_data_date or '-'} |",
-        f"| cause | {run.cause} |",
-        f"| run | `{run.id}` |",
+        f"| cause | {record['cause']} |",
+        f"| run | `{record['id']}` |",
     ]
     lines += [
-        f"| read as {pin.role} | generation {pin.generation} (`{pin.version_id}`) |"
-        for pin in run.pins
+        f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
+        for pin in record["inputs"]
     ]
     key = f"{outcome.project}-{outcome.name}".lower().replace("_", "-")
     services.prefect.create_artifact(

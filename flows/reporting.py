@@ -11,8 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
+from libs.core.commands import Blocked, Skipped
 from libs.core.errors import InstancesError, InvalidSpec
-from libs.core.transitions import Blocked, Skipped
 
 Answer = TypeVar("Answer")
 

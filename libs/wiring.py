@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from libs.adapters.prefect import PrefectGateway, configured_api_url
+from libs.core.commands import RetryPolicy
 from libs.core.errors import PermanentError
-from libs.core.transitions import RetryPolicy
 from libs.db import Database
 from libs.definitions.registry import Registry
 from libs.services.context import Services

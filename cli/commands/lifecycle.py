@@ -84,10 +84,10 @@ def apply_manifest(
     """
     from cli.waiting import statuses_of
     from libs.services import manifests
-    from libs.specs import load_manifest
+    from libs.specs import survey_files
 
-    manifest = load_manifest(file)
-    plan = manifests.plan(services, manifest)
+    survey = survey_files(file)
+    plan, manifest = manifests.plan(services, survey), survey.manifest
     _print_plan(plan.steps)
     if plan_only:
         return []

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
 from uuid import UUID
 
 from libs.core import gate
+from libs.core.commands import (
+    BadEnd,
+    Blocked,
+    Output,
+    RetryPolicy,
+    Skipped,
+    Start,
+    StartCommand,
+    Started,
+)
 from libs.core.draft import Draft
 from libs.core.errors import Interrupted
-from libs.core.gate import Blocker
 from libs.core.lineage import topological_order
 from libs.core.records import (
     FlowState,
@@ -31,69 +39,6 @@ from libs.core.status import OVERTAKEN, Cause, FlowStatus, Lifecycle, Reason, Ru
 
 STARVED_AFTER = 3
 """Successes in a row that end STALE before a flow is called ``Starved``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The run holds its claim; ``run.pins`` is exactly what it is to read."""
-
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """Nothing to do for this Prefect flow run; ``why`` is one line for its final state."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """The gate is shut; what was asked is remembered and runs when ``blockers`` are READY."""
-
-    blockers: tuple[Blocker, ...]
-
-
-Start = Started | Skipped | Blocked
-
-
-@dataclass(frozen=True, slots=True)
-class StartCommand:
-    """A Prefect flow run wants to work: for an opening, or for a request of its own."""
-
-    run_id: UUID
-    prefect_flow_run_id: UUID
-    flow_id: UUID
-    opening_id: UUID | None
-    request: Request | None
-    lease_until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a successful run leaves behind.
-
-    ``version_id`` is None where the output equals the current version (early cut-off).
-    ``next_due_at`` and ``due_deadline`` are the schedule's next slot and that plus grace, None
-    without a schedule. ``source_delayed`` says that the newest data is older than the slot demands.
-    """
-
-    version_id: UUID | None
-    content_hash: str
-    last_data_date: date | None = None
-    next_due_at: datetime | None = None
-    due_deadline: datetime | None = None
-    source_delayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often, and after what pause, an ended run is repeated by itself."""
-
-    failed: int = 0
-    failed_delay: timedelta = timedelta(seconds=30)
-    crashed: int = 2
-    crashed_delay: timedelta = timedelta(seconds=5)
 
 
 def start(draft: Draft, command: StartCommand) -> Start:
@@ -276,7 +221,7 @@ def _settle(draft: Draft, flow_id: UUID, run: Run, output: Output) -> None:
     if flow.config_version != run.config_version:
         draft.set_status(flow_id, FlowStatus.STALE, Reason.CONFIG_CHANGED)
     elif not _current(draft, flow_id):
-        count = flow.overtaken + 1
+        count = flow.overtaken + _was_overtaken(draft, flow_id)
         draft.flows[flow_id] = replace(flow, overtaken=count)
         if count < STARVED_AFTER:
             draft.set_status(flow_id, FlowStatus.STALE, Reason.UPSTREAM_ADVANCED)
@@ -302,6 +247,13 @@ def _current(draft: Draft, flow_id: UUID) -> bool:
         for edge in draft.upstream_edges(flow_id)
         if edge.triggers
     )
+
+
+def _was_overtaken(draft: Draft, flow_id: UUID) -> bool:
+    """True where an upstream moved on; one that is merely blocked overtakes nobody."""
+    moving = (FlowStatus.RUNNING, FlowStatus.STALE)
+    upstreams = [(draft.flows[e.upstream], e) for e in draft.upstream_edges(flow_id) if e.triggers]
+    return any(up.generation > edge.consumed or up.status in moving for up, edge in upstreams)
 
 
 def _consume(draft: Draft, run: Run) -> None:
@@ -392,19 +344,6 @@ _BAD_ENDS = {
     RunStatus.CRASHED: Reason.RUN_CRASHED,
     RunStatus.CANCELLED: Reason.RUN_CANCELLED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class BadEnd:
-    """A run that did not succeed: FAILED, CRASHED or CANCELLED, with the error's one line.
-
-    ``retry_id`` is the id that a retry's request gets, should the policy make one.
-    """
-
-    run_id: UUID
-    status: RunStatus
-    error: str
-    retry_id: UUID
 
 
 def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:

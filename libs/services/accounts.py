@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -149,8 +150,6 @@ def _start_unclaimed(services: Services) -> int:
 
 
 def _unclaimed(services: Services, session: Session) -> list[tuple[UUID, UUID]]:
-    from datetime import timedelta
-
     patience = services.now() - timedelta(seconds=services.settings.claim_seconds)
     query = (
         select(GateOpening.id, FlowExecutionResource.deployment_id)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, PermanentError, Problem
 from libs.core.status import TRIGGERED_BY_DEFAULT, FlowKind, InstanceType, Lifecycle, Require
-from libs.db.models import DatasetVersion, FlowExecutionResource, Resource
+from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, ResourceVersion
 from libs.db.repositories.resources import (
     COMPONENTS,
     Named,
@@ -171,8 +171,6 @@ def _shared(
 
 def definition_of(session: Session, registry: Registry, component: Any) -> type[Definition]:
     """The class of a stored component's definition, in the version that was resolved for it."""
-    from libs.db.models import ResourceVersion
-
     definition = session.get_one(Resource, component.definition_resource_id)
     version = session.get_one(ResourceVersion, component.definition_version_id)
     return registry.get(DefinitionKind(definition.type), definition.name, version.label)

@@ -16,11 +16,11 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from libs.core import transitions
+from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.errors import Interrupted
 from libs.core.records import OpeningStatus, Region, Request, RunParameters
 from libs.core.status import Cause, FlowStatus, Lifecycle, RunStatus
-from libs.core.transitions import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.db import Database
 from libs.db.models import DatasetVersion, FlowExecutionResource, GateOpening, RunRecord
 from libs.db.repositories.outbox import record_events

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,11 +13,10 @@ from libs.core.errors import InvalidSpec, Problem
 from libs.core.lineage import find_cycle, levels
 from libs.core.status import Lifecycle
 from libs.db.models import Resource
-from libs.db.repositories.resources import find_instance
+from libs.db.repositories.resources import find_instance, newest_version
 from libs.services.checks import examine, label_of
 from libs.services.context import Services
-from libs.services.provisioning import newest_version
-from libs.specs import DatasetSpec, Manifest, spec_document
+from libs.specs import DatasetSpec, Survey, spec_document
 
 
 class Action(StrEnum):
@@ -58,21 +57,23 @@ class Plan:
         return {"steps": [asdict(step) for step in self.steps]}
 
 
-def plan(services: Services, manifest: Manifest) -> Plan:
+def plan(services: Services, survey: Survey) -> Plan:
     """Check the whole manifest and say what applying it would do; nothing is changed.
 
-    Raises InvalidSpec with every problem of every instance, each with its path.
+    Raises InvalidSpec with every problem of every instance, each with its path: what was wrong
+    with the text, and what is wrong with what it means.
     """
-    specs = list(manifest.instances)
-    pending = {label_of(spec): spec for spec in specs}
-    problems = list(_cycle_problems(specs, pending))
+    specs = list(survey.manifest.instances)
+    placed = [*zip(survey.paths, specs, strict=True), *survey.salvaged]
+    pending = {label_of(spec): spec for _, spec in placed}
+    problems = [*survey.problems, *_cycle_problems(placed, pending)]
     steps = {}
     with services.database.read() as session:
-        for at, spec in enumerate(specs):
+        for path, spec in placed:
             try:
                 steps[label_of(spec)] = _step(services, session, spec, pending)
             except InvalidSpec as error:
-                problems += [problem.under(f"instances[{at}]") for problem in error.problems]
+                problems += [problem.under(path) for problem in error.problems]
     if problems:
         raise InvalidSpec(problems)
     grouped = levels(pending, _pairs(specs, pending))
@@ -122,13 +123,13 @@ def _label(reference: str, spec: DatasetSpec) -> str:
 
 
 def _cycle_problems(
-    specs: Sequence[DatasetSpec], pending: Mapping[str, DatasetSpec]
+    placed: Iterable[tuple[str, DatasetSpec]], pending: Mapping[str, DatasetSpec]
 ) -> Iterable[Problem]:
-    cycle = find_cycle(_pairs(specs, pending))
+    """A problem at every instance that is part of a cycle."""
+    cycle = find_cycle(_pairs(pending.values(), pending))
     if cycle is None:
         return
     around = " -> ".join(cycle)
-    for at, spec in enumerate(specs):
+    for path, spec in placed:
         if label_of(spec) in cycle:
-            yield Problem(f"instances[{at}].upstream_refs", f"is part of a cycle: {around}")
-            return
+            yield Problem("upstream_refs", f"is part of a cycle: {around}").under(path)

@@ -38,6 +38,7 @@ from libs.db.repositories.resources import (
     find_instance,
     find_project,
     flows_of,
+    newest_version,
 )
 from libs.services.catalog import register
 from libs.services.checks import KINDS, Blueprint, Component, examine
@@ -159,19 +160,6 @@ def _hold(resource: Resource, ports: Ports, now: datetime, step: str) -> None:
 def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
     version = newest_version(session, resource.id)
     return version.spec_json if version is not None else None
-
-
-def newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:
-    """What a resource says now."""
-    from sqlalchemy import select
-
-    query = (
-        select(ResourceVersion)
-        .where(ResourceVersion.resource_id == resource_id)
-        .order_by(ResourceVersion.number.desc())
-        .limit(1)
-    )
-    return session.scalars(query).one_or_none()
 
 
 def _write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resource:

@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from libs.core.commands import Blocked, Output, RetryPolicy, Skipped, Started
 from libs.core.errors import InstancesError, Interrupted, NotFound
 from libs.core.records import Run
 from libs.core.status import FlowKind, Mode, RunStatus
-from libs.core.transitions import Blocked, Output, RetryPolicy, Skipped, Started
 from libs.db.models import DatasetVersion, FlowExecutionResource, Resource
 from libs.definitions.content import check_frame, check_signal, content_hash, merge
 from libs.definitions.pipeline import ExtractContext, Input

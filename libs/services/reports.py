@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from libs.core import gate
 from libs.core.draft import Draft
@@ -38,6 +38,7 @@ from libs.db.repositories.resources import (
     get_instance,
     lineage_pairs,
     named_instances,
+    newest_version,
 )
 
 Document = dict[str, Any]
@@ -170,8 +171,6 @@ def lineage(database: Database, name: str | None = None) -> Document:
 
 
 def _nodes_query() -> Any:
-    from sqlalchemy.orm import aliased
-
     flow, project = FlowExecutionResource, aliased(Resource)
     return (
         select(
@@ -231,17 +230,12 @@ def show(database: Database, now: datetime, name: str) -> Document:
         resource = session.get_one(Resource, instance_id)
         extension = session.get(EXTENSIONS[resource.type], instance_id)
         document["created_at"] = _iso(resource.created_at)
-        document["config"] = _newest_spec(session, instance_id)
+        version = newest_version(session, instance_id)
+        document["config"] = version.spec_json if version else None
         document["components"] = _composition(session, extension)
         document["handles"] = _handles(extension)
         document["output"] = _output(session, instance_id)
     return document
-
-
-def _newest_spec(session: Session, instance_id: UUID) -> Document | None:
-    version = ResourceVersion
-    query = select(version.spec_json).where(version.resource_id == instance_id)
-    return session.scalars(query.order_by(version.number.desc()).limit(1)).one_or_none()
 
 
 def _composition(session: Session, extension: Any) -> Document:

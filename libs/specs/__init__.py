@@ -8,7 +8,14 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
 from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
 from libs.specs.instances import SPEC_TYPES, DatasetSpec, InstanceSpec, SignalSpec
-from libs.specs.manifest import Manifest, load_manifest, parse_manifest
+from libs.specs.manifest import (
+    Manifest,
+    Survey,
+    load_manifest,
+    parse_manifest,
+    survey_files,
+    survey_manifest,
+)
 from libs.specs.problems import problems_of
 from libs.specs.references import UpstreamRef
 from libs.specs.schedules import ScheduleSpec, retry_delay
@@ -35,6 +42,7 @@ __all__ = [
     "SignalContract",
     "SignalSpec",
     "StoreSpec",
+    "Survey",
     "UpstreamRef",
     "due_window",
     "is_session",
@@ -50,4 +58,6 @@ __all__ = [
     "retry_delay",
     "slots",
     "spec_document",
+    "survey_files",
+    "survey_manifest",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,25 @@ def read_spec(document: object, path: str = "") -> tuple[InstanceSpec | None, li
         return model.model_validate(document), problems
     except ValidationError as error:
         return None, problems + problems_of(error, path)
+
+
+def salvage_spec(document: object) -> InstanceSpec | None:
+    """What can be read of a faulty document, so that the rest of it can be checked as well.
+
+    Every top-level key that has a fault is left out; None where too little remains.
+    """
+    if not isinstance(document, Mapping):
+        return None
+    _, problems = read_spec(document)
+    faulty = {re.split(r"[.\[]", problem.path, maxsplit=1)[0] for problem in problems}
+    model = _model_for(document, "")[0] or DatasetSpec
+    kept = {key: value for key, value in document.items() if key not in faulty}
+    try:
+        return model.model_validate(
+            {"name": "unnamed", **kept, "type": model.instance_type().value}
+        )
+    except ValidationError:
+        return None
 
 
 def _model_for(

@@ -9,7 +9,7 @@ from typing import Any
 
 from libs.core.errors import InvalidSpec, Problem
 from libs.core.ids import NAME_HELP
-from libs.specs.documents import read_spec
+from libs.specs.documents import read_spec, salvage_spec
 from libs.specs.instances import WRAPPER, InstanceSpec
 from libs.specs.manifest_text import read_json, read_yaml
 from libs.specs.names import is_name
@@ -34,11 +34,34 @@ class Manifest:
     projects: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything that could be read of a manifest, and everything that is wrong with it.
+
+    ``paths`` lead to the manifest's instances, in their order; ``salvaged`` are the paths and the
+    legible parts of instances that have faults, which may have others that only a look at what
+    is installed can find.
+    """
+
+    manifest: Manifest
+    paths: tuple[str, ...]
+    salvaged: tuple[tuple[str, InstanceSpec], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def sound(self) -> Manifest:
+        """The manifest; raises ``InvalidSpec`` with every problem if it has any."""
+        if self.problems:
+            raise InvalidSpec(self.problems)
+        return self.manifest
+
+
 @dataclass(slots=True)
 class _Gathered:
     """What the documents of one manifest gave so far."""
 
     specs: list[InstanceSpec] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    salvaged: list[tuple[str, InstanceSpec]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     declared: list[str] = field(default_factory=list)
     paths: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -50,18 +73,31 @@ def parse_manifest(source: str | Mapping[str, Any]) -> Manifest:
     A document holds ``instances`` and, for those that name none, a ``project``; or it is itself
     one instance. Raises ``InvalidSpec`` with every problem of all documents.
     """
+    return survey_manifest(source).sound()
+
+
+def survey_manifest(source: str | Mapping[str, Any]) -> Survey:
+    """As ``parse_manifest``, but hands back what is right and what is wrong."""
     gathered = _Gathered()
     if isinstance(source, str):
         _take_text(gathered, source, read_yaml)
     else:
         _take(gathered, [source])
-    return _manifest(gathered)
+    return _survey(gathered)
 
 
 def load_manifest(path: Path) -> Manifest:
     """The manifest in a file, or in the ``*.yaml``, ``*.yml`` and ``*.json`` files of a folder.
 
     Raises ``InvalidSpec`` with every problem of all files, each path beginning with its file.
+    """
+    return survey_files(path).sound()
+
+
+def survey_files(path: Path) -> Survey:
+    """As ``load_manifest``, but hands back what is right and what is wrong.
+
+    Raises ``InvalidSpec`` where there is nothing to read.
     """
     gathered = _Gathered()
     if not path.exists():
@@ -71,7 +107,7 @@ def load_manifest(path: Path) -> Manifest:
         raise InvalidSpec([Problem(str(path), f"holds no {', '.join(SUFFIXES)} file")])
     for file in files:
         _take_file(gathered, file)
-    return _manifest(gathered)
+    return _survey(gathered)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -157,8 +193,11 @@ def _within(instance: Any, project: str) -> Any:
 def _take_instance(gathered: _Gathered, instance: Any, path: str, prefix: str) -> None:
     spec, problems = read_spec(instance, path)
     gathered.problems += [_prefixed(problem, prefix) for problem in problems]
-    if spec is not None:
+    if spec is not None and not problems:
         gathered.specs.append(spec)
+        gathered.places.append(prefix + path)
+    elif (legible := salvage_spec(instance)) is not None:
+        gathered.salvaged.append((prefix + path, legible))
     name, project = _identity(instance)
     if name:
         place = prefix + Problem("name", "").under(path).path
@@ -175,13 +214,12 @@ def _identity(instance: Any) -> tuple[str, str]:
     return (name.strip() if isinstance(name, str) else ""), str(project).strip()
 
 
-def _manifest(gathered: _Gathered) -> Manifest:
+def _survey(gathered: _Gathered) -> Survey:
     problems = gathered.problems + _repetitions(gathered.paths)
-    if problems:
-        raise InvalidSpec(problems)
     projects = {*gathered.declared, *(spec.project for spec in gathered.specs)}
     first = gathered.declared[0] if gathered.declared else DEFAULT_PROJECT
-    return Manifest(first, gathered.specs, tuple(sorted(projects)))
+    manifest = Manifest(first, gathered.specs, tuple(sorted(projects)))
+    return Survey(manifest, tuple(gathered.places), tuple(gathered.salvaged), tuple(problems))
 
 
 def _repetitions(paths: Mapping[tuple[str, str], list[str]]) -> list[Problem]:

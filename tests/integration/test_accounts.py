@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from libs.adapters.prefect import PrefectGateway
+from libs.core.commands import Started
 from libs.core.ids import WORK_POOL
-from libs.core.transitions import Started
 from libs.db import Database
 from libs.services import reports
 from libs.services.accounts import QUICK_ATTEMPTS, account_for, sweep

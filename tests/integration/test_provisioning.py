@@ -16,7 +16,7 @@ from libs.db import Database
 from libs.services import reports
 from libs.services.manifests import Action, plan
 from libs.services.removal import deprovision
-from libs.specs import parse_manifest
+from libs.specs import survey_manifest
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 
@@ -213,15 +213,48 @@ def test_a_manifest_is_planned_in_lineage_order_and_a_cycle_is_refused(
         ],
     }
 
-    planned = plan(bench.services, parse_manifest(chain))
+    planned = plan(bench.services, survey_manifest(chain))
     with pytest.raises(InvalidSpec) as caught:
-        plan(bench.services, parse_manifest(loop))
+        plan(bench.services, survey_manifest(loop))
 
     assert [(s.action, s.name) for s in planned.steps] == [
         (Action.CREATE, f"{project}/prices"),
         (Action.CREATE, f"{project}/b"),
     ]
     assert any("cycle" in problem.message for problem in caught.value.problems)
+    assert bench.rows()["flow_execution_resources"] == 0
+
+
+def test_faults_of_the_text_and_of_its_meaning_are_reported_together(
+    bench: Bench, project: str
+) -> None:
+    text = {
+        "project": project,
+        "instances": [
+            {
+                **prices(project),
+                "pipeline": {"definition": "market_dat"},
+                "schedule": {"type": "cron", "expression": "61 * * * *", "timezone": "Mars/Base"},
+            },
+            {**derived(project, "sum", "REF(close, -1) + close.shape", "nobody"), "colour": "red"},
+            {**prices(project, "twin"), "store": {"instance": "no_such_store"}},
+            prices(project, "twin"),
+        ],
+    }
+
+    with pytest.raises(InvalidSpec) as caught:
+        plan(bench.services, survey_manifest(text))
+
+    assert {
+        "instances[0].pipeline.definition",
+        "instances[0].schedule.expression",
+        "instances[0].schedule.timezone",
+        "instances[1].colour",
+        "instances[1].upstream_refs[0].resource",
+        "instances[2].name",
+        "instances[2].store.instance",
+        "instances[3].name",
+    } <= {problem.path for problem in caught.value.problems}
     assert bench.rows()["flow_execution_resources"] == 0
 
 

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.adapters.prefect import PrefectGateway
+from libs.core.commands import Blocked, Skipped, Started
 from libs.core.errors import DataRejected, Interrupted
 from libs.core.ids import WORK_POOL
 from libs.core.status import Cause, Mode, RunStatus
-from libs.core.transitions import Blocked, Skipped, Started
 from libs.db import Database
 from libs.services import reports
 from libs.services.accounts import sweep

@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid5
 
 from libs.core import transitions
+from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.events import Event
 from libs.core.records import OpeningStatus, Region, Request, RequestStatus, RunParameters
 from libs.core.status import Cause, FlowStatus, Lifecycle, RunStatus
-from libs.core.transitions import BadEnd, Output, RetryPolicy, Start, StartCommand
 from tests.property.graphs import SPACE, Graph, region_of
 
 Answer = TypeVar("Answer")

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID, uuid5
 
 from libs.core import gate, ids
+from libs.core.commands import Output, RetryPolicy, Start, Started
 from libs.core.draft import Draft
 from libs.core.events import Event
 from libs.core.records import (
@@ -20,7 +21,6 @@ from libs.core.records import (
     RunParameters,
 )
 from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, RunStatus
-from libs.core.transitions import Output, RetryPolicy, Start, Started
 from tests.property.backend import DEFAULT_RETRY, MemoryBackend, Wish, live
 from tests.property.graphs import SPACE, Graph, flow_id, named
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 from uuid import UUID, uuid5
 
 from libs.core import ids
+from libs.core.commands import Blocked, Output, Skipped, Started
 from libs.core.draft import Draft
 from libs.core.errors import Interrupted
 from libs.core.events import Event
@@ -30,7 +31,6 @@ from libs.core.records import (
     RunParameters,
 )
 from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, Require, RunStatus
-from libs.core.transitions import Blocked, Output, Skipped, Started
 from tests.property import laws
 from tests.property.backend import Backend, Wish
 from tests.property.ghost import Ghost

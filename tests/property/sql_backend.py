@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
+from libs.core.commands import Output, RetryPolicy, Start
 from libs.core.events import Event
 from libs.core.records import Opening, Region, Request, Run
 from libs.core.status import Lifecycle, RunStatus
-from libs.core.transitions import Output, RetryPolicy, Start
 from libs.db import Database
 from libs.db.models import (
     Base,

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from libs.core.commands import Output, RetryPolicy, Skipped, Started
 from libs.core.errors import Interrupted
 from libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
 from libs.core.status import Cause, FlowStatus, RunStatus
-from libs.core.transitions import Output, RetryPolicy, Skipped, Started
 from libs.services.ledger import Ask, Ledger, utc_now
 from tests.property.graphs import Graph, diamond, fan_out, flow_id, of_pairs
 from tests.property.sql_backend import SqlBackend

@@ -10,8 +10,8 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from libs.core.aggregation import DEFAULT_PRIORITY, AggregationContract
+from libs.core.commands import RetryPolicy
 from libs.core.status import FlowKind, FlowStatus, Require
-from libs.core.transitions import RetryPolicy
 from tests.property.backend import DEFAULT_RETRY
 from tests.property.graphs import EdgeSpec, FlowSpec, Graph
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from libs.core.commands import RetryPolicy
 from libs.core.errors import Interrupted
 from libs.core.records import OpeningStatus, RequestStatus, Run
 from libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
-from libs.core.transitions import RetryPolicy
 from tests.property.graphs import chain, of_pairs
 from tests.property.scene import Scene, wish
 

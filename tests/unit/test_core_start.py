@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from libs.core.commands import Blocked, Skipped, Started
 from libs.core.records import OpeningStatus, RequestStatus
 from libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
-from libs.core.transitions import Blocked, Skipped, Started
 from tests.property.graphs import chain, diamond, flow_id
 from tests.property.scene import Scene, wish
 

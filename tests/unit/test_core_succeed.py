@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from libs.core.commands import Blocked, Output
 from libs.core.errors import Interrupted
 from libs.core.records import OpeningStatus
 from libs.core.status import FlowStatus, Lifecycle, Reason, Require, RunStatus
-from libs.core.transitions import STARVED_AFTER, Blocked, Output
+from libs.core.transitions import STARVED_AFTER
 from tests.property.graphs import (
     EdgeSpec,
     FlowSpec,
@@ -338,3 +339,12 @@ class TestGates:
         assert scene.openings_told() == ["B"]
         scene.run("B")
         assert scene.state_of("B") == (STALE, Reason.UPSTREAM_ADVANCED)
+
+    def test_forced_runs_beside_a_broken_upstream_are_overtaken_by_nobody(self) -> None:
+        scene = Scene.ready(chain())
+        scene.begin("A", wish())
+        scene.end("A", RunStatus.FAILED)
+        for _ in range(STARVED_AFTER):
+            scene.run("B", force=True)
+        assert scene.state_of("B") == (STALE, Reason.UPSTREAM_ADVANCED)
+        assert scene.flow("B").overtaken == 0

@@ -22,6 +22,7 @@ import inspect
 import json
 import logging
 import os
+import pkgutil
 import re
 import runpy
 import selectors
@@ -196,12 +197,19 @@ class ForkServer:
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import modules; one that cannot be imported only makes its runs slower, or fail by name."""
+    """Import modules, all those of a package for ``package.*``.
+
+    One that cannot be imported is only reported: the runs that need it will say so themselves.
+    """
     for name in modules:
         try:
-            importlib.import_module(name)
+            module = importlib.import_module(name.removesuffix(".*"))
         except Exception:
             logger.warning("Module %r could not be preloaded", name, exc_info=True)
+            continue
+        if name.endswith(".*"):
+            found = pkgutil.iter_modules(module.__path__, f"{module.__name__}.")
+            preload(one.name for one in found if not one.name.endswith("__main__"))
 
 
 def share_certificates() -> None:

@@ -27,6 +27,7 @@ RUN_VARIABLES = "PREFECT__"
 """Prefix of the variables that differ from run to run and that no import reads."""
 
 ORPHAN_POLL_SECONDS = 0.2
+LINE_BYTES = 16_000_000
 
 logger = logging.getLogger("prefect.warm_worker")
 
@@ -87,6 +88,8 @@ class Child:
             return False
 
     def _signal(self, number: signal.Signals) -> None:
+        if self._ended.is_set():
+            return  # its id may be another's by now
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -118,14 +121,19 @@ class Server:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        streams = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
+        self._reader, self._writer = streams
         try:
             line = await asyncio.wait_for(self._reader.readline(), READY_SECONDS)
             self._loaded = json.loads(line)["ready"]
+            self.alive = True
         except (TimeoutError, ValueError) as error:
-            await self.stop()
             raise ServerLost("the forkserver did not get ready") from error
-        self.alive = True
+        finally:
+            if not self.alive:
+                self._writer.close()
+                self._process.kill()
+                await self._process.wait()
         self._listener = asyncio.create_task(self._listen())
 
     async def fork(self, job: Job) -> Child | None:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
@@ -50,7 +50,9 @@ CANCELLATION_POLL_SECONDS = 5.0
 PREFETCH_SECONDS = 2.0
 """How early a run may wait in its process for its time; there it takes a place of the limit."""
 
-RECONNECT_SECONDS = 5.0
+DEFAULT_LIMIT = 4 * (os.cpu_count() or 1)
+"""Runs at once where the worker is started without a limit of its own."""
+
 HOOK_SECONDS = 120.0
 API_OUTAGE_SECONDS = 300.0
 
@@ -69,11 +71,11 @@ class WarmVariables(BaseVariables):
         description="Directory that runs start in; if left out, a new one for each run.",
     )
     preload: list[str] = Field(
-        default=["flows", "libs.wiring", "polars", "deltalake"],
+        default=["flows.*", "libs.plugins.*", "libs.wiring", "polars", "deltalake"],
         title="Preloaded Modules",
         description=(
-            "Modules imported once instead of by each run. They may start no threads and open no "
-            "connections when they are imported."
+            "Modules imported once instead of by each run; package.* stands for all modules of a "
+            "package. They may start no threads and open no connections when they are imported."
         ),
     )
     grace_seconds: float = Field(
@@ -109,31 +111,13 @@ class WarmWorkerResult(BaseWorkerResult):
 
 @dataclass(slots=True)
 class Run:
-    """A flow run whose process is alive or not yet accounted for."""
+    """A flow run whose process is alive or not yet accounted for; its job, to derive others."""
 
     flow_run_id: UUID
     configuration: WarmJobConfiguration
-    directory: str
-    child: Child = field(init=False)
+    job: Job
+    child: Child
     cancelled: bool = False
-
-    def job(
-        self, kind: Literal["run", "on_crashed_hooks", "on_cancellation_hooks"], **env: str
-    ) -> Job:
-        """The job of one of its children."""
-        return Job(
-            id=str(uuid4()),
-            kind=kind,
-            flow_run_id=str(self.flow_run_id),
-            env={
-                **{name: value or "" for name, value in self.configuration.env.items()},
-                # The engine shall leave to the worker what follows a cancellation.
-                "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
-                **env,
-            },
-            cwd=self.directory,
-            quiet=not self.configuration.stream_output,
-        )
 
 
 class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
@@ -145,8 +129,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     _display_name = "Instances (warm)"
     _description = "Execute flow runs at once, in processes forked from a pre-imported one."
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, limit: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, limit=limit or DEFAULT_LIMIT, **kwargs)
         settings = get_current_settings().worker
         is_default = self._prefetch_seconds == settings.prefetch_seconds
         if is_default and "prefetch_seconds" not in settings.model_fields_set:
@@ -163,7 +147,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """Prepare to run, as Prefect asks; starts watching for due and for cancelled runs."""
         await self._exit_stack.enter_async_context(self._control)
         await super().setup()
-        watch = (self._warm_up(), self._watch_due(), self._watch_cancelling(), self._watch_events())
+        steps = (self._submit_due, self._look_for_cancelled, self._follow_events)
+        watch = [self._warm_up(), *(self._forever(step) for step in steps)]
         self._watchers = [asyncio.create_task(one) for one in watch]
 
     async def teardown(self, *exc_info: Any) -> None:
@@ -184,23 +169,22 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     ) -> WarmWorkerResult:
         """Run it in a forked child and account for how that ended."""
         with _working_directory(configuration) as directory:
-            run = self._runs[flow_run.id] = Run(flow_run.id, configuration, str(directory))
-            port, token = self._control.register(flow_run.id)
+            job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             try:
-                job = run.job("run", PREFECT__CONTROL_PORT=str(port), PREFECT__CONTROL_TOKEN=token)
-                run.child = await self._servers.fork(job, configuration.preload)
+                child = await self._servers.fork(job, configuration.preload)
+                run = self._runs[flow_run.id] = Run(flow_run.id, configuration, job, child)
                 if task_status is not None:
-                    task_status.started(run.child.pid)
+                    task_status.started(child.pid)
                 await self._until_end(run)
                 with anyio.CancelScope(shield=True):
                     status = await self._account(run)
             finally:
                 self._control.unregister(flow_run.id)
-                del self._runs[flow_run.id]
+                self._runs.pop(flow_run.id, None)
                 if not self._has_room():
                     # Prefect frees the place of this run next; another run may wait for it.
                     asyncio.get_running_loop().call_soon(self._due.set)
-        return WarmWorkerResult(status_code=status, identifier=str(run.child.pid))
+        return WarmWorkerResult(status_code=status, identifier=str(child.pid))
 
     async def kill_infrastructure(
         self,
@@ -254,7 +238,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if state is None or state.is_final():
             return 0
         if run.cancelled or state.is_cancelling():
-            await self._run_hooks(run.job("on_cancellation_hooks"), run)
+            await self._run_hooks("on_cancellation_hooks", run)
             final: State[Any] = Cancelled(
                 message="The run was cancelled and its process has ended."
             )
@@ -267,7 +251,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         crash: State[Any] = Crashed(message=f"The process of the run {_end_of(run.child.status)}.")
         accepted = await self._insist(lambda: self._propose(run.flow_run_id, crash))
         if accepted is not None and accepted.is_crashed():
-            await self._run_hooks(run.job("on_crashed_hooks"), run)
+            await self._run_hooks("on_crashed_hooks", run)
         return run.child.status or 1
 
     async def _propose(self, flow_run_id: UUID, state: State) -> State | None:
@@ -288,8 +272,11 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
                     raise
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _run_hooks(self, job: Job, run: Run) -> None:
+    async def _run_hooks(
+        self, kind: Literal["on_crashed_hooks", "on_cancellation_hooks"], run: Run
+    ) -> None:
         """Run the flow's hooks in a child; nothing depends on how that ends."""
+        job = replace(run.job, id=str(uuid4()), kind=kind)
         try:
             child = await self._servers.fork(job, run.configuration.preload)
             with anyio.move_on_after(HOOK_SECONDS):
@@ -298,21 +285,25 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         except ServerLost:
             self._logger.exception("Hooks of flow run '%s' were not run", run.flow_run_id)
 
-    async def _cancel(self, run: Run) -> None:
-        """Tell the engine that it is being cancelled, then end its process."""
-        current = await self._insist(lambda: self.client.read_flow_run(run.flow_run_id))
-        if run.cancelled or current.state is None or not current.state.is_cancelling():
-            return  # an event told of an earlier try
-        run.cancelled = True
-        told = await self._control.signal(run.flow_run_id, "cancel")
-        if told is not ControlSignalStatus.ALREADY_CONCLUDED:
-            await run.child.end(run.configuration.grace_seconds)
-
-    def _cancelling(self, flow_run_id: UUID) -> None:
-        """Cancel the run if it runs here and that has not begun yet."""
+    async def _cancel(self, flow_run_id: UUID) -> None:
+        """If the run runs here, tell its engine that it is cancelled and end its process."""
         run = self._runs.get(flow_run_id)
-        if run and hasattr(run, "child") and not run.cancelled and self._runs_task_group:
-            self._runs_task_group.start_soon(self._cancel, run)
+        if run is None or run.cancelled:
+            return
+        try:
+            current = await self._insist(lambda: self.client.read_flow_run(flow_run_id))
+            if run.cancelled or current.state is None or not current.state.is_cancelling():
+                return  # an event told of an earlier try
+            run.cancelled = True
+            told = await self._control.signal(flow_run_id, "cancel")
+            if told is not ControlSignalStatus.ALREADY_CONCLUDED:
+                await run.child.end(run.configuration.grace_seconds)
+        except (httpx.HTTPError, ObjectNotFound):
+            self._logger.exception("Flow run '%s' could not be cancelled", flow_run_id)
+
+    def _start_to_cancel(self, flow_run_id: UUID) -> None:
+        if self._runs_task_group is not None:
+            self._runs_task_group.start_soon(self._cancel, flow_run_id)
 
     async def _warm_up(self) -> None:
         """Have the forkserver of the pool's own environment ready before its first run."""
@@ -326,44 +317,36 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         except Exception:
             self._logger.warning("The first run will have to wait for imports", exc_info=True)
 
-    async def _watch_due(self) -> None:
-        """Submit due runs whenever an event tells of one, and now and then regardless."""
-        while True:
-            with anyio.move_on_after(POLL_SECONDS):
-                await self._due.wait()
-            self._due.clear()
-            try:
-                if self._has_room():
-                    await self.get_and_submit_flow_runs()
-            except httpx.HTTPError:
-                self._logger.debug("The server could not be polled", exc_info=True)
-
-    async def _watch_cancelling(self) -> None:
-        """Look for cancelled runs now and then, as their events may be lost."""
-        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
-        while True:
-            await asyncio.sleep(CANCELLATION_POLL_SECONDS)
-            ours = FlowRunFilterId(any_=list(self._runs))
-            try:
-                found = self._runs and await self.client.read_flow_runs(
-                    flow_run_filter=FlowRunFilter(id=ours, state=state)
-                )
-            except httpx.HTTPError:
-                self._logger.debug("The server could not be polled", exc_info=True)
-                continue
-            for flow_run in found or ():
-                self._cancelling(flow_run.id)
-
-    async def _watch_events(self) -> None:
-        """Follow the events of the pool's runs, for as long as the worker runs."""
+    async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a step; what it fails at, another way or its next turn will do."""
         while True:
             try:
-                await self._follow_events()
+                await step()
             except Exception:
-                self._logger.debug("The event stream was lost", exc_info=True)
-            await asyncio.sleep(RECONNECT_SECONDS)
+                self._logger.debug("The worker could not watch its runs", exc_info=True)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _submit_due(self) -> None:
+        """Submit due runs when an event tells of one, or when none has told for a while."""
+        with anyio.move_on_after(POLL_SECONDS):
+            await self._due.wait()
+        self._due.clear()
+        if self._has_room():
+            await self.get_and_submit_flow_runs()
+
+    async def _look_for_cancelled(self) -> None:
+        """Cancel the runs of which no event told, after a while."""
+        await asyncio.sleep(CANCELLATION_POLL_SECONDS)
+        if not self._runs:
+            return
+        ours = FlowRunFilterId(any_=list(self._runs))
+        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
+        wanted = FlowRunFilter(id=ours, state=state)
+        for flow_run in await self.client.read_flow_runs(flow_run_filter=wanted):
+            self._start_to_cancel(flow_run.id)
 
     async def _follow_events(self) -> None:
+        """Act on the events of the pool's runs until their stream ends."""
         wanted = EventFilter(
             event=EventNameFilter(prefix=["prefect.flow-run."]),
             any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self.work_pool.id}"]),
@@ -380,7 +363,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if state == StateType.SCHEDULED:
             self._due.set()
         elif state == StateType.CANCELLING:
-            self._cancelling(flow_run_id)
+            self._start_to_cancel(flow_run_id)
         elif state in TERMINAL_STATES and flow_run_id in self._runs:
             # Its process takes another second to end, in which it only joins Prefect's threads.
             was_full = not self._has_room()
@@ -391,6 +374,26 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     def _has_room(self) -> bool:
         """Whether the limit allows another run."""
         return self._limiter is None or self._limiter.available_tokens > 0
+
+    def _register(self, flow_run_id: UUID) -> tuple[str, str]:
+        """Port and token with which the run's engine reaches the control channel."""
+        port, token = self._control.register(flow_run_id)
+        return str(port), token
+
+
+def _job(
+    flow_run_id: UUID, configuration: WarmJobConfiguration, directory: str, port: str, token: str
+) -> Job:
+    """The job of running the flow run."""
+    env = {
+        **{name: value or "" for name, value in configuration.env.items()},
+        # The engine leaves to the worker what follows a cancellation.
+        "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
+        "PREFECT__CONTROL_PORT": port,
+        "PREFECT__CONTROL_TOKEN": token,
+    }
+    quiet = not configuration.stream_output
+    return Job(str(uuid4()), "run", str(flow_run_id), env, directory, quiet)
 
 
 def _working_directory(configuration: WarmJobConfiguration) -> AbstractContextManager[str | Path]:

@@ -19,6 +19,7 @@ from libs.db.models import (
     LineageEdge,
     PipelineInstance,
     Resource,
+    ResourceVersion,
     SignalInstance,
     StoreInstance,
 )
@@ -123,6 +124,17 @@ def get_instance(session: Session, reference: str, project: str | None = None) -
     if found is None:
         raise NotFound("instance", reference)
     return found
+
+
+def newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:
+    """What a resource says now; None where it never said anything."""
+    query = (
+        select(ResourceVersion)
+        .where(ResourceVersion.resource_id == resource_id)
+        .order_by(ResourceVersion.number.desc())
+        .limit(1)
+    )
+    return session.scalars(query).one_or_none()
 
 
 def flows_of(session: Session, instance_id: UUID) -> list[FlowExecutionResource]:

@@ -1,0 +1,87 @@
+"""What is asked of the core and what it answers: the frozen values around ``transitions``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+from libs.core.gate import Blocker
+from libs.core.records import Request, Run
+from libs.core.status import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run holds its claim; ``run.pins`` is exactly what it is to read."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Nothing to do for this Prefect flow run; ``why`` is one line for its final state."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The gate is shut; what was asked is remembered and runs when ``blockers`` are READY."""
+
+    blockers: tuple[Blocker, ...]
+
+
+Start = Started | Skipped | Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class StartCommand:
+    """A Prefect flow run wants to work: for an opening, or for a request of its own."""
+
+    run_id: UUID
+    prefect_flow_run_id: UUID
+    flow_id: UUID
+    opening_id: UUID | None
+    request: Request | None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a successful run leaves behind.
+
+    ``version_id`` is None where the output equals the current version (early cut-off).
+    ``next_due_at`` and ``due_deadline`` are the schedule's next slot and that plus grace, None
+    without a schedule. ``source_delayed`` says that the newest data is older than the slot demands.
+    """
+
+    version_id: UUID | None
+    content_hash: str
+    last_data_date: date | None = None
+    next_due_at: datetime | None = None
+    due_deadline: datetime | None = None
+    source_delayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after what pause, an ended run is repeated by itself."""
+
+    failed: int = 0
+    failed_delay: timedelta = timedelta(seconds=30)
+    crashed: int = 2
+    crashed_delay: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class BadEnd:
+    """A run that did not succeed: FAILED, CRASHED or CANCELLED, with the error's one line.
+
+    ``retry_id`` is the id that a retry's request gets, should the policy make one.
+    """
+
+    run_id: UUID
+    status: RunStatus
+    error: str
+    retry_id: UUID
