@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,9 +23,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, temporary_settings
 from prefect.states import Cancelling
 
-from libs.adapters.warm_worker.worker import WarmWorker
+from libs.adapters.warm_worker.servers import MAX_SERVERS, Servers
+from libs.adapters.warm_worker.worker import DEFAULT_LIMIT, PREFETCH_SECONDS, WarmWorker
 from tests.prefect_server import prefect_api_url, prefect_environment
 
 __all__ = ["prefect_api_url", "prefect_environment"]
@@ -249,12 +252,42 @@ def test_every_run_has_a_process_of_its_own_and_its_log_in_the_server(
     assert worker.log.read_text().count("printed by the body") == printed + 10
 
 
+def test_a_worker_is_bounded_and_takes_no_runs_long_before_their_time() -> None:
+    assert WarmWorker("a pool")._limit == DEFAULT_LIMIT
+    assert WarmWorker("a pool", limit=3)._limit == 3
+    assert WarmWorker("a pool", prefetch_seconds=10)._prefetch_seconds == PREFETCH_SECONDS
+    assert WarmWorker("a pool", prefetch_seconds=7)._prefetch_seconds == 7
+    with temporary_settings({PREFECT_WORKER_PREFETCH_SECONDS: 10}):
+        assert WarmWorker("a pool", prefetch_seconds=10)._prefetch_seconds == 10
+
+
+def test_the_environment_that_was_not_used_for_longest_is_let_go() -> None:
+    async def use_more_than_are_kept() -> tuple[list[bool], bool]:
+        servers = Servers()
+        try:
+            environments = [{**os.environ, "WARM": str(n)} for n in range(MAX_SERVERS + 1)]
+            warm = [await servers.warm(one, []) for one in environments[:-1]]
+            assert await servers.warm(environments[0], []) is warm[0]
+            warm.append(await servers.warm(environments[-1], []))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while warm[1].alive:
+                    await asyncio.sleep(0.05)
+            return [one.alive for one in warm], warm[1].is_current()
+        finally:
+            await servers.stop()
+
+    alive, is_current = asyncio.run(use_more_than_are_kept())
+    assert alive == [True, False, *[True] * (MAX_SERVERS - 1)]
+    assert not is_current
+
+
 def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Worker) -> None:
     first = pool.start(f"{FLOWS}.leak", env={"WARM_SETTING": "first"})
     assert pool.outcome(first) == "COMPLETED"
     second, third = pool.start(f"{FLOWS}.leak"), pool.start(f"{FLOWS}.leak")
     assert [pool.outcome(run) for run in (second, third)] == ["COMPLETED"] * 2
     assert pool.body(first)["setting"] == "first"
+    assert pool.body(first)["ppid"] != pool.body(second)["ppid"] == pool.body(third)["ppid"]
     for body in (pool.body(second), pool.body(third)):
         assert (body["found"], body["variable"], body["setting"], body["files"]) == (
             [],

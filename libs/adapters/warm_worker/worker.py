@@ -129,8 +129,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     _display_name = "Instances (warm)"
     _description = "Execute flow runs at once, in processes forked from a pre-imported one."
 
-    def __init__(self, *args: Any, limit: int | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, limit=limit or DEFAULT_LIMIT, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limit = self._limit or DEFAULT_LIMIT
         settings = get_current_settings().worker
         is_default = self._prefetch_seconds == settings.prefetch_seconds
         if is_default and "prefetch_seconds" not in settings.model_fields_set:
