@@ -15,7 +15,7 @@ class DatasetInstance(InstanceBlock, DatasetSpec):
     _block_type_slug: ClassVar[str | None] = "dataset-instance"
     _description: ClassVar[str | None] = (
         "A dataset to provision: what a pipeline extracts, a store keeps and an accessor reads. "
-        "Run the flow provision-instance with it, or update-instance after an edit."
+        "Run the flow provision-instance with it."
     )
     _code_example: ClassVar[str | None] = """\
         ```python

@@ -15,7 +15,7 @@ class SignalInstance(InstanceBlock, SignalSpec):
     _block_type_slug: ClassVar[str | None] = "signal-instance"
     _description: ClassVar[str | None] = (
         "A signal to provision: a dataset whose values keep a contract. "
-        "Run the flow provision-instance with it, or update-instance after an edit."
+        "Run the flow provision-instance with it."
     )
     _code_example: ClassVar[str | None] = """\
         ```python

@@ -49,7 +49,7 @@ def _apply(document: dict[str, Any]) -> Any:
             _provision_all(services, manifest, planned)
         picture = mermaid(reports.lineage(services.database))
         services.prefect.create_artifact(
-            "lineage", "markdown", picture, "Lineage with status", current_run_id()
+            "lineage", "markdown", picture, "Lineage, as it was then", current_run_id()
         )
         return planned.document()
 

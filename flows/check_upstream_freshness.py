@@ -31,7 +31,7 @@ def _check(instance: str) -> Any:
         services.prefect.create_artifact(key, "table", rows, "Upstream freshness", run_id)
         picture = mermaid(reports.lineage(services.database, instance))
         services.prefect.create_artifact(
-            f"lineage-{key}", "markdown", picture, "Lineage with status", run_id
+            f"lineage-{key}", "markdown", picture, "Lineage, as it was then", run_id
         )
         for entry in report["upstreams"]:
             get_run_logger().log(
