@@ -11,6 +11,7 @@ import secrets
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 pytest_plugins = ("tests.prefect_server", "tests.databases")
 
@@ -44,23 +45,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(secrets.randbits(32))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a Prefect server runs in one test process, so that there is one a session."""
-    for item in items:
-        if "prefect_environment" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("server"))
-        elif item.path.name == "test_runtime.py":
-            item.add_marker(pytest.mark.xdist_group("runtime"))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Keep together what shares a server, so that each server is started once a session."""
+    return SharedServers(config, log)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the counts that tests recorded, whichever process ran them."""
-    for report in (report for kind in terminalreporter.stats.values() for report in kind):
-        if getattr(report, "when", "") == "call":
-            for name, value in report.user_properties:
-                if name == "counts":
-                    terminalreporter.write_line(value)
+class SharedServers(LoadScopeScheduling):
+    """Tests by themselves, but those around one server on one worker.
+
+    xdist's own groups are lost on the way to the workers with pytest 9.2, hence by name.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, case = nodeid.partition("::")
+        if file.endswith("test_runtime.py"):
+            return "runtime"
+        if file.endswith(("test_cascade.py", "test_faults.py", "test_prefect_native.py")):
+            return "home on postgresql" if "postgresql" in case else "home on sqlite"
+        if file.startswith("tests/integration/") or file.endswith(SERVER_FILES):
+            return "server"
+        return nodeid
+
+
+SERVER_FILES = ("test_blocks.py", "test_warm_worker.py")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -11,15 +11,6 @@ from tests.databases import Postgres
 from tests.e2e.stack import Stack
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one home go to one test process, so that each home is started once."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and "stack" in callspec.params:
-            item.add_marker(pytest.mark.xdist_group(f"home-{callspec.params['stack']}"))
-
-
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
