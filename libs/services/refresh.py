@@ -202,8 +202,6 @@ def _new_frame(services: Services, data: Data, current: _Current, run: Run) -> p
     since = current.flow.last_data_date if stored is not None else None
     context = ExtractContext(data.name, run.started_at, run.parameters.as_of, run.parameters.mode)
     extract = data.pipeline.extract(context, _inputs(services, run), since)
-    if stored is not None and not extract.complete and extract.frame.is_empty():
-        return stored
     return merge(stored, extract, since)
 
 
