@@ -61,6 +61,10 @@ def block_document_name(project: str, instance: str) -> str:
 BLOCK_OF_TYPE: dict[str, str] = {
     InstanceType.DATASET: "dataset-instance",
     InstanceType.SIGNAL: "signal-instance",
+    InstanceType.EXPERIMENT: "experiment-instance",
+    InstanceType.MODEL: "model-instance",
+    InstanceType.OPTIMIZER: "portfolio-optimizer-instance",
+    InstanceType.BACKTEST: "backtest-instance",
 }
 """Slug of the Prefect block type that holds the configuration of an instance type."""
 

@@ -31,6 +31,10 @@ class DefinitionKind(StrEnum):
     PIPELINE = "PipelineDef"
     STORE = "StoreDef"
     ACCESSOR = "AccessorDef"
+    OP = "OpDef"
+    OP_MACRO = "OpMacroDef"
+    ML_MODULE = "MLModuleDef"
+    OPTIMIZER = "PortfolioOptimizerDef"
 
 
 @dataclass(frozen=True, slots=True)

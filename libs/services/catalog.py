@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from sqlalchemy import func, select
@@ -12,13 +13,28 @@ from sqlalchemy.orm import Session
 from libs.core.aggregation import parse_contract
 from libs.core.errors import DefinitionUnavailable
 from libs.core.status import Lifecycle
-from libs.db.models import AccessorDef, PipelineDef, Resource, ResourceVersion, StoreDef
+from libs.db.models import (
+    AccessorDef,
+    MLModuleDef,
+    OpDef,
+    OpMacroDef,
+    PipelineDef,
+    PortfolioOptimizerDef,
+    Resource,
+    ResourceVersion,
+    StoreDef,
+)
 from libs.definitions.base import Definition, DefinitionKind
 
-EXTENSIONS: dict[DefinitionKind, type[PipelineDef] | type[StoreDef] | type[AccessorDef]] = {
+# Model classes by kind of definition; Any, because their common columns come from a mixin.
+EXTENSIONS: dict[DefinitionKind, Any] = {
     DefinitionKind.PIPELINE: PipelineDef,
     DefinitionKind.STORE: StoreDef,
     DefinitionKind.ACCESSOR: AccessorDef,
+    DefinitionKind.OP: OpDef,
+    DefinitionKind.OP_MACRO: OpMacroDef,
+    DefinitionKind.ML_MODULE: MLModuleDef,
+    DefinitionKind.OPTIMIZER: PortfolioOptimizerDef,
 }
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, PermanentError, Problem
-from libs.core.status import TRIGGERED_BY_DEFAULT, FlowKind, InstanceType, Lifecycle, Require
+from libs.core.shapes import SHAPES
+from libs.core.status import Lifecycle, Require
 from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, ResourceVersion
 from libs.db.repositories.resources import (
     COMPONENTS,
@@ -24,60 +25,36 @@ from libs.db.repositories.resources import (
     find_project,
     flows_of,
 )
-from libs.definitions.base import Definition, DefinitionKind, UpstreamShape
-from libs.definitions.pipeline import Pipeline
+from libs.definitions.base import MIN_SEVERITY, Definition, DefinitionKind, UpstreamShape
 from libs.definitions.registry import Registry
-from libs.specs import ComponentSpec, DatasetSpec, UpstreamRef
-
-KINDS = {
-    "pipeline": (DefinitionKind.PIPELINE, "PipelineInstance"),
-    "store": (DefinitionKind.STORE, "StoreInstance"),
-    "accessor": (DefinitionKind.ACCESSOR, "AccessorInstance"),
-}
-
-OUTPUT_FLOW: dict[str, FlowKind] = {
-    InstanceType.DATASET: FlowKind.REFRESH,
-    InstanceType.SIGNAL: FlowKind.REFRESH,
-}
-"""The flow of an instance that produces what others read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """A resolved component: the definition and its validated configuration.
-
-    ``shared`` is the id of the existing component instance, None for one that is made inline.
-    """
-
-    definition: type[Definition]
-    config: Mapping[str, Any]
-    shared: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """A resolved reference. ``flow_id`` is None while the upstream is only planned."""
-
-    label: str
-    role: str
-    flow_kind: str
-    flow_id: UUID | None
-    require: Require
-    triggers: bool
+from libs.services.kits import KITS, Component, Composition, Kit, Pending, Upstream
+from libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
 
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
     """A spec with everything that it refers to."""
 
-    spec: DatasetSpec
+    spec: InstanceSpec
     components: Mapping[str, Component]
     upstreams: tuple[Upstream, ...]
+    shapes: tuple[UpstreamShape, ...] = ()
+
+    @property
+    def kit(self) -> Kit:
+        """What is particular to the type of instance."""
+        return KITS[self.spec.type]
+
+    @property
+    def composition(self) -> Composition:
+        """The resolved parts, as kits look at them."""
+        return Composition(self.spec, self.components, self.shapes)
 
     @property
     def contract(self) -> Mapping[str, object]:
-        """How the instance's status aggregates: the pipeline's definition says."""
-        return self.components["pipeline"].definition.status_aggregation_contract
+        """How the instance's status aggregates: its main definition says."""
+        main = self.components.get(self.kit.main)
+        return main.definition.status_aggregation_contract if main else MIN_SEVERITY
 
 
 @dataclass(slots=True)
@@ -88,7 +65,7 @@ class _Findings:
         self.problems.append(Problem(path, message))
 
 
-def label_of(spec: DatasetSpec) -> str:
+def label_of(spec: InstanceSpec) -> str:
     """``project/name`` in lower case: what names are unique by."""
     return f"{spec.project}/{spec.name}".lower()
 
@@ -96,42 +73,45 @@ def label_of(spec: DatasetSpec) -> str:
 def examine(
     session: Session,
     registry: Registry,
-    spec: DatasetSpec,
-    pending: Mapping[str, DatasetSpec] | None = None,
+    spec: InstanceSpec,
+    pending: Pending | None = None,
 ) -> Blueprint:
     """The blueprint of a spec; InvalidSpec with every problem where it cannot be provisioned.
 
     ``pending`` are the specs, by label, that will exist when this one is provisioned.
     """
     found = _Findings()
+    kit = KITS[spec.type]
     components = _components(session, registry, spec, found)
-    upstreams, shapes = _upstreams(session, spec, pending or {}, found)
-    pipeline = components.get("pipeline")
-    if pipeline is not None and len(shapes) == len(spec.upstream_refs):
-        found.problems += _composition(pipeline, shapes)
+    references = kit.references(session, spec, pending or {})
+    upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)
+    if len(shapes) == len(references) and len(components) == len(kit.roles):
+        found.problems += kit.check(Composition(spec, components, tuple(shapes)))
     if found.problems:
         raise InvalidSpec(found.problems)
-    return Blueprint(spec, components, tuple(upstreams))
+    return Blueprint(spec, components, tuple(upstreams), tuple(shapes))
 
 
 def _components(
-    session: Session, registry: Registry, spec: DatasetSpec, found: _Findings
+    session: Session, registry: Registry, spec: InstanceSpec, found: _Findings
 ) -> dict[str, Component]:
     resolved = {}
-    for role, (kind, instance_type) in KINDS.items():
-        component: ComponentSpec = getattr(spec, role)
+    for role, part in KITS[spec.type].roles.items():
+        component = spec.components()[role]
         try:
             if component.instance:
-                resolved[role] = _shared(session, registry, spec, component, instance_type)
+                resolved[role] = _shared(session, registry, spec, component, part.component_type)
             else:
-                resolved[role] = _inline(session, registry, component, kind)
+                resolved[role] = _inline(session, registry, component, part.kind)
         except InvalidSpec as error:
             found.problems += [problem.under(role) for problem in error.problems]
         except DefinitionUnavailable as error:
             where = "version" if component.version else "definition"
             found.add(f"{role}.{where}", str(error))
         except NotFound:
-            found.add(f"{role}.instance", f"there is no {instance_type} {component.instance!r}")
+            found.add(
+                f"{role}.instance", f"there is no {part.component_type} {component.instance!r}"
+            )
     return resolved
 
 
@@ -157,7 +137,7 @@ def _definition_name(session: Session, reference: str, kind: DefinitionKind) -> 
 def _shared(
     session: Session,
     registry: Registry,
-    spec: DatasetSpec,
+    spec: InstanceSpec,
     component: ComponentSpec,
     instance_type: str,
 ) -> Component:
@@ -178,13 +158,13 @@ def definition_of(session: Session, registry: Registry, component: Any) -> type[
 
 def _upstreams(
     session: Session,
-    spec: DatasetSpec,
-    pending: Mapping[str, DatasetSpec],
+    spec: InstanceSpec,
+    references: Sequence[tuple[str, UpstreamRef]],
+    pending: Pending,
     found: _Findings,
 ) -> tuple[list[Upstream], list[UpstreamShape]]:
     upstreams, shapes = [], []
-    for at, ref in enumerate(spec.upstream_refs):
-        path = f"upstream_refs[{at}]"
+    for path, ref in references:
         try:
             upstream, shape = _upstream(session, spec, ref, pending)
         except InvalidSpec as error:
@@ -198,7 +178,7 @@ def _upstreams(
 
 
 def _upstream(
-    session: Session, spec: DatasetSpec, ref: UpstreamRef, pending: Mapping[str, DatasetSpec]
+    session: Session, spec: InstanceSpec, ref: UpstreamRef, pending: Pending
 ) -> tuple[Upstream, UpstreamShape]:
     label = ref.resource if "/" in ref.resource else f"{spec.project}/{ref.resource}"
     planned = pending.get(label.lower())
@@ -211,9 +191,8 @@ def _upstream(
 
 
 def _planned(label: str, ref: UpstreamRef, type_: str) -> tuple[Upstream, UpstreamShape]:
-    kind = _flow_kind(ref, type_, {OUTPUT_FLOW[type_]})
-    require, triggers = _policy(ref)
-    upstream = Upstream(label, ref.role, kind, None, require, triggers)
+    kind = _flow_kind(ref, type_, SHAPES[type_].flows)
+    upstream = Upstream(label, ref.role, kind, None, _require(ref), ref.triggering)
     return upstream, UpstreamShape(ref.resource, ref.role, type_, None)
 
 
@@ -223,25 +202,21 @@ def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstrea
         raise InvalidSpec([Problem("resource", text)])
     flows = {flow.kind: flow for flow in flows_of(session, named.id)}
     kind = _flow_kind(ref, named.type, flows)
-    require, triggers = _policy(ref)
-    upstream = Upstream(named.label, ref.role, kind, flows[kind].id, require, triggers)
+    upstream = Upstream(named.label, ref.role, kind, flows[kind].id, _require(ref), ref.triggering)
     columns = _columns(session, flows[kind])
     return upstream, UpstreamShape(ref.resource, ref.role, named.type, columns)
 
 
 def _flow_kind(ref: UpstreamRef, type_: str, kinds: Any) -> str:
-    kind = ref.flow or OUTPUT_FLOW.get(type_, "")
+    kind = ref.flow or SHAPES[type_].output
     if kind in kinds:
         return str(kind)
     choices = ", ".join(sorted(kinds))
     raise InvalidSpec([Problem("flow", f"{ref.resource!r} has no flow {kind!r}, only {choices}")])
 
 
-def _policy(ref: UpstreamRef) -> tuple[Require, bool]:
-    triggers = ref.triggering
-    if triggers is None:
-        triggers = FlowKind.REFRESH in TRIGGERED_BY_DEFAULT
-    return Require(ref.require or Require.READY), triggers
+def _require(ref: UpstreamRef) -> Require | None:
+    return Require(ref.require) if ref.require else None
 
 
 def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] | None:
@@ -250,13 +225,3 @@ def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] |
     query = select(DatasetVersion.columns).where(DatasetVersion.id == flow.version_id)
     columns = session.scalar(query)
     return tuple(columns) if columns is not None else None
-
-
-def _composition(pipeline: Component, shapes: Sequence[UpstreamShape]) -> list[Problem]:
-    definition = pipeline.definition(pipeline.config)
-    if not isinstance(definition, Pipeline):
-        return []
-    return [
-        problem.under("pipeline") if problem.path.startswith("config") else problem
-        for problem in definition.check(shapes)
-    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from libs.core.errors import NotFound
+from libs.core.status import FlowKind
 from libs.db.models import (
     AccessorInstance,
     DatasetVersion,
@@ -17,8 +19,9 @@ from libs.db.models import (
     Resource,
     StoreInstance,
 )
-from libs.db.repositories.resources import EXTENSIONS
+from libs.db.repositories.resources import EXTENSIONS, flows_of
 from libs.definitions.accessor import Accessor, Query
+from libs.definitions.base import DefinitionKind
 from libs.definitions.pipeline import Pipeline
 from libs.definitions.store import Store, StoreHandle
 from libs.services.checks import definition_of
@@ -73,11 +76,39 @@ def _made(services: Services, session: Session, component: Any) -> Any:
     return definition_of(session, services.registry, component)(component.config_json)
 
 
+def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle:
+    """Where the outputs of a flow are kept that is not a dataset's or signal's refresh."""
+    store = services.registry.get(DefinitionKind.STORE, "delta")({})
+    assert isinstance(store, Store)
+    return store.open(_output_root(services, instance_id) / kind)
+
+
+def _output_root(services: Services, instance_id: UUID) -> Path:
+    return services.settings.store_root / "outputs" / str(instance_id)
+
+
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
     """The rows of a published version as its instance's accessor shows them."""
     with services.database.read() as session:
         version = session.get_one(DatasetVersion, version_id)
         flow = session.get_one(FlowExecutionResource, version.flow_id)
-        instance_id, location = flow.instance_id, version.location
-    data = open_data(services, instance_id)
-    return data.accessor.read(data.store.scan(location), query)
+        instance_id, location, kind = flow.instance_id, version.location, flow.kind
+    if kind == FlowKind.REFRESH:
+        data = open_data(services, instance_id)
+        return data.accessor.read(data.store.scan(location), query)
+    accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
+    assert isinstance(accessor, Accessor)
+    return accessor.read(open_output(services, instance_id, kind).scan(location), query)
+
+
+def purge_data(services: Services, instance_id: UUID) -> None:
+    """Remove every stored version of an instance."""
+    with services.database.read() as session:
+        kinds = {flow.kind for flow in flows_of(session, instance_id)}
+    if FlowKind.REFRESH in kinds:
+        open_data(services, instance_id).store.purge()
+    for kind in kinds - {FlowKind.REFRESH}:
+        open_output(services, instance_id, kind).purge()
+    root = _output_root(services, instance_id)
+    if root.is_dir():
+        root.rmdir()

@@ -6,7 +6,7 @@ it, and writes the difference together with the events that tell of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -45,10 +45,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a success records: its metrics, and the stored version if it publishes one."""
+    """What a success records: its metrics and artifacts, and the version if it publishes one."""
 
     version: DatasetVersion | None
     metrics: dict[str, object]
+    artifacts: Sequence[dict[str, object]] = ()
 
 
 class Ledger:
@@ -102,7 +103,9 @@ class Ledger:
             if publication is None:
                 return
             session.execute(
-                update(RunRecord).where(RunRecord.id == run_id).values(metrics=publication.metrics)
+                update(RunRecord)
+                .where(RunRecord.id == run_id)
+                .values(metrics=publication.metrics, artifacts=list(publication.artifacts))
             )
             if publication.version is not None:
                 generation = next(f.generation for f in changes.flows if f.id == flow_id)

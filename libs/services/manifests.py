@@ -16,7 +16,7 @@ from libs.db.models import Resource
 from libs.db.repositories.resources import find_instance, newest_version
 from libs.services.checks import examine, label_of
 from libs.services.context import Services
-from libs.specs import DatasetSpec, Survey, spec_document
+from libs.specs import InstanceSpec, Survey, spec_document
 
 
 class Action(StrEnum):
@@ -82,7 +82,7 @@ def plan(services: Services, survey: Survey) -> Plan:
 
 
 def _step(
-    services: Services, session: Session, spec: DatasetSpec, pending: Mapping[str, DatasetSpec]
+    services: Services, session: Session, spec: InstanceSpec, pending: Mapping[str, InstanceSpec]
 ) -> Step:
     name = f"{spec.project}/{spec.name}"
     named = find_instance(session, name)
@@ -108,22 +108,22 @@ def _condition(session: Session, instance_id: Any) -> str:
 
 
 def _pairs(
-    specs: Iterable[DatasetSpec], pending: Mapping[str, DatasetSpec]
+    specs: Iterable[InstanceSpec], pending: Mapping[str, InstanceSpec]
 ) -> list[tuple[str, str]]:
     return [
         (upstream, label_of(spec))
         for spec in specs
-        for ref in spec.upstream_refs
+        for _, ref in spec.references()
         if (upstream := _label(ref.resource, spec)) in pending
     ]
 
 
-def _label(reference: str, spec: DatasetSpec) -> str:
+def _label(reference: str, spec: InstanceSpec) -> str:
     return (reference if "/" in reference else f"{spec.project}/{reference}").lower()
 
 
 def _cycle_problems(
-    placed: Iterable[tuple[str, DatasetSpec]], pending: Mapping[str, DatasetSpec]
+    placed: Iterable[tuple[str, InstanceSpec]], pending: Mapping[str, InstanceSpec]
 ) -> Iterable[Problem]:
     """A problem at every instance that is part of a cycle."""
     cycle = find_cycle(_pairs(pending.values(), pending))

@@ -1,9 +1,10 @@
 """Provisioning: a saga of idempotent steps that ends with the instance ACTIVE.
 
 1. *reserve*: one transaction writes every row; the instance is PROVISIONING and opens no gate.
-2. *deployment*: the Prefect deployment of each flow; its id is recorded.
-3. *document*: the block document that holds the configuration; its id is recorded.
-4. *activate*: ACTIVE, and the first run asked for.
+2. the type's handles in other systems (``Kit.externals``), each recorded.
+3. *deployment*: the Prefect deployment of each flow; its id is recorded.
+4. *document*: the block document that holds the configuration; its id is recorded.
+5. *activate*: ACTIVE, and the first run asked for.
 
 Run again after a crash at any point it goes on where it was. What fails for good leaves nothing
 behind; what fails for now leaves the instance FAILED with the step in its condition.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -23,7 +25,7 @@ from libs.adapters.prefect import LIVE, DeploymentPlan
 from libs.core import ids
 from libs.core.errors import AlreadyExists, BusyElsewhere, PermanentError, TemporaryError
 from libs.core.events import Event
-from libs.core.status import Cause, FlowKind, FlowStatus, Lifecycle, Reason
+from libs.core.status import Cause, FlowKind, FlowStatus, Lifecycle, Reason, Require
 from libs.db.models import (
     FlowExecutionResource,
     LineageEdge,
@@ -41,11 +43,12 @@ from libs.db.repositories.resources import (
     newest_version,
 )
 from libs.services.catalog import register
-from libs.services.checks import KINDS, Blueprint, Component, examine
+from libs.services.checks import Blueprint, examine
 from libs.services.context import Services
+from libs.services.kits import KITS, External
 from libs.services.relay import relay_or_leave
 from libs.services.removal import delete_rows, remove_handles
-from libs.specs import DatasetSpec, SignalSpec, output_fingerprint, spec_document
+from libs.specs import InstanceSpec, output_fingerprint, spec_document
 
 LEASE = timedelta(seconds=90)
 """How long a provisioning process may be silent in one step before another may take over."""
@@ -75,7 +78,7 @@ class Provisioned:
     steps: list[str] = field(default_factory=list)
 
 
-def provision(services: Services, spec: DatasetSpec, ports: Ports) -> Provisioned:
+def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provisioned:
     """Make the instance that ``spec`` describes; see the module.
 
     Raises InvalidSpec with every problem, AlreadyExists where the name is taken by another
@@ -104,7 +107,7 @@ class _Reserved:
     done: bool
 
 
-def _reserve(services: Services, session: Session, spec: DatasetSpec, ports: Ports) -> _Reserved:
+def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Ports) -> _Reserved:
     named = find_instance(session, f"{spec.project}/{spec.name}")
     if named is not None:
         resource = session.get_one(Resource, named.id)
@@ -172,14 +175,13 @@ def _write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resour
     session.flush()
     session.add(_version(resource.id, spec, now))
     components = {
-        role: _component(session, resource, role, component, now)
-        for role, component in blueprint.components.items()
+        role: _component(session, resource, role, blueprint, now) for role in blueprint.components
     }
-    session.add(_extension(session, resource.id, spec, components))
-    flow = _flow(resource.id, FlowKind.REFRESH, now)
-    session.add(flow)
+    session.add(_extension(resource.id, blueprint, components))
+    flows = {kind: _flow(resource.id, kind, now) for kind in blueprint.kit.shape.flows}
+    session.add_all(flows.values())
     session.flush()
-    session.add_all(_edges(blueprint, flow.id))
+    session.add_all(_edges(blueprint, {kind: flow.id for kind, flow in flows.items()}))
     session.flush()
     return resource
 
@@ -209,7 +211,7 @@ def _resource(
     )
 
 
-def _version(resource_id: UUID, spec: DatasetSpec, now: datetime) -> ResourceVersion:
+def _version(resource_id: UUID, spec: InstanceSpec, now: datetime) -> ResourceVersion:
     return ResourceVersion(
         id=uuid4(),
         resource_id=resource_id,
@@ -221,23 +223,31 @@ def _version(resource_id: UUID, spec: DatasetSpec, now: datetime) -> ResourceVer
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The rows of a component; ``instance_id`` is None where it has no instance of its own."""
+
+    instance_id: UUID | None
+    definition_id: UUID
+    version_id: UUID
+
+
 def _component(
-    session: Session,
-    owner: Resource,
-    role: str,
-    component: Component,
-    now: datetime,
-) -> UUID:
+    session: Session, owner: Resource, role: str, blueprint: Blueprint, now: datetime
+) -> _Recorded:
+    component, part = blueprint.components[role], blueprint.kit.roles[role]
     if component.shared is not None:
-        return component.shared
-    _, instance_type = KINDS[role]
+        row = session.get_one(COMPONENTS[part.component_type], component.shared)
+        return _Recorded(component.shared, row.definition_resource_id, row.definition_version_id)
     definition = register(session, component.definition, now)
+    if not part.component_type:
+        return _Recorded(None, definition.resource_id, definition.version_id)
     name = f"{owner.name}.{role}"
-    resource = _resource(owner.parent_id, name, instance_type, Lifecycle.ACTIVE, now)
+    resource = _resource(owner.parent_id, name, part.component_type, Lifecycle.ACTIVE, now)
     session.add(resource)
     session.flush()
     session.add(
-        COMPONENTS[instance_type](
+        COMPONENTS[part.component_type](
             resource_id=resource.id,
             definition_resource_id=definition.resource_id,
             definition_version_id=definition.version_id,
@@ -246,25 +256,25 @@ def _component(
         )
     )
     session.flush()
-    return resource.id
+    return _Recorded(resource.id, definition.resource_id, definition.version_id)
 
 
-def _extension(
-    session: Session, resource_id: UUID, spec: DatasetSpec, components: Mapping[str, UUID]
-) -> Any:
-    pipeline = session.get_one(COMPONENTS["PipelineInstance"], components["pipeline"])
-    signal = {"signal_json": spec.signal.document()} if isinstance(spec, SignalSpec) else {}
+def _extension(resource_id: UUID, blueprint: Blueprint, components: Mapping[str, _Recorded]) -> Any:
+    spec, kit = blueprint.spec, blueprint.kit
+    columns: dict[str, Any] = {
+        f"{role}_instance_id": recorded.instance_id
+        for role, recorded in components.items()
+        if recorded.instance_id is not None
+    }
+    if kit.main in components:
+        columns["definition_resource_id"] = components[kit.main].definition_id
+        columns["definition_version_id"] = components[kit.main].version_id
+        columns["config_json"] = dict(blueprint.components[kit.main].config)
     return EXTENSIONS[spec.type](
         resource_id=resource_id,
-        pipeline_instance_id=components["pipeline"],
-        store_instance_id=components["store"],
-        accessor_instance_id=components["accessor"],
-        definition_resource_id=pipeline.definition_resource_id,
-        definition_version_id=pipeline.definition_version_id,
-        config_json=pipeline.config_json,
         schedule_json=spec.schedule.document(),
         upstream_refs=[ref.document() for ref in spec.upstream_refs],
-        **signal,
+        **(columns | kit.columns(blueprint.composition)),
     )
 
 
@@ -286,25 +296,43 @@ def _flow(instance_id: UUID, kind: FlowKind, now: datetime) -> FlowExecutionReso
     )
 
 
-def _edges(blueprint: Blueprint, downstream: UUID) -> list[LineageEdge]:
-    return [
-        LineageEdge(
-            id=uuid4(),
-            upstream_flow_id=upstream.flow_id,
-            downstream_flow_id=downstream,
-            position=position,
-            role=upstream.role,
-            kind="data",
-            require=upstream.require,
-            triggers=upstream.triggers,
-            consumed_generation=0,
-        )
+def _edges(blueprint: Blueprint, flows: Mapping[FlowKind, UUID]) -> list[LineageEdge]:
+    """Each upstream into every flow that reads it, then the edges among the flows themselves."""
+    shape = blueprint.kit.shape
+    edges = [
+        _edge(upstream.flow_id, flows[kind], position, upstream.role)
+        | _policy(*shape.policy(kind, upstream.require, upstream.triggers))
+        for kind in shape.readers
         for position, upstream in enumerate(blueprint.upstreams)
     ]
+    edges += [
+        _edge(flows[inner.upstream], flows[inner.downstream], len(blueprint.upstreams), inner.role)
+        | _policy(inner.require, inner.triggers)
+        for inner in shape.inner
+    ]
+    return [LineageEdge(**edge) for edge in edges]
 
 
-def _carry_on(services: Services, instance_id: UUID, spec: DatasetSpec, ports: Ports) -> list[str]:
+def _edge(upstream: UUID | None, downstream: UUID, position: int, role: str) -> dict[str, Any]:
+    return {
+        "id": uuid4(),
+        "upstream_flow_id": upstream,
+        "downstream_flow_id": downstream,
+        "position": position,
+        "role": role,
+        "kind": "data",
+        "consumed_generation": 0,
+    }
+
+
+def _policy(require: Require, triggers: bool) -> dict[str, Any]:
+    return {"require": require, "triggers": triggers}
+
+
+def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
+    connect = partial(_connect, services, instance_id, spec)
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        *((external.name, partial(connect, external)) for external in KITS[spec.type].externals),
         ("deployment", lambda: _deploy(services, instance_id, spec, ports)),
         ("document", lambda: _save_document(services, instance_id, spec, ports)),
         ("activate", lambda: _activate(services, instance_id, spec)),
@@ -322,7 +350,19 @@ def _mark(services: Services, instance_id: UUID, ports: Ports, step: str) -> Non
     )
 
 
-def _deploy(services: Services, instance_id: UUID, spec: DatasetSpec, ports: Ports) -> None:
+def _connect(services: Services, instance_id: UUID, spec: InstanceSpec, external: External) -> None:
+    """Make the handle in another system and record it."""
+    columns = external.create(services, instance_id, spec)
+
+    def record(session: Session) -> None:
+        extension = session.get_one(EXTENSIONS[spec.type], instance_id)
+        for column, value in columns.items():
+            setattr(extension, column, value)
+
+    services.database.transact(record)
+
+
+def _deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
     with services.database.read() as session:
         kinds = [flow.kind for flow in flows_of(session, instance_id)]
     for kind in kinds:
@@ -331,7 +371,7 @@ def _deploy(services: Services, instance_id: UUID, spec: DatasetSpec, ports: Por
 
 
 def _plan(
-    services: Services, instance_id: UUID, spec: DatasetSpec, ports: Ports, kind: str
+    services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
 ) -> DeploymentPlan:
     entrypoint, schema = ports.execution[kind]
     return DeploymentPlan(
@@ -342,7 +382,7 @@ def _plan(
         parameters={"instance": str(instance_id)},
         tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
         description=spec.description,
-        schedule=spec.schedule,
+        schedule=spec.schedule_of(kind),
         work_pool=services.settings.pool,
     )
 
@@ -350,15 +390,15 @@ def _plan(
 def _record(services: Services, instance_id: UUID, kind: str, deployment_id: UUID) -> None:
     def work(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
-        extension = session.get_one(EXTENSIONS[resource.type], instance_id)
-        extension.prefect_deployment_id = deployment_id
+        if column := KITS[resource.type].handle(kind):
+            setattr(session.get_one(EXTENSIONS[resource.type], instance_id), column, deployment_id)
         flow = next(flow for flow in flows_of(session, instance_id) if flow.kind == kind)
         flow.deployment_id = deployment_id
 
     services.database.transact(work)
 
 
-def _save_document(services: Services, instance_id: UUID, spec: DatasetSpec, ports: Ports) -> None:
+def _save_document(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
     document_id = ports.save_document(ids.block_document_name(spec.project, spec.name))
 
     def record(session: Session) -> None:
@@ -367,7 +407,7 @@ def _save_document(services: Services, instance_id: UUID, spec: DatasetSpec, por
     services.database.transact(record)
 
 
-def _activate(services: Services, instance_id: UUID, spec: DatasetSpec) -> None:
+def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     """ACTIVE, and a request for the first run, which is remembered until its gate opens."""
 
     def clear(session: Session) -> None:
@@ -383,7 +423,7 @@ def _activate(services: Services, instance_id: UUID, spec: DatasetSpec) -> None:
     )
 
 
-def _provisioned(resource: Resource, spec: DatasetSpec, now: datetime) -> Event:
+def _provisioned(resource: Resource, spec: InstanceSpec, now: datetime) -> Event:
     return Event(
         id=uuid5(resource.id, f"{ids.PROVISIONED}:{now.isoformat()}"),
         name=ids.PROVISIONED,

@@ -36,7 +36,8 @@ from libs.db.repositories.resources import (
     get_instance,
 )
 from libs.services.context import Services
-from libs.services.data import open_data
+from libs.services.data import purge_data
+from libs.services.kits import KITS
 from libs.services.relay import relay_or_leave
 
 
@@ -91,9 +92,9 @@ def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
 def remove(services: Services, named: Named, *, purge: bool) -> None:
     """Remove one instance whose gates are shut."""
     _stop_runs(services, named.id)
-    remove_handles(services, named.id)
     if purge:
-        open_data(services, named.id).store.purge()
+        purge_data(services, named.id)
+    remove_handles(services, named.id, purge=purge)
 
     def rows(session: Session) -> None:
         if session.get(Resource, named.id) is not None:
@@ -122,8 +123,8 @@ def _stop_runs(services: Services, instance_id: UUID) -> None:
             continue  # It ended by itself in between, which is all that is wanted.
 
 
-def remove_handles(services: Services, instance_id: UUID) -> None:
-    """Delete the deployments and our own block document of an instance."""
+def remove_handles(services: Services, instance_id: UUID, *, purge: bool = False) -> None:
+    """Delete the deployments, our own block document and the handles in other systems."""
     with services.database.read() as session:
         resource = session.get(Resource, instance_id)
         if resource is None:
@@ -134,11 +135,17 @@ def remove_handles(services: Services, instance_id: UUID) -> None:
         document = extension.block_document_id if extension else None
         name = ids.block_document_name(project, resource.name)
         slug = ids.BLOCK_OF_TYPE[resource.type]
+        externals = [
+            (external, {column: getattr(extension, column) for column in external.columns})
+            for external in (KITS[resource.type].externals if extension else ())
+        ]
     for deployment_id in deployments:
         services.prefect.delete_deployment(deployment_id)
     # A document that a person made and picked is theirs to delete.
     if document is not None and services.prefect.find_block_document(slug, name) == document:
         services.prefect.delete_block_document(document)
+    for external, columns in externals:
+        external.remove(services, instance_id, columns, purge)
 
 
 def delete_rows(session: Session, instance_id: UUID) -> None:

@@ -19,6 +19,7 @@ from libs.core.errors import NotFound
 from libs.core.gate import Blocker
 from libs.core.lineage import ancestors, descendants
 from libs.core.records import FlowState, RequestStatus
+from libs.core.shapes import SHAPES
 from libs.core.status import MESSAGES, FlowStatus, Freshness, Reason
 from libs.db import Database
 from libs.db.models import (
@@ -234,7 +235,7 @@ def show(database: Database, now: datetime, name: str) -> Document:
         document["config"] = version.spec_json if version else None
         document["components"] = _composition(session, extension)
         document["handles"] = _handles(extension)
-        document["output"] = _output(session, instance_id)
+        document["output"] = _output(session, instance_id, SHAPES[resource.type].output)
     return document
 
 
@@ -244,35 +245,49 @@ def _composition(session: Session, extension: Any) -> Document:
         "store": ("StoreInstance", "store_instance_id"),
         "accessor": ("AccessorInstance", "accessor_instance_id"),
     }
-    return {
+    composed = {
         role: _component(session, type_, getattr(extension, column))
         for role, (type_, column) in columns.items()
-        if extension is not None
+        if hasattr(extension, column)
     }
+    if not composed and getattr(extension, "definition_resource_id", None) is not None:
+        composed["definition"] = _defined(session, extension)
+    return composed
 
 
 def _component(session: Session, type_: str, component_id: UUID) -> Document:
     row = session.get_one(COMPONENTS[type_], component_id)
+    name = session.get_one(Resource, component_id).name
+    return {"id": str(component_id), "name": name, **_defined(session, row)}
+
+
+def _defined(session: Session, row: Any) -> Document:
     return {
-        "id": str(component_id),
-        "name": session.get_one(Resource, component_id).name,
         "definition": session.get_one(Resource, row.definition_resource_id).name,
         "version": session.get_one(ResourceVersion, row.definition_version_id).label,
         "config": row.config_json,
     }
 
 
+_HANDLES = ("_deployment_id", "block_document_id", "mlflow_", "evidently_")
+"""What the columns are called that hold handles, in part."""
+
+
 def _handles(extension: Any) -> Document:
-    names = ("prefect_deployment_id", "block_document_id")
-    return {name: _text(getattr(extension, name, None)) for name in names}
+    columns = [column.key for column in extension.__table__.columns] if extension else []
+    return {
+        name: _text(getattr(extension, name))
+        for name in columns
+        if any(part in name for part in _HANDLES)
+    }
 
 
-def _output(session: Session, instance_id: UUID) -> Document | None:
+def _output(session: Session, instance_id: UUID, kind: str) -> Document | None:
     flow = FlowExecutionResource
     query = (
         select(DatasetVersion)
         .join(flow, flow.version_id == DatasetVersion.id)
-        .where(flow.instance_id == instance_id)
+        .where(flow.instance_id == instance_id, flow.kind == kind)
     )
     version = session.scalars(query).first()
     if version is None:
@@ -448,5 +463,5 @@ def _iso(value: datetime | date | None) -> str | None:
     return value.isoformat() if value is not None else None
 
 
-def _text(value: UUID | None) -> str | None:
+def _text(value: UUID | str | None) -> str | None:
     return str(value) if value is not None else None

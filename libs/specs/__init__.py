@@ -7,7 +7,7 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
 from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
-from libs.specs.instances import SPEC_TYPES, DatasetSpec, InstanceSpec, SignalSpec
+from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
 from libs.specs.manifest import (
     Manifest,
     Survey,
@@ -29,6 +29,7 @@ from libs.specs.slots import (
     next_slot,
     slots,
 )
+from libs.specs.types import SPEC_TYPES, InstanceSpec
 
 __all__ = [
     "INTERVAL_ANCHOR",
@@ -36,6 +37,7 @@ __all__ = [
     "AccessorSpec",
     "ComponentSpec",
     "DatasetSpec",
+    "InstanceFields",
     "InstanceSpec",
     "Manifest",
     "ScheduleSpec",

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from libs.core.errors import InvalidSpec, Problem
 from libs.core.status import InstanceType
-from libs.specs.instances import SPEC_TYPES, WRAPPER, DatasetSpec, InstanceSpec, SignalSpec
-from libs.specs.names import full_name
+from libs.specs.instances import WRAPPER, DatasetSpec, InstanceFields, SignalSpec
 from libs.specs.problems import did_you_mean, kind_of, problems_of
+from libs.specs.types import SPEC_TYPES, InstanceSpec
 
 
 def parse_spec(document: Mapping[str, Any], path: str = "") -> InstanceSpec:
@@ -65,7 +65,7 @@ def salvage_spec(document: object) -> InstanceSpec | None:
 
 def _model_for(
     document: Mapping[str, Any], path: str
-) -> tuple[type[DatasetSpec] | None, list[Problem]]:
+) -> tuple[type[InstanceFields] | None, list[Problem]]:
     """The model of the document's type; where the type is wrong, the one that it seems to mean."""
     wrapped = document.get(WRAPPER)
     inner = wrapped if isinstance(wrapped, Mapping) else {}
@@ -84,7 +84,7 @@ def _model_for(
     return (meant[0] if meant else None), [problem]
 
 
-def _retyped(document: Mapping[str, Any], model: type[DatasetSpec]) -> dict[str, Any]:
+def _retyped(document: Mapping[str, Any], model: type[InstanceFields]) -> dict[str, Any]:
     """The document as if it named the model's type, to find what else is wrong with it."""
     result = {**document, "type": model.instance_type().value}
     wrapped = result.get(WRAPPER)
@@ -106,20 +106,7 @@ def output_fingerprint(spec: InstanceSpec) -> str:
     That is the components, the upstreams (which, in which role and order, but not when they make
     it run) and the contract of a signal; not name, description, schedule or ``run_on_provision``.
     """
-    content: dict[str, Any] = {
-        part: component.model_dump(mode="json")
-        for part, component in (
-            ("pipeline", spec.pipeline),
-            ("store", spec.store),
-            ("accessor", spec.accessor),
-        )
-    }
-    content["upstreams"] = [
-        [full_name(ref.resource, spec.project), ref.role, ref.flow] for ref in spec.upstream_refs
-    ]
-    if isinstance(spec, SignalSpec):
-        content["signal"] = spec.signal.model_dump(mode="json")
-    text = json.dumps(_settled(content), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_settled(spec.output_content()), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

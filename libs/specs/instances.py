@@ -1,11 +1,13 @@
-"""The instances that a person asks for: datasets and signals."""
+"""What the specs of all types of instance have in common, and those of datasets and signals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from libs.core.status import InstanceType
 from libs.specs.base import Reading, SpecModel
@@ -21,22 +23,19 @@ WRAPPER = "metadata_json"
 """The user's document keeps everything but type and name below this key."""
 
 
-class DatasetSpec(SpecModel):
-    """A dataset: what a pipeline extracts, a store keeps and an accessor reads."""
+LAST_FIELDS = ("upstream_refs", "schedule", "run_on_provision", "type")
+"""Fields of every type that a form shows after those of the type itself."""
+
+
+class InstanceFields(SpecModel):
+    """What every instance has; a subclass adds what its type is made of."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {"schedule_json": "schedule"}
-    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "definition": ("pipeline", "definition"),
-        "definition_resource_id": ("pipeline", "definition"),
-        "version": ("pipeline", "version"),
-        "definition_version_id": ("pipeline", "version"),
-        "config": ("pipeline", "config"),
-        "config_json": ("pipeline", "config"),
-        "pipeline_instance_id": ("pipeline", "instance"),
-        "store_instance_id": ("store", "instance"),
-        "accessor_instance_id": ("accessor", "instance"),
-    }
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Keys of the document itself that mean a key of one of its components."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold a component: a definition with its configuration."""
 
     name: Name = Field(
         title="Instance name",
@@ -54,23 +53,6 @@ class DatasetSpec(SpecModel):
         title="Description",
         description="What it is for, in a sentence.",
         examples=["Daily closes of the S&P 500 stocks"],
-    )
-    pipeline: ComponentSpec = Field(
-        title="Pipeline",
-        description="Where the data comes from.",
-        examples=[{"definition": "market_data", "config": {"source": "sp500"}}],
-    )
-    store: StoreSpec = Field(
-        default_factory=StoreSpec,
-        title="Store",
-        description="Where the versions of the data are kept.",
-        examples=[{"definition": "delta"}],
-    )
-    accessor: AccessorSpec = Field(
-        default_factory=AccessorSpec,
-        title="Accessor",
-        description="How readers see the data.",
-        examples=[{"definition": "simple"}],
     )
     upstream_refs: list[UpstreamRef] = Field(
         default_factory=list,
@@ -90,12 +72,35 @@ class DatasetSpec(SpecModel):
         description="Whether it runs once, as soon as its upstreams are ready.",
         examples=[True],
     )
-    type: Literal["DatasetInstance"] = Field(
-        default="DatasetInstance",
+    type: str = Field(
+        default="",
         title="Type",
         description="Says what kind of instance the document describes; leave it as it is.",
-        examples=["DatasetInstance"],
     )
+
+    def references(self) -> list[tuple[str, UpstreamRef]]:
+        """Every upstream with the path at which it was written; a type may have others too."""
+        return [(f"upstream_refs[{at}]", ref) for at, ref in enumerate(self.upstream_refs)]
+
+    def components(self) -> dict[str, ComponentSpec]:
+        """The components by the field that holds them."""
+        return {part: getattr(self, part) for part in self.PARTS}
+
+    def schedule_of(self, kind: str) -> ScheduleSpec:
+        """The schedule of one of its flows."""
+        del kind
+        return self.schedule
+
+    def output_content(self) -> dict[str, Any]:
+        """What decides the output, for the fingerprint; a type adds what else does."""
+        content: dict[str, Any] = {
+            part: component.model_dump(mode="json") for part, component in self.components().items()
+        }
+        content["upstreams"] = [
+            [full_name(ref.resource, self.project), ref.role, ref.flow]
+            for _, ref in self.references()
+        ]
+        return content
 
     @classmethod
     def label(cls) -> str:
@@ -157,6 +162,59 @@ class DatasetSpec(SpecModel):
                 message = f"repeats upstream_refs[{first}]: same resource, role and flow"
                 yield Fault(("upstream_refs", index), message)
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema with the fields that all types share at its ends, as a form shows them."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for key in LAST_FIELDS:
+            if key in properties:
+                properties[key] = properties.pop(key)
+        return schema
+
+
+class DatasetSpec(InstanceFields):
+    """A dataset: what a pipeline extracts, a store keeps and an accessor reads."""
+
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "definition": ("pipeline", "definition"),
+        "definition_resource_id": ("pipeline", "definition"),
+        "version": ("pipeline", "version"),
+        "definition_version_id": ("pipeline", "version"),
+        "config": ("pipeline", "config"),
+        "config_json": ("pipeline", "config"),
+        "pipeline_instance_id": ("pipeline", "instance"),
+        "store_instance_id": ("store", "instance"),
+        "accessor_instance_id": ("accessor", "instance"),
+    }
+    PARTS: ClassVar[tuple[str, ...]] = ("pipeline", "store", "accessor")
+
+    pipeline: ComponentSpec = Field(
+        title="Pipeline",
+        description="Where the data comes from.",
+        examples=[{"definition": "market_data", "config": {"source": "sp500"}}],
+    )
+    store: StoreSpec = Field(
+        default_factory=StoreSpec,
+        title="Store",
+        description="Where the versions of the data are kept.",
+        examples=[{"definition": "delta"}],
+    )
+    accessor: AccessorSpec = Field(
+        default_factory=AccessorSpec,
+        title="Accessor",
+        description="How readers see the data.",
+        examples=[{"definition": "simple"}],
+    )
+    type: Literal["DatasetInstance"] = Field(
+        default="DatasetInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["DatasetInstance"],
+    )
+
 
 class SignalSpec(DatasetSpec):
     """A signal: a dataset whose values keep a contract."""
@@ -174,13 +232,9 @@ class SignalSpec(DatasetSpec):
         examples=[{"min_value": -3.0, "max_value": 3.0}],
     )
 
-
-InstanceSpec = DatasetSpec | SignalSpec
-
-SPEC_TYPES: dict[str, type[DatasetSpec]] = {
-    model.instance_type().value: model for model in (DatasetSpec, SignalSpec)
-}
-"""The model of each type of instance that can be asked for, by the tag in its documents."""
+    def output_content(self) -> dict[str, Any]:
+        """As the base, with the contract."""
+        return {**super().output_content(), "signal": self.signal.model_dump(mode="json")}
 
 
 _NOTHING: tuple[object, ...] = (None, "", {})

@@ -10,10 +10,11 @@ from typing import Any
 from libs.core.errors import InvalidSpec, Problem
 from libs.core.ids import NAME_HELP
 from libs.specs.documents import read_spec, salvage_spec
-from libs.specs.instances import WRAPPER, InstanceSpec
+from libs.specs.instances import WRAPPER
 from libs.specs.manifest_text import read_json, read_yaml
 from libs.specs.names import is_name
 from libs.specs.problems import kind_of, unknown_key
+from libs.specs.types import InstanceSpec
 
 DEFAULT_PROJECT = "default"
 SUFFIXES = (".json", ".yaml", ".yml")

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 
+from flows.execution import EXECUTION
 from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import Unavailable
 from libs.core.records import OpeningStatus, RunParameters
@@ -20,9 +21,10 @@ from libs.db.models import Base, FlowExecutionResource, GateOpening
 from libs.db.repositories.resources import get_instance
 from libs.definitions.registry import Registry
 from libs.services.context import Services
+from libs.services.execution import Work, execute
 from libs.services.ledger import Ask, Ledger
+from libs.services.procedures import procedure_of
 from libs.services.provisioning import Ports, Provisioned, provision
-from libs.services.refresh import Work, refresh
 from libs.settings import load_settings
 from libs.specs import InstanceSpec, parse_spec
 
@@ -68,7 +70,7 @@ class Bench:
 
             return services.prefect.save_block(block_for(spec), name)
 
-        execution = {"refresh": ("flows.refresh_dataset.refresh_dataset", SCHEMA)}
+        execution = {kind: (path, SCHEMA) for kind, (path, _) in EXECUTION.items()}
         return Ports(execution=execution, save_document=save, flow_run_id=uuid4())
 
     def provision(self, document: dict[str, Any], services: Services | None = None) -> Provisioned:
@@ -79,39 +81,47 @@ class Bench:
         faulty: Any = FaultyGateway(self.services.prefect, method, error)
         return replace(self.services, prefect=faulty)
 
-    def flow_id(self, name: str) -> UUID:
+    def flow_id(self, name: str, kind: str = "") -> UUID:
+        """The flow of an instance; ``kind`` says which where it has several."""
         with self.services.database.read() as session:
             instance = get_instance(session, name)
             flow = FlowExecutionResource
             query = select(flow.id).where(flow.instance_id == instance.id)
-            return session.scalars(query).one()
+            return session.scalars(query.where(flow.kind == kind) if kind else query).one()
 
     def instance_id(self, name: str) -> UUID:
         with self.services.database.read() as session:
             return get_instance(session, name).id
 
-    def run(self, name: str, **parameters: Any) -> Any:
+    def run(self, name: str, kind: str = "refresh", **parameters: Any) -> Any:
         """A manual run of an instance's flow, in this process."""
         ask = Ask(Cause.MANUAL, RunParameters(**parameters))
-        return refresh(self.services, Work(self.instance_id(name), uuid4(), None, ask))
+        return self.execute(Work(self.instance_id(name), uuid4(), None, ask, kind=kind))
+
+    def execute(self, work: Work) -> Any:
+        """What a worker does with a flow run."""
+        return execute(self.services, work, procedure_of(work.kind))
 
     def drain(self, limit: int = 50) -> list[str]:
-        """Run every opening that is announced, until none is; the names in order."""
+        """Run every opening that is announced, until none is; what ran, in order.
+
+        A dataset or signal by its name, any other flow as ``name.kind``.
+        """
         ran = []
         for _ in range(limit):
             opening = self._next_opening()
             if opening is None:
                 return ran
-            name, instance_id, opening_id = opening
-            refresh(self.services, Work(instance_id, uuid4(), opening_id, None))
-            ran.append(name)
+            name, instance_id, opening_id, kind = opening
+            self.execute(Work(instance_id, uuid4(), opening_id, None, kind=kind))
+            ran.append(name if kind == "refresh" else f"{name}.{kind}")
         raise AssertionError(f"still opening after {limit} runs: {ran}")
 
-    def _next_opening(self) -> tuple[str, UUID, UUID] | None:
+    def _next_opening(self) -> tuple[str, UUID, UUID, str] | None:
         from libs.db.models import Resource
 
         query = (
-            select(Resource.name, Resource.id, GateOpening.id)
+            select(Resource.name, Resource.id, GateOpening.id, FlowExecutionResource.kind)
             .join(FlowExecutionResource, FlowExecutionResource.id == GateOpening.flow_id)
             .join(Resource, Resource.id == FlowExecutionResource.instance_id)
             .where(GateOpening.status == OpeningStatus.OPEN)
@@ -119,7 +129,7 @@ class Bench:
         )
         with self.services.database.read() as session:
             row = session.execute(query).first()
-        return (row[0], row[1], row[2]) if row else None
+        return (row[0], row[1], row[2], row[3]) if row else None
 
     def rows(self) -> dict[str, int]:
         """How many rows each table has."""

@@ -19,8 +19,8 @@ from libs.db import Database
 from libs.services import reports
 from libs.services.accounts import sweep
 from libs.services.data import read_version
+from libs.services.execution import NotASession, Work
 from libs.services.ledger import Ask
-from libs.services.refresh import NotASession, Work, refresh
 from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
 
 
@@ -172,10 +172,10 @@ def test_a_downstream_started_too_early_waits_and_runs_later(
 
 def test_a_second_event_for_the_same_opening_is_skipped(bench: Bench, project: str) -> None:
     bench.provision(prices(project))
-    _, instance_id, opening_id = bench._next_opening() or pytest.fail("nothing opened")
+    _, instance_id, opening_id, _ = bench._next_opening() or pytest.fail("nothing opened")
 
-    refresh(bench.services, Work(instance_id, uuid4(), opening_id, None))
-    again = refresh(bench.services, Work(instance_id, uuid4(), opening_id, None))
+    bench.execute(Work(instance_id, uuid4(), opening_id, None))
+    again = bench.execute(Work(instance_id, uuid4(), opening_id, None))
 
     assert isinstance(again, Skipped)
     assert len(runs_of(bench, "prices")) == 1
@@ -273,9 +273,8 @@ def test_a_scheduled_slot_on_a_holiday_is_no_session(bench: Bench, project: str)
     bench.provision({**prices(project), "schedule": schedule})
     slot = datetime(2026, 12, 25, 11, tzinfo=UTC)
 
-    outcome = refresh(
-        bench.services,
-        Work(bench.instance_id("prices"), uuid4(), None, Ask(Cause.SCHEDULE), slot),
+    outcome = bench.execute(
+        Work(bench.instance_id("prices"), uuid4(), None, Ask(Cause.SCHEDULE), slot)
     )
 
     assert outcome == NotASession("XNYS")

@@ -40,3 +40,27 @@ class AccessorDef(DefinitionColumns, Base):
     """How a dataset's rows are read."""
 
     __tablename__ = "accessor_defs"
+
+
+class OpDef(DefinitionColumns, Base):
+    """A typed function of expressions."""
+
+    __tablename__ = "op_defs"
+
+
+class OpMacroDef(DefinitionColumns, Base):
+    """A saved expression with parameters."""
+
+    __tablename__ = "op_macro_defs"
+
+
+class MLModuleDef(DefinitionColumns, Base):
+    """How a model is trained, predicts and is monitored."""
+
+    __tablename__ = "ml_module_defs"
+
+
+class PortfolioOptimizerDef(DefinitionColumns, Base):
+    """How signals and a covariance become weights."""
+
+    __tablename__ = "portfolio_optimizer_defs"

@@ -14,10 +14,14 @@ from libs.core.errors import NotFound, PermanentError
 from libs.core.status import InstanceType, Lifecycle
 from libs.db.models import (
     AccessorInstance,
+    BacktestInstance,
     DatasetInstance,
+    ExperimentInstance,
     FlowExecutionResource,
     LineageEdge,
+    ModelInstance,
     PipelineInstance,
+    PortfolioOptimizerInstance,
     Resource,
     ResourceVersion,
     SignalInstance,
@@ -30,6 +34,10 @@ INSTANCE_TYPES = tuple(member.value for member in InstanceType)
 EXTENSIONS: dict[str, Any] = {
     InstanceType.DATASET: DatasetInstance,
     InstanceType.SIGNAL: SignalInstance,
+    InstanceType.EXPERIMENT: ExperimentInstance,
+    InstanceType.MODEL: ModelInstance,
+    InstanceType.OPTIMIZER: PortfolioOptimizerInstance,
+    InstanceType.BACKTEST: BacktestInstance,
 }
 COMPONENTS: dict[str, Any] = {
     "PipelineInstance": PipelineInstance,

@@ -1,0 +1,116 @@
+"""What the execution flows of all kinds share: who runs, for which request, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger
+
+from flows.reporting import current_run, not_a_session, reported, skipped, upstream_not_ready
+from libs.core.commands import Blocked, Skipped
+from libs.core.errors import InstancesError
+from libs.core.records import RunParameters
+from libs.core.status import Cause, Mode
+from libs.services import reports
+from libs.services.context import Services
+from libs.services.execution import Finished, NotASession, Page, Work, execute
+from libs.services.ledger import Ask
+from libs.services.procedures import procedure_of
+from libs.wiring import connect
+
+
+def asked_for(
+    mode: str = Mode.INCREMENTAL, as_of: date | None = None, force: bool = False
+) -> RunParameters:
+    """The parameters of a run from those of a flow."""
+    return RunParameters(mode=Mode(mode), as_of=as_of, force=force)
+
+
+def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
+    """Run the flow of an instance once and end in the Prefect state that says how it went."""
+    run = current_run()
+    cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
+    work = Work(
+        instance_id=UUID(instance),
+        flow_run_id=run.id,
+        opening_id=UUID(opening) if opening else None,
+        ask=None if opening else Ask(cause, asked),
+        slot=run.expected_start_time if run.auto_scheduled else None,
+        kind=kind,
+    )
+    return reported(lambda: _run(work))
+
+
+def _run(work: Work) -> Any:
+    with connect() as services:
+        outcome = execute(services, work, procedure_of(work.kind))
+        if isinstance(outcome, Skipped):
+            return skipped(outcome)
+        if isinstance(outcome, Blocked):
+            return upstream_not_ready(outcome)
+        if isinstance(outcome, NotASession):
+            return not_a_session(outcome.calendar)
+        get_run_logger().info("%s", _sentence(outcome))
+        _show(services, outcome, work.flow_run_id)
+        return None
+
+
+def _sentence(outcome: Finished) -> str:
+    name = outcome.instance.label
+    if outcome.kind not in ("refresh",):
+        name = f"{name} ({outcome.kind})"
+    if not outcome.published:
+        return f"{name} is unchanged: generation {outcome.generation} stays current"
+    return (
+        f"{name} published generation {outcome.generation}: {outcome.rows} rows "
+        f"up to {outcome.last_data_date} in {outcome.seconds:.1f} s"
+    )
+
+
+def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
+    """The pages of the run; one that cannot be shown does not spoil a run that succeeded."""
+    pages = [_summary(services, outcome), *outcome.pages]
+    for page in pages:
+        try:
+            services.prefect.create_artifact(
+                artifact_key(outcome, page), page.kind, page.data, page.description, flow_run_id
+            )
+        except InstancesError as error:
+            get_run_logger().warning("artifact %s is missing: %s", page.key, error)
+
+
+def artifact_key(outcome: Finished, page: Page) -> str:
+    """``demo-sp500-prices`` for the summary of a dataset, with the flow and page appended else."""
+    parts: Sequence[str] = (outcome.instance.project, outcome.instance.name)
+    parts = [*parts, *([] if outcome.kind == "refresh" else [outcome.kind])]
+    return "-".join([*parts, *([page.key] if page.key else [])]).lower().replace("_", "-")
+
+
+def _summary(services: Services, outcome: Finished) -> Page:
+    """What was read and what came of it."""
+    record = reports.run_info(services.database, str(outcome.run.id))
+    lines = [
+        f"## {outcome.instance.label}",
+        "",
+        _sentence(outcome),
+        "",
+        "| | |",
+        "|---|---|",
+        f"| output | generation {outcome.generation} |",
+        f"| data up to | {outcome.last_data_date or '-'} |",
+        f"| cause | {record['cause']} |",
+        f"| run | `{record['id']}` |",
+    ]
+    lines += [f"| {name} | {_shown(value)} |" for name, value in outcome.metrics.items()]
+    lines += [
+        f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
+        for pin in record["inputs"]
+    ]
+    return Page("", "markdown", "\n".join(lines), f"What the last {outcome.kind} did")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

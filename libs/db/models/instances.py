@@ -1,0 +1,77 @@
+"""Extension tables of the instances that compute from datasets and signals."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.db.models.base import Base
+from libs.db.types import Json
+
+
+class InstanceColumns:
+    """What every one of them has."""
+
+    resource_id: Mapped[UUID] = mapped_column(
+        ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
+    )
+    config_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    schedule_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    upstream_refs: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    block_document_id: Mapped[UUID | None]
+
+
+class DefinedColumns(InstanceColumns):
+    """With the definition and the version of it that was resolved.
+
+    Both are None only for an experiment on a bare expression.
+    """
+
+    definition_resource_id: Mapped[UUID | None] = mapped_column(ForeignKey("resources.id"))
+    definition_version_id: Mapped[UUID | None] = mapped_column(ForeignKey("resource_versions.id"))
+
+
+class ExperimentInstance(DefinedColumns, Base):
+    """An expression that is tried out."""
+
+    __tablename__ = "experiment_instances"
+
+    prefect_deployment_id: Mapped[UUID | None]
+
+
+class ModelInstance(DefinedColumns, Base):
+    """A model that is trained, predicts and is monitored.
+
+    ``mlflow_registered_model_name`` is None until a model version is promoted.
+    """
+
+    __tablename__ = "model_instances"
+
+    prefect_training_deployment_id: Mapped[UUID | None]
+    prefect_inference_deployment_id: Mapped[UUID | None]
+    prefect_monitoring_deployment_id: Mapped[UUID | None]
+    mlflow_experiment_id: Mapped[str | None] = mapped_column(String(80))
+    mlflow_registered_model_name: Mapped[str | None] = mapped_column(String(200))
+    evidently_project_id: Mapped[str | None] = mapped_column(String(80))
+
+
+class PortfolioOptimizerInstance(DefinedColumns, Base):
+    """Signals and a covariance that become weights."""
+
+    __tablename__ = "portfolio_optimizer_instances"
+
+    prefect_deployment_id: Mapped[UUID | None]
+
+
+class BacktestInstance(InstanceColumns, Base):
+    """A backtest: the procedure is fixed, so it has no definition."""
+
+    __tablename__ = "backtest_instances"
+
+    assets_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    signals_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    date_range_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    prefect_deployment_id: Mapped[UUID | None]

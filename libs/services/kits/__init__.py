@@ -1,0 +1,32 @@
+"""What provisioning must know about each type of instance: one module a type.
+
+What belongs here: the composition of a type, its checks, its columns and its handles elsewhere.
+What must not: the saga itself (``libs.services.provisioning``) and what a run does.
+"""
+
+from libs.services.kits.datasets import DATASET, SIGNAL
+from libs.services.kits.kit import (
+    Component,
+    Composition,
+    External,
+    Kit,
+    Pending,
+    Role,
+    Upstream,
+    model_handles,
+)
+
+KITS: dict[str, Kit] = {kit.type: kit for kit in (DATASET, SIGNAL)}
+"""The kit of each type of instance that can be provisioned."""
+
+__all__ = [
+    "KITS",
+    "Component",
+    "Composition",
+    "External",
+    "Kit",
+    "Pending",
+    "Role",
+    "Upstream",
+    "model_handles",
+]

@@ -1,0 +1,23 @@
+"""Which procedure each kind of flow runs, imported only by the runs that need it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from libs.core.errors import NotFound
+from libs.core.status import FlowKind
+from libs.services.execution import Procedure
+
+PROCEDURES: dict[str, str] = {
+    FlowKind.REFRESH: "libs.services.refresh:refresh",
+}
+"""Module and function of each kind."""
+
+
+def procedure_of(kind: str) -> Procedure:
+    """The procedure of a kind of flow; raises NotFound for a kind that has none."""
+    if kind not in PROCEDURES:
+        raise NotFound("flow kind", kind)
+    module, _, name = PROCEDURES[kind].partition(":")
+    return cast(Procedure, getattr(import_module(module), name))

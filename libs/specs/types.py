@@ -1,0 +1,13 @@
+"""The types of instance that can be asked for."""
+
+from __future__ import annotations
+
+from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
+
+InstanceSpec = InstanceFields
+"""A spec of any type."""
+
+SPEC_TYPES: dict[str, type[InstanceFields]] = {
+    model.instance_type().value: model for model in (DatasetSpec, SignalSpec)
+}
+"""The model of each type, by the tag in its documents."""
