@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 COMPLETED = "Completed"
+RERUN = "rerun-run/default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
     app.command("runs")(runs)
     app.command("run-info")(run_info)
+    app.command("rerun")(rerun)
 
 
 def run(
@@ -108,6 +110,35 @@ def run_info(
     with open_database() as database:
         document = reports.run_info(database, id_)
     emit_json(document) if json else emit_document(document)
+
+
+def rerun(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run.")], json: Json = False
+) -> None:
+    """Repeat a run on its recorded inputs and say whether the output is identical.
+
+    Nothing is published. Ends with 1 where the output differs.
+    """
+    from cli.waiting import Patience, submit, wait_for_run
+    from libs.services import reports
+
+    with open_services() as services:
+        original = reports.run_info(services.database, id_)
+        with Progress() as progress:
+            started = submit(services, RERUN, {"run": original["id"]})
+            wait_for_run(services, started, f"rerun of {id_}", progress, Patience.of(0))
+        again = reports.run_info(services.database, str(started.id))
+    outcome = {
+        "run": original["id"],
+        "rerun": again["id"],
+        "instance": original["instance"],
+        "flow_kind": original["flow_kind"],
+        "identical": again["metrics"]["identical"],
+        "differences": again["metrics"]["differences"],
+    }
+    emit_json(outcome) if json else emit_document(outcome)
+    if not outcome["identical"]:
+        raise typer.Exit(1)
 
 
 def choose_flow(services: Services, name: str, kind: str) -> Target:

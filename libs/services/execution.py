@@ -81,7 +81,10 @@ class PinnedInput:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a procedure works with. ``current`` is the version that is published now."""
+    """Everything a procedure works with. ``current`` is the version that is published now.
+
+    In a ``rehearsal`` nothing outside may change: the result is compared and thrown away.
+    """
 
     services: Services
     instance: Named
@@ -90,6 +93,7 @@ class Job:
     run: Run
     inputs: Sequence[PinnedInput]
     current: DatasetVersion | None
+    rehearsal: bool = False
 
     @property
     def kind(self) -> str:
@@ -225,12 +229,12 @@ def _job(services: Services, instance_id: UUID, run: Run) -> Job:
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
         spec = _spec(session, instance_id)
         inputs = [
-            found for pin in run.pins if (found := _input(services, session, pin)) is not None
+            found for pin in run.pins if (found := pinned_input(services, session, pin)) is not None
         ]
     return Job(services, instance, spec, flow, run, inputs, current)
 
 
-def _input(services: Services, session: Session, pin: Pin) -> PinnedInput | None:
+def pinned_input(services: Services, session: Session, pin: Pin) -> PinnedInput | None:
     """What a pin stands for; None where the upstream had published nothing."""
     if pin.version_id is None:
         return None

@@ -1,0 +1,57 @@
+"""Repeating a run on its recorded inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+
+from flows.reporting import current_run_id, reported
+from libs.services.rerun import Comparison, rerun
+from libs.wiring import connect
+
+
+@flow(name="rerun-run", persist_result=False)
+def rerun_run(run: UUID) -> Any:
+    """Repeat a run on what it read then and say whether the output is identical.
+
+    Nothing is published, and no status changes.
+
+    Args:
+        run: Id of the run; `instances runs NAME` lists them.
+    """
+    return reported(lambda: _rerun(run))
+
+
+def _rerun(run: UUID) -> Any:
+    with connect() as services:
+        flow_run_id = current_run_id()
+        comparison = rerun(services, run, flow_run_id)
+        get_run_logger().info("%s", sentence(comparison))
+        key = f"rerun-{comparison.run_id}"
+        services.prefect.create_artifact(
+            key, "markdown", page(comparison), "Whether a repetition gives the same", flow_run_id
+        )
+        return comparison.document()
+
+
+def sentence(comparison: Comparison) -> str:
+    """One line for the log and the terminal."""
+    name = f"{comparison.instance} {comparison.kind} run {comparison.run_id}"
+    if comparison.identical:
+        return f"{name}: the output is identical, bit for bit"
+    counts = {key: value for key, value in comparison.differences.items() if key != "sample"}
+    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value)
+    return f"{name}: the output differs: {told}"
+
+
+def page(comparison: Comparison) -> str:
+    """The comparison as a page."""
+    lines = [f"## Rerun of {comparison.instance}", "", sentence(comparison), ""]
+    sample = comparison.differences.get("sample")
+    if isinstance(sample, list) and sample:
+        headers = list(sample[0])
+        lines += ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+        lines += ["| " + " | ".join(str(row[key]) for key in headers) + " |" for row in sample]
+    return "\n".join(lines)
