@@ -7,6 +7,7 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
 from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
+from libs.specs.frequencies import expected_data_date, frequency_fault
 from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
 from libs.specs.manifest import (
     Manifest,
@@ -26,7 +27,9 @@ from libs.specs.slots import (
     is_session,
     is_slot,
     native_crons,
+    native_zone,
     next_slot,
+    served_slot,
     slots,
 )
 from libs.specs.types import SPEC_TYPES, InstanceSpec
@@ -47,10 +50,13 @@ __all__ = [
     "Survey",
     "UpstreamRef",
     "due_window",
+    "expected_data_date",
+    "frequency_fault",
     "is_session",
     "is_slot",
     "load_manifest",
     "native_crons",
+    "native_zone",
     "next_slot",
     "output_fingerprint",
     "parse_manifest",
@@ -58,6 +64,7 @@ __all__ = [
     "problems_of",
     "read_spec",
     "retry_delay",
+    "served_slot",
     "slots",
     "spec_document",
     "survey_files",

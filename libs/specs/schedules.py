@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from hashlib import sha256
 from typing import Annotated, Any, Literal, TypeGuard
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, ConfigDict, Field
 
 from libs.specs.base import SpecModel
+from libs.specs.bells import bell_fault, is_bell
 from libs.specs.plain import Text, Whole
 from libs.specs.problems import Fault, did_you_mean
 from libs.specs.sessions import calendar_names, is_session_day
@@ -33,7 +35,7 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
 
 
 def _checked_expression(text: str) -> str:
-    if text and (fault := cron_fault(text)):
+    if text and (fault := bell_fault(text) if is_bell(text) else cron_fault(text)):
         raise ValueError(fault)
     return text
 
@@ -83,8 +85,9 @@ class ScheduleSpec(SpecModel):
     expression: Annotated[Text, AfterValidator(_checked_expression)] = Field(
         default="",
         title="Cron expression",
-        description="For cron: minute, hour, day of month, month, weekday, in the time zone below.",
-        examples=["0 6 * * 1-5"],
+        description="For cron: minute, hour, day of month, month, weekday, in the time zone below; "
+        "or minutes from the session's opening or close: @close+30, @open-15.",
+        examples=["0 6 * * 1-5", "@close+30"],
     )
     minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
         default=0,
@@ -113,7 +116,7 @@ class ScheduleSpec(SpecModel):
     window_end: Annotated[Text, AfterValidator(_checked_clock)] = Field(
         default="",
         title="Window end",
-        description="For interval: no slot of a day is later, HH:MM.",
+        description="For interval: no slot is later, HH:MM; before the start: past midnight.",
         examples=["16:00"],
     )
     grace_minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
@@ -146,6 +149,13 @@ class ScheduleSpec(SpecModel):
         description="The wait that the back-off starts from.",
         examples=[60],
     )
+    backoff_jitter: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0,
+        title="Spread (percent)",
+        description="Each wait is longer by up to this share of it, so that many that failed "
+        "together do not all come back together.",
+        examples=[20],
+    )
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
@@ -167,6 +177,9 @@ def _cron_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
     expression, calendar = values.get("expression"), values.get("calendar")
     if not expression:
         yield Fault(("expression",), "is missing: a schedule of type cron needs one")
+    elif is_bell(str(expression)):
+        if not calendar and not bell_fault(str(expression)):
+            yield Fault(("calendar",), "is missing: @open and @close are those of an exchange")
     elif _usable(expression, calendar) and not _meets_session(str(expression), str(calendar)):
         yield Fault(("expression",), f"never fires: no such day is a session of {calendar}")
 
@@ -196,24 +209,32 @@ def _interval_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
         yield Fault(
             ("window_end" if start else "window_start",), "is missing: a window has both ends"
         )
-    if _is_clock(start) and _is_clock(end) and minute_of_day(start) >= minute_of_day(end):
-        yield Fault(
-            ("window_end",), f"must be later than the window's start ({start}), the same day"
-        )
+    if _is_clock(start) and _is_clock(end) and minute_of_day(start) == minute_of_day(end):
+        yield Fault(("window_end",), f"is the window's start ({start}): leave both out for all day")
 
 
 def _is_clock(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and _CLOCK.match(value.strip()) is not None
 
 
-def retry_delay(schedule: ScheduleSpec, attempt: int) -> timedelta | None:
-    """How long to wait after failed attempt number ``attempt`` (from 1); None: no retry is left."""
+def retry_delay(schedule: ScheduleSpec, attempt: int, key: str = "") -> timedelta | None:
+    """How long to wait after failed attempt number ``attempt`` (from 1); None: no retry is left.
+
+    ``key`` says whose retry it is: it decides where within the spread the wait lies, always alike.
+    """
     if attempt < 1:
         raise ValueError(f"attempts count from 1, not {attempt}")
     if attempt > schedule.max_retries:
         return None
     factor = {"none": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 20)}
-    return min(timedelta(seconds=schedule.backoff_seconds * factor[schedule.backoff]), LONGEST_WAIT)
+    seconds = schedule.backoff_seconds * factor[schedule.backoff]
+    spread = schedule.backoff_jitter / 100 * _share(key) if key else 0
+    return min(timedelta(seconds=round(seconds * (1 + spread))), LONGEST_WAIT)
+
+
+def _share(key: str) -> float:
+    """A number from 0 up to 1 that is the same for the same key, and evenly spread over keys."""
+    return int.from_bytes(sha256(key.encode()).digest()[:8]) / 2**64
 
 
 LONGEST_WAIT = timedelta(days=1)

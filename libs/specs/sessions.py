@@ -1,4 +1,4 @@
-"""Exchange calendars: which days are sessions.
+"""Exchange calendars: which days are sessions, and when these open and close.
 
 The calendars come from exchange-calendars, imported on first use (it loads pandas). A few of them
 (XSHG, XBOM) know their holidays only up to a certain year; beyond it every weekday counts as a
@@ -7,9 +7,10 @@ session, so that a schedule goes on instead of stopping silently.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 
 @lru_cache(maxsize=1)
@@ -20,16 +21,49 @@ def calendar_names() -> frozenset[str]:
 
 def is_session_day(calendar: str, day: date) -> bool:
     """Whether the exchange trades on ``day``; always true for the empty calendar."""
-    if not calendar:
-        return True
+    return not calendar or session_hours(calendar, day) is not None
+
+
+def session_hours(calendar: str, day: date) -> tuple[datetime, datetime] | None:
+    """When the session of ``day`` opens and closes, early closes as they are; None: no session.
+
+    Where the calendar records nothing, weekdays count, with the hours of the nearest recorded day.
+    """
     first, last, sessions = _decade(calendar, day.year // 10 * 10)
     if first <= day <= last:
-        return day in sessions
-    return day.weekday() < 5
+        return sessions.get(day)
+    if day.weekday() >= 5:
+        return None
+    return _usual_hours(calendar, day)
 
 
 @lru_cache(maxsize=64)
-def _decade(calendar: str, year: int) -> tuple[date, date, frozenset[date]]:
+def session_zone(calendar: str) -> ZoneInfo:
+    """The exchange's own time zone."""
+    return ZoneInfo(str(_library().get_calendar(calendar).tz))
+
+
+Hours = dict[date, tuple[datetime, datetime]]
+
+
+def _usual_hours(calendar: str, day: date) -> tuple[datetime, datetime]:
+    """The hours of the newest recorded session, by the clock on the wall, on another day."""
+    zone = session_zone(calendar)
+    known = _library().get_calendar(calendar).schedule.iloc[-1]
+    anchor = known.name.date()
+    opening, closing = (
+        datetime.combine(
+            day + ((local := moment.to_pydatetime().astimezone(zone)).date() - anchor),
+            local.time(),
+            zone,
+        ).astimezone(UTC)
+        for moment in (known["open"], known["close"])
+    )
+    return opening, closing
+
+
+@lru_cache(maxsize=64)
+def _decade(calendar: str, year: int) -> tuple[date, date, Hours]:
     """First day, last day and sessions of the ten years from ``year``, as far as recorded."""
     first, last = date(year, 1, 1), date(year + 9, 12, 31)
     try:
@@ -38,19 +72,24 @@ def _decade(calendar: str, year: int) -> tuple[date, date, frozenset[date]]:
         low, high = _recorded(calendar)
         first, last = max(first, low), min(last, high)
     if first >= last:
-        return date.max, date.min, frozenset()
+        return date.max, date.min, {}
     return first, last, _sessions(calendar, first, last)
 
 
-def _sessions(calendar: str, first: date, last: date) -> frozenset[date]:
+def _sessions(calendar: str, first: date, last: date) -> Hours:
     """The sessions between two days; ValueError where the calendar does not know them all.
 
     The start is given explicitly: the default reaches back only 20 years from today.
     """
-    found = (
-        _library().get_calendar(calendar, start=first.isoformat(), end=last.isoformat()).sessions
-    )
-    return frozenset(session.date() for session in found)
+    found = _library().get_calendar(calendar, start=first.isoformat(), end=last.isoformat())
+    schedule = found.schedule
+    days = [session.date() for session in schedule.index]
+    opens = [moment.to_pydatetime() for moment in schedule["open"]]
+    closes = [moment.to_pydatetime() for moment in schedule["close"]]
+    return {
+        day: (opening.astimezone(UTC), closing.astimezone(UTC))
+        for day, opening, closing in zip(days, opens, closes, strict=True)
+    }
 
 
 def _recorded(calendar: str) -> tuple[date, date]:

@@ -2,7 +2,8 @@
 
 A cron expression or a daily window is meant in local time: a time that the clock skips fires once,
 at the first moment after the gap, and one that it shows twice fires once, the first time. An
-interval without a window is elapsed time, counted from ``INTERVAL_ANCHOR``.
+interval without a window is elapsed time, counted from ``INTERVAL_ANCHOR``. A schedule by the bell
+follows the sessions of its exchange, early closes included.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from functools import partial
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+from libs.specs.bells import bell_crons, is_bell, next_bell, parse_bell
 from libs.specs.schedules import ScheduleSpec
-from libs.specs.sessions import is_session_day
+from libs.specs.sessions import is_session_day, session_zone
 from libs.specs.wallclock import (
     daily_times,
     instant,
@@ -29,6 +31,15 @@ INTERVAL_ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 
 PATIENCE = timedelta(days=366 * 12)
 """A schedule that meets no session for so long has no next slot."""
+
+_REACHES = (
+    timedelta(hours=2),
+    timedelta(days=2),
+    timedelta(days=40),
+    timedelta(days=400),
+    PATIENCE,
+)
+"""How far back to look for a slot, nearest first."""
 
 
 def next_slot(schedule: ScheduleSpec, after: datetime) -> datetime | None:
@@ -48,7 +59,12 @@ def is_slot(schedule: ScheduleSpec, moment: datetime) -> bool:
 
 
 def is_session(schedule: ScheduleSpec, slot: datetime) -> bool:
-    """Whether the slot's local day is a session of the calendar; true where there is none."""
+    """Whether the slot's local day is a session of the calendar; true where there is none.
+
+    For a schedule by the bell: whether the moment is that of some session.
+    """
+    if is_bell(schedule.expression):
+        return is_slot(schedule, slot)
     local = _aware(slot).astimezone(ZoneInfo(schedule.timezone))
     return is_session_day(schedule.calendar, local.date())
 
@@ -65,15 +81,40 @@ def native_crons(schedule: ScheduleSpec) -> list[str]:
     Often several for an interval with a daily window; none for an interval without one (its
     ``minutes`` from ``INTERVAL_ANCHOR`` say it) and for manual. No two fire at the same time.
     """
+    if is_bell(schedule.expression):
+        return bell_crons(parse_bell(schedule.expression), schedule.calendar)
     if schedule.type == "cron":
         return portable_crons(schedule.expression)
     return window_crons(_times(schedule)) if _has_window(schedule) else []
+
+
+def native_zone(schedule: ScheduleSpec) -> str:
+    """The time zone that ``native_crons`` are meant in; the exchange's own for the bell."""
+    if is_bell(schedule.expression):
+        return session_zone(schedule.calendar).key
+    return schedule.timezone
+
+
+def served_slot(schedule: ScheduleSpec, now: datetime) -> datetime | None:
+    """The last slot at or before a moment: the one that a run at that moment serves."""
+    for reach in _REACHES:
+        last = None
+        for slot in _walk(schedule, now - reach):
+            if slot > now:
+                break
+            last = slot
+        if last is not None:
+            return last
+    return None
 
 
 def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
     """Slots after a moment, strictly increasing, without those outside of sessions."""
     position = _aware(after).astimezone(UTC)
     if schedule.type == "manual" or not schedule.enabled:
+        return
+    if is_bell(schedule.expression):
+        yield from _bells(schedule, position)
         return
     zone = ZoneInfo(schedule.timezone)
     following = _following(schedule, zone)
@@ -86,6 +127,13 @@ def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
             return
         else:
             position = _end_of_day(moment, zone)
+
+
+def _bells(schedule: ScheduleSpec, position: datetime) -> Iterator[datetime]:
+    bell = parse_bell(schedule.expression)
+    while (moment := next_bell(bell, schedule.calendar, position, PATIENCE)) is not None:
+        yield moment
+        position = moment
 
 
 def _following(schedule: ScheduleSpec, zone: ZoneInfo) -> Callable[[datetime], datetime | None]:

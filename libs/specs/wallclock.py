@@ -15,6 +15,7 @@ from cronsim import CronSim, CronSimError
 _REFERENCE = datetime.combine(date(2024, 1, 1), time())
 _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+_DAY = 24 * 60
 _COMMON_DAYS = frozenset(range(1, 29))
 """Days that every month has."""
 _STEP_OF_ONE = re.compile(r"(?:^|,)(\w+)-\1/")
@@ -144,9 +145,17 @@ def _number(text: str, index: int) -> int:
 
 
 def daily_times(start: str, end: str, minutes: int) -> list[time]:
-    """Every ``minutes`` from ``start`` to ``end`` ("HH:MM", both included)."""
+    """Every ``minutes`` from ``start`` to ``end`` ("HH:MM", both included), in order of the day.
+
+    A window that ends before it starts goes on past midnight.
+    """
     first, last = minute_of_day(start), minute_of_day(end)
-    return [time(minute // 60, minute % 60) for minute in range(first, last + 1, minutes)]
+    if last < first:
+        last += _DAY
+    return [
+        time(minute // 60, minute % 60)
+        for minute in sorted(minute % _DAY for minute in range(first, last + 1, minutes))
+    ]
 
 
 def next_window_wall(times: list[time], after: datetime) -> datetime | None:

@@ -42,6 +42,17 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "window_end": "",
         "calendar": "",
     },
+    "a window across midnight": {
+        "type": "interval",
+        "minutes": 30,
+        "window_start": "22:00",
+        "window_end": "02:00",
+    },
+    "half an hour after the close": {
+        "type": "cron",
+        "expression": "@close+30",
+        "calendar": "XNYS",
+    },
     "a time zone without a schedule": {"type": "manual", "timezone": "Asia/Tokyo"},
 }
 
@@ -67,6 +78,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "max_retries": 0,
         "backoff": "none",
         "backoff_seconds": 30,
+        "backoff_jitter": 0,
     }
 
 
@@ -85,6 +97,13 @@ def test_times_of_day_are_kept_with_two_digits() -> None:
         ({"type": "cron", "expression": "0 6 * *"}, "4 of 5 fields"),
         ({"type": "cron", "expression": "0 24 * * *"}, "'24' is no hour"),
         ({"type": "cron", "expression": "0 6 * * 6", "calendar": "XNYS"}, "session of XNYS"),
+        ({"type": "cron", "expression": "@close+30"}, "are those of an exchange"),
+        ({"type": "cron", "expression": "@noon", "calendar": "XNYS"}, "write @close"),
+        ({"type": "cron", "expression": "@open-1441", "calendar": "XNYS"}, "more than 1440"),
+        (
+            {"type": "interval", "minutes": 5, "window_start": "9:00", "window_end": "09:00"},
+            "leave both out",
+        ),
         ({"type": "crom"}, "did you mean 'cron'"),
         ({"type": "cron", "expression": "0 6 * * *", "calendar": "nyse"}, "did you mean 'NYSE'"),
     ],
@@ -124,3 +143,14 @@ def test_a_retry_never_waits_longer_than_a_day() -> None:
 def test_attempts_count_from_one(attempt: int) -> None:
     with pytest.raises(ValueError, match="count from 1"):
         retry_delay(ScheduleSpec(max_retries=1), attempt)
+
+
+def test_a_spread_lengthens_each_wait_by_up_to_its_share_and_always_alike() -> None:
+    schedule = ScheduleSpec(max_retries=3, backoff_seconds=1000, backoff_jitter=50)
+    waits = [retry_delay(schedule, 1, f"run {number}") for number in range(200)]
+    seconds = [wait.total_seconds() for wait in waits if wait is not None]
+    assert len(seconds) == 200
+    assert min(seconds) >= 1000
+    assert max(seconds) <= 1500
+    assert max(seconds) - min(seconds) > 400
+    assert retry_delay(schedule, 1, "run 7") == waits[7]

@@ -19,6 +19,7 @@ from libs.specs import (
     is_slot,
     native_crons,
     next_slot,
+    served_slot,
     slots,
 )
 
@@ -393,13 +394,19 @@ crons = st.builds(
     st.sampled_from(["", "", "24/7"]),
 )
 windows = st.builds(
-    lambda minutes, ends, zone: every(minutes, f"{min(ends):02}:15", f"{max(ends):02}:45", zone),
+    lambda minutes, ends, zone: every(minutes, f"{ends[0]:02}:15", f"{ends[1]:02}:45", zone),
     st.integers(1, 300),
     st.tuples(st.integers(0, 23), st.integers(0, 23)),
     st.sampled_from(ZONES),
 )
 grids = st.builds(every, st.integers(1, 5000))
-schedules = crons | windows | grids
+bells = st.builds(
+    lambda bell, minutes, calendar: cron(f"@{bell}{minutes:+}", calendar=calendar),
+    st.sampled_from(["open", "close"]),
+    st.integers(-1440, 1440),
+    st.sampled_from(["XNYS", "XLON", "XASX", "CMES", "24/7"]),
+)
+schedules = crons | windows | grids | bells
 near_changes = st.sampled_from(
     ["2026-03-08 07:00", "2026-11-01 06:00", "2026-10-25 01:00"]
 ).flatmap(
@@ -438,6 +445,19 @@ def test_no_slot_lies_between_two_neighbours(
     between = first + share * (second - first)
     assume(first <= between < second)
     assert next_slot(schedule, between) == second
+
+
+@given(schedules, moments, st.timedeltas(timedelta(), timedelta(days=9)))
+def test_what_is_due_next_never_moves_back_and_changes_only_by_a_slot(
+    schedule: ScheduleSpec, served: datetime, later: timedelta
+) -> None:
+    due, again = due_window(schedule, served), due_window(schedule, served + later)
+    assert due is not None
+    assert again is not None
+    assert again >= due
+    assert (again == due) is (due[0] > served + later)
+    assert served_slot(schedule, due[0]) == due[0]
+    assert due_window(schedule, due[0]) > due
 
 
 @given(crons | windows, near_changes)

@@ -244,9 +244,9 @@ SCHEDULES = [
     Case("window without an end", {"schedule.window_end"}, interval(window_start="09:30")),
     Case("window without a start", {"schedule.window_start"}, interval(window_end="16:00")),
     Case(
-        "window that ends before it starts",
+        "window that ends as it starts",
         {"schedule.window_end"},
-        interval(window_start="16:00", window_end="09:30"),
+        interval(window_start="09:30", window_end="9:30"),
     ),
     Case(
         "window at no time of day",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons
+from libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons, native_zone
 
 SLUG = "instances"
 """Slug of our first schedule of a deployment; the next ones are ``instances-2`` and so on."""
@@ -82,7 +82,7 @@ def _documents(schedule: ScheduleSpec | Every | None) -> list[dict[str, Any]]:
     if isinstance(schedule, Every):
         return [_interval(schedule.seconds)]
     if crons := native_crons(schedule):
-        zone = schedule.timezone
+        zone = native_zone(schedule)
         return [{"cron": cron, "timezone": zone, "day_or": True} for cron in crons]
     if schedule.type == "interval":
         return [_interval(schedule.minutes * SECONDS_A_MINUTE)]
