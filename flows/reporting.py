@@ -63,5 +63,5 @@ def upstream_not_ready(outcome: Blocked) -> State[Any]:
 
 
 def not_a_session(calendar: str) -> State[Any]:
-    """A scheduled slot on a day without a session of the exchange."""
-    return Completed(name="NotASession", message=f"no session of {calendar} today")
+    """A time at which Prefect fires, but which is no slot: no such session of the exchange."""
+    return Completed(name="NotASession", message=f"no slot: {calendar} has no such session today")

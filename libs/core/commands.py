@@ -53,7 +53,8 @@ class Output:
 
     ``version_id`` is None where the output equals the current version (early cut-off).
     ``next_due_at`` and ``due_deadline`` are the schedule's next slot and that plus grace, None
-    without a schedule. ``source_delayed`` says that the newest data is older than the slot demands.
+    without a schedule. ``expected_data_date`` is what the slot that the run served demands of the
+    newest data, None where that is not judged.
     """
 
     version_id: UUID | None
@@ -61,7 +62,13 @@ class Output:
     last_data_date: date | None = None
     next_due_at: datetime | None = None
     due_deadline: datetime | None = None
-    source_delayed: bool = False
+    expected_data_date: date | None = None
+
+    @property
+    def source_delayed(self) -> bool:
+        """True where the newest data are older than the slot demands."""
+        expected, newest = self.expected_data_date, self.last_data_date
+        return expected is not None and (newest is None or newest < expected)
 
 
 @dataclass(frozen=True, slots=True)

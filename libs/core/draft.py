@@ -146,6 +146,7 @@ class Draft:
             runs=_differing(self.before.runs, self.runs),
             events=(
                 *self._flow_events(flows),
+                *self._breach_events(flows),
                 *self._instance_events(instances),
                 *self._gate_events(),
             ),
@@ -170,6 +171,15 @@ class Draft:
                 payload = {**self._describe(flow), "old_status": old.status.value if old else None}
                 events.append(self._event(ids.flow_event(flow.status), flow, payload))
         return events
+
+    def _breach_events(self, flows: Iterable[FlowState]) -> list[Event]:
+        """One for each flow whose deadline has passed, whatever its status."""
+        breached = [flow for flow in flows if flow.breached and not self._was_breached(flow)]
+        return [self._event(ids.SLA_BREACHED, flow, self._describe(flow)) for flow in breached]
+
+    def _was_breached(self, flow: FlowState) -> bool:
+        old = self.before.flows.get(flow.id)
+        return old is not None and old.breached
 
     def _gate_events(self) -> list[Event]:
         events = []

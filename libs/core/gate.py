@@ -133,7 +133,7 @@ def evaluate(draft: Draft, flow_id: UUID) -> None:
         return
     if due_by_input(draft, flow_id) and _open_for_inputs(draft, flow, request):
         return
-    if request is not None and not _announced(draft, flow_id):
+    if request is not None and not _announced(draft, flow_id, request):
         _open(draft, flow, request_key(request), request=request)
 
 
@@ -161,8 +161,15 @@ def _absorbed_by_request(draft: Draft, unclaimed: list[Opening]) -> bool:
     )
 
 
-def _announced(draft: Draft, flow_id: UUID) -> bool:
-    return any(opening.status is OpeningStatus.OPEN for opening in draft.unclaimed(flow_id))
+def _announced(draft: Draft, flow_id: UUID, request: Request) -> bool:
+    """True where a run is on its way that begins no later than the request may."""
+    return any(_in_time(draft, opening, request) for opening in draft.unclaimed(flow_id))
+
+
+def _in_time(draft: Draft, opening: Opening, request: Request | None) -> bool:
+    if opening.status is not OpeningStatus.OPEN:
+        return False
+    return request is None or opening.not_before <= max(request.not_before, draft.now)
 
 
 def _open(
@@ -173,17 +180,21 @@ def _open(
     request: Request | None,
     vector: Mapping[str, int] | None = None,
 ) -> None:
-    """Announce the opening of ``key``; whatever else is unclaimed is superseded by it."""
+    """Announce the opening of ``key``; whatever else is unclaimed is superseded by it.
+
+    One that waits for its back-off to end is brought forward where a request need not wait.
+    """
     same = None
     for opening in draft.unclaimed(flow.id):
         if opening.cause_key == key:
             same = opening
         else:
             draft.put_opening(replace(opening, status=OpeningStatus.SUPERSEDED))
-    if same is not None and same.status is OpeningStatus.OPEN:
+    if same is not None and _in_time(draft, same, request):
         return
     if same is not None:
-        announce(draft, same)
+        earliest = request.not_before if request else same.not_before
+        announce(draft, replace(same, not_before=min(same.not_before, earliest)))
         return
     draft.put_opening(opening_for(draft, flow, key, request, vector), announce=True)
 

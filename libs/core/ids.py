@@ -81,6 +81,7 @@ def instance_resource(instance_id: UUID) -> str:
 
 GATE_OPENED = "instance.gate.opened"
 STATUS_CHANGED = "instance.status.changed"
+SLA_BREACHED = "instance.sla.breached"
 PROVISIONED = "instance.provisioned"
 UPDATED = "instance.updated"
 DEPROVISIONED = "instance.deprovisioned"

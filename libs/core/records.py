@@ -38,6 +38,7 @@ class FlowState:
     that affects the output and ``consumed_config_version`` the one its last success used (0 before
     the first); ``opened_key`` is the cause key of the newest inputs that a gate opened for;
     ``overtaken`` counts the successes in a row that ended STALE; ``detail`` is the error's text.
+    ``breached`` says that the deadline passed and that this was told.
     """
 
     id: UUID
@@ -61,6 +62,7 @@ class FlowState:
     last_data_date: date | None = None
     next_due_at: datetime | None = None
     due_deadline: datetime | None = None
+    breached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

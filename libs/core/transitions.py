@@ -70,6 +70,9 @@ def _refusal(
         return Skipped(f"the instance is {draft.instance_of(flow).lifecycle}")
     if opening is None and command.request is None:
         return Skipped("another run did the work of this opening, or newer inputs replaced it")
+    if command.request is None and opening is not None and opening.not_before > draft.now:
+        begins = opening.not_before.isoformat(timespec="seconds")
+        return Skipped(f"this came early: the run begins at {begins}")
     if flow.status is FlowStatus.RUNNING:
         return Skipped("another run of this flow is in progress; what was asked runs after it")
     if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
@@ -176,9 +179,16 @@ def _pins(draft: Draft, flow_id: UUID) -> tuple[Pin, ...]:
     return tuple(pins)
 
 
-def succeed(draft: Draft, run_id: UUID, output: Output) -> None:
+def succeed(
+    draft: Draft,
+    run_id: UUID,
+    output: Output,
+    policy: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+    retry_id: UUID | None = None,
+) -> None:
     """Record a success: publish (or cut off), consume the pins, mark descendants, open gates.
 
+    A source that is delayed is asked again as the policy says, by a request with ``retry_id``.
     Raises Interrupted where the run is not the running one any more: it publishes nothing.
     """
     run, flow = _running(draft, run_id)
@@ -188,6 +198,8 @@ def succeed(draft: Draft, run_id: UUID, output: Output) -> None:
     published = output.version_id is not None
     draft.flows[flow.id] = _after_success(flow, run, output)
     _settle(draft, flow.id, run, output)
+    if draft.flows[flow.id].reason is Reason.SOURCE_DELAYED and retry_id is not None:
+        _retry(draft, run, retry_id, policy)
     affected: set[UUID] = {flow.id}
     if published:
         _mark_descendants(draft, flow.id)
@@ -201,10 +213,16 @@ def _after_success(flow: FlowState, run: Run, output: Output) -> FlowState:
         flow,
         running=None,
         consumed_config_version=run.config_version,
-        next_due_at=output.next_due_at,
-        due_deadline=output.due_deadline,
         last_data_date=output.last_data_date or flow.last_data_date,
     )
+    if not (output.source_delayed and flow.next_due_at):
+        # Without the data of its slot a run has not served it: what was due still is.
+        after = replace(
+            after,
+            next_due_at=output.next_due_at,
+            due_deadline=output.due_deadline,
+            breached=False,
+        )
     if output.version_id is None:
         return after
     return replace(
@@ -229,13 +247,16 @@ def _settle(draft: Draft, flow_id: UUID, run: Run, output: Output) -> None:
             detail = f"overtaken {count} times in a row before it became READY"
             draft.set_status(flow_id, FlowStatus.STALE, Reason.STARVED, detail)
     elif output.source_delayed:
-        draft.set_status(flow_id, FlowStatus.STALE, Reason.SOURCE_DELAYED)
+        newest = output.last_data_date or "none"
+        detail = f"the newest data are of {newest}, those of {output.expected_data_date} are due"
+        draft.set_status(flow_id, FlowStatus.STALE, Reason.SOURCE_DELAYED, detail)
     else:
         _ready(draft, flow_id, Reason.RUN_SUCCEEDED)
 
 
 def _ready(draft: Draft, flow_id: UUID, reason: Reason) -> None:
-    draft.flows[flow_id] = replace(draft.flows[flow_id], overtaken=0, last_ready_at=draft.now)
+    flow = draft.flows[flow_id]
+    draft.flows[flow_id] = replace(flow, overtaken=0, last_ready_at=draft.now, breached=False)
     draft.set_status(flow_id, FlowStatus.READY, reason)
 
 
@@ -357,47 +378,52 @@ def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
         _release(draft, run, opening, policy)
     else:
         _finish_claim(draft, run)
-        if end.status is RunStatus.FAILED and run.retries < policy.failed:
-            _retry(draft, run, end, policy)
+        if end.status is RunStatus.FAILED:
+            _retry(draft, run, end.retry_id, policy)
     gate.evaluate(draft, flow.id)
 
 
 def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> None:
     """Give the claim of a dead run back, to be taken again after a pause that doubles each time."""
-    pause = policy.crashed_delay * 2**opening.crashes
+    resumes = draft.now + policy.crashed_delay * 2**opening.crashes
     draft.put_opening(
         replace(
             opening,
             status=OpeningStatus.WAITING,
             claimed_by=None,
             crashes=opening.crashes + 1,
-            not_before=draft.now + pause,
+            not_before=resumes,
         )
     )
     if run.request_id is None:
         return
     request = draft.requests[run.request_id]
-    if _left_to_newer(draft, run):
+    newer = _left_to_newer(draft, run)
+    if newer is not None:
         draft.put_request(replace(request, status=RequestStatus.DONE))
+        draft.put_request(replace(newer, not_before=max(newer.not_before, resumes)))
     else:
-        draft.put_request(replace(request, status=RequestStatus.PENDING, claimed_by=None))
+        again = replace(request, status=RequestStatus.PENDING, claimed_by=None)
+        draft.put_request(replace(again, not_before=resumes))
 
 
-def _left_to_newer(draft: Draft, run: Run) -> bool:
-    """True where something was asked during the run: that is newer, and does the run's work too."""
+def _left_to_newer(draft: Draft, run: Run) -> Request | None:
+    """What was asked during the run, if anything: it is newer, and does the run's work too."""
     newer = draft.pending_request(run.flow_id)
     if newer is None:
-        return False
-    draft.put_request(replace(newer, parameters=run.parameters.merged(newer.parameters)))
-    return True
+        return None
+    both = replace(newer, parameters=run.parameters.merged(newer.parameters))
+    draft.put_request(both)
+    return both
 
 
-def _retry(draft: Draft, run: Run, end: BadEnd, policy: RetryPolicy) -> None:
-    if _left_to_newer(draft, run):
+def _retry(draft: Draft, run: Run, retry_id: UUID, policy: RetryPolicy) -> None:
+    """Ask for the run once more after a pause, if the policy has a retry left."""
+    if run.retries >= policy.failed or _left_to_newer(draft, run) is not None:
         return
     draft.put_request(
         Request(
-            id=end.retry_id,
+            id=retry_id,
             flow_id=run.flow_id,
             cause=Cause.RETRY,
             parameters=run.parameters,
@@ -451,9 +477,16 @@ def set_lifecycle(draft: Draft, instance_id: UUID, lifecycle: Lifecycle) -> None
 
 
 def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
-    """Flows whose deadline passed become STALE / PastDue; each is asked to catch up."""
+    """Flows whose deadline passed: each is told of once, READY ones become STALE and are asked.
+
+    Those of a paused instance are left alone; once it is resumed they are late.
+    """
     for request in requests:
-        if draft.flows[request.flow_id].status is FlowStatus.READY:
+        flow = draft.flows[request.flow_id]
+        if flow.breached or not draft.is_active(flow):
+            continue
+        draft.flows[flow.id] = replace(flow, breached=True)
+        if flow.status is FlowStatus.READY:
             draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
             ask(draft, request)
 

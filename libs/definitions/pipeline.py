@@ -67,7 +67,10 @@ class Pipeline(Definition):
 
     @property
     def data_frequency(self) -> str | None:
-        """How often the source has new data (``daily``); ``None``: lateness is not judged."""
+        """How often the source has new data; ``None``: lateness is not judged.
+
+        ``daily``, ``weekly`` (Friday) or ``weekly:MON``, ``monthly``, ``quarterly``, ``irregular``.
+        """
         return None
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:

@@ -104,7 +104,8 @@ class Swept:
 def sweep(services: Services) -> Swept:
     """The safety net: past-due flows, dead runs, unpublished events, unclaimed openings."""
     swept = Swept()
-    swept.past_due = len(services.ledger.mark_past_due().flows)
+    while marked := len(services.ledger.mark_past_due().flows):
+        swept.past_due += marked
     swept.dead_runs = _end_dead_runs(services)
     swept.published = relay(services)
     swept.started = _start_unclaimed(services)

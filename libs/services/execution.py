@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from libs.core.commands import Blocked, Output, RetryPolicy, Skipped, Started
 from libs.core.errors import InstancesError, Interrupted, NotFound
 from libs.core.records import Pin, Run
-from libs.core.status import FlowKind, RunStatus
-from libs.db.models import DatasetVersion, FlowExecutionResource, Resource
+from libs.core.status import Cause, FlowKind, RunStatus
+from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, RunRecord
 from libs.db.repositories.resources import Named, find_instance, newest_version
 from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
@@ -28,7 +28,16 @@ from libs.services.data import read_version
 from libs.services.heartbeat import heartbeat
 from libs.services.ledger import Ask, Publication
 from libs.services.relay import relay_or_leave
-from libs.specs import InstanceSpec, due_window, is_session, parse_spec, retry_delay
+from libs.specs import (
+    InstanceSpec,
+    ScheduleSpec,
+    due_window,
+    expected_data_date,
+    is_session,
+    parse_spec,
+    retry_delay,
+    served_slot,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -100,6 +109,11 @@ class Job:
         """The kind of flow that runs."""
         return self.flow.kind
 
+    @property
+    def schedule(self) -> ScheduleSpec:
+        """When the flow is due."""
+        return self.spec.schedule_of(self.kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -144,11 +158,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a procedure made. ``output`` is None where the published one stays current."""
+    """What a procedure made. ``output`` is None where the published one stays current.
+
+    ``frequency`` says how often the source has new data, None where lateness is not judged.
+    """
 
     output: Frame | Stored | None
     metrics: Mapping[str, object] = field(default_factory=dict)
     pages: Sequence[Page] = ()
+    frequency: str | None = None
 
 
 Procedure = Callable[[Job], Result]
@@ -185,6 +203,8 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     schedule = spec.schedule_of(work.kind)
     if work.slot is not None and not is_session(schedule, work.slot):
         return NotASession(schedule.calendar)
+    if work.slot is not None and _is_served(services, flow_id, work.slot):
+        return Skipped("a run that began after this slot has served it")
     started = services.ledger.start(
         flow_id, work.flow_run_id, opening_id=work.opening_id, ask=work.ask
     )
@@ -202,6 +222,25 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
         raise
     relay_or_leave(services)
     return finished
+
+
+NO_SLOT = frozenset({Cause.BACKFILL, Cause.RERUN})
+"""Causes of runs that are about the past: they serve no slot, and no slot judges their data."""
+
+
+def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
+    """Whether a run that began after the slot has done, or does, what the slot is for.
+
+    So of slots that come late together, when a worker was away, the first one is run for all.
+    """
+    query = select(RunRecord.parameters).where(
+        RunRecord.flow_id == flow_id,
+        RunRecord.started_at >= slot,
+        RunRecord.status.in_((RunStatus.RUNNING, RunStatus.COMPLETED)),
+        RunRecord.cause.not_in(NO_SLOT),
+    )
+    with services.database.read() as session:
+        return any(not parameters.get("as_of") for parameters in session.scalars(query))
 
 
 def _flow_id(session: Session, work: Work) -> UUID:
@@ -268,7 +307,7 @@ def _record_failure(
 def _retry_policy(services: Services, spec: InstanceSpec, kind: str, run: Run) -> RetryPolicy:
     """The schedule says how often a failure is repeated; crashes have a setting of their own."""
     base, schedule = services.ledger.retry, spec.schedule_of(kind)
-    delay = retry_delay(schedule, run.retries + 1)
+    delay = retry_delay(schedule, run.retries + 1, str(run.id))
     if delay is None:
         return base
     return RetryPolicy(
@@ -326,13 +365,14 @@ def _publish(job: Job, result: Result) -> Finished:
     services, run = job.services, job.run
     made = _made(job, result.output)
     now = services.now()
-    due = due_window(job.spec.schedule_of(job.kind), run.started_at)
+    due = due_window(job.schedule, run.started_at)
     output = Output(
         version_id=run.id if made.stored else None,
         content_hash=made.digest,
         last_data_date=made.newest,
         next_due_at=due[0] if due else None,
         due_deadline=due[1] if due else None,
+        expected_data_date=_expected(job, result),
     )
     seconds = round((now - run.started_at) / timedelta(seconds=1), 3)
     metrics = {"rows": made.rows, **result.metrics, "seconds": seconds}
@@ -340,7 +380,12 @@ def _publish(job: Job, result: Result) -> Finished:
     artifacts: list[dict[str, object]] = [
         {"key": page.key, "kind": page.kind} for page in result.pages
     ]
-    services.ledger.succeed(run.id, output, Publication(version, metrics, artifacts))
+    services.ledger.succeed(
+        run.id,
+        output,
+        Publication(version, metrics, artifacts),
+        _retry_policy(services, job.spec, job.kind, run),
+    )
     generation = job.flow.generation + (1 if made.stored else 0)
     if made.stored and isinstance(result.output, Frame) and generation % SWEEP_EVERY == 0:
         _sweep_store(services, result.output.store, run.flow_id)
@@ -356,6 +401,15 @@ def _publish(job: Job, result: Result) -> Finished:
         metrics=metrics,
         pages=result.pages,
     )
+
+
+def _expected(job: Job, result: Result) -> date | None:
+    """What the slot that this run serves demands of the newest data; None: it is not judged."""
+    run = job.run
+    if not result.frequency or run.parameters.as_of or run.cause in NO_SLOT:
+        return None
+    slot = served_slot(job.schedule, run.started_at)
+    return None if slot is None else expected_data_date(result.frequency, job.schedule, slot)
 
 
 def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:

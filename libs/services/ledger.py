@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from libs.core import transitions
@@ -20,11 +20,14 @@ from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.errors import Interrupted
 from libs.core.records import OpeningStatus, Region, Request, RunParameters
-from libs.core.status import Cause, FlowStatus, Lifecycle, RunStatus
+from libs.core.status import Cause, Lifecycle, RunStatus
 from libs.db import Database
-from libs.db.models import DatasetVersion, FlowExecutionResource, GateOpening, RunRecord
+from libs.db.models import DatasetVersion, FlowExecutionResource, GateOpening, Resource, RunRecord
 from libs.db.repositories.outbox import record_events
 from libs.db.repositories.region import load_region, save_changes
+
+PAST_DUE_BATCH = 1000
+"""Flows that one transaction marks past due."""
 
 Clock = Callable[[], datetime]
 Answer = TypeVar("Answer")
@@ -94,9 +97,17 @@ class Ledger:
         return self._decide([flow_id], decide, prefect_flow_run_id=prefect_flow_run_id)[0]
 
     def succeed(
-        self, run_id: UUID, output: Output, publication: Publication | None = None
+        self,
+        run_id: UUID,
+        output: Output,
+        publication: Publication | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Changes:
-        """Record a success and publish its version, if any; Interrupted if the claim is lost."""
+        """Record a success and publish its version, if any; Interrupted if the claim is lost.
+
+        ``retry`` says how often a source that is delayed is asked again.
+        """
+        retry_id = uuid4()
         flow_id = self._flow_of_run(run_id)
 
         def write(session: Session, changes: Changes) -> None:
@@ -115,7 +126,9 @@ class Ledger:
         try:
             return self._decide(
                 [flow_id],
-                lambda draft: transitions.succeed(draft, run_id, output),
+                lambda draft: transitions.succeed(
+                    draft, run_id, output, retry or self.retry, retry_id
+                ),
                 True,
                 write=write,
             )[1]
@@ -181,27 +194,22 @@ class Ledger:
             flow_ids, decide, write=(lambda session, _: write(session)) if write else None
         )[1]
 
-    def mark_past_due(self, limit: int = 1000) -> Changes:
-        """Flows whose deadline passed become STALE / PastDue and are asked to catch up."""
-        now = self.clock()
-        flow = FlowExecutionResource
-        query = (
-            select(flow.id)
-            .where(flow.status == FlowStatus.READY, flow.due_deadline < now)
-            .order_by(flow.due_deadline)
-            .limit(limit)
-        )
+    def mark_past_due(self) -> Changes:
+        """Deadlines that passed are told of; READY flows become STALE / PastDue and catch up.
+
+        Each call takes the latest ``PAST_DUE_BATCH``; call it until nothing changes.
+        """
         with self.database.read() as session:
-            flow_ids = list(session.scalars(query))
+            flow_ids = list(session.scalars(past_due(self.clock(), PAST_DUE_BATCH)))
         if not flow_ids:
             return Changes()
         wish = Ask(Cause.SCHEDULE)
 
         def decide(draft: Draft) -> None:
             late = [
-                _request(uuid4(), f, wish, draft.now)
-                for f in flow_ids
-                if (deadline := draft.flows[f].due_deadline) is not None and deadline < draft.now
+                _request(uuid4(), flow_id, wish, draft.now)
+                for flow_id in flow_ids
+                if (deadline := draft.flows[flow_id].due_deadline) and deadline < draft.now
             ]
             transitions.mark_past_due(draft, late)
 
@@ -301,6 +309,25 @@ class Ledger:
             write(session, changes)
         record_events(session, changes.events)
         return answer, changes
+
+
+def past_due(now: datetime, limit: int) -> Select[tuple[UUID]]:
+    """The flows of active instances whose deadline has passed untold, the latest first.
+
+    A range of one index (``breached``, ``due_deadline``), however many flows there are.
+    """
+    flow = FlowExecutionResource
+    return (
+        select(flow.id)
+        .join(Resource, Resource.id == flow.instance_id)
+        .where(
+            flow.breached.is_(False),
+            flow.due_deadline < now,
+            Resource.lifecycle == Lifecycle.ACTIVE,
+        )
+        .order_by(flow.due_deadline)
+        .limit(limit)
+    )
 
 
 def _request(request_id: UUID, flow_id: UUID, ask: Ask, now: datetime) -> Request:

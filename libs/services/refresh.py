@@ -22,7 +22,7 @@ def refresh(job: Job) -> Result:
     if data.signal is not None:
         check_frame(frame)
         _check_signal(frame, data.signal)
-    return Result(Frame(frame, data.store))
+    return Result(Frame(frame, data.store), frequency=data.pipeline.data_frequency)
 
 
 def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:

@@ -244,7 +244,7 @@ def test_a_run_without_sign_of_life_is_ended_and_its_opening_released(
     gateway.ensure_work_pool(WORK_POOL, "process", None)
     bench = make_bench(database, gateway, tmp_path, clock=lambda: now[0])
     bench.provision(prices(project))
-    _, _, opening_id = bench._next_opening() or pytest.fail("nothing opened")
+    _, _, opening_id, _ = bench._next_opening() or pytest.fail("nothing opened")
     claimed = bench.services.ledger.start(bench.flow_id("prices"), uuid4(), opening_id=opening_id)
     assert isinstance(claimed, Started)
 

@@ -13,7 +13,7 @@ from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.events import Event
 from libs.core.records import OpeningStatus, Region, Request, RequestStatus, RunParameters
-from libs.core.status import Cause, FlowStatus, Lifecycle, RunStatus
+from libs.core.status import Cause, Lifecycle, RunStatus
 from tests.property.graphs import SPACE, Graph, region_of
 
 Answer = TypeVar("Answer")
@@ -117,7 +117,9 @@ class MemoryBackend:
         return self.decide(lambda draft: transitions.start(draft, command), prefect_id)
 
     def succeed(self, run_id: UUID, output: Output) -> None:
-        self.decide(lambda draft: transitions.succeed(draft, run_id, output))
+        self.decide(
+            lambda draft: transitions.succeed(draft, run_id, output, self.retry, self._new_id())
+        )
 
     def end_badly(self, run_id: UUID, status: RunStatus, error: str) -> None:
         end = BadEnd(run_id, status, error, self._new_id())
@@ -138,9 +140,7 @@ class MemoryBackend:
         late = [
             self._request(flow.id, Wish(Cause.SCHEDULE))
             for flow in self.state.flows.values()
-            if flow.status is FlowStatus.READY
-            and flow.due_deadline
-            and flow.due_deadline < self.now
+            if not flow.breached and flow.due_deadline and flow.due_deadline < self.now
         ]
         self.decide(lambda draft: transitions.mark_past_due(draft, late))
 

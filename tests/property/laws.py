@@ -255,6 +255,8 @@ def _expected(before: Region, after: Region) -> Iterable[tuple[str, str]]:
         old = before.flows[flow.id]
         if (old.status, old.reason) != (flow.status, flow.reason):
             yield ids.flow_event(flow.status), ids.flow_resource(flow.id)
+        if flow.breached and not old.breached:
+            yield ids.SLA_BREACHED, ids.flow_resource(flow.id)
     for instance in after.instances.values():
         if before.instances[instance.id].status is not instance.status:
             yield ids.STATUS_CHANGED, ids.instance_resource(instance.id)

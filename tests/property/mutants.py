@@ -371,3 +371,56 @@ def a_crash_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
             draft.put_request(replace(request, status=RequestStatus.CLAIMED))
 
     patch.setattr(transitions, "_release", release)
+
+
+@mutant
+def a_back_off_may_be_cut_short(patch: pytest.MonkeyPatch) -> None:
+    original = transitions._refusal
+
+    def refusal(draft: Draft, flow: Any, opening: Any, command: Any) -> Any:
+        at_once = opening and replace(opening, not_before=draft.now)
+        return original(draft, flow, at_once, command)
+
+    patch.setattr(transitions, "_refusal", refusal)
+
+
+@mutant
+def what_is_paused_is_late(patch: pytest.MonkeyPatch) -> None:
+    def mark(draft: Draft, requests: Any) -> None:
+        for request in requests:
+            if draft.flows[request.flow_id].status is FlowStatus.READY:
+                draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
+                transitions.ask(draft, request)
+
+    patch.setattr(transitions, "mark_past_due", mark)
+
+
+@mutant
+def a_late_source_is_ready(patch: pytest.MonkeyPatch) -> None:
+    original = transitions._settle
+
+    def settle(draft: Draft, flow_id: UUID, run: Any, output: Any) -> None:
+        original(draft, flow_id, run, replace(output, expected_data_date=None))
+
+    patch.setattr(transitions, "_settle", settle)
+
+
+@mutant
+def a_late_source_is_not_asked_again(patch: pytest.MonkeyPatch) -> None:
+    original = transitions._retry
+
+    def retry(draft: Draft, run: Any, retry_id: UUID, policy: Any) -> None:
+        if draft.flows[run.flow_id].status is FlowStatus.ERROR:
+            original(draft, run, retry_id, policy)
+
+    patch.setattr(transitions, "_retry", retry)
+
+
+@mutant
+def a_late_source_serves_its_slot(patch: pytest.MonkeyPatch) -> None:
+    original = transitions._after_success
+
+    def after(flow: Any, run: Any, output: Any) -> Any:
+        return original(flow, run, replace(output, expected_data_date=None))
+
+    patch.setattr(transitions, "_after_success", after)

@@ -125,6 +125,7 @@ class Scene:
         waiting = self.opening(name)
         if opening is None and wish is None and waiting is not None:
             opening = waiting.id
+            self.backend.now = max(self.now, waiting.not_before)
         answer = self.backend.start(
             flow_id(name), self.prefect_id(prefect), opening_id=opening, wish=wish
         )
@@ -148,8 +149,9 @@ class Scene:
         """The running run succeeds, with new output unless ``same``; ``due_in`` in hours."""
         run = self.running(name)
         due = None if due_in is None else self.now + timedelta(hours=due_in)
+        late = date.max if delayed else None
         version = None if same else uuid5(run.id, "version")
-        self.backend.succeed(run.id, Output(version, str(version), None, due, due, delayed))
+        self.backend.succeed(run.id, Output(version, str(version), None, due, due, late))
         self._hear()
 
     def end(self, name: str, status: RunStatus, error: str = "boom") -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import Enum, auto
 from typing import TypeVar
 from uuid import UUID, uuid5
@@ -216,6 +216,8 @@ class Simulation:
                 self.ghost.owed_full.add(run.flow_id)
         elif pending is not None:
             assert run.parameters == pending, "the pending request was not absorbed"
+        if process.wish is None:
+            self._is_not_early(before, run)
         self.ghost.started(self.state, run)
         instance = self.state.flows[process.flow].instance_id
         assert before.instances[instance].lifecycle is Lifecycle.ACTIVE, "started while paused"
@@ -224,6 +226,12 @@ class Simulation:
         process.stage, process.run = Stage.STARTED, run
         self.counts["forced"] += run.parameters.force
         self.counts[f"started by {run.cause}"] += 1
+
+    def _is_not_early(self, before: Region, run: Run) -> None:
+        """Whoever starts what was opened waits for the end of its back-off."""
+        assert run.opening_id is not None
+        opening = before.openings[run.opening_id]
+        assert opening.not_before <= self.backend.now, "a back-off was cut short"
 
     def _names_blockers(self, answer: Blocked) -> None:
         for blocker in answer.blockers:
@@ -254,8 +262,21 @@ class Simulation:
         self.counts["published" if publishes else "cut off"] += 1
         grown = self.state.flows[flow.id].generation - flow.generation
         assert grown == int(publishes), "published or cut off against its word"
+        self._is_judged(before, process, run)
         self.ghost.succeeded(before, self.state, run, process.content, process.source)
         self.ghost.check_ready(self.state)
+
+    def _is_judged(self, before: Region, process: Process, run: Run) -> None:
+        """What is late is not READY, is asked for again as often as the policy says, stays due."""
+        old, flow = before.flows[process.flow], self.state.flows[process.flow]
+        if process.flow not in self.delayed:
+            assert flow.reason is not Reason.SOURCE_DELAYED, "on time, but called late"
+            return
+        assert flow.status is FlowStatus.STALE, f"its source is late, but it is {flow.status}"
+        if flow.reason is Reason.SOURCE_DELAYED and run.retries < self.world.retry.failed:
+            assert _pending(self.state, flow.id) is not None, "a late source was not asked again"
+        if old.next_due_at is not None:
+            assert flow.next_due_at == old.next_due_at, "a late source served a slot"
 
     def _output(self, process: Process, publishes: bool) -> Output:
         late = process.flow in self.delayed
@@ -265,7 +286,7 @@ class Simulation:
             content_hash=process.content,
             next_due_at=deadline,
             due_deadline=deadline,
-            source_delayed=late,
+            expected_data_date=date.max if late else None,
         )
 
     def _holds_claim(self, run: Run) -> bool:
@@ -416,8 +437,13 @@ class Simulation:
         for flow, old in _statuses(before).items():
             new = _statuses(self.state)[flow]
             if new != old:
+                assert self._is_active(flow), "what is paused is not late"
                 assert old[0] is FlowStatus.READY
                 assert new == (FlowStatus.STALE, Reason.PAST_DUE)
+
+    def _is_active(self, flow: UUID) -> bool:
+        instance = self.state.flows[flow].instance_id
+        return self.state.instances[instance].lifecycle is Lifecycle.ACTIVE
 
 
 def _pending(state: Region, flow: UUID) -> RunParameters | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from libs.core import ids
 from libs.core.records import OpeningStatus
 from libs.core.status import Cause, FlowStatus, Lifecycle, Reason, RunStatus
 from tests.property.graphs import chain, model
@@ -188,6 +189,29 @@ class TestPastDue:
             scene.end("A", RunStatus.FAILED)
         scene.pass_time(2)
         assert scene.flow("A").status is status
+
+    def test_a_breach_is_told_whatever_the_status_and_once(self) -> None:
+        scene = self.scheduled()
+        scene.begin("A", wish())
+        scene.end("A", RunStatus.FAILED)
+        scene.pass_time(2.5)
+        breach = [event for event in scene.told if event.name == ids.SLA_BREACHED]
+        assert len(breach) == 1
+        assert breach[0].payload["overdue_hours"] == pytest.approx(1.5, abs=0.01)
+        due = scene.flow("A").next_due_at
+        assert due is not None
+        assert breach[0].payload["expected_refresh_at"] == due.isoformat()
+        scene.pass_time(2)
+        assert scene.told == []
+
+    def test_a_paused_instance_is_not_late_until_it_is_resumed(self) -> None:
+        scene = self.scheduled()
+        scene.pause("A")
+        scene.pass_time(2)
+        assert (scene.flow("A").status, scene.told) == (READY, [])
+        scene.resume("A")
+        scene.pass_time(0)
+        assert scene.state_of("A") == (STALE, Reason.PAST_DUE)
 
     def test_the_catch_up_makes_it_ready_and_sets_the_next_deadline(self) -> None:
         scene = self.scheduled()

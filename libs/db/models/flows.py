@@ -24,7 +24,7 @@ class FlowExecutionResource(Base):
         UniqueConstraint("instance_id", "kind", name="uq_flow_execution_resources_kind"),
         UniqueConstraint("deployment_id", name="uq_flow_execution_resources_deployment"),
         CheckConstraint("generation >= 0", name="generation"),
-        Index("ix_flow_execution_resources_due", "status", "due_deadline"),
+        Index("ix_flow_execution_resources_due", "breached", "due_deadline"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -48,6 +48,7 @@ class FlowExecutionResource(Base):
     last_data_date: Mapped[date | None]
     next_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     due_deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    breached: Mapped[bool] = mapped_column(default=False)
 
 
 class LineageEdge(Base):
