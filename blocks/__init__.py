@@ -5,14 +5,18 @@ are the spec models') and decisions. Only our own classes are exported, because
 ``prefect block register -m blocks`` registers every block class that it finds here.
 """
 
+from blocks.backtest_instance import BacktestInstance
 from blocks.dataset_instance import DatasetInstance
 from blocks.parameters import BLOCKS, AnyInstance, block_for, block_from
+from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from blocks.signal_instance import SignalInstance
 
 __all__ = [
     "BLOCKS",
     "AnyInstance",
+    "BacktestInstance",
     "DatasetInstance",
+    "PortfolioOptimizerInstance",
     "SignalInstance",
     "block_for",
     "block_from",

@@ -7,26 +7,33 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from blocks.backtest_instance import BacktestInstance
 from blocks.dataset_instance import DatasetInstance
 from blocks.instance_block import SLUG_KEY, VENDOR_KEYS, InstanceBlock
+from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from blocks.signal_instance import SignalInstance
 from libs.core.errors import InvalidSpec, Problem
 from libs.specs import InstanceSpec, parse_spec
 from libs.specs.problems import kind_of
 
-BLOCKS: tuple[type[DatasetInstance] | type[SignalInstance], ...] = (DatasetInstance, SignalInstance)
+BLOCKS: tuple[type[InstanceBlock], ...] = (
+    DatasetInstance,
+    SignalInstance,
+    PortfolioOptimizerInstance,
+    BacktestInstance,
+)
 """The block classes, one for each type of instance."""
 
 _BY_TAG = {block.tag(): block for block in BLOCKS}
 _TAG_OF_SLUG = {block.get_block_type_slug(): block.tag() for block in BLOCKS}
 
 
-def block_for(spec: InstanceSpec) -> DatasetInstance | SignalInstance:
+def block_for(spec: InstanceSpec) -> InstanceBlock:
     """The unsaved block that holds a spec."""
     return _BY_TAG[spec.type].from_spec(spec)
 
 
-def block_from(document: Mapping[str, Any]) -> DatasetInstance | SignalInstance:
+def block_from(document: Mapping[str, Any]) -> InstanceBlock:
     """The block of an inline document, by its ``type``; raises ``InvalidSpec`` with every problem.
 
     A dumped block is accepted too: Prefect's own keys in it are dropped, and its slug stands for
@@ -47,7 +54,10 @@ def _by_type(value: Any) -> Any:
     return value if isinstance(value, InstanceBlock) else block_from(value)
 
 
-AnyInstance = Annotated[DatasetInstance | SignalInstance, BeforeValidator(_by_type)]
+AnyInstance = Annotated[
+    DatasetInstance | SignalInstance | PortfolioOptimizerInstance | BacktestInstance,
+    BeforeValidator(_by_type),
+]
 """Type of a flow parameter that takes a saved block, or the same fields inline.
 
 In a form it is the plain union: one tab for each class, each with a picker. Inline documents are

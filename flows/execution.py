@@ -8,8 +8,10 @@ from uuid import UUID
 
 from prefect import Flow
 
+from flows.optimize_portfolio import optimize_portfolio
 from flows.refresh_dataset import refresh_dataset
 from flows.reporting import current_run_id
+from flows.run_backtest import run_backtest
 from libs.adapters.prefect import schema_of
 from libs.core.status import FlowKind
 from libs.services.context import Services
@@ -18,6 +20,8 @@ from libs.specs import InstanceSpec
 
 EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
     FlowKind.REFRESH: ("flows.refresh_dataset.refresh_dataset", refresh_dataset),
+    FlowKind.OPTIMIZE: ("flows.optimize_portfolio.optimize_portfolio", optimize_portfolio),
+    FlowKind.BACKTEST: ("flows.run_backtest.run_backtest", run_backtest),
 }
 
 

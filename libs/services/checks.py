@@ -83,13 +83,23 @@ def examine(
     found = _Findings()
     kit = KITS[spec.type]
     components = _components(session, registry, spec, found)
-    references = kit.references(session, spec, pending or {})
+    references = _references(session, kit, spec, pending or {}, found)
     upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)
     if len(shapes) == len(references) and len(components) == len(kit.roles):
         found.problems += kit.check(Composition(spec, components, tuple(shapes)))
     if found.problems:
         raise InvalidSpec(found.problems)
     return Blueprint(spec, components, tuple(upstreams), tuple(shapes))
+
+
+def _references(
+    session: Session, kit: Kit, spec: InstanceSpec, pending: Pending, found: _Findings
+) -> list[tuple[str, UpstreamRef]]:
+    try:
+        return kit.references(session, spec, pending)
+    except InvalidSpec as error:
+        found.problems += error.problems
+        return spec.references()
 
 
 def _components(

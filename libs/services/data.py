@@ -21,7 +21,7 @@ from libs.db.models import (
 )
 from libs.db.repositories.resources import EXTENSIONS, flows_of
 from libs.definitions.accessor import Accessor, Query
-from libs.definitions.base import DefinitionKind
+from libs.definitions.base import Definition, DefinitionKind
 from libs.definitions.pipeline import Pipeline
 from libs.definitions.store import Store, StoreHandle
 from libs.services.checks import definition_of
@@ -112,3 +112,17 @@ def purge_data(services: Services, instance_id: UUID) -> None:
     root = _output_root(services, instance_id)
     if root.is_dir():
         root.rmdir()
+
+
+def open_definition(services: Services, instance_id: UUID, kind: DefinitionKind) -> Definition:
+    """The configured definition of an instance that has one of its own.
+
+    Raises NotFound for an instance that is gone, DefinitionUnavailable where the pinned version is
+    not installed, InvalidSpec where the configuration is not valid any more.
+    """
+    with services.database.read() as session:
+        resource = session.get(Resource, instance_id)
+        extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
+        if extension is None or extension.definition_version_id is None:
+            raise NotFound(kind.value, str(instance_id))
+        return cast(Definition, _made(services, session, extension))

@@ -11,6 +11,8 @@ from libs.services.execution import Procedure
 
 PROCEDURES: dict[str, str] = {
     FlowKind.REFRESH: "libs.services.refresh:refresh",
+    FlowKind.OPTIMIZE: "libs.services.optimization:optimize",
+    FlowKind.BACKTEST: "libs.services.backtesting:backtest",
 }
 """Module and function of each kind."""
 

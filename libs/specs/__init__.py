@@ -5,6 +5,7 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 (whether a named definition exists and takes the configuration is checked by provisioning).
 """
 
+from libs.specs.backtests import BacktestSpec
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
 from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
 from libs.specs.frequencies import expected_data_date, frequency_fault
@@ -17,6 +18,7 @@ from libs.specs.manifest import (
     survey_files,
     survey_manifest,
 )
+from libs.specs.optimizers import OptimizerSpec
 from libs.specs.problems import problems_of
 from libs.specs.references import UpstreamRef
 from libs.specs.schedules import ScheduleSpec, retry_delay
@@ -38,11 +40,13 @@ __all__ = [
     "INTERVAL_ANCHOR",
     "SPEC_TYPES",
     "AccessorSpec",
+    "BacktestSpec",
     "ComponentSpec",
     "DatasetSpec",
     "InstanceFields",
     "InstanceSpec",
     "Manifest",
+    "OptimizerSpec",
     "ScheduleSpec",
     "SignalContract",
     "SignalSpec",

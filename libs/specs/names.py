@@ -89,6 +89,9 @@ OptionalName = Annotated[Text, _optional(_checked_name)]
 Reference = Annotated[Text, AfterValidator(_checked_reference)]
 """A name in the same project, ``project/name``, or a uuid."""
 
+OptionalReference = Annotated[Text, _optional(_checked_reference)]
+"""A reference, or empty."""
+
 OptionalLocal = Annotated[Text, _optional(_checked_local)]
 """A name in the same project, ``instance.role`` of a component, a uuid, or empty."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from libs.specs.backtests import BacktestSpec
 from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
+from libs.specs.optimizers import OptimizerSpec
 
 InstanceSpec = InstanceFields
 """A spec of any type."""
 
 SPEC_TYPES: dict[str, type[InstanceFields]] = {
-    model.instance_type().value: model for model in (DatasetSpec, SignalSpec)
+    model.instance_type().value: model
+    for model in (DatasetSpec, SignalSpec, OptimizerSpec, BacktestSpec)
 }
 """The model of each type, by the tag in its documents."""

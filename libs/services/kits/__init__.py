@@ -4,6 +4,7 @@ What belongs here: the composition of a type, its checks, its columns and its ha
 What must not: the saga itself (``libs.services.provisioning``) and what a run does.
 """
 
+from libs.services.kits.backtests import BACKTEST
 from libs.services.kits.datasets import DATASET, SIGNAL
 from libs.services.kits.kit import (
     Component,
@@ -15,8 +16,9 @@ from libs.services.kits.kit import (
     Upstream,
     model_handles,
 )
+from libs.services.kits.optimizers import OPTIMIZER
 
-KITS: dict[str, Kit] = {kit.type: kit for kit in (DATASET, SIGNAL)}
+KITS: dict[str, Kit] = {kit.type: kit for kit in (DATASET, SIGNAL, OPTIMIZER, BACKTEST)}
 """The kit of each type of instance that can be provisioned."""
 
 __all__ = [

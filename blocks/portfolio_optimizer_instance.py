@@ -1,0 +1,35 @@
+"""The block type "Portfolio optimizer instance"."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from blocks.instance_block import InstanceBlock
+from libs.specs import OptimizerSpec
+
+
+class PortfolioOptimizerInstance(InstanceBlock, OptimizerSpec):
+    """A portfolio to provision: weights that an optimizer decides from signals and prices."""
+
+    _block_type_name: ClassVar[str | None] = "Portfolio optimizer instance"
+    _block_type_slug: ClassVar[str | None] = "portfolio-optimizer-instance"
+    _description: ClassVar[str | None] = (
+        "A portfolio to provision: weights that an optimizer decides from signals and prices. "
+        "Run the flow provision-instance with it."
+    )
+    _code_example: ClassVar[str | None] = """\
+        ```python
+        from blocks import PortfolioOptimizerInstance
+
+        portfolio = PortfolioOptimizerInstance(
+            name="max_utility",
+            project="demo",
+            optimizer={"definition": "mean_variance"},
+            constraints={"max_weight": 0.2},
+            upstream_refs=[
+                {"resource": "momentum_12m", "role": "signal"},
+                {"resource": "sp500_prices", "role": "prices"},
+            ],
+        )
+        portfolio.save("demo--max-utility")
+        ```"""

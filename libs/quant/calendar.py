@@ -1,0 +1,81 @@
+"""On which bars a portfolio is decided on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from enum import StrEnum
+from itertools import pairwise
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
+
+
+class Frequency(StrEnum):
+    """How often a portfolio is rebalanced."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+
+def decision_bars(dates: Sequence[date], frequency: Frequency, day: str = "") -> list[int]:
+    """Indices of the bars on which to decide: the first one, then one a period.
+
+    ``dates`` ascend. Weekly: the first bar on or after the weekday ``day`` of each week (friday if
+    empty), else the last bar of the week. Monthly: the first bar on or after day ``day`` of the
+    month, else the month's last bar, which is also meant by an empty ``day`` and by ``end``. The
+    last period counts only if a later bar or the day itself shows that its bar has come.
+    """
+    if not dates:
+        return []
+    if frequency is Frequency.DAILY:
+        return list(range(len(dates)))
+    period = _week if frequency is Frequency.WEEKLY else _month
+    starts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(dates)) if period(a) != period(b))]
+    ends = [*starts[1:], len(dates)]
+    chosen = {0}
+    for start, end in zip(starts, ends, strict=True):
+        wanted = _wanted(dates[start], frequency, day)
+        reached = [i for i in range(start, end) if wanted is not None and dates[i] >= wanted]
+        if reached:
+            chosen.add(reached[0])
+        elif end < len(dates):
+            chosen.add(end - 1)
+    return sorted(chosen)
+
+
+def _week(day: date) -> tuple[int, int]:
+    year, week, _ = day.isocalendar()
+    return year, week
+
+
+def _month(day: date) -> tuple[int, int]:
+    return day.year, day.month
+
+
+def _wanted(first: date, frequency: Frequency, day: str) -> date | None:
+    """The day asked for in the period of ``first``; None for the period's last bar."""
+    if frequency is Frequency.WEEKLY:
+        weekday = WEEKDAYS.index(day.lower() or "friday")
+        return first - timedelta(days=first.weekday()) + timedelta(days=weekday)
+    if day.lower() in ("", "end"):
+        return None
+    return _day_of_month(first, int(day))
+
+
+def _day_of_month(first: date, day: int) -> date:
+    following = (first.replace(day=28) + timedelta(days=4)).replace(day=1)
+    return min(first.replace(day=1) + timedelta(days=day - 1), following - timedelta(days=1))
+
+
+def day_problem(frequency: Frequency, day: str) -> str:
+    """Why ``day`` says nothing for this frequency; empty where it does."""
+    if not day:
+        return ""
+    if frequency is Frequency.DAILY:
+        return "means nothing where every day is one; leave it empty"
+    if frequency is Frequency.WEEKLY:
+        return "" if day.lower() in WEEKDAYS else f"must be one of {', '.join(WEEKDAYS)}"
+    if day.lower() == "end" or (day.isdigit() and 1 <= int(day) <= 31):
+        return ""
+    return "must be a day of the month (1 to 31) or end"

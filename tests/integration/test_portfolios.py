@@ -1,0 +1,210 @@
+"""Optimizers and backtests on real prices, provisioned and run like any instance."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import polars as pl
+import pytest
+from sqlalchemy import select
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import InvalidSpec
+from libs.core.ids import WORK_POOL
+from libs.core.status import Mode
+from libs.db import Database
+from libs.db.models import BacktestInstance, PortfolioOptimizerInstance
+from libs.services import reports
+from libs.services.data import read_version
+from libs.services.removal import deprovision
+from libs.services.rerun import rerun
+from tests.integration.bench import Bench, derived, make_bench
+
+SYMBOLS = ["AAPL", "JPM", "KO", "MSFT", "XOM"]
+CUT = date(2021, 9, 1)
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    return make_bench(database, gateway, tmp_path)
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def prices(project: str, path: Path | None = None) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "source": "us_stocks",
+        "symbols": SYMBOLS,
+        "start_date": "2020-01-01",
+        "end_date": "2021-12-31",
+    }
+    pipeline = {"definition": "market_data", "config": config}
+    if path is not None:
+        pipeline = {"definition": "file", "config": {"path": str(path)}}
+    return {"name": "prices", "type": "DatasetInstance", "project": project, "pipeline": pipeline}
+
+
+def momentum(project: str) -> dict[str, Any]:
+    return {
+        **derived(project, "momentum", "ZSCORE(DELTA(close, 60) / REF(close, 60))", "prices"),
+        "type": "SignalInstance",
+    }
+
+
+def portfolio(project: str, definition: str = "mean_variance", **more: Any) -> dict[str, Any]:
+    return {
+        "name": "portfolio",
+        "type": "PortfolioOptimizerInstance",
+        "project": project,
+        "definition": definition,
+        "constraints": {"max_weight": 0.4},
+        "lookback_days": 120,
+        "upstream_refs": [
+            {"resource": "momentum", "role": "signal"},
+            {"resource": "prices", "role": "prices"},
+        ],
+        **more,
+    }
+
+
+def backtest(project: str, **more: Any) -> dict[str, Any]:
+    """As in the user's document, with everything below ``metadata_json``."""
+    return {
+        "type": "BacktestInstance",
+        "name": "Q_Backtest",
+        "project": project,
+        "metadata_json": {
+            "assets_json": {"universe": SYMBOLS, "benchmark": "KO"},
+            "signals_json": {"primary": {"resource": "momentum", "triggers": True}},
+            "date_range_json": {"start": "2020-07-01", "end": "2021-12-31"},
+            "config_json": {
+                "rebalance_frequency": "weekly",
+                "transaction_costs": 0.001,
+                "slippage_model": "linear",
+            },
+            **more,
+        },
+    }
+
+
+def output(bench: Bench, name: str) -> pl.DataFrame:
+    document = reports.show(bench.services.database, bench.services.now(), name)
+    return read_version(bench.services, UUID(document["output"]["version"])).collect()
+
+
+def last_run(bench: Bench, name: str) -> dict[str, Any]:
+    run: dict[str, Any] = reports.runs(bench.services.database, name)["runs"][0]
+    return run
+
+
+def test_signal_to_optimizer_to_backtest(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    bench.provision(momentum(project))
+    bench.provision(portfolio(project))
+    bench.provision(
+        backtest(
+            project,
+            signals_json={
+                "primary": "momentum",
+                "optimizer": {"resource": "portfolio", "triggers": True},
+            },
+        )
+    )
+
+    assert bench.drain() == ["prices", "momentum", "portfolio.optimize", "Q_Backtest.backtest"]
+
+    weights = output(bench, "portfolio")
+    sums = weights.group_by("date").agg(pl.col("weight").sum())["weight"]
+    assert sums.min() == pytest.approx(1.0, abs=1e-6)
+    assert weights["weight"].max() <= 0.4 + 1e-6  # type: ignore[operator]  # a float
+    equity = output(bench, "Q_Backtest")
+    assert set(equity["symbol"]) == {"PORTFOLIO", "BENCHMARK"}
+    metrics = last_run(bench, "Q_Backtest")["metrics"]
+    assert {"total_return", "sharpe", "max_drawdown", "alpha", "beta", "turnover"} <= set(metrics)
+    with bench.services.database.read() as session:
+        row = session.scalars(select(BacktestInstance)).one()
+        assert row.prefect_deployment_id is not None
+        assert row.assets_json == {"universe": SYMBOLS, "benchmark": "KO"}
+        optimizer = session.scalars(select(PortfolioOptimizerInstance)).one()
+        assert optimizer.definition_version_id is not None
+
+    for name in ("portfolio", "Q_Backtest"):
+        comparison = rerun(bench.services, UUID(last_run(bench, name)["id"]), uuid4())
+        assert comparison.identical, comparison.differences
+
+    deprovision(bench.services, "prices", cascade=True, purge=True)
+    assert not list((bench.services.settings.store_root / "outputs").glob("*"))
+
+
+def test_the_future_changes_no_weight_and_no_equity(
+    bench: Bench, project: str, tmp_path: Path
+) -> None:
+    bench.provision(prices(project))
+    bench.drain()
+    path = tmp_path / "prices.parquet"
+    real = output(bench, "prices")
+    real.write_parquet(path)
+    other = f"{project}x"
+    bench.provision(prices(other, path))
+    for document in (momentum(other), portfolio(other), backtest(other)):
+        bench.provision(document)
+    bench.drain()
+    names = [f"{other}/{name}" for name in ("momentum", "portfolio", "Q_Backtest")]
+    before = {name: output(bench, name).sort("date", "symbol") for name in names}
+
+    late = pl.col("date") > CUT
+    real.with_columns(
+        close=pl.when(late).then(pl.col("close") * 7 + pl.col("close").rank()).otherwise("close")
+    ).write_parquet(path)
+    bench.run(f"{other}/prices", mode=Mode.FULL)
+    bench.drain()
+    bench.run(f"{other}/Q_Backtest", kind="backtest")
+
+    for name in names:
+        after = output(bench, name).sort("date", "symbol")
+        assert not after.filter(late).equals(before[name].filter(late)), name
+        assert after.filter(~late).equals(before[name].filter(~late)), name
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (
+            {"definition": "hrp", "constraints": {"gross_leverage": 1.2}},
+            "constraints.gross_leverage",
+        ),
+        ({"definition": "equal_weight"}, "constraints.max_weight"),
+        ({"covariance": "dataset"}, "covariance"),
+        ({"upstream_refs": [{"resource": "prices", "role": "prices"}]}, "upstream_refs"),
+        ({"definition": "no_such"}, "optimizer.definition"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_provisioning(
+    bench: Bench, project: str, change: dict[str, Any], path: str
+) -> None:
+    bench.provision(prices(project))
+    bench.provision(momentum(project))
+
+    with pytest.raises(InvalidSpec) as caught:
+        bench.provision(portfolio(project, **change))
+
+    assert path in {problem.path for problem in caught.value.problems}
+
+
+def test_a_backtest_whose_prices_are_not_plain_names_what_it_found(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(prices(project))
+    bench.provision({**prices(project), "name": "others"})
+    both = {"a": {"resource": "prices", "column": "close"}}
+    bench.provision(derived(project, "momentum", "a * 2", "prices", "others", inputs=both))
+
+    with pytest.raises(InvalidSpec, match=rf"{project}/others, {project}/prices"):
+        bench.provision(backtest(project))
