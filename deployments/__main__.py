@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser(settings).parse_args(arguments)
         address = options.api_url or configured_api_url() or settings.prefect_api_url or None
         with PrefectGateway.connect(address) as gateway:
-            for item in apply(gateway, options.pool, options.pool_type, settings.sweep_seconds):
+            for item in apply(
+                gateway, options.pool, options.pool_type, settings.sweep_seconds, options.notify
+            ):
                 print(item)
     except InstancesError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -37,6 +39,12 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser.add_argument("--api-url", metavar="URL")
     parser.add_argument("--pool", default=settings.pool, metavar="NAME")
     parser.add_argument("--pool-type", default=settings.pool_type, metavar="TYPE")
+    parser.add_argument(
+        "--notify",
+        default="",
+        metavar="BLOCK",
+        help="notification block (slack-webhook/team) to send every missed deadline to",
+    )
     return parser
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.automations import START_FLOW, account_for_bad_ends
+from deployments.automations import START_FLOW, account_for_bad_ends, notify_of_breaches
 from deployments.lifecycle import AGGREGATE_STATUS, lifecycle_plans
 from deployments.pools import base_job_template
 from libs.adapters.prefect import Change, EnsureResult, PrefectGateway
-from libs.core.errors import PermanentError
+from libs.core.errors import NotFound, PermanentError
 from libs.core.ids import WORK_POOL
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ def apply(
     pool: str = WORK_POOL,
     pool_type: str = DEFAULT_POOL_TYPE,
     sweep_seconds: int | None = None,
+    notify: str = "",
 ) -> list[Applied]:
     """Make the work pool, the block types, the lifecycle deployments and the automations.
+
+    ``notify`` names the block document of a notification (``slack-webhook/team``) that is sent for
+    every missed deadline; without it none is.
 
     Applying again changes nothing. What a person has switched off in Prefect (a deployment, a
     schedule, an automation) stays off.
@@ -47,7 +51,17 @@ def apply(
     Raises AlreadyExists if the pool is there with another type, Unavailable where Prefect does not
     answer; applying again goes on from there.
     """
-    return list(_steps(gateway, pool, pool_type, sweep_seconds))
+    steps = list(_steps(gateway, pool, pool_type, sweep_seconds))
+    return [*steps, _notify(gateway, notify)] if notify else steps
+
+
+def _notify(gateway: PrefectGateway, block: str) -> Applied:
+    slug, _, name = block.partition("/")
+    document = gateway.find_block_document(slug, name)
+    if document is None:
+        raise NotFound("notification block document", block)
+    plan = notify_of_breaches(document)
+    return _applied("automation", plan.name, gateway.ensure_automation(plan))
 
 
 def _steps(

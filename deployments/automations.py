@@ -1,4 +1,4 @@
-"""The automations: two in all, however many instances there are.
+"""The automations: two in all, however many instances there are, and one for who wants it.
 
 Prefect evaluates every automation against every event, so one for each instance would not scale.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from uuid import UUID
 
 from libs.adapters.prefect import AutomationPlan
-from libs.core.ids import EXECUTION_TAG, GATE_OPENED
+from libs.core.ids import EXECUTION_TAG, GATE_OPENED, SLA_BREACHED
 
 START_NAME = "instances: start the flow whose gate opened"
 BAD_END_NAME = "instances: account for runs that ended badly"
+NOTIFY_NAME = "instances: notify of missed deadlines"
 
 BAD_ENDS = ("FAILED", "CRASHED", "CANCELLED")
 """Prefect's state types of a run that ended without telling us, or may have."""
@@ -81,6 +82,39 @@ def account_for_bad_ends(aggregate_status_id: UUID) -> AutomationPlan:
                 "parameters": {
                     "flow_run_id": "{{ event.resource.id | replace('prefect.flow-run.', '') }}"
                 },
+            },
+        ),
+    )
+
+
+def notify_of_breaches(notification_block_id: UUID) -> AutomationPlan:
+    """Sends a message for every deadline that passed; made only where somebody asks for it.
+
+    The block document is any of Prefect's notification blocks (Slack, mail, Teams, a webhook …).
+    """
+    return AutomationPlan(
+        name=NOTIFY_NAME,
+        description="A scheduled refresh is overdue: its slot and its grace have passed.",
+        trigger={
+            "type": "event",
+            "posture": "Reactive",
+            "expect": [SLA_BREACHED],
+            "match": {"prefect.resource.id": "instance.flow.*"},
+            "threshold": 1,
+            "within": 0,
+        },
+        actions=(
+            {
+                "type": "send-notification",
+                "block_document_id": str(notification_block_id),
+                "subject": "{{ event.payload.project }}/{{ event.payload.instance }} is overdue",
+                "body": (
+                    "{{ event.payload.flow_kind }} of {{ event.payload.instance }} was expected at "
+                    "{{ event.payload.expected_refresh_at }} and is "
+                    "{{ event.payload.overdue_hours }} h late.\n"
+                    "It is {{ event.payload.status }} ({{ event.payload.reason }}): "
+                    "{{ event.payload.message }}"
+                ),
             },
         ),
     )

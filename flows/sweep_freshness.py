@@ -7,8 +7,9 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
-from flows.reporting import reported
+from flows.reporting import current_run, reported
 from libs.services.accounts import sweep
+from libs.services.context import Services
 from libs.wiring import connect
 
 
@@ -20,6 +21,8 @@ def sweep_freshness() -> Any:
 
 def _sweep() -> Any:
     with connect() as services:
+        if _has_successor(services, current_run()):
+            return Completed(name="Skipped", message="a later sweep is due already and does it all")
         swept = sweep(services)
         if swept.idle:
             return Completed(message="nothing to do")
@@ -29,3 +32,12 @@ def _sweep() -> Any:
         )
         get_run_logger().info(message)
         return Completed(message=message)
+
+
+def _has_successor(services: Services, run: Any) -> bool:
+    """Whether of the sweeps that are due this is not the last: they came late together."""
+    if not run.auto_scheduled or run.deployment_id is None:
+        return False
+    due = services.prefect.live_runs([run.deployment_id])[run.deployment_id]
+    starts = [view.expected_start_time for view in due if view.scheduled and view.id != run.id]
+    return any(start is not None and start > run.expected_start_time for start in starts)

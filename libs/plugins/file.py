@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from libs.core.errors import DataRejected, Problem, Unavailable
 from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
 from libs.definitions.content import KNOWLEDGE, SAMPLE
 from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from libs.specs import frequency_fault
 
 Format = Literal["", "csv", "parquet"]
 
@@ -48,8 +49,24 @@ class FilePipeline(Pipeline):
         date_column: str = "date"
         symbol_column: str = "symbol"
         columns: tuple[str, ...] = Field(default=(), description="Fields; empty: all others.")
+        data_frequency: str = Field(
+            default="",
+            description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
+        )
+
+        @field_validator("data_frequency")
+        @classmethod
+        def _known(cls, frequency: str) -> str:
+            if frequency and (fault := frequency_fault(frequency)):
+                raise ValueError(fault)
+            return frequency
 
     config: Config
+
+    @property
+    def data_frequency(self) -> str | None:
+        """What the configuration says: a file does not tell by itself."""
+        return self.config.data_frequency or None
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """A file that is missing, cannot be read, or has not the columns."""

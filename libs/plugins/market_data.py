@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
-from datetime import date
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec, Problem
 from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
 from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from libs.specs import session_hours
+
+EXCHANGE = "XNYS"
+"""The exchange whose sessions the prices are of."""
 
 _FILES = {
     "us_stocks": "sp500_dataset.csv.gz",
     "sp500": "sp500_index.csv.gz",
     "factors": "factors_dataset.csv.gz",
 }
+
+
+class Replay(BaseModel):
+    """A clock by which sessions of the past are those of today, so that there is a next day.
+
+    The session of New York on ``since`` (or the first one after) has the prices of ``shows`` (or
+    the first trading day after); each session on, each trading day on. Dates are today's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    since: date
+    shows: date
 
 
 class MarketDataPipeline(Pipeline):
@@ -48,6 +66,10 @@ class MarketDataPipeline(Pipeline):
         symbols: tuple[str, ...] = Field(default=(), description="Empty: all of the source.")
         start_date: date | None = Field(default=None, description="First date; default: all.")
         end_date: date | None = Field(default=None, description="Last date; default: all.")
+        replay: Replay | None = Field(
+            default=None,
+            description="Let sessions of the past pass for those of today: {since, shows}.",
+        )
 
         @model_validator(mode="after")
         def _dates_in_order(self) -> Self:
@@ -56,6 +78,11 @@ class MarketDataPipeline(Pipeline):
             return self
 
     config: Config
+
+    @property
+    def data_frequency(self) -> str | None:
+        """``daily`` where the data are replayed; what is packaged never gets any newer."""
+        return "daily" if self.config.replay else None
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """Upstreams where none are read, and symbols that the source does not have."""
@@ -89,11 +116,14 @@ class MarketDataPipeline(Pipeline):
         if problems:
             raise InvalidSpec(problems)
         last = context.as_of or self.config.end_date or date.max
+        closes = self._closes()
+        if self.config.replay is not None:
+            closes = _replayed(closes, self.config.replay, context.now)
         if since is not None and context.as_of is not None and last < since:
             since = None
         first = max(self.config.start_date or date.min, since or date.min)
         # An empty interval where ``last`` is before ``first``: nothing newer to bring.
-        frame = self._closes().filter(pl.col("date").is_between(first, last))
+        frame = closes.filter(pl.col("date").is_between(first, last))
         if since is None and not frame.height:
             raise DataRejected(f"{self.config.source!r} has no data from {first} to {last}")
         return Extract(frame, complete=since is None)
@@ -103,6 +133,33 @@ class MarketDataPipeline(Pipeline):
         symbols = self.config.symbols or tuple(wide.columns[1:])
         long = wide.unpivot(symbols, index="Date", variable_name="symbol", value_name="close")
         return long.rename({"Date": "date"}).cast({"close": pl.Float64}).drop_nulls("close")
+
+
+def _replayed(closes: pl.DataFrame, replay: Replay, now: datetime) -> pl.DataFrame:
+    """The closes under today's dates, as far as their sessions have closed by ``now``."""
+    days = closes["date"].unique().sort().to_list()
+    anchor = bisect_left(days, replay.shows)
+    dates = dict(zip(reversed(days[:anchor]), _sessions(replay.since, -1), strict=False))
+    for day, session in zip(days[anchor:], _sessions(replay.since, 1), strict=False):
+        hours = session_hours(EXCHANGE, session)
+        if hours is None or hours[1] > now:
+            break
+        dates[day] = session
+    mapped = pl.DataFrame(
+        {"date": list(dates), "today": list(dates.values())},
+        schema={"date": pl.Date, "today": pl.Date},
+    )
+    joined = closes.join(mapped, on="date").drop("date").rename({"today": "date"})
+    return joined.select(closes.columns)
+
+
+def _sessions(since: date, step: int) -> Iterator[date]:
+    """Sessions from ``since`` on, or before it, one after another."""
+    day = since if step > 0 else since - timedelta(days=1)
+    while True:
+        if session_hours(EXCHANGE, day) is not None:
+            yield day
+        day += timedelta(days=step)
 
 
 def _path(source: str) -> Path:

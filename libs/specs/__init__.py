@@ -22,6 +22,7 @@ from libs.specs.optimizers import OptimizerSpec
 from libs.specs.problems import problems_of
 from libs.specs.references import UpstreamRef
 from libs.specs.schedules import ScheduleSpec, retry_delay
+from libs.specs.sessions import session_hours
 from libs.specs.signals import SignalContract
 from libs.specs.slots import (
     INTERVAL_ANCHOR,
@@ -69,6 +70,7 @@ __all__ = [
     "read_spec",
     "retry_delay",
     "served_slot",
+    "session_hours",
     "slots",
     "spec_document",
     "survey_files",

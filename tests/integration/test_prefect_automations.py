@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from deployments.automations import START_FLOW, START_NAME, account_for_bad_ends
+from deployments.automations import NOTIFY_NAME, START_FLOW, START_NAME, account_for_bad_ends
 from libs.adapters.prefect import Change, DeploymentPlan, PrefectGateway, RunView, describe_flow
+from libs.core.errors import NotFound
 from libs.core.events import Event
 from libs.core.ids import EXECUTION_TAG, GATE_OPENED
 from tests.prefect_server import eventually
@@ -284,3 +285,23 @@ class TestAnAutomation:
 
     def test_of_ours_carries_our_prefix(self) -> None:
         assert START_NAME.startswith("instances: ")
+
+
+def test_a_notification_of_missed_deadlines_is_made_for_a_block_that_is_there(
+    gateway: PrefectGateway,
+) -> None:
+    from prefect.blocks.notifications import SlackWebhook
+
+    from deployments.apply import _notify
+
+    gateway.ensure_block_type(SlackWebhook)
+    name = f"test-{uuid4().hex[:8]}"
+    gateway.save_block(SlackWebhook(url="http://127.0.0.1:9/none"), name)  # type: ignore[arg-type]  # pydantic reads text
+    try:
+        first, second = (_notify(gateway, f"slack-webhook/{name}") for _ in range(2))
+        assert (first.change, second.change) == (Change.CREATED, Change.UNCHANGED)
+        assert first.id == second.id
+        with pytest.raises(NotFound):
+            _notify(gateway, "slack-webhook/nobody")
+    finally:
+        gateway.delete_automation(NOTIFY_NAME)

@@ -205,3 +205,10 @@ def test_a_path_is_required_and_the_formats_are_two() -> None:
         FilePipeline({})
     with pytest.raises(InvalidSpec):
         FilePipeline({"path": "x", "format": "xlsx"})
+
+
+def test_a_file_is_late_only_if_it_is_said_how_often_it_changes() -> None:
+    assert FilePipeline({"path": "x.csv"}).data_frequency is None
+    assert FilePipeline({"path": "x.csv", "data_frequency": "weekly:MON"}).data_frequency
+    with pytest.raises(InvalidSpec, match="not one of daily"):
+        FilePipeline({"path": "x.csv", "data_frequency": "hourly"})

@@ -156,3 +156,32 @@ def test_reading_it_imports_no_heavy_library() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert result.stdout.strip() == "[]"
+
+
+REPLAY = {"source": "sp500", "replay": {"since": "2026-11-24", "shows": "2020-03-16"}}
+
+
+def replayed(now: str, since: date | None = None) -> pl.DataFrame:
+    context = ExtractContext("prices", datetime.fromisoformat(now).astimezone(UTC))
+    return MarketDataPipeline(REPLAY).extract(context, [], since).frame
+
+
+def test_a_replay_gives_each_session_the_prices_of_a_day_of_the_past() -> None:
+    frame = replayed("2026-11-27 13:00-05:00")
+    packaged = extract({"source": "sp500"}).frame.sort("date")
+    past = packaged.filter(pl.col("date") <= date(2020, 3, 18))
+    assert frame.sort("date")["close"].to_list() == past["close"].to_list()
+    assert frame["date"].max() == date(2026, 11, 27)
+    assert date(2026, 11, 26) not in frame["date"].to_list()
+    assert frame["date"].is_unique().all()
+
+
+def test_a_replayed_session_has_prices_once_it_has_closed() -> None:
+    assert replayed("2026-11-27 12:59-05:00")["date"].max() == date(2026, 11, 25)
+    assert replayed("2026-11-27 13:00-05:00")["date"].max() == date(2026, 11, 27)
+    assert replayed("2026-11-27 13:00-05:00", date(2026, 11, 25)).height == 2
+
+
+def test_only_a_replay_can_be_late() -> None:
+    assert MarketDataPipeline(REPLAY).data_frequency == "daily"
+    assert MarketDataPipeline({"source": "sp500"}).data_frequency is None

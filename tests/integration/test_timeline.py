@@ -1,0 +1,54 @@
+"""The timeline of an instance: its slots, what became of them, sessions and holidays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from cli.commands.timeline import timeline_rows
+from libs.adapters.prefect import PrefectGateway
+from libs.core.ids import WORK_POOL
+from libs.core.status import Cause
+from libs.db import Database
+from libs.services.execution import Work
+from libs.services.ledger import Ask
+from libs.services.timeline import timeline
+from tests.integration.bench import make_bench, prices
+
+SLOT = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
+
+
+def test_a_timeline_has_slots_sessions_and_holidays(
+    database: Database, gateway: PrefectGateway, tmp_path: Path
+) -> None:
+    now = [datetime(2026, 11, 23, 15, tzinfo=UTC)]
+    project = f"p{uuid4().hex[:8]}"
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    bench = make_bench(database, gateway, tmp_path, clock=lambda: now[0])
+    schedule = {"type": "cron", "expression": "@close+30", "calendar": "XNYS"}
+    bench.provision({**prices(project), "schedule": schedule})
+    now[0] = SLOT
+    bench.execute(Work(bench.instance_id("prices"), uuid4(), None, Ask(Cause.SCHEDULE), SLOT))
+    now[0] = SLOT + timedelta(hours=12)
+
+    document = timeline(database, now[0], "prices", 4)
+
+    (flow,) = document["flows"]
+    assert [(day["date"], [slot["state"] for slot in day["slots"]]) for day in flow["days"]] == [
+        ("2026-11-23", ["missed"]),
+        ("2026-11-24", ["done"]),
+        ("2026-11-25", ["coming"]),
+        ("2026-11-26", []),
+        ("2026-11-27", ["coming"]),
+        ("2026-11-28", []),
+        ("2026-11-29", []),
+    ]
+    assert [row[1:] for row in timeline_rows(document)][1:6] == [
+        ["Tue 2026-11-24", "09:30-16:00", "16:30 done"],
+        ["Wed 2026-11-25 (today)", "09:30-16:00", "16:30 coming"],
+        ["Thu 2026-11-26", "holiday", "-"],
+        ["Fri 2026-11-27", "09:30-13:00 early close", "13:30 coming"],
+        ["Sat 2026-11-28", "weekend", "-"],
+    ]
+    assert flow["next_due_at"] == "2026-11-25T21:30:00+00:00"
