@@ -7,6 +7,7 @@ are the spec models') and decisions. Only our own classes are exported, because
 
 from blocks.backtest_instance import BacktestInstance
 from blocks.dataset_instance import DatasetInstance
+from blocks.experiment_instance import ExperimentInstance
 from blocks.parameters import BLOCKS, AnyInstance, block_for, block_from
 from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from blocks.signal_instance import SignalInstance
@@ -16,6 +17,7 @@ __all__ = [
     "AnyInstance",
     "BacktestInstance",
     "DatasetInstance",
+    "ExperimentInstance",
     "PortfolioOptimizerInstance",
     "SignalInstance",
     "block_for",

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 
 from blocks.backtest_instance import BacktestInstance
 from blocks.dataset_instance import DatasetInstance
+from blocks.experiment_instance import ExperimentInstance
 from blocks.instance_block import SLUG_KEY, VENDOR_KEYS, InstanceBlock
 from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from blocks.signal_instance import SignalInstance
@@ -19,6 +20,7 @@ from libs.specs.problems import kind_of
 BLOCKS: tuple[type[InstanceBlock], ...] = (
     DatasetInstance,
     SignalInstance,
+    ExperimentInstance,
     PortfolioOptimizerInstance,
     BacktestInstance,
 )
@@ -55,7 +57,11 @@ def _by_type(value: Any) -> Any:
 
 
 AnyInstance = Annotated[
-    DatasetInstance | SignalInstance | PortfolioOptimizerInstance | BacktestInstance,
+    DatasetInstance
+    | SignalInstance
+    | ExperimentInstance
+    | PortfolioOptimizerInstance
+    | BacktestInstance,
     BeforeValidator(_by_type),
 ]
 """Type of a flow parameter that takes a saved block, or the same fields inline.

@@ -113,4 +113,6 @@ def _summary(services: Services, outcome: Finished) -> Page:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)

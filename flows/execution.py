@@ -9,6 +9,7 @@ from uuid import UUID
 from prefect import Flow
 
 from flows.optimize_portfolio import optimize_portfolio
+from flows.preview_experiment import preview_experiment
 from flows.refresh_dataset import refresh_dataset
 from flows.reporting import current_run_id
 from flows.run_backtest import run_backtest
@@ -20,6 +21,7 @@ from libs.specs import InstanceSpec
 
 EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
     FlowKind.REFRESH: ("flows.refresh_dataset.refresh_dataset", refresh_dataset),
+    FlowKind.PREVIEW: ("flows.preview_experiment.preview_experiment", preview_experiment),
     FlowKind.OPTIMIZE: ("flows.optimize_portfolio.optimize_portfolio", optimize_portfolio),
     FlowKind.BACKTEST: ("flows.run_backtest.run_backtest", run_backtest),
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-NEGLIGIBLE = 1e-9
+NEGLIGIBLE = 1e-6
 """A weight closer to zero is the solver's noise."""
 
 

@@ -18,6 +18,7 @@ from libs.core.errors import DataRejected
 from libs.quant.backtest import Costs, History, Slippage, simulate
 from libs.quant.calendar import Frequency, decision_bars
 from libs.quant.measures import drawdown_of, measures
+from libs.quant.statistics import ranks
 from libs.services.data import open_output
 from libs.services.execution import Frame, Job, Page, Result
 from libs.services.panels import Panel, long_of, of_role, only, panel_of
@@ -132,23 +133,12 @@ def _top(signals: Floats, fraction: float) -> Floats:
     weights = np.full(signals.shape[1], np.nan)
     if not len(usable):
         return weights
-    ranks = np.mean([_ranks(row[usable]) for row in signals], axis=0)
+    mean = np.mean([ranks(row[usable]) for row in signals], axis=0)
     count = max(1, round(fraction * len(usable)))
-    best = usable[np.argsort(-ranks, kind="stable")[:count]]
+    best = usable[np.argsort(-mean, kind="stable")[:count]]
     weights[:] = 0.0
     weights[best] = 1.0 / count
     return weights
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 0, equal values sharing their mean rank."""
-    order = np.argsort(values, kind="stable")
-    ranks = np.empty(len(values))
-    ranks[order] = np.arange(len(values), dtype=np.float64)
-    for value in np.unique(values):
-        same = values == value
-        ranks[same] = ranks[same].mean()
-    return ranks
 
 
 def _proportional(signals: Floats) -> Floats:
@@ -184,19 +174,17 @@ def _frame(spec: BacktestSpec, market: _Market, history: History) -> pl.DataFram
 def _pages(job: Job, market: _Market, history: History, found: Mapping[str, float]) -> list[Page]:
     dates, name = market.prices.dates, job.instance.label
     drawdown = drawdown_of(history.equity)
-    title = f"{name}: {dates[0]} to {dates[-1]}"
-    curve = equity_plot(title, dates, history.equity, drawdown, market.benchmark)
+    curve = equity_plot("equity and drawdown", dates, history.equity, drawdown, market.benchmark)
     held = {s: history.weights[:, i] for i, s in enumerate(market.prices.symbols)}
     shown = {symbol: row for symbol, row in held.items() if row.any()}
-    pages = [
-        Page("tear-sheet", "markdown", _tear_sheet(name, dates, found), "Measures"),
-        Page("equity", "image", curve, "Equity and drawdown"),
+    plots = [f"![equity and drawdown]({curve})"]
+    if shown:
+        plots.append(f"![weights]({weights_plot('weights', dates, shown)})")
+    sheet = "\n\n".join([_tear_sheet(name, dates, found), *plots])
+    return [
+        Page("tear-sheet", "markdown", sheet, "Measures, equity, drawdown and weights"),
         Page("trades", "table", _trades(market, history), "Trades, the newest first"),
     ]
-    if shown:
-        plot = weights_plot(f"{name}: weights", dates, shown)
-        pages.append(Page("weights", "image", plot, "Weights over time"))
-    return pages
 
 
 _PERCENT = frozenset(
@@ -217,7 +205,7 @@ def _tear_sheet(name: str, dates: tuple[date, ...], found: Mapping[str, float]) 
     lines = [f"## {name}", "", f"{dates[0]} to {dates[-1]}, {len(dates)} sessions", ""]
     lines += ["| measure | |", "|---|---:|"]
     for measure, value in found.items():
-        shown = f"{value:.2%}" if measure in _PERCENT else f"{value:,.2f}"
+        shown = f"{value:.2%}" if measure in _PERCENT else f"{value:,.2f}".removesuffix(".00")
         lines.append(f"| {measure.replace('_', ' ')} | {shown} |")
     return "\n".join(lines)
 

@@ -38,7 +38,8 @@ class Blueprint:
     spec: InstanceSpec
     components: Mapping[str, Component]
     upstreams: tuple[Upstream, ...]
-    shapes: tuple[UpstreamShape, ...] = ()
+    shapes: tuple[UpstreamShape, ...]
+    registry: Registry
 
     @property
     def kit(self) -> Kit:
@@ -48,7 +49,7 @@ class Blueprint:
     @property
     def composition(self) -> Composition:
         """The resolved parts, as kits look at them."""
-        return Composition(self.spec, self.components, self.shapes)
+        return Composition(self.spec, self.components, self.shapes, self.registry)
 
     @property
     def contract(self) -> Mapping[str, object]:
@@ -86,10 +87,10 @@ def examine(
     references = _references(session, kit, spec, pending or {}, found)
     upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)
     if len(shapes) == len(references) and len(components) == len(kit.roles):
-        found.problems += kit.check(Composition(spec, components, tuple(shapes)))
+        found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
     if found.problems:
         raise InvalidSpec(found.problems)
-    return Blueprint(spec, components, tuple(upstreams), tuple(shapes))
+    return Blueprint(spec, components, tuple(upstreams), tuple(shapes), registry)
 
 
 def _references(

@@ -119,12 +119,12 @@ class Job:
 class Page:
     """Something for people to look at: it becomes a Prefect artifact of the run.
 
-    ``key`` tells the pages of one flow apart; ``data`` is text, the rows of a table, or the address
-    or data URI of an image.
+    ``key`` tells the pages of one flow apart; ``data`` is markdown, in which an image may be a data
+    URI, or the rows of a table. (Prefect's own image artifacts print the whole URI below.)
     """
 
     key: str
-    kind: Literal["markdown", "table", "image"]
+    kind: Literal["markdown", "table"]
     data: object
     description: str = ""
 

@@ -202,11 +202,19 @@ def _metrics(market: _Market, dates: Sequence[date], weights: Floats) -> dict[st
 def _pages(job: Job, market: _Market, dates: Sequence[date], weights: Floats) -> list[Page]:
     filled = np.nan_to_num(weights)
     symbols = market.prices.symbols
-    title = f"{job.instance.label}: weights by {market.optimizer.name}"
-    plot = weights_plot(title, dates, {s: filled[:, i] for i, s in enumerate(symbols)})
+    plot = weights_plot(
+        "weights over time", dates, {s: filled[:, i] for i, s in enumerate(symbols)}
+    )
     newest = sorted(zip(symbols, filled[-1], strict=True), key=lambda pair: -abs(pair[1]))
-    rows = [{"symbol": s, "weight": round(float(w), 6)} for s, w in newest if w]
-    return [
-        Page("weights-plot", "image", plot, "Weights over time"),
-        Page("weights", "table", rows, f"Weights of {dates[-1]}"),
+    lines = [
+        f"## {job.instance.label}",
+        "",
+        f"Weights by {market.optimizer.name}, {dates[0]} to {dates[-1]}",
+        "",
+        f"![weights]({plot})",
+        "",
+        f"| on {dates[-1]} | weight |",
+        "|---|---:|",
+        *(f"| {symbol} | {weight:.2%} |" for symbol, weight in newest if weight),
     ]
+    return [Page("weights", "markdown", "\n".join(lines), "Weights over time and now")]

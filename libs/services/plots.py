@@ -57,10 +57,20 @@ def weights_plot(title: str, dates: Sequence[date], weights: Mapping[str, Floats
     return _uri(figure)
 
 
-def bars_plot(title: str, values: Mapping[str, float]) -> str:
-    """Named values as horizontal bars, the largest on top."""
+def histogram(title: str, values: Floats) -> str:
+    """How often values occur; what is not finite is left out."""
+    import numpy as np
+
     figure, (axis,) = _figure(1)
-    names = sorted(values, key=lambda name: values[name])
+    axis.hist(values[np.isfinite(values)], bins=60, color=BLUE, alpha=0.8)
+    axis.set_title(title, loc="left", color=INK, fontsize=11)
+    return _uri(figure)
+
+
+def bars_plot(title: str, values: Mapping[str, float], *, ordered: bool = True) -> str:
+    """Named values as horizontal bars: the largest on top, or the first unless ``ordered``."""
+    figure, (axis,) = _figure(1)
+    names = sorted(values, key=lambda name: values[name]) if ordered else list(values)[::-1]
     axis.barh(names, [values[name] for name in names], color=BLUE)
     axis.set_title(title, loc="left", color=INK, fontsize=11)
     return _uri(figure)

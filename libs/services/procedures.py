@@ -11,6 +11,7 @@ from libs.services.execution import Procedure
 
 PROCEDURES: dict[str, str] = {
     FlowKind.REFRESH: "libs.services.refresh:refresh",
+    FlowKind.PREVIEW: "libs.services.preview:preview",
     FlowKind.OPTIMIZE: "libs.services.optimization:optimize",
     FlowKind.BACKTEST: "libs.services.backtesting:backtest",
 }

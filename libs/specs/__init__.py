@@ -8,6 +8,7 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 from libs.specs.backtests import BacktestSpec
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
 from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
+from libs.specs.experiments import ExperimentSpec
 from libs.specs.frequencies import expected_data_date, frequency_fault
 from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
 from libs.specs.manifest import (
@@ -44,6 +45,7 @@ __all__ = [
     "BacktestSpec",
     "ComponentSpec",
     "DatasetSpec",
+    "ExperimentSpec",
     "InstanceFields",
     "InstanceSpec",
     "Manifest",

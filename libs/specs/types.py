@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from libs.specs.backtests import BacktestSpec
+from libs.specs.experiments import ExperimentSpec
 from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
 from libs.specs.optimizers import OptimizerSpec
 
@@ -11,6 +12,12 @@ InstanceSpec = InstanceFields
 
 SPEC_TYPES: dict[str, type[InstanceFields]] = {
     model.instance_type().value: model
-    for model in (DatasetSpec, SignalSpec, OptimizerSpec, BacktestSpec)
+    for model in (
+        DatasetSpec,
+        SignalSpec,
+        ExperimentSpec,
+        OptimizerSpec,
+        BacktestSpec,
+    )
 }
 """The model of each type, by the tag in its documents."""

@@ -208,3 +208,50 @@ def test_a_backtest_whose_prices_are_not_plain_names_what_it_found(
 
     with pytest.raises(InvalidSpec, match=rf"{project}/others, {project}/prices"):
         bench.provision(backtest(project))
+
+
+def test_an_experiment_measures_an_expression_and_can_be_repeated(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(prices(project))
+    bench.provision(
+        {
+            "name": "idea",
+            "type": "ExperimentInstance",
+            "project": project,
+            "expression": "REF(close, 1)",
+            "date_range": {"start": "2020-02-03", "end": "2020-12-31"},
+            "universe": ["AAPL", "KO", "XOM"],
+            "horizons": [1, 5],
+            "upstream_refs": ["prices"],
+        }
+    )
+    assert bench.drain() == ["prices", "idea.preview"]
+
+    values = output(bench, "idea")
+    known = values["value"].to_numpy()
+    metrics = last_run(bench, "idea")["metrics"]
+    assert metrics["rows"] == values.height
+    assert metrics["mean"] == pytest.approx(known.mean())
+    assert metrics["std"] == pytest.approx(known.std(ddof=1))
+    assert {"skew", "kurtosis", "nan_share", "ic_1", "ic_5"} <= set(metrics)
+    assert rerun(bench.services, UUID(last_run(bench, "idea")["id"]), uuid4()).identical
+
+    bench.run("prices", mode=Mode.FULL, force=True)
+    assert bench.drain() == []
+
+
+def test_a_faulty_expression_is_refused_with_its_place(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    document = {
+        "name": "idea",
+        "type": "ExperimentInstance",
+        "project": project,
+        "expression": "REF(close, -1)",
+        "upstream_refs": ["prices"],
+    }
+
+    with pytest.raises(InvalidSpec) as caught:
+        bench.provision(document)
+
+    assert {problem.path for problem in caught.value.problems} == {"expression"}

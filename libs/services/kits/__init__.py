@@ -6,6 +6,7 @@ What must not: the saga itself (``libs.services.provisioning``) and what a run d
 
 from libs.services.kits.backtests import BACKTEST
 from libs.services.kits.datasets import DATASET, SIGNAL
+from libs.services.kits.experiments import EXPERIMENT
 from libs.services.kits.kit import (
     Component,
     Composition,
@@ -18,7 +19,7 @@ from libs.services.kits.kit import (
 )
 from libs.services.kits.optimizers import OPTIMIZER
 
-KITS: dict[str, Kit] = {kit.type: kit for kit in (DATASET, SIGNAL, OPTIMIZER, BACKTEST)}
+KITS: dict[str, Kit] = {kit.type: kit for kit in (DATASET, SIGNAL, EXPERIMENT, OPTIMIZER, BACKTEST)}
 """The kit of each type of instance that can be provisioned."""
 
 __all__ = [

@@ -13,6 +13,7 @@ from libs.core.errors import Problem
 from libs.core.shapes import SHAPES, Shape
 from libs.core.status import FlowKind, InstanceType, Require
 from libs.definitions.base import Definition, DefinitionKind, UpstreamShape
+from libs.definitions.registry import Registry
 from libs.services.context import Services
 from libs.specs import InstanceSpec, UpstreamRef
 
@@ -65,6 +66,7 @@ class Composition:
     spec: InstanceSpec
     components: Mapping[str, Component]
     shapes: tuple[UpstreamShape, ...]
+    registry: Registry
 
 
 @dataclass(frozen=True, slots=True)

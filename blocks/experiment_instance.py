@@ -1,0 +1,32 @@
+"""The block type "Experiment instance"."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from blocks.instance_block import InstanceBlock
+from libs.specs import ExperimentSpec
+
+
+class ExperimentInstance(InstanceBlock, ExperimentSpec):
+    """An experiment to provision: an expression and statistics of what it would say."""
+
+    _block_type_name: ClassVar[str | None] = "Experiment instance"
+    _block_type_slug: ClassVar[str | None] = "experiment-instance"
+    _description: ClassVar[str | None] = (
+        "An experiment to provision: an expression and statistics of what it would say. "
+        "Run the flow provision-instance with it."
+    )
+    _code_example: ClassVar[str | None] = """\
+        ```python
+        from blocks import ExperimentInstance
+
+        experiment = ExperimentInstance(
+            name="reversal_idea",
+            project="demo",
+            expression="-ZSCORE(DELTA(close, 21) / REF(close, 21))",
+            upstream_refs=[{"resource": "sp500_prices"}],
+            date_range={"start": "2016-01-01"},
+        )
+        experiment.save("demo--reversal-idea")
+        ```"""

@@ -1,0 +1,23 @@
+"""The execution flow of experiments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.executing import asked_for, executed
+from libs.core.status import FlowKind
+
+
+@flow(name="preview-experiment", persist_result=False)
+def preview_experiment(instance: str, opening: str | None = None, force: bool = False) -> Any:
+    """Evaluate an experiment's expression on the inputs that are pinned.
+
+    Args:
+        instance: Id of the instance; the deployment knows it.
+        opening: The gate opening that this run is for; set by the automation, never by hand.
+        force: Run on the last published inputs whatever their status, and publish even if the
+            output is unchanged.
+    """
+    return executed(FlowKind.PREVIEW, instance, opening, asked_for(force=force))

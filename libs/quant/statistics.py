@@ -1,0 +1,79 @@
+"""Statistics of a signal: its distribution, and how it ranks what comes after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MIN_PAIRS = 3
+"""Assets that a day needs for a rank correlation to say anything."""
+
+
+def distribution(values: Floats) -> dict[str, float]:
+    """Rows, share of NaN, mean, standard deviation (n - 1), skewness and excess kurtosis.
+
+    Skewness and kurtosis are the standardised central moments of the sample (without a correction
+    for bias). What is not defined is left out.
+    """
+    flat = values.reshape(-1)
+    known = flat[np.isfinite(flat)]
+    found = {"rows": float(flat.size), "nan_share": 1.0 - known.size / max(flat.size, 1)}
+    if known.size < 2:
+        return found
+    mean, spread = float(known.mean()), float(known.std())
+    found |= {"mean": mean, "std": float(known.std(ddof=1))}
+    if spread > 0:
+        standard = (known - mean) / spread
+        found["skew"] = float((standard**3).mean())
+        found["kurtosis"] = float((standard**4).mean() - 3.0)
+    return found
+
+
+def forward_returns(prices: Floats, horizon: int) -> Floats:
+    """Simple return over the next ``horizon`` bars (bars x assets); NaN at the end."""
+    result = np.full_like(prices, np.nan)
+    if horizon < len(prices):
+        result[:-horizon] = prices[horizon:] / prices[:-horizon] - 1.0
+    return result
+
+
+def rank_correlations(values: Floats, outcomes: Floats) -> Floats:
+    """Spearman correlation across the assets of each bar; NaN where too few have both."""
+    return np.array([_spearman(a, b) for a, b in zip(values, outcomes, strict=True)])
+
+
+def information_coefficients(
+    values: Floats, prices: Floats, horizons: Sequence[int]
+) -> dict[int, Floats]:
+    """Per horizon the rank correlation of each bar's values with the returns that follow."""
+    return {
+        horizon: rank_correlations(values, forward_returns(prices, horizon)) for horizon in horizons
+    }
+
+
+def mean_of(values: Floats) -> float:
+    """The mean of what is known; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def ranks(values: Floats) -> Floats:
+    """Ranks from 0, equal values sharing their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.asarray((ends - (counts + 1) / 2)[place.reshape(-1)], dtype=np.float64)
+
+
+def _spearman(one: Floats, other: Floats) -> float:
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < MIN_PAIRS:
+        return math.nan
+    a, b = ranks(one[both]), ranks(other[both])
+    a, b = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if scale > 0 else math.nan

@@ -1,0 +1,53 @@
+"""The manifests of docs/examples.md, applied as they are written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.ids import WORK_POOL
+from libs.core.shapes import SHAPES
+from libs.db import Database
+from libs.services import reports
+from libs.specs import SPEC_TYPES, parse_manifest, spec_document
+from tests.integration.bench import make_bench
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples.md"
+
+
+def manifests() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", EXAMPLES.read_text(), re.DOTALL)
+
+
+def test_there_is_an_example_of_every_type_that_can_be_provisioned() -> None:
+    types = [parse_manifest(text).instances[0].type for text in manifests()]
+
+    assert sorted(types) == sorted(SPEC_TYPES)
+
+
+def test_every_example_becomes_ready(
+    database: Database, gateway: PrefectGateway, tmp_path: Path
+) -> None:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    bench = make_bench(database, gateway, tmp_path)
+    for text in manifests():
+        for spec in parse_manifest(text).instances:
+            bench.provision(spec_document(spec))
+            bench.drain()
+
+    found = reports.status(database, bench.services.now())["instances"]
+
+    assert {entry["status"] for entry in found} == {"READY"}
+    for entry in found:
+        assert {flow["kind"] for flow in entry["flows"]} == set(SHAPES[entry["type"]].flows)
+        assert all(flow["deployment_id"] for flow in entry["flows"])
+
+
+@pytest.mark.parametrize("text", manifests())
+def test_an_example_says_nothing_twice(text: str) -> None:
+    (spec,) = parse_manifest(text).instances
+
+    assert parse_manifest({"instances": [spec_document(spec)]}).instances == [spec]
