@@ -187,7 +187,7 @@ def test_applying_the_same_again_starts_no_flow(demo: LivingHome) -> None:
     said = demo.run("apply", "-f", str(packaged_demo()), "--wait")
 
     assert said.code == 0
-    assert "5 unchanged" in said.out
+    assert "8 unchanged" in said.out
     assert flow_runs(demo) == before
 
 
