@@ -8,6 +8,7 @@ are the spec models') and decisions. Only our own classes are exported, because
 from blocks.backtest_instance import BacktestInstance
 from blocks.dataset_instance import DatasetInstance
 from blocks.experiment_instance import ExperimentInstance
+from blocks.model_instance import ModelInstance
 from blocks.parameters import BLOCKS, AnyInstance, block_for, block_from
 from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from blocks.signal_instance import SignalInstance
@@ -18,6 +19,7 @@ __all__ = [
     "BacktestInstance",
     "DatasetInstance",
     "ExperimentInstance",
+    "ModelInstance",
     "PortfolioOptimizerInstance",
     "SignalInstance",
     "block_for",

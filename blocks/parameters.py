@@ -11,6 +11,7 @@ from blocks.backtest_instance import BacktestInstance
 from blocks.dataset_instance import DatasetInstance
 from blocks.experiment_instance import ExperimentInstance
 from blocks.instance_block import SLUG_KEY, VENDOR_KEYS, InstanceBlock
+from blocks.model_instance import ModelInstance
 from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from blocks.signal_instance import SignalInstance
 from libs.core.errors import InvalidSpec, Problem
@@ -21,6 +22,7 @@ BLOCKS: tuple[type[InstanceBlock], ...] = (
     DatasetInstance,
     SignalInstance,
     ExperimentInstance,
+    ModelInstance,
     PortfolioOptimizerInstance,
     BacktestInstance,
 )
@@ -60,6 +62,7 @@ AnyInstance = Annotated[
     DatasetInstance
     | SignalInstance
     | ExperimentInstance
+    | ModelInstance
     | PortfolioOptimizerInstance
     | BacktestInstance,
     BeforeValidator(_by_type),

@@ -8,11 +8,14 @@ from uuid import UUID
 
 from prefect import Flow
 
+from flows.monitor_model import monitor_model
 from flows.optimize_portfolio import optimize_portfolio
 from flows.preview_experiment import preview_experiment
 from flows.refresh_dataset import refresh_dataset
 from flows.reporting import current_run_id
 from flows.run_backtest import run_backtest
+from flows.run_inference import run_inference
+from flows.train_model import train_model
 from libs.adapters.prefect import schema_of
 from libs.core.status import FlowKind
 from libs.services.context import Services
@@ -22,6 +25,9 @@ from libs.specs import InstanceSpec
 EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
     FlowKind.REFRESH: ("flows.refresh_dataset.refresh_dataset", refresh_dataset),
     FlowKind.PREVIEW: ("flows.preview_experiment.preview_experiment", preview_experiment),
+    FlowKind.TRAINING: ("flows.train_model.train_model", train_model),
+    FlowKind.INFERENCE: ("flows.run_inference.run_inference", run_inference),
+    FlowKind.MONITORING: ("flows.monitor_model.monitor_model", monitor_model),
     FlowKind.OPTIMIZE: ("flows.optimize_portfolio.optimize_portfolio", optimize_portfolio),
     FlowKind.BACKTEST: ("flows.run_backtest.run_backtest", run_backtest),
 }

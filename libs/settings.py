@@ -103,6 +103,13 @@ class Settings(BaseSettings):
         5, ge=0, description="Seconds before the first such retry; doubled for each further one."
     )
 
+    mlflow_tracking_uri: str = Field(
+        "", description="MLflow server to use; empty: an embedded store in <home>/mlflow."
+    )
+    evidently_url: str = Field(
+        "", description="Evidently server to use; empty: a workspace in <home>/evidently."
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

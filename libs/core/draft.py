@@ -50,7 +50,8 @@ class Draft:
     """A region under change at one instant ``now``.
 
     ``announced`` are openings to be told of; ``touched`` are instances whose status is computed
-    anew even if no flow of theirs changed.
+    anew even if no flow of theirs changed; ``facts`` are events besides
+    those of changes: name, flow and payload.
     """
 
     before: Region
@@ -65,6 +66,7 @@ class Draft:
     outgoing: dict[UUID, list[UUID]] = field(init=False)
     announced: list[UUID] = field(default_factory=list)
     touched: set[UUID] = field(default_factory=set)
+    facts: list[tuple[str, UUID, Mapping[str, object]]] = field(default_factory=list)
     _openings_of: dict[UUID, set[UUID]] = field(init=False)
     _requests_of: dict[UUID, set[UUID]] = field(init=False)
 
@@ -147,6 +149,7 @@ class Draft:
             events=(
                 *self._flow_events(flows),
                 *self._breach_events(flows),
+                *self._fact_events(),
                 *self._instance_events(instances),
                 *self._gate_events(),
             ),
@@ -171,6 +174,14 @@ class Draft:
                 payload = {**self._describe(flow), "old_status": old.status.value if old else None}
                 events.append(self._event(ids.flow_event(flow.status), flow, payload))
         return events
+
+    def _fact_events(self) -> list[Event]:
+        """What a decision says of a flow besides its status."""
+        return [
+            self._event(name, flow, {**self._describe(flow), **payload})
+            for name, flow_id, payload in self.facts
+            if (flow := self.flows[flow_id])
+        ]
 
     def _breach_events(self, flows: Iterable[FlowState]) -> list[Event]:
         """One for each flow whose deadline has passed, whatever its status."""

@@ -82,6 +82,7 @@ def instance_resource(instance_id: UUID) -> str:
 GATE_OPENED = "instance.gate.opened"
 STATUS_CHANGED = "instance.status.changed"
 SLA_BREACHED = "instance.sla.breached"
+DRIFT_DETECTED = "instance.data-drift.detected"
 PROVISIONED = "instance.provisioned"
 UPDATED = "instance.updated"
 DEPROVISIONED = "instance.deprovisioned"

@@ -7,11 +7,11 @@ and not on events). All functions take a ``Draft`` and leave the decision in it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from libs.core import gate
+from libs.core import gate, ids
 from libs.core.commands import (
     BadEnd,
     Blocked,
@@ -489,6 +489,22 @@ def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
         if flow.status is FlowStatus.READY:
             draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
             ask(draft, request)
+
+
+def detect_drift(
+    draft: Draft, monitoring_id: UUID, report: Mapping[str, object], retrain: Request | None
+) -> None:
+    """Say that monitoring found drift; with ``retrain`` the flow that it names is due by it.
+
+    A READY training becomes STALE / DriftDetected; its output stays in use, so its descendants
+    stay as they are. One that runs already is run again after it.
+    """
+    draft.facts.append((ids.DRIFT_DETECTED, monitoring_id, report))
+    if retrain is None:
+        return
+    if draft.flows[retrain.flow_id].status is FlowStatus.READY:
+        draft.set_status(retrain.flow_id, FlowStatus.STALE, Reason.DRIFT_DETECTED)
+    ask(draft, retrain)
 
 
 def announce_again(draft: Draft, opening_id: UUID) -> None:

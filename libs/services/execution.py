@@ -26,7 +26,7 @@ from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
 from libs.services.data import read_version
 from libs.services.heartbeat import heartbeat
-from libs.services.ledger import Ask, Publication
+from libs.services.ledger import Ask, Drift, Publication
 from libs.services.relay import relay_or_leave
 from libs.specs import (
     InstanceSpec,
@@ -161,12 +161,16 @@ class Result:
     """What a procedure made. ``output`` is None where the published one stays current.
 
     ``frequency`` says how often the source has new data, None where lateness is not judged.
+    ``drift`` is what monitoring found past its threshold; ``record`` writes more in the
+    transaction that publishes.
     """
 
     output: Frame | Stored | None
     metrics: Mapping[str, object] = field(default_factory=dict)
     pages: Sequence[Page] = ()
     frequency: str | None = None
+    drift: Drift | None = None
+    record: Callable[[Session], None] | None = None
 
 
 Procedure = Callable[[Job], Result]
@@ -383,7 +387,7 @@ def _publish(job: Job, result: Result) -> Finished:
     services.ledger.succeed(
         run.id,
         output,
-        Publication(version, metrics, artifacts),
+        Publication(version, metrics, artifacts, result.drift, result.record),
         _retry_policy(services, job.spec, job.kind, run),
     )
     generation = job.flow.generation + (1 if made.stored else 0)

@@ -6,7 +6,7 @@ it, and writes the difference together with the events that tell of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -47,12 +47,25 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """Drift past its threshold: the numbers, and the flow to run again, None where none is to."""
+
+    report: Mapping[str, object]
+    retrain: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
-    """What a success records: its metrics and artifacts, and the version if it publishes one."""
+    """What a success records: its metrics and artifacts, and the version if it publishes one.
+
+    ``record`` writes more in the same transaction.
+    """
 
     version: DatasetVersion | None
     metrics: dict[str, object]
     artifacts: Sequence[dict[str, object]] = ()
+    drift: Drift | None = None
+    record: Callable[[Session], None] | None = None
 
 
 class Ledger:
@@ -108,7 +121,17 @@ class Ledger:
         ``retry`` says how often a source that is delayed is asked again.
         """
         retry_id = uuid4()
-        flow_id = self._flow_of_run(run_id)
+        flow_id, request_id = self._flow_of_run(run_id), uuid4()
+        drift = publication.drift if publication else None
+        again = drift.retrain if drift else None
+        flow_ids = [flow_id, *([again] if again else [])]
+
+        def decide(draft: Draft) -> None:
+            transitions.succeed(draft, run_id, output, retry or self.retry, retry_id)
+            if drift is not None:
+                wish = Ask(Cause.SCHEDULE)
+                request = _request(request_id, again, wish, draft.now) if again else None
+                transitions.detect_drift(draft, flow_id, drift.report, request)
 
         def write(session: Session, changes: Changes) -> None:
             if publication is None:
@@ -122,13 +145,13 @@ class Ledger:
                 generation = next(f.generation for f in changes.flows if f.id == flow_id)
                 publication.version.generation = generation
                 session.merge(publication.version)
+            if publication.record is not None:
+                publication.record(session)
 
         try:
             return self._decide(
-                [flow_id],
-                lambda draft: transitions.succeed(
-                    draft, run_id, output, retry or self.retry, retry_id
-                ),
+                flow_ids,
+                decide,
                 True,
                 write=write,
             )[1]

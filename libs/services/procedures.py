@@ -12,6 +12,9 @@ from libs.services.execution import Procedure
 PROCEDURES: dict[str, str] = {
     FlowKind.REFRESH: "libs.services.refresh:refresh",
     FlowKind.PREVIEW: "libs.services.preview:preview",
+    FlowKind.TRAINING: "libs.services.training:train",
+    FlowKind.INFERENCE: "libs.services.inference:infer",
+    FlowKind.MONITORING: "libs.services.monitoring:monitor",
     FlowKind.OPTIMIZE: "libs.services.optimization:optimize",
     FlowKind.BACKTEST: "libs.services.backtesting:backtest",
 }

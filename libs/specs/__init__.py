@@ -19,6 +19,7 @@ from libs.specs.manifest import (
     survey_files,
     survey_manifest,
 )
+from libs.specs.models import ModelSpec
 from libs.specs.optimizers import OptimizerSpec
 from libs.specs.problems import problems_of
 from libs.specs.references import UpstreamRef
@@ -49,6 +50,7 @@ __all__ = [
     "InstanceFields",
     "InstanceSpec",
     "Manifest",
+    "ModelSpec",
     "OptimizerSpec",
     "ScheduleSpec",
     "SignalContract",

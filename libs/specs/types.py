@@ -5,6 +5,7 @@ from __future__ import annotations
 from libs.specs.backtests import BacktestSpec
 from libs.specs.experiments import ExperimentSpec
 from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
+from libs.specs.models import ModelSpec
 from libs.specs.optimizers import OptimizerSpec
 
 InstanceSpec = InstanceFields
@@ -16,6 +17,7 @@ SPEC_TYPES: dict[str, type[InstanceFields]] = {
         DatasetSpec,
         SignalSpec,
         ExperimentSpec,
+        ModelSpec,
         OptimizerSpec,
         BacktestSpec,
     )

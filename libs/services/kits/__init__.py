@@ -17,9 +17,12 @@ from libs.services.kits.kit import (
     Upstream,
     model_handles,
 )
+from libs.services.kits.models import MODEL
 from libs.services.kits.optimizers import OPTIMIZER
 
-KITS: dict[str, Kit] = {kit.type: kit for kit in (DATASET, SIGNAL, EXPERIMENT, OPTIMIZER, BACKTEST)}
+KITS: dict[str, Kit] = {
+    kit.type: kit for kit in (DATASET, SIGNAL, EXPERIMENT, MODEL, OPTIMIZER, BACKTEST)
+}
 """The kit of each type of instance that can be provisioned."""
 
 __all__ = [

@@ -1,0 +1,35 @@
+"""The block type "Model instance"."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from blocks.instance_block import InstanceBlock
+from libs.specs import ModelSpec
+
+
+class ModelInstance(InstanceBlock, ModelSpec):
+    """A model to provision: trained on its upstreams, predicting returns, watched for drift."""
+
+    _block_type_name: ClassVar[str | None] = "Model instance"
+    _block_type_slug: ClassVar[str | None] = "model-instance"
+    _description: ClassVar[str | None] = (
+        "A model to provision: trained on its upstreams, predicting returns, watched for drift. "
+        "Run the flow provision-instance with it."
+    )
+    _code_example: ClassVar[str | None] = """\
+        ```python
+        from blocks import ModelInstance
+
+        model = ModelInstance(
+            name="return_model",
+            project="demo",
+            module={"definition": "gradient_boosting"},
+            features=[{"role": "momentum", "column": "value", "lags": [0, 5]}],
+            upstream_refs=[
+                {"resource": "momentum_12m", "role": "momentum"},
+                {"resource": "sp500_prices", "role": "prices"},
+            ],
+        )
+        model.save("demo--return-model")
+        ```"""

@@ -1,0 +1,23 @@
+"""The execution flow of trainings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.executing import asked_for, executed
+from libs.core.status import FlowKind
+
+
+@flow(name="train-model", persist_result=False)
+def train_model(instance: str, opening: str | None = None, force: bool = False) -> Any:
+    """Train a model on the data that is pinned, log it, and promote it by its rule.
+
+    Args:
+        instance: Id of the instance; the deployment knows it.
+        opening: The gate opening that this run is for; set by the automation, never by hand.
+        force: Run on the last published inputs whatever their status, and publish even if the
+            output is unchanged.
+    """
+    return executed(FlowKind.TRAINING, instance, opening, asked_for(force=force))

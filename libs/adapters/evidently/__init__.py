@@ -1,0 +1,9 @@
+"""Evidently: drift and quality reports in a project of each model.
+
+What belongs here: everything that speaks to Evidently, and its errors turned into ours. What must
+not: what is compared (``libs.services.monitoring``).
+"""
+
+from libs.adapters.evidently.reports import Comparison, Monitoring, Report
+
+__all__ = ["Comparison", "Monitoring", "Report"]

@@ -1,0 +1,148 @@
+"""One Evidently: the embedded workspace of a home (no server), or the server that a URL names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from libs.core.errors import Unavailable
+
+SAMPLE_ROWS = 5000
+"""Rows of a window that a report looks at; more only take longer (8 s for 50,000 x 20)."""
+SEED = 7
+PSI_THRESHOLD = 0.2
+"""Population stability index from which on a column counts as drifted (Siddiqi, 2006)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two windows as pandas frames with columns ``features``, ``prediction`` and ``realised``."""
+
+    reference: Any
+    current: Any
+    features: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The numbers of a report, the drift of each feature, and where the page is."""
+
+    drift_share: float
+    drift: Mapping[str, float]
+    quality: Mapping[str, float]
+    html: Path
+
+
+class Monitoring:
+    """The operations on one workspace; ``url`` empty means the one in ``folder``."""
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.folder, self.url = folder, url
+
+    @cached_property
+    def _workspace(self) -> Any:
+        os.environ.setdefault("DO_NOT_TRACK", "1")
+        from evidently.ui.workspace import RemoteWorkspace, Workspace
+
+        with _translated():
+            if self.url:
+                return RemoteWorkspace(self.url)
+            (self.folder / "workspace").mkdir(parents=True, exist_ok=True)
+            return Workspace.create(str(self.folder / "workspace"))
+
+    def ensure_project(self, name: str) -> str:
+        """The id of the project of that name; made only where a search finds none."""
+        with _translated():
+            found = self._workspace.search_project(name)
+            project = found[0] if found else self._workspace.create_project(name)
+            return str(project.id)
+
+    def delete_project(self, project_id: str) -> None:
+        """Delete a project with its reports; one that is gone is no error."""
+        with _translated():
+            known = {str(project.id) for project in self._workspace.list_projects()}
+            if project_id in known:
+                self._workspace.delete_project(UUID(project_id))
+        if not self.url:
+            shutil.rmtree(self.folder / "workspace" / project_id, ignore_errors=True)
+        shutil.rmtree(self._pages(project_id), ignore_errors=True)
+
+    def count_reports(self, project_id: str) -> int:
+        """How many reports a project holds."""
+        with _translated():
+            return len(self._workspace.list_runs(UUID(project_id)))
+
+    def report(self, project_id: str, name: str, comparison: Comparison, *, save: bool) -> Report:
+        """Compare the windows; with ``save`` the report is added to the project and as a page."""
+        with _translated():
+            snapshot = _snapshot(comparison)
+            numbers = _numbers(snapshot)
+            page = self._pages(project_id) / f"{name}.html"
+            if save:
+                self._workspace.add_run(UUID(project_id), snapshot, name=name)
+                page.parent.mkdir(parents=True, exist_ok=True)
+                snapshot.save_html(str(page))
+        share, drift, quality = numbers
+        return Report(share, drift, quality, page)
+
+    def _pages(self, project_id: str) -> Path:
+        return self.folder / "pages" / project_id
+
+
+def _snapshot(comparison: Comparison) -> Any:
+    from evidently import DataDefinition, Dataset, Regression
+    from evidently import Report as Evidently
+    from evidently.presets import DataDriftPreset, RegressionPreset
+
+    features = list(comparison.features)
+    definition = DataDefinition(
+        numerical_columns=[*features, "prediction", "realised"],
+        regression=[Regression(target="realised", prediction="prediction")],
+    )
+    drift = DataDriftPreset(columns=features, num_method="psi", num_threshold=PSI_THRESHOLD)
+    windows = [
+        Dataset.from_pandas(_sampled(frame), data_definition=definition)
+        for frame in (comparison.current, comparison.reference)
+    ]
+    return Evidently([drift, RegressionPreset()]).run(*windows)
+
+
+def _sampled(frame: Any) -> Any:
+    if len(frame) <= SAMPLE_ROWS:
+        return frame
+    return frame.sample(SAMPLE_ROWS, random_state=SEED).sort_index()
+
+
+def _numbers(snapshot: Any) -> tuple[float, dict[str, float], dict[str, float]]:
+    """From the live snapshot: a stored one does not keep them in this form."""
+    share, drift, quality = 0.0, {}, {}
+    for metric in snapshot.dict()["metrics"]:
+        name, value = str(metric["metric_name"]).partition("(")[0], metric["value"]
+        config = metric.get("config", {})
+        if name == "DriftedColumnsCount":
+            share = float(value["share"])
+        elif name == "ValueDrift":
+            drift[str(config["column"])] = float(value)
+        elif isinstance(value, int | float):
+            quality[name] = float(value)
+        elif isinstance(value, dict) and "mean" in value:
+            quality[name] = float(value["mean"])
+    return share, drift, quality
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the workspace or its server cannot do now, as an error of ours."""
+    from requests import RequestException
+
+    try:
+        yield
+    except (RequestException, OSError) as error:
+        raise Unavailable("Evidently", str(error).strip() or type(error).__name__) from error

@@ -1,0 +1,17 @@
+"""MLflow: experiments, runs, registered models and their aliases.
+
+What belongs here: everything that speaks to MLflow, and its errors turned into ours. What must
+not: what is trained or promoted (``libs.services.training``). Import it absolutely: the vendor's
+package has the same last name.
+"""
+
+from libs.adapters.mlflow.tracking import (
+    CHALLENGER,
+    CHAMPION,
+    LoadedModel,
+    LoggedInput,
+    Tracking,
+    Training,
+)
+
+__all__ = ["CHALLENGER", "CHAMPION", "LoadedModel", "LoggedInput", "Tracking", "Training"]

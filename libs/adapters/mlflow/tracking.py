@@ -1,0 +1,278 @@
+"""One MLflow: the embedded store of a home (no server), or the server that a URL names."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from libs.core.errors import PermanentError, Unavailable
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+MODEL_FOLDER = "model"
+TAG = "instances."
+"""Prefix of the tags that we read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedInput:
+    """A dataset version that a training read; ``uri`` leads to it."""
+
+    name: str
+    role: str
+    version: str
+    digest: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training run leaves in MLflow; ``example`` are a few rows of features by name."""
+
+    run_name: str
+    parameters: Mapping[str, object]
+    metrics: Mapping[str, float]
+    inputs: Sequence[LoggedInput]
+    model: Any
+    example: Any
+    requirements: Sequence[str]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model version and what was noted with it."""
+
+    version: int
+    model: Any
+    tags: Mapping[str, str]
+
+
+class Tracking:
+    """The operations on one tracking store; ``url`` empty means the one in ``folder``."""
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.folder = folder
+        self.embedded = not url
+        self.url = url or f"sqlite:///{folder / 'mlflow.db'}"
+
+    def prepare(self) -> None:
+        """Create or migrate the embedded schema, once whoever asks: first uses race otherwise."""
+        if not self.embedded:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with _translated():
+                self._connected.search_experiments(max_results=1)
+
+    @property
+    def client(self) -> Any:
+        """MLflow's client; the embedded schema is there."""
+        if self.embedded and not (self.folder / "mlflow.db").exists():
+            self.prepare()
+        return self._connected
+
+    @cached_property
+    def _connected(self) -> Any:
+        os.environ.setdefault("DO_NOT_TRACK", "1")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        from mlflow import MlflowClient
+
+        with _translated():
+            return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+
+    def ensure_experiment(self, name: str) -> str:
+        """The id of the experiment of that name, made if there is none."""
+        with _translated():
+            found = self.client.get_experiment_by_name(name)
+            if found is not None:
+                if found.lifecycle_stage == "deleted":
+                    self.client.restore_experiment(found.experiment_id)
+                return str(found.experiment_id)
+            location = (self.folder / "artifacts" / name.rpartition(" ")[2]).as_uri()
+            return str(self.client.create_experiment(name, location if self.embedded else None))
+
+    def delete_experiment(self, experiment_id: str, *, purge: bool) -> None:
+        """Delete an experiment; with ``purge`` its files too. One that is gone is no error."""
+        with _translated():
+            found = self._experiment(experiment_id)
+            if found is None:
+                return
+            if found.lifecycle_stage != "deleted":
+                self.client.delete_experiment(experiment_id)
+            if not (purge and self.embedded):
+                return
+            self._expunge(experiment_id)
+        place = found.artifact_location.removeprefix("file://")
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _experiment(self, experiment_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_experiment(experiment_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def _expunge(self, experiment_id: str) -> None:
+        """Remove the rows of a deleted experiment for good, as ``mlflow gc`` does."""
+        from mlflow.entities import ViewType
+
+        store = self.client._tracking_client.store
+        runs = self.client.search_runs(
+            [experiment_id], run_view_type=ViewType.ALL, max_results=5000
+        )
+        for run in runs:
+            store._hard_delete_run(run.info.run_id)
+        store._hard_delete_experiment(experiment_id)
+
+    def log(self, experiment_id: str, training: Training) -> str:
+        """Log a finished training with its model; returns the run's id."""
+        with _translated():
+            run = self.client.create_run(experiment_id, run_name=training.run_name)
+            run_id = str(run.info.run_id)
+            for name, value in training.parameters.items():
+                self.client.log_param(run_id, name, str(value)[:500])
+            for name, number in training.metrics.items():
+                self.client.log_metric(run_id, name, number)
+            for name, text in training.tags.items():
+                self.client.set_tag(run_id, TAG + name, text)
+            self.client.log_inputs(run_id, [_dataset(item) for item in training.inputs])
+            self._log_model(run_id, training)
+            self.client.set_terminated(run_id)
+        return run_id
+
+    def _log_model(self, run_id: str, training: Training) -> None:
+        import mlflow.sklearn
+        from mlflow.models import infer_signature
+
+        example = training.example
+        signature = infer_signature(example, training.model.predict(example.to_numpy()))
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / MODEL_FOLDER
+            mlflow.sklearn.save_model(
+                training.model,
+                str(place),
+                signature=signature,
+                pip_requirements=[
+                    f"{name}=={importlib.metadata.version(name)}" for name in training.requirements
+                ],
+                serialization_format="cloudpickle",
+            )
+            self.client.log_artifacts(run_id, str(place), MODEL_FOLDER)
+
+    def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> int:
+        """A new version of the registered model, from the model of a run."""
+        from mlflow.exceptions import MlflowException
+
+        with _translated():
+            try:
+                self.client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            uri = self.client.get_run(run_id).info.artifact_uri
+            marked = {TAG + key: value for key, value in tags.items()}
+            source = f"{uri}/{MODEL_FOLDER}"
+            made = self.client.create_model_version(name, source, run_id=run_id, tags=marked)
+            return int(made.version)
+
+    def mark(self, name: str, version: int, tag: str, value: str) -> None:
+        """Note something with a model version."""
+        with _translated():
+            self.client.set_model_version_tag(name, str(version), TAG + tag, value)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+        with _translated():
+            self.client.set_registered_model_alias(name, alias, str(version))
+
+    def version_of(self, name: str, alias: str) -> int | None:
+        """The version that an alias points at; None where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with _translated():
+            try:
+                return int(self.client.get_model_version_by_alias(name, alias).version)
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def tags_of(self, name: str, version: int) -> dict[str, str]:
+        """What was noted with a version."""
+        with _translated():
+            tags = self.client.get_model_version(name, str(version)).tags
+        return {key.removeprefix(TAG): text for key, text in tags.items() if key.startswith(TAG)}
+
+    def load(self, name: str, version: int) -> LoadedModel:
+        """A version of a registered model, ready to predict."""
+        import mlflow.artifacts
+        import mlflow.sklearn
+
+        with _translated():
+            source = self.client.get_model_version(name, str(version)).source
+            with tempfile.TemporaryDirectory() as folder:
+                path = mlflow.artifacts.download_artifacts(
+                    artifact_uri=source, dst_path=folder, tracking_uri=self.url
+                )
+                model = mlflow.sklearn.load_model(path)
+        return LoadedModel(version, model, self.tags_of(name, version))
+
+    def delete_model(self, name: str) -> None:
+        """Delete a registered model with its versions; one that is gone is no error."""
+        from mlflow.exceptions import MlflowException
+
+        with _translated():
+            try:
+                self.client.delete_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+
+    def run_page(self, experiment_id: str, run_id: str) -> str:
+        """Where a person sees a run: a link on a server, else its ids."""
+        if self.embedded:
+            return f"experiment {experiment_id}, run `{run_id}`"
+        return f"[{run_id}]({self.url}/#/experiments/{experiment_id}/runs/{run_id})"
+
+
+def _dataset(item: LoggedInput) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": item.uri})
+    dataset = Dataset(name=item.name, digest=item.digest[:32], source_type="local", source=source)
+    tags = {"mlflow.data.context": item.role, TAG + "version": item.version}
+    return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """MLflow's errors as ours: what a later attempt may find mended, and what it will not."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        text = str(error).strip().splitlines()[0]
+        if error.error_code in (
+            "INTERNAL_ERROR",
+            "TEMPORARILY_UNAVAILABLE",
+            "REQUEST_LIMIT_EXCEEDED",
+        ):
+            raise Unavailable("MLflow", text) from error
+        raise PermanentError(f"MLflow refuses: {text}") from error
+    except OSError as error:
+        raise Unavailable("MLflow", str(error)) from error

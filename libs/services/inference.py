@@ -1,0 +1,98 @@
+"""The procedure of inferences: predictions by the champion that was pinned."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from libs.adapters.mlflow import CHAMPION, Tracking
+from libs.core.errors import DataRejected
+from libs.core.status import Mode
+from libs.db.models import DatasetVersion
+from libs.services.data import open_output, read_version
+from libs.services.execution import Frame, Job, PinnedInput, Result
+from libs.services.features import feature_names, features, spec_of
+from libs.services.model_stores import model_name, tracking, version_number
+from libs.services.panels import only
+from libs.services.training import module_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+_log = logging.getLogger("instances.inference")
+
+
+def infer(job: Job) -> Result:
+    """Predictions (date, symbol, prediction, model_version).
+
+    A model predicts only dates that it did not learn from; earlier dates keep the predictions of
+    the models before it, as they were made.
+    """
+    pinned, store = only(job, "model"), tracking(job.services)
+    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    meant = version_number(pinned.version.location)
+    version = meant if job.rehearsal else _chosen(job, store, name, pinned)
+    metrics: dict[str, object] = {"model_version": version}
+    if version != meant:
+        text = f"the alias {CHAMPION} was moved by hand to version {version}; pinned was {meant}"
+        _log.warning("%s: %s", job.instance.label, text)
+        metrics["warning"] = text
+    loaded = store.load(name, version)
+    begin = date.fromisoformat(loaded.tags["predict_from"])
+    names = feature_names(spec_of(job))
+    rows = _from(features(job), begin)
+    if not rows.height:
+        raise DataRejected(f"no date from {begin} on has all of {len(names)} features")
+    predicted = module_of(job).predict(loaded.model, rows.select(names).to_numpy())
+    frame = _frame(rows, predicted, version)
+    whole = _with_history(job, frame, begin)
+    metrics |= {"predicted": frame.height, "predict_from": str(begin)}
+    return Result(Frame(whole, open_output(job.services, job.instance.id, job.kind)), metrics)
+
+
+def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
+    """The pinned version, unless a person moved the alias to one that no later training made."""
+    meant = version_number(pinned.version.location)
+    alias = store.version_of(name, CHAMPION)
+    if alias is None or alias == meant:
+        return meant
+    query = select(DatasetVersion.generation).where(
+        DatasetVersion.flow_id == pinned.version.flow_id,
+        DatasetVersion.location == f"models:/{name}/{alias}",
+    )
+    with job.services.database.read() as session:
+        generation = session.scalar(query)
+    if generation is not None:
+        return meant if generation > pinned.version.generation else alias
+    # Promoted but not published: its training runs still, or died before it could publish.
+    return meant if store.tags_of(name, alias).get("promoted") == "yes" else alias
+
+
+def _from(rows: pl.DataFrame, begin: date) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.filter(pl.col("date") >= begin)
+
+
+def _frame(rows: pl.DataFrame, predicted: NDArray[np.float64], version: int) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.select("date", "symbol").with_columns(
+        pl.Series("prediction", predicted, dtype=pl.Float64),
+        pl.lit(version, dtype=pl.Int64).alias("model_version"),
+    )
+
+
+def _with_history(job: Job, frame: pl.DataFrame, begin: date) -> pl.DataFrame:
+    import polars as pl
+
+    unchanged = job.flow.consumed_config_version == job.run.config_version
+    if job.current is None or not unchanged or job.run.parameters.mode is Mode.FULL:
+        return frame
+    before = read_version(job.services, job.current.id).filter(pl.col("date") < begin).collect()
+    return pl.concat([before.select(frame.columns), frame])

@@ -1,0 +1,121 @@
+"""The procedure of monitoring: predictions against what happened, features against the past."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from libs.adapters.evidently import Comparison, Report
+from libs.core.status import FlowKind
+from libs.db.models import FlowExecutionResource
+from libs.services.execution import Job, Page, Result
+from libs.services.features import MIN_ROWS, TARGET, feature_names, features, spec_of, targets
+from libs.services.ledger import Drift
+from libs.services.model_stores import model_row, monitoring
+from libs.services.panels import only
+from libs.services.training import module_of
+
+if TYPE_CHECKING:
+    from datetime import date
+    from uuid import UUID
+
+    import polars as pl
+
+
+def monitor(job: Job) -> Result:
+    """The numbers of the report; it publishes nothing that others read."""
+    rows = _judged(job)
+    reference, current = _windows(job, rows)
+    if min(reference.height, current.height) < MIN_ROWS:
+        known: dict[str, object] = {"judged_rows": rows.height, "report": "too few rows yet"}
+        return Result(None, known)
+    spec, project = spec_of(job), model_row(job.services, job.instance.id).evidently_project_id
+    assert project is not None
+    names = feature_names(spec)
+    report = monitoring(job.services).report(
+        project,
+        str(job.run.id),
+        Comparison(reference.to_pandas(), current.to_pandas(), names),
+        save=not job.rehearsal,
+    )
+    module = module_of(job)
+    quality = module.monitor(current["prediction"].to_numpy(), current[TARGET].to_numpy())
+    drifted = report.drift_share >= spec.monitoring.drift_threshold and report.drift_share > 0
+    numbers: dict[str, object] = {
+        **quality,
+        **{f"evidently_{name}": value for name, value in report.quality.items()},
+        "drift_share": report.drift_share,
+        "drifted": drifted,
+        "drift": dict(report.drift),
+        "judged_from": str(current["date"].min()),
+        "judged_to": str(current["date"].max()),
+    }
+    return Result(
+        None,
+        numbers,
+        _pages(job, report),
+        drift=_drift(job, report) if drifted else None,
+    )
+
+
+def _judged(job: Job) -> pl.DataFrame:
+    """Predictions whose outcome is known, with their features: by date, symbol."""
+    keys = ["date", "symbol"]
+    predictions = only(job, "predictions").frame.select(*keys, "prediction").collect()
+    rows = predictions.join(targets(job), on=keys).join(features(job), on=keys)
+    return rows.sort(keys)
+
+
+def _windows(job: Job, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The reference window, and the newest sessions right after it."""
+    import polars as pl
+
+    asked = spec_of(job).monitoring
+    dates: list[date] = rows["date"].unique().sort().to_list()
+    newest = dates[-asked.current_days :]
+    before = dates[: -asked.current_days][-asked.reference_days :]
+    return rows.filter(pl.col("date").is_in(before)), rows.filter(pl.col("date").is_in(newest))
+
+
+def _drift(job: Job, report: Report) -> Drift:
+    asked = spec_of(job).monitoring
+    retrain = _training_flow(job) if asked.on_drift == "retrain" else None
+    said = {
+        "drift_share": report.drift_share,
+        "threshold": asked.drift_threshold,
+        "drift": dict(report.drift),
+    }
+    return Drift(said, retrain)
+
+
+def _training_flow(job: Job) -> UUID:
+    flow = FlowExecutionResource
+    query = select(flow.id).where(
+        flow.instance_id == job.instance.id, flow.kind == FlowKind.TRAINING
+    )
+    with job.services.database.read() as session:
+        return session.scalars(query).one()
+
+
+def _pages(job: Job, report: Report) -> list[Page]:
+    rows = [
+        {"feature": name, "stability index": round(value, 4)}
+        for name, value in sorted(report.drift.items(), key=lambda pair: -pair[1])
+    ]
+    url = job.services.settings.evidently_url
+    project = model_row(job.services, job.instance.id).evidently_project_id
+    link = f"[project in Evidently]({url}/projects/{project})" if url else f"`{report.html}`"
+    lines = [
+        f"## {job.instance.label}: drift",
+        "",
+        f"{report.drift_share:.0%} of the features drifted. Report: {link}",
+        "",
+        "| feature | stability index |",
+        "|---|---|",
+        *(f"| {row['feature']} | {row['stability index']} |" for row in rows),
+    ]
+    return [
+        Page("drift", "markdown", "\n".join(lines), "Drift summary"),
+        Page("drift-table", "table", rows, "Drift of each feature"),
+    ]

@@ -1,0 +1,209 @@
+"""The procedure of trainings: learn, judge, log, and promote by the rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from libs.adapters.mlflow import CHALLENGER, CHAMPION, LoadedModel, LoggedInput, Training
+from libs.db.models import ModelInstance
+from libs.definitions.base import DefinitionKind
+from libs.definitions.ml_module import MLModule, Sample
+from libs.definitions.store import StoredVersion
+from libs.services.data import open_definition
+from libs.services.execution import Job, Page, Result, Stored
+from libs.services.features import TARGET, Split, feature_names, features, spec_of, split
+from libs.services.model_stores import model_name, model_row, tracking, version_number
+from libs.services.plots import bars_plot
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlalchemy.orm import Session
+
+EXAMPLE_ROWS = 5
+SMALLER_IS_BETTER = frozenset({"rmse"})
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A fitted model with how it did on the validation rows; ``digest`` is what it predicts."""
+
+    module: MLModule
+    model: Any
+    sample: Sample
+    split: Split
+    scores: dict[str, float]
+    digest: str
+
+
+def train(job: Job) -> Result:
+    """A new model; it is published only where it becomes the champion."""
+    module = module_of(job)
+    candidate = _candidate(job, module, features(job))
+    incumbent = _incumbent(job)
+    metrics: dict[str, object] = {**candidate.scores}
+    better = True
+    if incumbent is not None:
+        against = _scores_of_incumbent(job, candidate, incumbent)
+        metrics["champion_version"] = incumbent.version
+        metrics |= {f"champion_{name}": value for name, value in against.items()}
+        better = _is_better(job, candidate.scores, against)
+    same = job.current is not None and candidate.digest == job.current.content_hash
+    promoted = better and (not same or job.run.parameters.force)
+    metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
+    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    version = 0
+    if not job.rehearsal:
+        version, page = _keep(job, candidate, name, promoted, same)
+        metrics |= {"model_version": version, "mlflow_run": page}
+    if not promoted and not (job.rehearsal and same):
+        return Result(None, metrics, _pages(job, candidate, metrics))
+    return Result(
+        _stored(candidate, name, version),
+        metrics,
+        _pages(job, candidate, metrics),
+        record=lambda session: _record_name(session, job, name),
+    )
+
+
+def module_of(job: Job) -> MLModule:
+    """The model's definition, configured."""
+    module = open_definition(job.services, job.instance.id, DefinitionKind.ML_MODULE)
+    assert isinstance(module, MLModule)
+    return module
+
+
+def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
+    names = feature_names(spec_of(job))
+    parts = split(job, known)
+    sample = Sample(
+        names, parts.training.select(names).to_numpy(), parts.training[TARGET].to_numpy()
+    )
+    model = module.train(sample)
+    judged = module.predict(model, parts.validation.select(names).to_numpy())
+    scores = dict(module.monitor(judged, parts.validation[TARGET].to_numpy()))
+    said = {"module": module.name, "names": names, "from": str(parts.predict_from)}
+    digest = hashlib.sha256(json.dumps(said).encode())
+    digest.update(module.predict(model, known.select(names).to_numpy()).tobytes())
+    return _Candidate(module, model, sample, parts, scores, digest.hexdigest())
+
+
+def _incumbent(job: Job) -> LoadedModel | None:
+    """The model that is published, unless it was made from other features."""
+    if job.current is None:
+        return None
+    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    loaded = tracking(job.services).load(name, version_number(job.current.location))
+    same = loaded.tags.get("features") == json.dumps(feature_names(spec_of(job)))
+    return loaded if same else None
+
+
+def _scores_of_incumbent(
+    job: Job, candidate: _Candidate, incumbent: LoadedModel
+) -> dict[str, float]:
+    """On the same rows as the candidate's."""
+    rows = candidate.split.validation
+    values = rows.select(feature_names(spec_of(job))).to_numpy()
+    predicted = candidate.module.predict(incumbent.model, values)
+    return dict(candidate.module.monitor(predicted, rows[TARGET].to_numpy()))
+
+
+def _is_better(job: Job, new: dict[str, float], old: dict[str, float]) -> bool:
+    rule = spec_of(job).promotion
+    if rule.rule == "always":
+        return True
+    gain = new[rule.metric] - old[rule.metric]
+    if rule.metric in SMALLER_IS_BETTER:
+        gain = -gain
+    return gain > rule.min_improvement
+
+
+def _keep(
+    job: Job, candidate: _Candidate, name: str, promoted: bool, same: bool
+) -> tuple[int, str]:
+    """Log the run; register its model unless it equals the published one; move the aliases."""
+    store, row = tracking(job.services), model_row(job.services, job.instance.id)
+    assert row.mlflow_experiment_id is not None
+    run_id = store.log(row.mlflow_experiment_id, _logged(job, candidate))
+    page = store.run_page(row.mlflow_experiment_id, run_id)
+    if same and not promoted and job.current is not None:
+        return version_number(job.current.location), page
+    tags = {
+        "run": str(job.run.id),
+        "features": json.dumps(feature_names(spec_of(job))),
+        "predict_from": str(candidate.split.predict_from),
+        "promoted": "yes" if promoted else "no",
+    }
+    version = store.register(name, run_id, tags)
+    store.set_alias(name, CHAMPION if promoted else CHALLENGER, version)
+    return version, page
+
+
+def _logged(job: Job, candidate: _Candidate) -> Training:
+    spec = spec_of(job)
+    rows = candidate.split.training.head(EXAMPLE_ROWS)
+    parameters = {
+        "module": f"{candidate.module.name} {candidate.module.version}",
+        **candidate.module.config.model_dump(mode="json"),
+        **{f"target.{key}": value for key, value in spec.target.model_dump().items()},
+        **{f"split.{key}": value for key, value in spec.split.model_dump().items()},
+        "features": ", ".join(feature_names(spec)),
+    }
+    inputs = [
+        LoggedInput(
+            name=item.resource,
+            role=item.role,
+            version=f"{item.version.generation} ({item.version.id})",
+            digest=item.version.content_hash,
+            uri=item.version.location,
+        )
+        for item in job.inputs
+    ]
+    return Training(
+        run_name=f"{job.instance.name} {job.run.started_at:%Y-%m-%d %H:%M}",
+        parameters=parameters,
+        metrics=candidate.scores,
+        inputs=inputs,
+        model=candidate.model,
+        example=rows.select(feature_names(spec)).to_pandas(),
+        requirements=candidate.module.requirements,
+        tags={"run": str(job.run.id), "instance": str(job.instance.id)},
+    )
+
+
+def _stored(candidate: _Candidate, name: str, version: int) -> Stored:
+    dates = candidate.split.training["date"]
+    made = StoredVersion(
+        location=f"models:/{name}/{version}",
+        rows=candidate.split.training.height,
+        min_date=dates.min(),  # type: ignore[arg-type]  # a column of dates
+        max_date=dates.max(),  # type: ignore[arg-type]  # a column of dates
+        schema_hash=hashlib.sha256(json.dumps(candidate.sample.names).encode()).hexdigest(),
+    )
+    return Stored(made, candidate.digest, candidate.sample.names)
+
+
+def _record_name(session: Session, job: Job, name: str) -> None:
+    """The registered model counts as made when its first version is published."""
+    session.get_one(ModelInstance, job.instance.id).mlflow_registered_model_name = name
+
+
+def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[Page]:
+    found = candidate.module.importance(candidate.model, candidate.sample)
+    lines = [
+        f"## {job.instance.label}: training",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
+    ]
+    if found:
+        plot = bars_plot("feature importance", dict(found))
+        lines += ["", f"![feature importance]({plot})"]
+    return [Page("model", "markdown", "\n".join(lines), "Scores and feature importance")]
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,255 @@
+"""Models: what is learned from what, how it is judged, promoted and watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from libs.specs.base import SpecModel
+from libs.specs.components import ComponentSpec
+from libs.specs.instances import InstanceFields
+from libs.specs.names import Name
+from libs.specs.plain import Number, Text, Whole
+from libs.specs.problems import Fault
+from libs.specs.schedules import ScheduleSpec
+
+KINDS = ("training", "inference", "monitoring")
+
+
+class TargetSpec(SpecModel):
+    """What is predicted: the return of a column over the sessions that follow."""
+
+    model_config = ConfigDict(title="Target")
+
+    role: Name = Field(
+        default="prices",
+        title="Role",
+        description="The upstream that holds the column.",
+        examples=["prices"],
+    )
+    column: Text = Field(
+        default="close", title="Column", description="A price level.", examples=["close"]
+    )
+    horizon: Whole = Field(
+        default=5, ge=1, le=500, title="Horizon", description="Sessions ahead.", examples=[5]
+    )
+
+
+class FeatureSpec(SpecModel):
+    """A column of an upstream, as it was some sessions ago."""
+
+    model_config = ConfigDict(title="Feature")
+
+    role: Name = Field(
+        default="features",
+        title="Role",
+        description="The upstream that holds the column.",
+        examples=["momentum"],
+    )
+    column: Text = Field(
+        default="value", title="Column", description="A number.", examples=["value"]
+    )
+    lags: list[Whole] = Field(
+        default_factory=lambda: [0],
+        title="Lags",
+        description="Sessions back, each a feature of its own; 0 is the date itself.",
+        examples=[[0, 5, 20]],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """Lags look back, each once."""
+        lags = values.get("lags")
+        if not isinstance(lags, list):
+            return
+        if not lags:
+            yield Fault(("lags",), "must hold at least one number of sessions")
+        if any(isinstance(lag, int) and lag < 0 for lag in lags):
+            yield Fault(("lags",), "must not be negative: that would look into the future")
+        if len({str(lag) for lag in lags}) != len(lags):
+            yield Fault(("lags",), "names a lag more than once")
+
+
+class SplitSpec(SpecModel):
+    """How history is divided in time: training, a gap, validation."""
+
+    model_config = ConfigDict(title="Split")
+
+    validation: Number = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        title="Validation",
+        description="Share of the sessions, the newest ones, that the model is judged on.",
+        examples=[0.2],
+    )
+    embargo: Whole = Field(
+        default=0,
+        ge=0,
+        title="Embargo",
+        description="Sessions left out before the validation; never fewer than the horizon.",
+        examples=[10],
+    )
+
+
+class PromotionSpec(SpecModel):
+    """When a newly trained model becomes the champion; the first one always does."""
+
+    model_config = ConfigDict(title="Promotion")
+
+    rule: Literal["better", "always"] = Field(
+        default="better",
+        title="Rule",
+        description="better: than the champion on the same validation rows; always.",
+        examples=["better"],
+    )
+    metric: Literal["ic", "rmse", "r2", "hit_rate"] = Field(
+        default="ic", title="Metric", description="What is compared.", examples=["ic"]
+    )
+    min_improvement: Number = Field(
+        default=0.0,
+        ge=0,
+        title="Least improvement",
+        description="By how much the champion must be beaten.",
+        examples=[0.01],
+    )
+
+
+class MonitoringSpec(SpecModel):
+    """What is compared with what, and what drift leads to."""
+
+    model_config = ConfigDict(title="Monitoring")
+
+    drift_threshold: Number = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        title="Drift threshold",
+        description="Share of drifted features from which on the data count as drifted.",
+        examples=[0.5],
+    )
+    on_drift: Literal["none", "retrain"] = Field(
+        default="none",
+        title="On drift",
+        description="retrain: the training becomes stale and runs again.",
+        examples=["retrain"],
+    )
+    reference_days: Whole = Field(
+        default=252,
+        ge=5,
+        title="Reference window",
+        description="Sessions before the current window.",
+        examples=[252],
+    )
+    current_days: Whole = Field(
+        default=63,
+        ge=5,
+        title="Current window",
+        description="The newest sessions whose outcome is known.",
+        examples=[63],
+    )
+
+
+class FlowSchedules(SpecModel):
+    """A schedule for each flow of a model; one that is left out runs by its upstreams alone."""
+
+    model_config = ConfigDict(title="Schedules")
+
+    training: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Training",
+        description="When it is trained again.",
+        examples=[{"type": "cron", "expression": "0 6 1 * *"}],
+    )
+    inference: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Inference",
+        description="When it predicts, besides whenever its upstreams advance.",
+        examples=[{"type": "manual"}],
+    )
+    monitoring: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Monitoring",
+        description="When it is watched, besides after each inference.",
+        examples=[{"type": "manual"}],
+    )
+
+
+class ModelSpec(InstanceFields):
+    """A model: trained on features of its upstreams, predicting returns, watched for drift."""
+
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "definition": ("module", "definition"),
+        "definition_resource_id": ("module", "definition"),
+        "version": ("module", "version"),
+        "definition_version_id": ("module", "version"),
+        "config": ("module", "config"),
+        "config_json": ("module", "config"),
+    }
+    PARTS: ClassVar[tuple[str, ...]] = ("module",)
+
+    module: ComponentSpec = Field(
+        title="Module",
+        description="What learns.",
+        examples=[{"definition": "gradient_boosting", "config": {"trees": 100}}],
+    )
+    target: TargetSpec = Field(
+        default_factory=TargetSpec,
+        title="Target",
+        description="What is predicted.",
+        examples=[{"role": "prices", "column": "close", "horizon": 5}],
+    )
+    features: list[FeatureSpec] = Field(
+        title="Features",
+        description="What it is predicted from.",
+        examples=[[{"role": "momentum", "column": "value", "lags": [0, 5]}]],
+    )
+    split: SplitSpec = Field(
+        default_factory=SplitSpec,
+        title="Split",
+        description="How history is divided in time.",
+        examples=[{"validation": 0.2, "embargo": 10}],
+    )
+    promotion: PromotionSpec = Field(
+        default_factory=PromotionSpec,
+        title="Promotion",
+        description="When a new model becomes the champion.",
+        examples=[{"metric": "ic"}],
+    )
+    monitoring: MonitoringSpec = Field(
+        default_factory=MonitoringSpec,
+        title="Monitoring",
+        description="How it is watched.",
+        examples=[{"drift_threshold": 0.5, "on_drift": "retrain"}],
+    )
+    schedule: FlowSchedules = Field(  # type: ignore[assignment]  # one for each flow
+        default_factory=FlowSchedules,
+        title="Schedules",
+        description="When each flow is due by the clock, and how failures are retried.",
+        examples=[{"training": {"type": "cron", "expression": "0 6 1 * *"}}],
+    )
+    type: Literal["ModelInstance"] = Field(
+        default="ModelInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["ModelInstance"],
+    )
+
+    def schedule_of(self, kind: str) -> ScheduleSpec:
+        """The schedule of one of its flows; a flow that a definition adds has none."""
+        found = getattr(self.schedule, kind, None) if kind in KINDS else None
+        return found if isinstance(found, ScheduleSpec) else ScheduleSpec()
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """As the base; a model needs a feature."""
+        yield from super().across(values)
+        if values.get("features") == []:
+            yield Fault(("features",), "must hold at least one feature")
+
+    def output_content(self) -> dict[str, Any]:
+        """As the base, with everything that decides what is learned and predicted."""
+        keys = {"target", "features", "split", "promotion", "monitoring"}
+        return {**super().output_content(), **self.model_dump(mode="json", include=keys)}

@@ -1,0 +1,177 @@
+"""Models end to end: real MLflow and Evidently stores, both databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.ids import DRIFT_DETECTED, WORK_POOL
+from libs.core.status import Reason
+from libs.db import Database
+from libs.db.models import DatasetVersion, FlowExecutionResource, OutboxEvent, RunRecord
+from libs.services.data import read_version
+from libs.services.model_stores import model_name, model_row, monitoring, tracking
+from libs.services.removal import deprovision
+from libs.services.rerun import rerun
+from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    return make_bench(database, gateway, tmp_path)
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def model(project: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": "m",
+        "project": project,
+        "type": "ModelInstance",
+        "module": {"definition": "ridge"},
+        "features": [{"role": "momentum", "column": "value", "lags": [0, 5]}],
+        "upstream_refs": [
+            {"resource": "prices", "role": "prices"},
+            {"resource": "momentum", "role": "momentum"},
+        ],
+        "monitoring": {"reference_days": 20, "current_days": 15},
+        **more,
+    }
+
+
+def provisioned(bench: Bench, project: str, **more: Any) -> None:
+    bench.provision(prices(project))
+    bench.provision(derived(project, "momentum", "close / REF(close, 10) - 1", "prices"))
+    bench.provision(model(project, **more))
+
+
+def flow(bench: Bench, kind: str) -> FlowExecutionResource:
+    with bench.services.database.read() as session:
+        found = session.get_one(FlowExecutionResource, bench.flow_id("m", kind))
+        session.expunge(found)
+        return found
+
+
+def newest(bench: Bench, kind: str) -> DatasetVersion:
+    with bench.services.database.read() as session:
+        found = session.get_one(DatasetVersion, flow(bench, kind).version_id)
+        session.expunge(found)
+        return found
+
+
+def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
+    bench: Bench, project: str
+) -> None:
+    provisioned(bench, project)
+    assert model_row(bench.services, bench.instance_id("m")).mlflow_registered_model_name is None
+    ran = bench.drain()
+    assert ran == ["prices", "momentum", "m.training", "m.inference", "m.monitoring"]
+    assert {flow(bench, kind).status for kind in ("training", "inference", "monitoring")} == {
+        "READY"
+    }
+
+    id_, store = bench.instance_id("m"), tracking(bench.services)
+    row = model_row(bench.services, id_)
+    name = model_name(project, "m", id_)
+    assert row.mlflow_registered_model_name == name
+    assert store.version_of(name, "champion") == 1
+    assert newest(bench, "training").location == f"models:/{name}/1"
+    logged = store.client.search_runs([row.mlflow_experiment_id])
+    assert len(logged) == 1
+    assert {item.dataset.name for item in logged[0].inputs.dataset_inputs} == {"prices", "momentum"}
+    predictions = read_version(bench.services, newest(bench, "inference").id).collect()
+    assert predictions.columns == ["date", "symbol", "prediction", "model_version"]
+    assert predictions["date"].min().isoformat() == store.tags_of(name, 1)["predict_from"]  # type: ignore[union-attr]
+    assert monitoring(bench.services).count_reports(row.evidently_project_id or "") == 1
+
+    # New data: features, predictions and the watch follow; training waits for its schedule.
+    bench.run("prices", as_of=NEXT_DAY)
+    assert bench.drain() == ["momentum", "m.inference", "m.monitoring"]
+    with bench.services.database.read() as session:
+        runs = list(session.scalars(select(RunRecord.id).where(RunRecord.cause != "rerun")))
+    for run_id in runs:
+        comparison = rerun(bench.services, run_id, uuid4()) if _has_output(bench, run_id) else None
+        assert comparison is None or comparison.identical, comparison
+
+    # Trained again on the new day, by the person who asks.
+    bench.run("m", "training")
+    assert flow(bench, "training").status == "READY"
+
+    home = bench.services.settings.home
+    deprovision(bench.services, "m", purge=True)
+    assert store.client.search_registered_models() == []
+    assert [e.name for e in store.client.search_experiments(view_type=3)] == ["Default"]
+    left = [
+        path
+        for root in ("mlflow/artifacts", "evidently", "stores/outputs")
+        for path in (home / root).rglob("*")
+        if path.is_file()
+    ]
+    assert left == []
+
+
+def _has_output(bench: Bench, run_id: Any) -> bool:
+    with bench.services.database.read() as session:
+        return session.get_one(RunRecord, run_id).output_version is not None
+
+
+def test_drift_past_the_threshold_makes_the_training_due_once(bench: Bench, project: str) -> None:
+    provisioned(
+        bench,
+        project,
+        monitoring={
+            "reference_days": 20,
+            "current_days": 15,
+            "on_drift": "retrain",
+            "drift_threshold": 0.01,
+        },
+    )
+    ran = bench.drain()
+    # The second training learns the same, so the cascade ends with it.
+    assert ran == ["prices", "momentum", "m.training", "m.inference", "m.monitoring", "m.training"]
+    with bench.services.database.read() as session:
+        events = list(
+            session.scalars(select(OutboxEvent.payload).where(OutboxEvent.name == DRIFT_DETECTED))
+        )
+        causes = list(
+            session.scalars(
+                select(RunRecord.cause)
+                .where(RunRecord.flow_id == bench.flow_id("m", "training"))
+                .order_by(RunRecord.started_at)
+            )
+        )
+    assert causes[-1] == "drift"
+    assert len(events) == 1
+    assert flow(bench, "training").reason is Reason.RUN_SUCCEEDED
+    assert flow(bench, "training").generation == 1
+
+
+def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
+    bench: Bench, project: str
+) -> None:
+    provisioned(bench, project, promotion={"rule": "always"})
+    bench.drain()
+    id_, store = bench.instance_id("m"), tracking(bench.services)
+    name = model_name(project, "m", id_)
+    experiment = model_row(bench.services, id_).mlflow_experiment_id or ""
+    run_id = store.client.search_runs([experiment])[0].info.run_id
+    manual = store.register(name, run_id, store.tags_of(name, 1) | {"promoted": "no"})
+
+    store.set_alias(name, "champion", manual)
+    by_hand = bench.run("m", "inference", force=True)
+    store.mark(name, manual, "promoted", "yes")  # as a training that died before publishing
+    pinned = bench.run("m", "inference", force=True)
+
+    assert by_hand.metrics["model_version"] == manual
+    assert "moved by hand" in by_hand.metrics["warning"]
+    assert pinned.metrics["model_version"] == 1
+    assert "warning" not in pinned.metrics
