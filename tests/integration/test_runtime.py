@@ -122,7 +122,8 @@ def test_demo_ends_with_every_instance_ready(shown: tuple[LivingHome, Said]) -> 
         "momentum_12m": "READY",
         "relative_momentum": "READY",
         "max_utility": "READY",
-        "momentum_backtest": "READY",
+        "return_model": "READY",
+        "out_of_sample": "READY",
         "reversal_idea": "READY",
     }
     assert home.api_url.removesuffix("/api") in said.out
@@ -187,7 +188,7 @@ def test_applying_the_same_again_starts_no_flow(demo: LivingHome) -> None:
     said = demo.run("apply", "-f", str(packaged_demo()), "--wait")
 
     assert said.code == 0
-    assert "8 unchanged" in said.out
+    assert "9 unchanged" in said.out
     assert flow_runs(demo) == before
 
 
