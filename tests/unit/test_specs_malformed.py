@@ -71,8 +71,7 @@ NAMES = [
 
 TYPES = [
     Case("type is missing", {"type"}, without=("type",)),
-    Case("type is unknown", {"type"}, {"type": "TradeInstance"}),
-    Case("type is not to be had yet", {"type"}, {"type": "ModelInstance"}),
+    Case("type is unknown", {"type"}, {"type": "Ledger"}),
     Case("type is a number", {"type"}, {"type": 3}),
     Case(
         "type is misspelt, and more is wrong",

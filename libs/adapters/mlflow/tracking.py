@@ -74,11 +74,19 @@ class Tracking:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with _translated():
                 self._connected.search_experiments(max_results=1)
+            self._prepared.touch()
+
+    @property
+    def _prepared(self) -> Path:
+        """Exists once the schema is that of the installed MLflow: the database alone does not
+        tell, it is there while it is being migrated.
+        """
+        return self.folder / f"schema-of-{importlib.metadata.version('mlflow')}"
 
     @property
     def client(self) -> Any:
         """MLflow's client; the embedded schema is there."""
-        if self.embedded and not (self.folder / "mlflow.db").exists():
+        if self.embedded and not self._prepared.exists():
             self.prepare()
         return self._connected
 
