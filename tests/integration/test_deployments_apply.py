@@ -25,6 +25,7 @@ LIFECYCLE = {
     "apply-manifest/default",
     "check-upstream-freshness/default",
     "aggregate-status/default",
+    "rerun-run/default",
     "sweep-freshness/default",
 }
 
