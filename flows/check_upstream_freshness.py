@@ -8,6 +8,7 @@ from prefect import flow, get_run_logger
 
 from flows.reporting import current_run_id, reported
 from libs.services import reports
+from libs.services.explaining import page, why
 from libs.services.pictures import mermaid
 from libs.wiring import connect
 
@@ -29,6 +30,10 @@ def _check(instance: str) -> Any:
         run_id = current_run_id()
         rows = [_row(entry) for entry in report["upstreams"]] or [{"upstream": "none"}]
         services.prefect.create_artifact(key, "table", rows, "Upstream freshness", run_id)
+        explained = why(services.database, services.now(), instance)
+        services.prefect.create_artifact(
+            f"why-{key}", "markdown", page(explained), "What it waits for", run_id
+        )
         picture = mermaid(reports.lineage(services.database, instance))
         services.prefect.create_artifact(
             f"lineage-{key}", "markdown", picture, "Lineage, as it was then", run_id
@@ -43,6 +48,8 @@ def _check(instance: str) -> Any:
                 entry["reason"],
                 ", blocking" if entry["blocking"] else "",
             )
+        for flow in explained["flows"]:
+            get_run_logger().info("%s", flow["why"])
         return report
 
 

@@ -1,6 +1,8 @@
-"""``list``, ``show``, ``status`` and ``freshness``: what there is and how it is."""
+"""``list``, ``show``, ``status``, ``freshness`` and ``why``: what there is and how it is."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -19,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("show")(show)
     app.command("status")(status)
     app.command("freshness")(freshness)
+    app.command("why")(why)
 
 
 def list_instances(json: Json = False) -> None:
@@ -70,3 +73,29 @@ def freshness(name: Name, json: Json = False) -> None:
     print(f"{document['instance']}: upstreams {'fresh' if document['fresh'] else 'not fresh'}")
     if document["upstreams"]:
         emit_rows(FRESHNESS_HEADERS, freshness_rows(document, now))
+
+
+def why(
+    name: Name,
+    flow: Annotated[
+        str, typer.Option("--flow", metavar="KIND", help="Only this flow; all if left out.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Why an instance is not READY: the root cause, what would unblock it, when it runs next."""
+    from libs.services import explaining
+
+    with open_database() as database:
+        document = explaining.why(database, utc_now(), name, flow)
+    if json:
+        emit_json(document)
+        return
+    for entry in document["flows"]:
+        print(entry["why"])
+        for root in entry["roots"]:
+            if root["remedy"]:
+                print(f"  to unblock {root['resource']}.{root['flow_kind']}: {root['remedy']}")
+            if root["next_at"]:
+                print(f"  {root['resource']}.{root['flow_kind']} goes on at {root['next_at']}")
+        if entry["next_at"] and not entry["roots"]:
+            print(f"  runs next at {entry['next_at']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid5
 
 from libs.core import gate, ids
@@ -39,18 +40,20 @@ def wish(
 
 
 class Scene:
-    """A graph in memory; ``told`` are the events of the last transition."""
+    """A graph, in memory unless said; ``told`` are the events of the last transition."""
 
-    def __init__(self, graph: Graph, retry: RetryPolicy = DEFAULT_RETRY) -> None:
-        self.graph, self.backend = graph, MemoryBackend()
+    def __init__(
+        self, graph: Graph, retry: RetryPolicy = DEFAULT_RETRY, backend: Any = None
+    ) -> None:
+        self.graph, self.backend = graph, backend or MemoryBackend()
         self.backend.build(graph, retry)
         self.told: list[Event] = []
         self._made = 0
 
     @classmethod
-    def ready(cls, graph: Graph, retry: RetryPolicy = DEFAULT_RETRY) -> Scene:
+    def ready(cls, graph: Graph, retry: RetryPolicy = DEFAULT_RETRY, backend: Any = None) -> Scene:
         """The graph after everything ran once, in order."""
-        scene = cls(graph, retry)
+        scene = cls(graph, retry, backend)
         for flow in graph.flows:
             scene.run(flow.name)
         assert set(scene.statuses().values()) == {FlowStatus.READY}
@@ -63,14 +66,14 @@ class Scene:
         return self.backend.now
 
     def flow(self, name: str) -> FlowState:
-        return self.backend.state.flows[flow_id(name)]
+        return self.backend.snapshot().flows[flow_id(name)]
 
     def instance(self, name: str) -> InstanceState:
-        return self.backend.state.instances[named("instance", name)]
+        return self.backend.snapshot().instances[named("instance", name)]
 
     def edge(self, upstream: str, downstream: str) -> EdgeState:
         pair = (flow_id(upstream), flow_id(downstream))
-        edges = self.backend.state.edges.values()
+        edges = self.backend.snapshot().edges.values()
         return next(edge for edge in edges if (edge.upstream, edge.downstream) == pair)
 
     def statuses(self) -> dict[str, FlowStatus]:
@@ -83,7 +86,7 @@ class Scene:
         """The one that no run has taken, if any."""
         found = [
             opening
-            for opening in self.backend.state.openings.values()
+            for opening in self.backend.snapshot().openings.values()
             if opening.flow_id == flow_id(name) and opening.status in UNCLAIMED
         ]
         assert len(found) <= 1
@@ -95,7 +98,7 @@ class Scene:
         return opening
 
     def pending(self, name: str) -> Request | None:
-        requests = self.backend.state.requests.values()
+        requests = self.backend.snapshot().requests.values()
         found = [
             request
             for request in requests
@@ -105,7 +108,7 @@ class Scene:
         return found[0] if found else None
 
     def draft(self) -> Draft:
-        return Draft(live(self.backend.state), self.now)
+        return Draft(live(self.backend.snapshot()), self.now)
 
     def blocked_by(self, name: str) -> list[str]:
         names = {flow_id(flow.name): flow.name for flow in self.graph.flows}
@@ -162,7 +165,7 @@ class Scene:
     def running(self, name: str) -> Run:
         run_id = self.flow(name).running
         assert run_id is not None, f"{name} is not running"
-        return self.backend.state.runs[run_id]
+        return self.backend.snapshot().runs[run_id]
 
     def run(self, name: str, *, same: bool = False, force: bool = False) -> Run:
         """A run from beginning to end: of what waits for the flow, else asked for by a person."""

@@ -77,6 +77,19 @@ def load_region(
     )
 
 
+def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
+    """Some flows and all that is upstream of them."""
+    first = select(FlowExecutionResource.id.label("id")).where(
+        FlowExecutionResource.id.in_(flow_ids)
+    )
+    walk = first.cte("upstream", recursive=True)
+    edge = aliased(LineageEdge)
+    walk = walk.union(
+        select(edge.upstream_flow_id).join(walk, edge.downstream_flow_id == walk.c.id)
+    )
+    return set(session.scalars(select(walk.c.id)))
+
+
 def _reached(session: Session, start: Collection[UUID]) -> set[UUID]:
     """Descendants over triggering edges, and the direct downstreams of all of them."""
     first = select(FlowExecutionResource.id.label("id")).where(FlowExecutionResource.id.in_(start))

@@ -1,0 +1,168 @@
+"""Why a flow is not READY: the chain of what it waits for, down to the root causes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from libs.core import gate
+from libs.core.draft import Draft
+from libs.core.records import FlowState
+from libs.core.status import MESSAGES, OVERTAKEN, FlowStatus, Lifecycle, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One flow in the chain.
+
+    ``waits_for`` are the flows that it waits for; without any it is a root cause, and ``remedy``
+    says what would unblock it. ``why`` is a sentence without the flow's name. ``next_at`` is when
+    it goes on by itself, None where nobody knows or nothing will.
+    """
+
+    flow_id: UUID
+    instance: str
+    kind: str
+    status: FlowStatus
+    reason: Reason
+    since: datetime | None
+    why: str
+    waits_for: tuple[UUID, ...] = ()
+    remedy: str = ""
+    next_at: datetime | None = None
+
+    @property
+    def label(self) -> str:
+        """``sp500_prices.refresh``."""
+        return f"{self.instance}.{self.kind}"
+
+    def __str__(self) -> str:
+        since = f" since {self.since.isoformat(timespec='seconds')}" if self.since else ""
+        return f"{self.label}: {self.status} {self.reason}{since}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a flow waits for. ``chain`` begins with the flow itself and ends with the roots."""
+
+    chain: tuple[Finding, ...]
+
+    @property
+    def subject(self) -> Finding:
+        """The flow that was asked about."""
+        return self.chain[0]
+
+    @property
+    def roots(self) -> tuple[Finding, ...]:
+        """The findings that wait for nobody; empty where the flow is READY and waits for none."""
+        if self.subject.status is FlowStatus.READY and not self.subject.waits_for:
+            return ()
+        return tuple(finding for finding in self.chain if not finding.waits_for)
+
+    def sentence(self) -> str:
+        """The whole in one sentence."""
+        subject = self.subject
+        if not subject.waits_for:
+            return str(subject)
+        return f"{subject.label} waits for {'; '.join(map(str, self.roots))}"
+
+
+def diagnose(draft: Draft, flow_id: UUID) -> Diagnosis:
+    """The diagnosis of a flow in a region that holds all of its ancestors, evaluated."""
+    found: dict[UUID, Finding] = {}
+    queue = deque([flow_id])
+    while queue:
+        current = queue.popleft()
+        if current in found:
+            continue
+        found[current] = _finding(draft, draft.flows[current])
+        queue.extend(found[current].waits_for)
+    return Diagnosis(tuple(found.values()))
+
+
+def _finding(draft: Draft, flow: FlowState) -> Finding:
+    waits = _waits_for(draft, flow)
+    why, remedy = ("it waits for its upstreams", "") if waits else _root(draft, flow)
+    return Finding(
+        flow_id=flow.id,
+        instance=draft.instance_of(flow).name,
+        kind=flow.kind,
+        status=flow.status,
+        reason=flow.reason,
+        since=flow.since,
+        why=why,
+        waits_for=waits,
+        remedy=remedy,
+        next_at=None if waits else _next_at(draft, flow),
+    )
+
+
+def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
+    """Upstreams that keep it from running, or that have yet to run before it is due.
+
+    A READY flow waits only where something was asked of it. An error that no other input is on its
+    way to heal is its own. An instance that is not ACTIVE waits for a person.
+    """
+    if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
+        return ()
+    asked = draft.pending_request(flow.id) is not None
+    if flow.status is FlowStatus.READY and not asked:
+        return ()
+    if flow.status is FlowStatus.ERROR and not asked and not gate.due_by_input(draft, flow.id):
+        return ()
+    waits = [blocker.flow_id for blocker in gate.blockers(draft, flow.id)]
+    if flow.reason in OVERTAKEN and not gate.due_by_input(draft, flow.id):
+        waits += [
+            edge.upstream
+            for edge in draft.upstream_edges(flow.id)
+            if edge.triggers and draft.flows[edge.upstream].status is not FlowStatus.READY
+        ]
+    return tuple(dict.fromkeys(waits))
+
+
+def _root(draft: Draft, flow: FlowState) -> tuple[str, str]:
+    """Why a flow that waits for no other flow is as it is, and what would change it."""
+    name = draft.instance_of(flow).name
+    said = flow.detail or MESSAGES[flow.reason]
+    if not draft.is_active(flow):
+        return _not_active(draft.instance_of(flow).lifecycle, name)
+    if flow.status is FlowStatus.READY:
+        return said, ""
+    if flow.status is FlowStatus.RUNNING:
+        return said, "wait for the run to end"
+    if _next_at(draft, flow) is not None and draft.pending_request(flow.id):
+        return said, "it is tried again by itself"
+    if draft.unclaimed(flow.id):
+        return "a run is on its way", "a worker must be up: see `instances doctor`"
+    run = f"instances run {name} --flow {flow.kind}"
+    return said, _REMEDIES.get(flow.reason, "run it: `{run}`").format(run=run)
+
+
+_REMEDIES: Mapping[Reason, str] = {
+    Reason.RUN_FAILED: "mend the cause, then `{run}`",
+    Reason.RUN_CRASHED: "see why the process died (memory?), then `{run}`",
+    Reason.SOURCE_DELAYED: "wait for the source; its next slot asks again, and so does `{run}`",
+}
+
+
+def _not_active(lifecycle: Lifecycle, name: str) -> tuple[str, str]:
+    if lifecycle is Lifecycle.PAUSED:
+        return "the instance is paused", f"`instances resume {name}`"
+    if lifecycle is Lifecycle.DEPROVISIONING:
+        return "the instance is being removed", "wait, or apply it again afterwards"
+    return f"the instance is {lifecycle}", f"see `instances show {name}`, then apply it again"
+
+
+def _next_at(draft: Draft, flow: FlowState) -> datetime | None:
+    """When it runs next by itself, as far as is known."""
+    if not draft.is_active(flow):
+        return None
+    request = draft.pending_request(flow.id)
+    times = [opening.not_before for opening in draft.unclaimed(flow.id)]
+    times += [request.not_before] if request else []
+    if times:
+        return min(times)
+    return flow.next_due_at
