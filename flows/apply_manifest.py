@@ -14,9 +14,10 @@ from flows.reporting import current_run_id, reported
 from libs.services import reports
 from libs.services.checks import label_of
 from libs.services.context import Services
+from libs.services.handles import Ports
 from libs.services.manifests import Plan, plan
 from libs.services.pictures import mermaid
-from libs.services.provisioning import Ports, provision
+from libs.services.provisioning import provision
 from libs.specs import InstanceSpec, Manifest, survey_manifest
 from libs.wiring import connect
 

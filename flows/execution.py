@@ -19,7 +19,7 @@ from flows.train_model import train_model
 from libs.adapters.prefect import schema_of
 from libs.core.status import FlowKind
 from libs.services.context import Services
-from libs.services.provisioning import Ports
+from libs.services.handles import Ports
 from libs.specs import InstanceSpec
 
 EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {

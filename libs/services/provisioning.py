@@ -21,7 +21,7 @@ from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy.orm import Session
 
-from libs.adapters.prefect import LIVE, DeploymentPlan
+from libs.adapters.prefect import LIVE
 from libs.core import ids
 from libs.core.errors import AlreadyExists, BusyElsewhere, PermanentError, TemporaryError
 from libs.core.events import Event
@@ -39,33 +39,19 @@ from libs.db.repositories.resources import (
     PROJECT,
     find_instance,
     find_project,
-    flows_of,
     newest_version,
 )
 from libs.services.catalog import register
 from libs.services.checks import Blueprint, examine
 from libs.services.context import Services
-from libs.services.kits import KITS, External
+from libs.services.handles import Ports, deploy, make_external, save_document
+from libs.services.kits import KITS
 from libs.services.relay import relay_or_leave
 from libs.services.removal import delete_rows, remove_handles
 from libs.specs import InstanceSpec, output_fingerprint, spec_document
 
 LEASE = timedelta(seconds=90)
 """How long a provisioning process may be silent in one step before another may take over."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What provisioning needs from the flows above it.
-
-    ``execution`` gives per flow kind the entrypoint and parameter schema of the flow that executes
-    it; ``save_document`` keeps the configuration as a block document (given its name) and returns
-    the id; ``flow_run_id`` names the provisioning flow run.
-    """
-
-    execution: Mapping[str, tuple[str, Mapping[str, Any]]]
-    save_document: Callable[[str], UUID]
-    flow_run_id: UUID
 
 
 @dataclass(frozen=True)
@@ -330,11 +316,11 @@ def _policy(require: Require, triggers: bool) -> dict[str, Any]:
 
 
 def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
-    connect = partial(_connect, services, instance_id, spec)
+    connected = partial(make_external, services, instance_id, spec)
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        *((external.name, partial(connect, external)) for external in KITS[spec.type].externals),
-        ("deployment", lambda: _deploy(services, instance_id, spec, ports)),
-        ("document", lambda: _save_document(services, instance_id, spec, ports)),
+        *((external.name, partial(connected, external)) for external in KITS[spec.type].externals),
+        ("deployment", lambda: deploy(services, instance_id, spec, ports)),
+        ("document", lambda: save_document(services, instance_id, spec, ports)),
         ("activate", lambda: _activate(services, instance_id, spec)),
     )
     for name, step in steps:
@@ -348,63 +334,6 @@ def _mark(services: Services, instance_id: UUID, ports: Ports, step: str) -> Non
     services.database.transact(
         lambda session: _hold(session.get_one(Resource, instance_id), ports, services.now(), step)
     )
-
-
-def _connect(services: Services, instance_id: UUID, spec: InstanceSpec, external: External) -> None:
-    """Make the handle in another system and record it."""
-    columns = external.create(services, instance_id, spec)
-
-    def record(session: Session) -> None:
-        extension = session.get_one(EXTENSIONS[spec.type], instance_id)
-        for column, value in columns.items():
-            setattr(extension, column, value)
-
-    services.database.transact(record)
-
-
-def _deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
-    with services.database.read() as session:
-        kinds = [flow.kind for flow in flows_of(session, instance_id)]
-    for kind in kinds:
-        plan = _plan(services, instance_id, spec, ports, kind)
-        _record(services, instance_id, kind, services.prefect.ensure_deployment(plan).id)
-
-
-def _plan(
-    services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
-) -> DeploymentPlan:
-    entrypoint, schema = ports.execution[kind]
-    return DeploymentPlan(
-        flow_name=ids.FLOW_OF_KIND[kind],
-        name=ids.deployment_name(spec.project, spec.name),
-        entrypoint=entrypoint,
-        parameter_schema=schema,
-        parameters={"instance": str(instance_id)},
-        tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
-        description=spec.description,
-        schedule=spec.schedule_of(kind),
-        work_pool=services.settings.pool,
-    )
-
-
-def _record(services: Services, instance_id: UUID, kind: str, deployment_id: UUID) -> None:
-    def work(session: Session) -> None:
-        resource = session.get_one(Resource, instance_id)
-        if column := KITS[resource.type].handle(kind):
-            setattr(session.get_one(EXTENSIONS[resource.type], instance_id), column, deployment_id)
-        flow = next(flow for flow in flows_of(session, instance_id) if flow.kind == kind)
-        flow.deployment_id = deployment_id
-
-    services.database.transact(work)
-
-
-def _save_document(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
-    document_id = ports.save_document(ids.block_document_name(spec.project, spec.name))
-
-    def record(session: Session) -> None:
-        session.get_one(EXTENSIONS[spec.type], instance_id).block_document_id = document_id
-
-    services.database.transact(record)
 
 
 def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:

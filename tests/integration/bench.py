@@ -22,9 +22,10 @@ from libs.db.repositories.resources import get_instance
 from libs.definitions.registry import Registry
 from libs.services.context import Services
 from libs.services.execution import Work, execute
+from libs.services.handles import Ports
 from libs.services.ledger import Ask, Ledger
 from libs.services.procedures import procedure_of
-from libs.services.provisioning import Ports, Provisioned, provision
+from libs.services.provisioning import Provisioned, provision
 from libs.settings import load_settings
 from libs.specs import InstanceSpec, parse_spec
 

@@ -34,8 +34,9 @@ from libs.definitions.store import StoredVersion
 from libs.services.accounts import sweep
 from libs.services.context import Services
 from libs.services.execution import Job, NotASession, Result, Stored, Work, execute
+from libs.services.handles import Ports
 from libs.services.ledger import Ask, Ledger
-from libs.services.provisioning import Ports, provision
+from libs.services.provisioning import provision
 from libs.settings import load_settings
 from libs.specs import (
     ScheduleSpec,

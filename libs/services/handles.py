@@ -1,0 +1,101 @@
+"""An instance's handles in other systems: made, or found as they were made, and recorded.
+
+Every step may be repeated; provisioning, updating and reconciling share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from libs.adapters.prefect import DeploymentPlan
+from libs.core import ids
+from libs.db.models import Resource
+from libs.db.repositories.resources import EXTENSIONS, flows_of
+from libs.services.context import Services
+from libs.services.kits import KITS, External
+from libs.specs import InstanceSpec
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What provisioning needs from the flows above it.
+
+    ``execution`` gives per flow kind the entrypoint and parameter schema of the flow that executes
+    it; ``save_document`` keeps the configuration as a block document (given its name) and returns
+    the id; ``flow_run_id`` names the provisioning flow run.
+    """
+
+    execution: Mapping[str, tuple[str, Mapping[str, Any]]]
+    save_document: Callable[[str], UUID]
+    flow_run_id: UUID
+
+
+def make_external(
+    services: Services, instance_id: UUID, spec: InstanceSpec, external: External
+) -> None:
+    """Make the handle in another system and record it."""
+    columns = external.create(services, instance_id, spec)
+
+    def record(session: Session) -> None:
+        extension = session.get_one(EXTENSIONS[spec.type], instance_id)
+        for column, value in columns.items():
+            setattr(extension, column, value)
+
+    services.database.transact(record)
+
+
+def deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
+    """Make or patch the deployment of every flow of the instance, and record the ids."""
+    with services.database.read() as session:
+        kinds = [flow.kind for flow in flows_of(session, instance_id)]
+    for kind in kinds:
+        plan = deployment_plan(services, instance_id, spec, ports, kind)
+        record_deployment(services, instance_id, kind, services.prefect.ensure_deployment(plan).id)
+
+
+def deployment_plan(
+    services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
+) -> DeploymentPlan:
+    """What the deployment of one flow of the instance has to be."""
+    entrypoint, schema = ports.execution[kind]
+    return DeploymentPlan(
+        flow_name=ids.FLOW_OF_KIND[kind],
+        name=ids.deployment_name(spec.project, spec.name),
+        entrypoint=entrypoint,
+        parameter_schema=schema,
+        parameters={"instance": str(instance_id)},
+        tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
+        description=spec.description,
+        schedule=spec.schedule_of(kind),
+        work_pool=services.settings.pool,
+    )
+
+
+def record_deployment(
+    services: Services, instance_id: UUID, kind: str, deployment_id: UUID
+) -> None:
+    """Record which deployment executes a flow of the instance."""
+
+    def work(session: Session) -> None:
+        resource = session.get_one(Resource, instance_id)
+        if column := KITS[resource.type].handle(kind):
+            setattr(session.get_one(EXTENSIONS[resource.type], instance_id), column, deployment_id)
+        flow = next(flow for flow in flows_of(session, instance_id) if flow.kind == kind)
+        flow.deployment_id = deployment_id
+
+    services.database.transact(work)
+
+
+def save_document(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
+    """Keep the configuration as a block document, and record its id."""
+    document_id = ports.save_document(ids.block_document_name(spec.project, spec.name))
+
+    def record(session: Session) -> None:
+        session.get_one(EXTENSIONS[spec.type], instance_id).block_document_id = document_id
+
+    services.database.transact(record)
