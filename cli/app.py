@@ -12,7 +12,17 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import catalog, doctor, inspect, lifecycle, lineage, local, runs, timeline
+from cli.commands import (
+    catalog,
+    doctor,
+    inspect,
+    lifecycle,
+    lineage,
+    local,
+    maintenance,
+    runs,
+    timeline,
+)
 from cli.output import FAILED, NOT_READY, warn
 from cli.waiting import TookTooLong
 from libs.core.errors import InstancesError, InvalidSpec
@@ -29,7 +39,7 @@ app = typer.Typer(
     help="Instances of versioned definitions, provisioned, gated and kept fresh by Prefect flows.",
 )
 
-for group in (local, lifecycle, inspect, timeline, lineage, runs, catalog, doctor):
+for group in (local, lifecycle, inspect, timeline, lineage, runs, catalog, doctor, maintenance):
     group.register(app)
 
 

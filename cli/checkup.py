@@ -164,7 +164,7 @@ def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
 
 def check_automations(inspector: Inspector) -> Finding:
     """The automations that start flows are there and enabled."""
-    from deployments.automations import BAD_END_NAME, START_NAME
+    from libs.services.automations import BAD_END_NAME, START_NAME
 
     present = inspector.automations()
     missing = [name for name in (START_NAME, BAD_END_NAME) if name not in present]

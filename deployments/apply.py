@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.automations import START_FLOW, account_for_bad_ends, notify_of_breaches
-from deployments.lifecycle import AGGREGATE_STATUS, lifecycle_plans
+from deployments.lifecycle import lifecycle_plans
 from deployments.pools import base_job_template
 from libs.adapters.prefect import Change, EnsureResult, PrefectGateway
 from libs.core.errors import NotFound, PermanentError
 from libs.core.ids import WORK_POOL
+from libs.services.automations import (
+    AGGREGATE_STATUS,
+    START_FLOW,
+    account_for_bad_ends,
+    notify_of_breaches,
+)
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block

@@ -21,7 +21,6 @@ from libs.core.ids import WORK_POOL
 
 FILE_NAME = "prefect.yaml"
 SWEEP = "sweep-freshness/default"
-AGGREGATE_STATUS = "aggregate-status/default"
 
 _TOP = frozenset({"name", "prefect-version", "build", "push", "pull", "deployments"})
 _ENFORCE = "enforce_parameter_schema"

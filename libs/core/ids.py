@@ -87,6 +87,7 @@ PROVISIONED = "instance.provisioned"
 UPDATED = "instance.updated"
 DEPROVISIONED = "instance.deprovisioned"
 PROMOTED = "instance.promoted"
+DIVERGED = "instance.diverged"
 
 
 def flow_event(status: FlowStatus) -> str:

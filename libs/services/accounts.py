@@ -47,10 +47,11 @@ def account_for(services: Services, flow_run_id: UUID) -> str:
         return _died_before_claim(services, view)
     if run.status is not RunStatus.RUNNING:
         return f"run {run.id} is on record as {run.status}"
-    return _end(services, run.id, BAD_STATES[view.state], view.message)
+    return end_run(services, run.id, BAD_STATES[view.state], view.message)
 
 
-def _end(services: Services, run_id: UUID, status: RunStatus, message: str) -> str:
+def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -> str:
+    """Record the bad end of a run that is RUNNING here; one line on what was done."""
     text = message.strip().splitlines()[0] if message.strip() else f"the flow run {status}"
     try:
         services.ledger.end_badly(run_id, status, text)
@@ -122,7 +123,7 @@ def _end_dead_runs(services: Services) -> int:
     for run_id, flow_run_id, lease_until in running:
         view = views.get(flow_run_id)
         if view is not None and view.state in BAD_STATES:
-            _log.warning(_end(services, run_id, BAD_STATES[view.state], view.message))
+            _log.warning(end_run(services, run_id, BAD_STATES[view.state], view.message))
             count += 1
         elif lease_until is not None and lease_until < services.now():
             _declare_dead(services, run_id, flow_run_id)
@@ -132,7 +133,7 @@ def _end_dead_runs(services: Services) -> int:
 
 def _declare_dead(services: Services, run_id: UUID, flow_run_id: UUID) -> None:
     message = "its process gave no sign of life"
-    _log.warning(_end(services, run_id, RunStatus.CRASHED, message))
+    _log.warning(end_run(services, run_id, RunStatus.CRASHED, message))
     # Our record comes first: the crash below makes Prefect start an account of this run.
     services.prefect.crash_run(flow_run_id, message)
 

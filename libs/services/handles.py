@@ -54,8 +54,17 @@ def deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Por
     with services.database.read() as session:
         kinds = [flow.kind for flow in flows_of(session, instance_id)]
     for kind in kinds:
-        plan = deployment_plan(services, instance_id, spec, ports, kind)
-        record_deployment(services, instance_id, kind, services.prefect.ensure_deployment(plan).id)
+        deploy_flow(services, instance_id, spec, ports, kind)
+
+
+def deploy_flow(
+    services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
+) -> UUID:
+    """Make or patch the deployment of one flow of the instance, and record its id."""
+    plan = deployment_plan(services, instance_id, spec, ports, kind)
+    deployment_id = services.prefect.ensure_deployment(plan).id
+    record_deployment(services, instance_id, kind, deployment_id)
+    return deployment_id
 
 
 def deployment_plan(

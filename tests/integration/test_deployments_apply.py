@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from deployments.apply import Applied, apply, block_classes
-from deployments.automations import BAD_END_NAME, START_NAME
-from deployments.lifecycle import AGGREGATE_STATUS, SWEEP, definition_file, lifecycle_plans
+from deployments.lifecycle import SWEEP, definition_file, lifecycle_plans
 from libs.adapters.prefect import Change, PrefectGateway
 from libs.core.errors import AlreadyExists, InvalidSpec
+from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_NAME
 from tests.prefect_server import running_server
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,7 @@ LIFECYCLE = {
     "aggregate-status/default",
     "rerun-run/default",
     "sweep-freshness/default",
+    "reconcile/default",
 }
 
 

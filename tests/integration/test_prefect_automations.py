@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from deployments.automations import NOTIFY_NAME, START_FLOW, START_NAME, account_for_bad_ends
 from libs.adapters.prefect import Change, DeploymentPlan, PrefectGateway, RunView, describe_flow
 from libs.core.errors import NotFound
 from libs.core.events import Event
 from libs.core.ids import EXECUTION_TAG, GATE_OPENED
+from libs.services.automations import NOTIFY_NAME, START_FLOW, START_NAME, account_for_bad_ends
 from tests.prefect_server import eventually
 
 POOL = "automation-tests"

@@ -64,11 +64,15 @@ class Monitoring:
             project = found[0] if found else self._workspace.create_project(name)
             return str(project.id)
 
+    def has_project(self, project_id: str) -> bool:
+        """Whether the project is there."""
+        with _translated():
+            return project_id in {str(project.id) for project in self._workspace.list_projects()}
+
     def delete_project(self, project_id: str) -> None:
         """Delete a project with its reports; one that is gone is no error."""
         with _translated():
-            known = {str(project.id) for project in self._workspace.list_projects()}
-            if project_id in known:
+            if self.has_project(project_id):
                 self._workspace.delete_project(UUID(project_id))
         if not self.url:
             shutil.rmtree(self.folder / "workspace" / project_id, ignore_errors=True)

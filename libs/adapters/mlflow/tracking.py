@@ -110,6 +110,12 @@ class Tracking:
             location = (self.folder / "artifacts" / name.rpartition(" ")[2]).as_uri()
             return str(self.client.create_experiment(name, location if self.embedded else None))
 
+    def has_experiment(self, experiment_id: str) -> bool:
+        """Whether the experiment is there and not deleted."""
+        with _translated():
+            found = self._experiment(experiment_id)
+            return found is not None and found.lifecycle_stage != "deleted"
+
     def delete_experiment(self, experiment_id: str, *, purge: bool) -> None:
         """Delete an experiment; with ``purge`` its files too. One that is gone is no error."""
         with _translated():

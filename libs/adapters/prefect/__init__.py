@@ -8,7 +8,7 @@ Importing this package does not import Prefect; connecting does.
 """
 
 from libs.adapters.prefect.api import Refused
-from libs.adapters.prefect.automations import AutomationPlan
+from libs.adapters.prefect.automations import AutomationPlan, AutomationView
 from libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
 from libs.adapters.prefect.ensured import Change, EnsureResult
 from libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
@@ -21,6 +21,7 @@ __all__ = [
     "ENDED",
     "LIVE",
     "AutomationPlan",
+    "AutomationView",
     "Change",
     "DeploymentPlan",
     "DeploymentView",

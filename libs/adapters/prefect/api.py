@@ -6,9 +6,10 @@ while a known server is away) apply. No exception of Prefect or httpx leaves thi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx
 from pydantic_core import PydanticSerializationError, to_json
@@ -129,6 +130,13 @@ class Api:
 
 PAGE = 200
 """Documents in one answer: the most that a server gives with its default settings."""
+
+
+def chunks(identities: Iterable[UUID]) -> Iterator[list[UUID]]:
+    """The ids without repetitions, as many at a time as one filter and one answer take."""
+    unique = list(dict.fromkeys(identities))
+    for start in range(0, len(unique), PAGE):
+        yield unique[start : start + PAGE]
 
 
 class Calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 from uuid import UUID
 
@@ -38,3 +39,16 @@ class ArtifactCalls(Calls):
         }
         document = self._api.request("POST", "/artifacts/", body, doing=f"create artifact {key!r}")
         return UUID(document["id"])
+
+    def read_artifact(self, key: str, flow_run_id: UUID) -> Any | None:
+        """What the artifact ``key`` of a flow run holds, or None if it made none.
+
+        The rows of a table, the text of any other.
+        """
+        body = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [flow_run_id]}}}
+        doing = f"read artifact {key!r}"
+        found = self._api.request("POST", "/artifacts/filter", {**body, "limit": 1}, doing=doing)
+        if not found:
+            return None
+        data = found[0]["data"]
+        return json.loads(data) if found[0]["type"] == "table" else data

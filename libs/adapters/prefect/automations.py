@@ -21,8 +21,25 @@ class AutomationPlan:
     actions: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AutomationView:
+    """How an automation stands beside its plan; ``differing`` names the fields that are not so."""
+
+    enabled: bool
+    differing: tuple[str, ...]
+
+
 class AutomationCalls(Calls):
     """Calls about automations."""
+
+    def find_automation(self, plan: AutomationPlan) -> AutomationView | None:
+        """The automation of the plan's name (of several the oldest), or None."""
+        present = _named(self._api, plan.name)
+        if not present:
+            return None
+        stored, wanted = _essence(present[0]), _essence(_document(plan))
+        differing = tuple(name for name in wanted if stored[name] != wanted[name])
+        return AutomationView(bool(present[0]["enabled"]), differing)
 
     def ensure_automation(self, plan: AutomationPlan) -> EnsureResult:
         """Make the one automation of this name what ``plan`` says; nothing is written if it is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from pydantic import ValidationError
 
-from libs.adapters.prefect.api import Api, Calls, Refused, translated
+from libs.adapters.prefect.api import Api, Calls, Refused, chunks, translated
 from libs.adapters.prefect.ensured import Change, EnsureResult
 from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, PermanentError, Problem
 
@@ -73,6 +73,17 @@ class BlockCalls(Calls):
         path = f"{_type_path(type_slug)}/block_documents/name/{quote(name, safe='')}"
         document = self._api.find(path, doing=f"read block document {type_slug}/{name}")
         return None if document is None else UUID(document["id"])
+
+    def read_block_documents(self, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
+        """What the documents hold, as it was saved; those that are gone are left out."""
+        found = {}
+        for some in chunks(ids):
+            body = {"block_documents": {"id": {"any_": some}}}
+            for document in self._api.pages(
+                "/block_documents/filter", body, doing="read block documents"
+            ):
+                found[UUID(document["id"])] = document["data"]
+        return found
 
     def delete_block_document(self, document_id: UUID) -> bool:
         """Delete the document; False if it was not there."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from libs.adapters.prefect.api import PAGE, Api, Calls, Refused, absent
+from libs.adapters.prefect.api import Api, Calls, Refused, absent, chunks
 from libs.core.errors import NotFound, PermanentError
 
 
@@ -129,7 +129,7 @@ class RunCalls(Calls):
         """The runs with these ids; those that do not exist are left out."""
         runs = (
             view_run(document)
-            for some in _chunks(run_ids)
+            for some in chunks(run_ids)
             for document in _filter(self._api, {"id": {"any_": some}})
         )
         return {run.id: run for run in runs}
@@ -143,7 +143,7 @@ class RunCalls(Calls):
         """
         wanted = list(dict.fromkeys(deployment_ids))
         found: dict[UUID, dict[UUID, RunView]] = {deployment_id: {} for deployment_id in wanted}
-        for some in _chunks(wanted):
+        for some in chunks(wanted):
             for condition in _live_conditions(due_by or datetime.now(UTC)):
                 for document in _filter(self._api, {"deployment_id": {"any_": some}, **condition}):
                     run = view_run(document)
@@ -273,9 +273,3 @@ def _time(text: str | None) -> datetime | None:
 
 def _by_age(run: RunView) -> tuple[datetime, str]:
     return run.expected_start_time or datetime.max.replace(tzinfo=UTC), str(run.id)
-
-
-def _chunks(identities: Iterable[UUID]) -> Iterator[list[UUID]]:
-    unique = list(dict.fromkeys(identities))
-    for start in range(0, len(unique), PAGE):
-        yield unique[start : start + PAGE]

@@ -69,19 +69,26 @@ class Composition:
     registry: Registry
 
 
+def _always(services: Services, row: Mapping[str, Any]) -> bool:
+    del services, row
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class External:
     """A handle in another system: one step of the provisioning saga.
 
     ``create`` makes it, or finds the one an earlier attempt made, and returns the columns of the
     extension row that record it. ``remove`` takes it away again, with ``purge`` its content too;
-    it is given those columns, and a handle that is gone already is no error.
+    it is given those columns, and a handle that is gone already is no error. ``present`` says
+    whether what those columns record is still there.
     """
 
     name: str
     create: Callable[[Services, UUID, InstanceSpec], Mapping[str, Any]]
     remove: Callable[[Services, UUID, Mapping[str, Any], bool], None]
     columns: tuple[str, ...] = ()
+    present: Callable[[Services, Mapping[str, Any]], bool] = _always
 
 
 def _nothing(composition: Composition) -> Iterable[Problem]:

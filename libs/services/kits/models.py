@@ -64,6 +64,16 @@ def _drop_experiment(services: Services, _: UUID, row: Mapping[str, Any], purge:
         tracking.delete_experiment(row["mlflow_experiment_id"], purge=purge)
 
 
+def _has_experiment(services: Services, row: Mapping[str, Any]) -> bool:
+    id_ = row["mlflow_experiment_id"]
+    return bool(id_) and model_stores.tracking(services).has_experiment(id_)
+
+
+def _has_project(services: Services, row: Mapping[str, Any]) -> bool:
+    id_ = row["evidently_project_id"]
+    return bool(id_) and model_stores.monitoring(services).has_project(id_)
+
+
 def _make_project(services: Services, id_: UUID, spec: InstanceSpec) -> Mapping[str, Any]:
     name = model_stores.experiment_name(spec.project, spec.name, id_)
     return {"evidently_project_id": model_stores.monitoring(services).ensure_project(name)}
@@ -87,7 +97,10 @@ MODEL = Kit(
             _make_experiment,
             _drop_experiment,
             ("mlflow_experiment_id", "mlflow_registered_model_name"),
+            _has_experiment,
         ),
-        External("evidently", _make_project, _drop_project, ("evidently_project_id",)),
+        External(
+            "evidently", _make_project, _drop_project, ("evidently_project_id",), _has_project
+        ),
     ),
 )

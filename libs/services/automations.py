@@ -10,6 +10,9 @@ from uuid import UUID
 from libs.adapters.prefect import AutomationPlan
 from libs.core.ids import EXECUTION_TAG, GATE_OPENED, SLA_BREACHED
 
+AGGREGATE_STATUS = "aggregate-status/default"
+"""The lifecycle deployment that accounts for bad ends."""
+
 START_NAME = "instances: start the flow whose gate opened"
 BAD_END_NAME = "instances: account for runs that ended badly"
 NOTIFY_NAME = "instances: notify of missed deadlines"

@@ -1,0 +1,51 @@
+"""``reconcile``: what keeps the records and the systems around them in line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.commands.arguments import Json
+from cli.output import FAILED, emit_json, emit_rows
+from cli.progress import Progress
+from cli.session import open_services
+
+RECONCILE = "reconcile/default"
+ARTIFACT = "reconcile"
+HEADERS = ("subject", "divergence", "part", "difference", "outcome")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("reconcile")(reconcile)
+
+
+def reconcile(
+    remove_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--remove-unknown", help="Delete deployments that belong to no instance of this home."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare the records with Prefect, MLflow and Evidently; repair what is safe, show the rest.
+
+    Ends with 1 where a repair failed.
+    """
+    from cli.waiting import Patience, submit, wait_for_run
+
+    with open_services() as services, Progress() as progress:
+        started = submit(services, RECONCILE, {"remove_unknown": remove_unknown})
+        wait_for_run(services, started, "reconcile", progress, Patience.of(0))
+        table = services.prefect.read_artifact(ARTIFACT, started.id) or []
+    found = [row for row in table if "outcome" in row]
+    if json:
+        emit_json({"diverged": found})
+    elif found:
+        emit_rows(HEADERS, [[row[header] for header in HEADERS] for row in found])
+    else:
+        print("nothing differs")
+    if any(row["outcome"].startswith("failed") for row in found):
+        raise typer.Exit(FAILED)

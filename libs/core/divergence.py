@@ -1,0 +1,213 @@
+"""Where the records and the world outside of them differ: a pure comparison.
+
+``Recorded`` is what the database holds of one instance, ``World`` what was seen in the other
+systems. Only settled instances are compared: one that is being provisioned or removed is its
+provisioner's or remover's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from libs.core.differences import differences
+
+
+class Divergence(StrEnum):
+    """The kinds of difference."""
+
+    DEPLOYMENT_MISSING = "deployment missing"
+    DEPLOYMENT_UNKNOWN = "deployment without instance"
+    AUTOMATION_MISSING = "automation missing"
+    AUTOMATION_CHANGED = "automation changed"
+    AUTOMATION_OFF = "automation switched off"
+    DOCUMENT_MISSING = "block deleted"
+    DOCUMENT_CHANGED = "block changed"
+    HANDLE_MISSING = "handle missing"
+    RUN_ENDED = "run ended unnoticed"
+    LIFECYCLE_MISSING = "lifecycle deployment missing"
+
+
+REPAIRED = frozenset(
+    {
+        Divergence.DEPLOYMENT_MISSING,
+        Divergence.AUTOMATION_MISSING,
+        Divergence.AUTOMATION_CHANGED,
+        Divergence.DOCUMENT_MISSING,
+        Divergence.HANDLE_MISSING,
+        Divergence.RUN_ENDED,
+    }
+)
+"""What is put right at once: nothing of a person's is lost by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One settled instance as the database has it.
+
+    ``deployments`` gives per flow kind the id of the deployment, None where none was recorded;
+    ``handles`` the names of its handles in other systems; ``document`` its configuration.
+    """
+
+    id: UUID
+    label: str
+    document: Mapping[str, Any]
+    document_id: UUID | None
+    deployments: Mapping[str, UUID | None]
+    handles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenDeployment:
+    """A deployment that executes, or executed, a flow of an instance."""
+
+    id: UUID
+    full_name: str
+    instance_id: UUID | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenDocument:
+    """A block document: its configuration, or why it cannot be read."""
+
+    document: Mapping[str, Any] | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAutomation:
+    """One of ours: whether it is there, switched on, and which fields differ."""
+
+    name: str
+    present: bool
+    enabled: bool
+    differing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRun:
+    """A run that is RUNNING here; ``ended`` is its state in Prefect where it is over there."""
+
+    run_id: UUID
+    instance_id: UUID
+    label: str
+    kind: str
+    ended: str
+    message: str
+
+
+@dataclass(frozen=True)
+class World:
+    """What was seen. ``known`` are the ids of all instances, settled or not.
+
+    ``absent_handles`` are (instance id, name of the handle); documents that are gone are not in
+    ``documents``.
+    """
+
+    known: frozenset[UUID] = frozenset()
+    deployments: tuple[SeenDeployment, ...] = ()
+    documents: Mapping[UUID, SeenDocument] = field(default_factory=dict)
+    absent_handles: frozenset[tuple[UUID, str]] = frozenset()
+    automations: tuple[SeenAutomation, ...] = ()
+    runs: tuple[SeenRun, ...] = ()
+    absent_lifecycle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """One difference: what (``part`` of ``subject``), and how in lines for people.
+
+    ``instance_id`` is None for what belongs to no instance. ``part`` is a flow kind, the name of a
+    handle, or the id of a document, run or deployment.
+    """
+
+    kind: Divergence
+    subject: str
+    part: str
+    difference: tuple[str, ...]
+    instance_id: UUID | None = None
+
+    @property
+    def repairable(self) -> bool:
+        """Whether it is put right without being asked."""
+        return self.kind in REPAIRED
+
+
+def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
+    """Every difference, those of automations first: without them nothing starts."""
+    instances = list(recorded)
+    found = [*_automations(world)]
+    present = {seen.id for seen in world.deployments}
+    for instance in instances:
+        found += _deployments(instance, present)
+        found += _document(instance, world.documents)
+        found += _handles(instance, world.absent_handles)
+    return [*found, *_runs(world), *_strangers(instances, world)]
+
+
+def _automations(world: World) -> Iterable[Diverged]:
+    for name in world.absent_lifecycle:
+        lines = ("register it again: python -m deployments",)
+        yield Diverged(Divergence.LIFECYCLE_MISSING, name, "deployment", lines)
+    for seen in world.automations:
+        if not seen.present:
+            yield _about(Divergence.AUTOMATION_MISSING, seen, "it was deleted")
+        elif seen.differing:
+            edited = (f"{name} was edited" for name in seen.differing)
+            yield _about(Divergence.AUTOMATION_CHANGED, seen, *edited)
+        if seen.present and not seen.enabled:
+            why = "nothing starts by itself: switch it on in Prefect"
+            yield _about(Divergence.AUTOMATION_OFF, seen, why)
+
+
+def _deployments(instance: Recorded, present: set[UUID]) -> Iterable[Diverged]:
+    for kind, id_ in instance.deployments.items():
+        if id_ is None or id_ not in present:
+            why = "none is recorded" if id_ is None else f"{id_} is not in Prefect"
+            yield _of(instance, Divergence.DEPLOYMENT_MISSING, kind, why)
+
+
+def _document(instance: Recorded, documents: Mapping[UUID, SeenDocument]) -> Iterable[Diverged]:
+    seen = documents.get(instance.document_id) if instance.document_id else None
+    part = str(instance.document_id or "document")
+    if seen is None:
+        yield _of(instance, Divergence.DOCUMENT_MISSING, part, "it is not in Prefect")
+    elif seen.document is None:
+        yield _of(instance, Divergence.DOCUMENT_CHANGED, part, seen.fault)
+    elif changes := differences(instance.document, seen.document):
+        yield _of(instance, Divergence.DOCUMENT_CHANGED, part, *map(str, changes))
+
+
+def _handles(instance: Recorded, absent: frozenset[tuple[UUID, str]]) -> Iterable[Diverged]:
+    for name in instance.handles:
+        if (instance.id, name) in absent:
+            yield _of(instance, Divergence.HANDLE_MISSING, name, f"it is not in {name}")
+
+
+def _runs(world: World) -> Iterable[Diverged]:
+    for run in world.runs:
+        lines = (f"{run.kind} is RUNNING here and {run.ended} in Prefect",)
+        part = str(run.run_id)
+        yield Diverged(Divergence.RUN_ENDED, run.label, part, lines, run.instance_id)
+
+
+def _strangers(instances: Iterable[Recorded], world: World) -> Iterable[Diverged]:
+    """Deployments that no row knows, except where a missing one will be found by its name."""
+    recorded = {id_ for instance in instances for id_ in instance.deployments.values() if id_}
+    for seen in world.deployments:
+        if seen.id in recorded or seen.instance_id in world.known:
+            continue
+        why = f"no instance {seen.instance_id} is here"
+        yield Diverged(Divergence.DEPLOYMENT_UNKNOWN, seen.full_name, str(seen.id), (why,))
+
+
+def _about(kind: Divergence, seen: SeenAutomation, *lines: str) -> Diverged:
+    return Diverged(kind, seen.name, "automation", lines)
+
+
+def _of(instance: Recorded, kind: Divergence, part: str, *lines: str) -> Diverged:
+    return Diverged(kind, instance.label, part, lines, instance.id)

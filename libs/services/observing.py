@@ -1,0 +1,199 @@
+"""What the database records of the instances, and what is seen of them in the other systems.
+
+Prefect is read page by page, the block documents by their ids, and only runs that are RUNNING here
+are looked up, so that the work is bounded by the number of instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from libs.adapters.prefect import AutomationPlan, DeploymentView
+from libs.core.divergence import (
+    Recorded,
+    SeenAutomation,
+    SeenDeployment,
+    SeenDocument,
+    SeenRun,
+    World,
+)
+from libs.core.errors import TemporaryError
+from libs.core.ids import EXECUTION_TAG
+from libs.core.status import Lifecycle, RunStatus
+from libs.db.models import FlowExecutionResource, RunRecord
+from libs.db.repositories.resources import (
+    EXTENSIONS,
+    Named,
+    flows_of,
+    named_instances,
+    newest_version,
+)
+from libs.services.automations import AGGREGATE_STATUS, START_FLOW, account_for_bad_ends
+from libs.services.context import Services
+from libs.services.kits import KITS
+from libs.specs import read_spec, spec_document
+
+SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
+"""Instances that nobody is making or removing."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Both sides of the comparison; ``unseen`` says what could not be looked at, and why."""
+
+    recorded: tuple[Recorded, ...]
+    world: World
+    plans: Mapping[str, AutomationPlan]
+    unseen: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Handles:
+    """Which handles in other systems are gone, and which systems did not answer."""
+
+    absent: set[tuple[UUID, str]] = field(default_factory=set)
+    unseen: dict[str, str] = field(default_factory=dict)
+
+
+def observe(services: Services) -> Sight:
+    """Read both sides. Raises Unavailable where Prefect or the database does not answer."""
+    views = services.prefect.deployments_tagged(EXECUTION_TAG)
+    with services.database.read() as session:
+        named = named_instances(session)
+        settled = [one for one in named if one.lifecycle in SETTLED]
+        recorded = tuple(_recorded(session, one) for one in settled)
+        rows = {one.id: _handle_rows(session, one) for one in settled}
+        running = _running(session, settled)
+    handles = _look_at_handles(services, settled, rows)
+    plans, absent = _automation_plans(services)
+    world = World(
+        known=frozenset(one.id for one in named),
+        deployments=tuple(map(_deployment, views)),
+        documents=_documents(services, recorded, {one.id: one.type for one in settled}),
+        absent_handles=frozenset(handles.absent),
+        automations=tuple(_automation(services, plan) for plan in plans),
+        runs=tuple(_ended(services, running)),
+        absent_lifecycle=absent,
+    )
+    by_name = {plan.name: plan for plan in plans}
+    return Sight(recorded, world, by_name, tuple(handles.unseen.values()))
+
+
+def _recorded(session: Session, named: Named) -> Recorded:
+    version = newest_version(session, named.id)
+    extension = session.get_one(EXTENSIONS[named.type], named.id)
+    return Recorded(
+        id=named.id,
+        label=named.label,
+        document=version.spec_json if version else {},
+        document_id=extension.block_document_id,
+        deployments={flow.kind: flow.deployment_id for flow in flows_of(session, named.id)},
+        handles=tuple(external.name for external in KITS[named.type].externals),
+    )
+
+
+def _handle_rows(session: Session, named: Named) -> dict[str, dict[str, Any]]:
+    extension = session.get_one(EXTENSIONS[named.type], named.id)
+    return {
+        external.name: {column: getattr(extension, column) for column in external.columns}
+        for external in KITS[named.type].externals
+    }
+
+
+def _look_at_handles(
+    services: Services, settled: Iterable[Named], rows: Mapping[UUID, Mapping[str, Any]]
+) -> _Handles:
+    """A system that does not answer hides only its own handles."""
+    found = _Handles()
+    for named in settled:
+        for external in KITS[named.type].externals:
+            if external.name in found.unseen:
+                continue
+            try:
+                if not external.present(services, rows[named.id][external.name]):
+                    found.absent.add((named.id, external.name))
+            except TemporaryError as error:
+                found.unseen[external.name] = f"{external.name} was not looked at: {error}"
+    return found
+
+
+def _deployment(view: DeploymentView) -> SeenDeployment:
+    labels = dict(tag.split(":", 1) for tag in view.tags if ":" in tag)
+    try:
+        instance_id = UUID(labels.get("instance", ""))
+    except ValueError:
+        instance_id = None
+    return SeenDeployment(view.id, view.full_name, instance_id, labels.get("flow-kind", ""))
+
+
+def _documents(
+    services: Services, recorded: Iterable[Recorded], types: Mapping[UUID, str]
+) -> dict[UUID, SeenDocument]:
+    owners = {one.document_id: one.id for one in recorded if one.document_id}
+    stored = services.prefect.read_block_documents(owners)
+    return {id_: read_document(data, types[owners[id_]]) for id_, data in stored.items()}
+
+
+def read_document(data: Mapping[str, Any], type_: str) -> SeenDocument:
+    """What a block document of an instance type says, in the form that the records have."""
+    own = {key: value for key, value in data.items() if key != "block_type_slug"}
+    spec, problems = read_spec({**own, "type": type_})
+    if spec is None or problems:
+        return SeenDocument(None, "; ".join(map(str, problems)))
+    return SeenDocument(spec_document(spec))
+
+
+def _automation_plans(services: Services) -> tuple[list[AutomationPlan], tuple[str, ...]]:
+    """Our automations, and which lifecycle deployment they would need but is gone."""
+    account = services.prefect.find_deployment_by_name(AGGREGATE_STATUS)
+    if account is None:
+        return [START_FLOW], (AGGREGATE_STATUS,)
+    return [START_FLOW, account_for_bad_ends(account.id)], ()
+
+
+def _automation(services: Services, plan: AutomationPlan) -> SeenAutomation:
+    view = services.prefect.find_automation(plan)
+    if view is None:
+        return SeenAutomation(plan.name, present=False, enabled=False)
+    return SeenAutomation(plan.name, present=True, enabled=view.enabled, differing=view.differing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    run_id: UUID
+    flow_run_id: UUID
+    named: Named
+    kind: str
+
+
+def _running(session: Session, settled: Iterable[Named]) -> list[_Running]:
+    by_id = {one.id: one for one in settled}
+    flow = FlowExecutionResource
+    query = (
+        select(RunRecord.id, RunRecord.prefect_flow_run_id, flow.instance_id, flow.kind)
+        .join(flow, flow.id == RunRecord.flow_id)
+        .where(RunRecord.status == RunStatus.RUNNING)
+    )
+    return [
+        _Running(run_id, flow_run_id, by_id[instance_id], kind)
+        for run_id, flow_run_id, instance_id, kind in session.execute(query)
+        if instance_id in by_id
+    ]
+
+
+def _ended(services: Services, running: Iterable[_Running]) -> Iterable[SeenRun]:
+    """The runs that are over in Prefect. One that Prefect does not know is left to its lease."""
+    wanted = list(running)
+    views = services.prefect.read_runs([one.flow_run_id for one in wanted])
+    for one in wanted:
+        view = views.get(one.flow_run_id)
+        if view is not None and view.ended:
+            yield SeenRun(
+                one.run_id, one.named.id, one.named.label, one.kind, view.state, view.message
+            )

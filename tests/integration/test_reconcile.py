@@ -1,0 +1,317 @@
+"""Each kind of drift, made by hand on a real server, is healed or reported by one reconcile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.divergence import Diverged, Divergence
+from libs.core.ids import DIVERGED, WORK_POOL
+from libs.core.status import Lifecycle, RunStatus
+from libs.db import Database
+from libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
+from libs.services import reports
+from libs.services.automations import START_FLOW, START_NAME
+from libs.services.execution import Work, execute
+from libs.services.model_stores import model_row, monitoring, tracking
+from libs.services.observing import observe
+from libs.services.reconciling import Outcome, Repairer, Settled, reconcile
+from libs.services.removal import delete_rows
+from tests.integration.bench import Bench, make_bench, prices
+from tests.integration.test_models import provisioned
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterator[Bench]:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    gateway.ensure_automation(START_FLOW)
+    yield make_bench(database, gateway, tmp_path)
+    # Other tests share the server, and want nothing started.
+    gateway.delete_automation(START_NAME)
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def settle(bench: Bench, **options: Any) -> dict[tuple[Divergence, str], Settled]:
+    """One reconcile; what it found of this test's, by kind and part."""
+    found = reconcile(bench.services, lambda spec: bench.ports(bench.services, spec), **options)
+    # The other tests' deployments belong to no instance of this database.
+    mine = [item for item in found.items if item.diverged.instance_id or _is_ours(item)]
+    return {(item.diverged.kind, item.diverged.part): item for item in mine}
+
+
+def _is_ours(item: Settled) -> bool:
+    return item.diverged.subject == START_NAME
+
+
+def outcomes(found: dict[tuple[Divergence, str], Settled]) -> dict[Divergence, Outcome]:
+    return {kind: item.outcome for (kind, _), item in found.items()}
+
+
+def events(bench: Bench, kind: Divergence) -> list[dict[str, Any]]:
+    with bench.services.database.read() as session:
+        rows = session.scalars(select(OutboxEvent).where(OutboxEvent.name == DIVERGED))
+        return [row.payload for row in rows if row.payload["divergence"] == kind]
+
+
+def handles(bench: Bench, name: str) -> dict[str, Any]:
+    shown = reports.show(bench.services.database, bench.services.now(), name)
+    found: dict[str, Any] = shown["handles"]
+    return found
+
+
+def test_what_agrees_is_left_alone(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+
+    assert settle(bench) == {}
+    assert events(bench, Divergence.DEPLOYMENT_MISSING) == []
+
+
+def test_a_deployment_that_was_deleted_comes_back_with_its_id_recorded(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(prices(project))
+    old = UUID(handles(bench, "prices")["prefect_deployment_id"])
+    bench.services.prefect.delete_deployment(old)
+
+    found = settle(bench)
+
+    assert outcomes(found) == {Divergence.DEPLOYMENT_MISSING: Outcome.REPAIRED}
+    view = bench.services.prefect.find_deployment_by_name(f"refresh-dataset/{project}.prices")
+    assert view is not None
+    assert view.id != old
+    assert handles(bench, "prices")["prefect_deployment_id"] == str(view.id)
+    (event,) = events(bench, Divergence.DEPLOYMENT_MISSING)
+    assert (event["subject"], event["part"]) == (f"{project}/prices", "refresh")
+    assert str(old) in event["difference"][0]
+    assert settle(bench) == {}
+
+
+def test_a_paused_instance_gets_its_deployment_back_paused(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    bench.services.ledger.set_lifecycle(bench.instance_id("prices"), Lifecycle.PAUSED)
+    bench.services.prefect.delete_deployment(
+        UUID(handles(bench, "prices")["prefect_deployment_id"])
+    )
+
+    settle(bench)
+
+    view = bench.services.prefect.find_deployment_by_name(f"refresh-dataset/{project}.prices")
+    assert view is not None
+    assert view.paused
+
+
+def test_a_row_without_a_deployment_finds_the_one_that_is_there(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    known = handles(bench, "prices")["prefect_deployment_id"]
+
+    def lose(session: Any) -> None:
+        flow = session.get_one(FlowExecutionResource, bench.flow_id("prices"))
+        flow.deployment_id = None
+
+    bench.services.database.transact(lose)
+
+    assert outcomes(settle(bench)) == {Divergence.DEPLOYMENT_MISSING: Outcome.REPAIRED}
+    with bench.services.database.read() as session:
+        flow = session.get_one(FlowExecutionResource, bench.flow_id("prices"))
+        assert str(flow.deployment_id) == known
+
+
+def test_a_deployment_without_a_row_is_reported_and_removed_on_request(
+    bench: Bench, project: str, tmp_path: Path
+) -> None:
+    bench.provision(prices(project))
+    id_ = UUID(handles(bench, "prices")["prefect_deployment_id"])
+
+    def lose(session: Any) -> None:
+        delete_rows(session, bench.instance_id("prices"))
+
+    bench.services.database.transact(lose)
+
+    def of_mine(**options: Any) -> list[Settled]:
+        found = reconcile(bench.services, lambda spec: bench.ports(bench.services, spec), **options)
+        return [item for item in found.items if item.diverged.part == str(id_)]
+
+    (reported,) = of_mine()
+    assert reported.outcome is Outcome.REPORTED
+    assert reported.diverged.kind is Divergence.DEPLOYMENT_UNKNOWN
+    assert bench.services.prefect.find_deployment(id_) is not None
+    before = len(events(bench, Divergence.DEPLOYMENT_UNKNOWN))
+    of_mine()
+    assert len(events(bench, Divergence.DEPLOYMENT_UNKNOWN)) == before
+
+
+def test_unknown_deployments_are_deleted_where_that_is_asked(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    id_ = UUID(handles(bench, "prices")["prefect_deployment_id"])
+    diverged = Diverged(Divergence.DEPLOYMENT_UNKNOWN, "prices", str(id_), ())
+    services = bench.services
+    repairer = Repairer(services, observe(services), lambda spec: bench.ports(services, spec), True)
+
+    settled = repairer.settle(diverged)
+
+    assert settled is not None
+    assert settled.outcome is Outcome.REPAIRED
+    assert services.prefect.find_deployment(id_) is None
+
+
+def test_an_automation_that_was_deleted_or_edited_is_set_right(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    def stored() -> dict[str, Any]:
+        body = {"automations": {"name": {"any_": [START_NAME]}}}
+        (document,) = person.post("/automations/filter", json=body).json()
+        return dict(document)
+
+    edited = stored()
+    trigger = {**edited["trigger"], "threshold": 7}
+    body = {key: edited[key] for key in ("name", "description", "actions")}
+    sent = {**body, "trigger": trigger, "enabled": True}
+    assert person.put(f"/automations/{edited['id']}", json=sent).is_success
+
+    assert outcomes(settle(bench)) == {Divergence.AUTOMATION_CHANGED: Outcome.REPAIRED}
+    assert stored()["trigger"]["threshold"] == 1
+    person.delete(f"/automations/{edited['id']}")
+    assert outcomes(settle(bench)) == {Divergence.AUTOMATION_MISSING: Outcome.REPAIRED}
+    assert stored()["actions"][0]["source"] == "inferred"
+
+
+def test_an_automation_that_was_switched_off_is_reported(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    body = {"automations": {"name": {"any_": [START_NAME]}}}
+    (document,) = person.post("/automations/filter", json=body).json()
+    person.patch(f"/automations/{document['id']}", json={"enabled": False})
+
+    assert outcomes(settle(bench)) == {Divergence.AUTOMATION_OFF: Outcome.REPORTED}
+    (document,) = person.post("/automations/filter", json=body).json()
+    assert not document["enabled"]
+
+
+def test_a_block_that_was_deleted_is_saved_again(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    old = UUID(handles(bench, "prices")["block_document_id"])
+    bench.services.prefect.delete_block_document(old)
+
+    assert outcomes(settle(bench)) == {Divergence.DOCUMENT_MISSING: Outcome.REPAIRED}
+    document = bench.services.prefect.find_block_document("dataset-instance", f"{project}--prices")
+    assert handles(bench, "prices")["block_document_id"] == str(document)
+    assert settle(bench) == {}
+
+
+def test_an_edited_block_is_reported_field_by_field(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    id_ = handles(bench, "prices")["block_document_id"]
+    data = person.get(f"/block_documents/{id_}").json()["data"]
+    data["pipeline"]["config"]["symbols"] = ["KO"]
+    body = {"data": data, "merge_existing_data": False}
+    assert person.patch(f"/block_documents/{id_}", json=body).is_success
+
+    found = settle(bench)
+
+    assert outcomes(found) == {Divergence.DOCUMENT_CHANGED: Outcome.REPORTED}
+    assert any("pipeline.config.symbols[0]" in line for line in one(found).diverged.difference)
+
+
+def test_a_block_that_was_edited_into_nonsense_is_reported_with_its_faults(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    id_ = handles(bench, "prices")["block_document_id"]
+    data = person.get(f"/block_documents/{id_}").json()["data"]
+    data["schedule"] = {"type": "cron", "expression": "61 * * * *"}
+    person.patch(f"/block_documents/{id_}", json={"data": data, "merge_existing_data": False})
+
+    found = settle(bench)
+
+    assert outcomes(found) == {Divergence.DOCUMENT_CHANGED: Outcome.REPORTED}
+    assert "schedule.expression" in one(found).diverged.difference[0]
+
+
+def one(found: dict[tuple[Divergence, str], Settled]) -> Settled:
+    (item,) = found.values()
+    return item
+
+
+def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: str) -> None:
+    provisioned(bench, project)
+    row = model_row(bench.services, bench.instance_id("m"))
+    assert row.mlflow_experiment_id
+    assert row.evidently_project_id
+    tracking(bench.services).delete_experiment(row.mlflow_experiment_id, purge=True)
+    monitoring(bench.services).delete_project(row.evidently_project_id)
+
+    found = settle(bench)
+
+    assert {part: item.outcome for (_, part), item in found.items()} == {
+        "mlflow": Outcome.REPAIRED,
+        "evidently": Outcome.REPAIRED,
+    }
+    healed = model_row(bench.services, bench.instance_id("m"))
+    assert tracking(bench.services).has_experiment(str(healed.mlflow_experiment_id))
+    assert monitoring(bench.services).has_project(str(healed.evidently_project_id))
+    assert settle(bench) == {}
+
+
+def test_a_run_that_is_over_in_prefect_is_ended_here(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    deployment = UUID(handles(bench, "prices")["prefect_deployment_id"])
+    flow_run = bench.services.prefect.start_run(deployment, {})
+    run_id = start_and_abandon(bench, "prices", flow_run.id)
+    state = {"type": "COMPLETED", "name": "Completed"}
+    body = {"state": state, "force": True}
+    person.post(f"/flow_runs/{flow_run.id}/set_state", json=body).raise_for_status()
+
+    found = settle(bench)
+
+    assert outcomes(found) == {Divergence.RUN_ENDED: Outcome.REPAIRED}
+    with bench.services.database.read() as session:
+        run = session.get_one(RunRecord, run_id)
+        assert run.status is RunStatus.CRASHED
+        assert "published nothing" in run.error
+
+
+def start_and_abandon(bench: Bench, name: str, flow_run_id: UUID) -> UUID:
+    """A run that claimed its opening, is RUNNING, and never says another word."""
+    opening = bench._next_opening()
+    assert opening is not None
+    work = Work(opening[1], flow_run_id, opening[2], None, kind="refresh")
+
+    def die(job: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(bench.services, work, die)
+    with bench.services.database.read() as session:
+        return session.scalars(select(RunRecord.id)).one()
+
+
+def test_an_instance_that_is_being_removed_is_nobody_elses_affair(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(prices(project))
+    bench.services.prefect.delete_deployment(
+        UUID(handles(bench, "prices")["prefect_deployment_id"])
+    )
+
+    def leave(session: Any) -> None:
+        resource = session.get_one(Resource, bench.instance_id("prices"))
+        resource.lifecycle = Lifecycle.DEPROVISIONING
+
+    bench.services.database.transact(leave)
+
+    assert settle(bench) == {}

@@ -1,0 +1,77 @@
+"""Differences of documents, and of records from what is seen of them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.core.differences import differences
+from libs.core.divergence import (
+    REPAIRED,
+    Divergence,
+    Recorded,
+    SeenAutomation,
+    SeenDeployment,
+    SeenDocument,
+    World,
+    compare,
+)
+
+CASES: list[tuple[str, Any, Any, list[str]]] = [
+    ("equal", {"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}, []),
+    ("changed", {"a": {"b": 1}}, {"a": {"b": 2}}, ["a.b: 1 -> 2"]),
+    ("added", {}, {"a": "x"}, ['a: (none) -> "x"']),
+    ("removed", {"a": {"b": 1}}, {}, ['a: {"b": 1} -> (none)']),
+    ("longer_list", {"a": [1]}, {"a": [1, 2]}, ["a[1]: (none) -> 2"]),
+    ("text_is_no_list", {"a": "xy"}, {"a": "xz"}, ['a: "xy" -> "xz"']),
+    ("true_is_not_one", {"a": True}, {"a": 1}, ["a: true -> 1"]),
+    ("number_spelling", {"a": 1.0}, {"a": 1}, []),
+]
+
+
+VALUES, NAMES = [case[1:] for case in CASES], [case[0] for case in CASES]
+
+
+@pytest.mark.parametrize(("before", "after", "lines"), VALUES, ids=NAMES)
+def test_each_value_that_differs_is_named(before: Any, after: Any, lines: list[str]) -> None:
+    assert [str(found) for found in differences(before, after)] == lines
+
+
+def test_a_long_value_is_cut_in_a_line_and_whole_in_the_record() -> None:
+    (found,) = differences({"a": ""}, {"a": "x" * 500})
+
+    assert len(str(found)) < 200
+    assert found.after == "x" * 500
+
+
+INSTANCE, DEPLOYMENT, DOCUMENT = uuid4(), uuid4(), uuid4()
+RECORDED = Recorded(INSTANCE, "demo/prices", {"name": "prices"}, DOCUMENT, {"refresh": DEPLOYMENT})
+AGREEING = World(
+    known=frozenset({INSTANCE}),
+    deployments=(SeenDeployment(DEPLOYMENT, "refresh-dataset/demo.prices", INSTANCE, "refresh"),),
+    documents={DOCUMENT: SeenDocument({"name": "prices"})},
+    automations=(SeenAutomation("start", present=True, enabled=True),),
+)
+
+
+def test_what_agrees_has_no_divergence() -> None:
+    assert compare([RECORDED], AGREEING) == []
+
+
+def test_a_deployment_of_an_unsettled_instance_is_no_stranger() -> None:
+    stranger, busy = uuid4(), uuid4()
+    seen = (*AGREEING.deployments, SeenDeployment(stranger, "f/x", busy, "refresh"))
+    world = World(frozenset({INSTANCE, busy}), seen, AGREEING.documents)
+
+    assert compare([RECORDED], world) == []
+    without = World(frozenset({INSTANCE}), seen, AGREEING.documents)
+    (found,) = compare([RECORDED], without)
+    assert (found.kind, UUID(found.part)) == (Divergence.DEPLOYMENT_UNKNOWN, stranger)
+
+
+def test_only_what_costs_a_person_nothing_is_repaired() -> None:
+    told = {Divergence.DOCUMENT_CHANGED, Divergence.DEPLOYMENT_UNKNOWN, Divergence.AUTOMATION_OFF}
+
+    assert not told & REPAIRED
