@@ -1,4 +1,4 @@
-"""``reconcile``: what keeps the records and the systems around them in line."""
+"""``reconcile``, ``export`` and ``schema``: records and files in line with what exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from cli.commands.arguments import Json
 from cli.output import FAILED, emit_json, emit_rows
 from cli.progress import Progress
-from cli.session import open_services
+from cli.session import open_database, open_services
 
 RECONCILE = "reconcile/default"
 ARTIFACT = "reconcile"
@@ -19,6 +19,8 @@ HEADERS = ("subject", "divergence", "part", "difference", "outcome")
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command("reconcile")(reconcile)
+    app.command("export")(export)
+    app.command("schema")(schema)
 
 
 def reconcile(
@@ -49,3 +51,31 @@ def reconcile(
         print("nothing differs")
     if any(row["outcome"].startswith("failed") for row in found):
         raise typer.Exit(FAILED)
+
+
+def export(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Instances; all of them if left out."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the manifest of what exists; applying it changes nothing."""
+    from libs.services.exporting import export as exported
+    from libs.specs.manifest_schema import FILE_NAME
+    from libs.specs.manifest_text import write_yaml
+
+    with open_database() as database:
+        document = exported(database, names or ())
+    if json:
+        emit_json(document)
+        return
+    print(f"# yaml-language-server: $schema={FILE_NAME}")
+    print(write_yaml(document), end="")
+
+
+def schema() -> None:
+    """Print the JSON schema of a manifest, with which editors complete and check it."""
+    from libs.specs.manifest_schema import manifest_schema
+
+    emit_json(manifest_schema())

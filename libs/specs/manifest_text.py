@@ -1,4 +1,4 @@
-"""YAML and JSON text to plain data, without YAML 1.1's surprises.
+"""YAML and JSON text to plain data and back, without YAML 1.1's surprises.
 
 ``safe_load`` reads the ticker ``ON`` as true, ``000001`` as 1, ``16:00`` as 960 and ``1e-3`` as
 text. Here scalars follow YAML 1.2's core schema (merge keys are kept), dates stay text as in JSON,
@@ -34,6 +34,13 @@ def read_yaml(text: str) -> tuple[list[Any], list[Problem]]:
     finally:
         loader.dispose()
     return documents, []
+
+
+def write_yaml(document: Any) -> str:
+    """JSON data as YAML that ``read_yaml`` gives back equal, and that YAML 1.1 reads alike."""
+    return yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
+    )
 
 
 def read_json(text: str) -> tuple[list[Any], list[Problem]]:
@@ -83,6 +90,20 @@ class _Loader(yaml.SafeLoader):
             ) from error
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that also quotes the texts which YAML 1.2 would take for something else."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # the base class declares it so
+        first: list(resolvers)
+        for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Every value is written out: nobody edits anchors with pleasure."""
+        del data
+        return True
+
+
 _MERGE = "tag:yaml.org,2002:merge"
 _NO_ZERO_PADDING = r"[-+]?(?:0|[1-9][0-9]*)"
 _SCALARS = (
@@ -98,9 +119,10 @@ _SCALARS = (
     ("merge", r"<<", "<"),
 )
 for _tag, _pattern, _first in _SCALARS:
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first)
-    )
+    for _notation in (_Loader, _Dumper):
+        _notation.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first)
+        )
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 
 

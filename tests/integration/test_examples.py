@@ -6,13 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from libs.adapters.prefect import PrefectGateway
 from libs.core.ids import WORK_POOL
 from libs.core.shapes import SHAPES
 from libs.db import Database
 from libs.services import reports
-from libs.specs import SPEC_TYPES, parse_manifest, spec_document
+from libs.services.exporting import export
+from libs.services.manifests import plan
+from libs.specs import SPEC_TYPES, parse_manifest, spec_document, survey_manifest
+from libs.specs.manifest_schema import manifest_schema
+from libs.specs.manifest_text import write_yaml
 from tests.integration.bench import make_bench
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples.md"
@@ -37,6 +42,12 @@ def test_every_example_becomes_ready(
         for spec in parse_manifest(text).instances:
             bench.provision(spec_document(spec))
             bench.drain()
+
+    exported = export(database)
+    again = plan(bench.services, survey_manifest(write_yaml(exported)))
+    assert again.is_empty
+    assert {step.type for step in again.steps} == set(SPEC_TYPES)
+    assert not list(Draft202012Validator(manifest_schema()).iter_errors(exported))
 
     found = reports.status(database, bench.services.now())["instances"]
 
