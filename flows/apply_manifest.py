@@ -1,23 +1,27 @@
-"""Applying a manifest: every instance provisioned in the order of the lineage."""
+"""Applying a manifest: every instance created or updated in the order of the lineage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.execution import ports
+from flows.planning import show_plan
 from flows.reporting import current_run_id, reported
+from libs.core.plan import Action, Plan, Step
 from libs.services import reports
+from libs.services.applying import apply_step
 from libs.services.checks import label_of
 from libs.services.context import Services
 from libs.services.handles import Ports
-from libs.services.manifests import Plan, plan
+from libs.services.holds import projects_held
+from libs.services.manifests import plan, require_unmoved
 from libs.services.pictures import mermaid
-from libs.services.provisioning import provision
 from libs.specs import InstanceSpec, Manifest, survey_manifest
 from libs.wiring import connect
 
@@ -30,24 +34,33 @@ AT_ONCE = 4
     persist_result=False,
     task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),  # type: ignore[arg-type]  # generic
 )
-def apply_manifest(manifest: dict[str, Any]) -> Any:
-    """Check a manifest as a whole, then provision what is missing, upstreams first.
+def apply_manifest(
+    manifest: dict[str, Any], plan: bool = False, planned_on: dict[str, int] | None = None
+) -> Any:
+    """Check a manifest as a whole, then create and update what differs, upstreams first.
 
     Args:
         manifest: `project` and `instances`, as in a manifest file.
+        plan: Only check everything and show what would be done; change nothing.
+        planned_on: The versions that were looked at; refused where others have changed them since.
     """
-    return reported(lambda: _apply(manifest))
+    return reported(lambda: _apply(manifest, plan, planned_on))
 
 
-def _apply(document: dict[str, Any]) -> Any:
-    logger = get_run_logger()
+def _apply(document: dict[str, Any], plan_only: bool, planned_on: dict[str, int] | None) -> Any:
+    survey = survey_manifest(document)
     with connect() as services:
-        survey = survey_manifest(document)
-        planned, manifest = plan(services, survey), survey.manifest
-        for step in planned.steps:
-            logger.info("%s %s %s %s", step.action, step.type, step.name, step.detail)
-        if not planned.is_empty:
-            _provision_all(services, manifest, planned)
+        if plan_only:
+            planned = plan(services, survey)
+            show_plan(services, planned)
+            return planned.document()
+        with projects_held(services, survey.manifest.projects, current_run_id()) as prolong:
+            planned = plan(services, survey)
+            if planned_on is not None:
+                require_unmoved(planned, planned_on)
+            show_plan(services, planned)
+            if not planned.is_empty:
+                _apply_all(services, survey.manifest, planned, prolong)
         picture = mermaid(reports.lineage(services.database))
         services.prefect.create_artifact(
             "lineage", "markdown", picture, "Lineage, as it was then", current_run_id()
@@ -55,21 +68,26 @@ def _apply(document: dict[str, Any]) -> Any:
         return planned.document()
 
 
-def _provision_all(services: Services, manifest: Manifest, planned: Plan) -> None:
-    """Provision level by level: what stands on one level does not depend on each other."""
+def _apply_all(
+    services: Services, manifest: Manifest, planned: Plan, prolong: Callable[[], None]
+) -> None:
+    """Level by level: what stands on one level does not depend on each other."""
     specs = {label_of(spec): spec for spec in manifest.instances}
+    steps = {step.name.lower(): step for step in planned.steps}
     for level in planned.levels:
         futures: list[PrefectFuture[str]] = [
-            provision_one.with_options(task_run_name=f"provision {specs[label].name}").submit(
-                services, specs[label], ports(services, specs[label])
+            apply_one.with_options(task_run_name=f"{steps[label].action} {label}").submit(
+                services, specs[label], ports(services, specs[label]), steps[label]
             )
             for label in level
+            if steps[label].action is not Action.UNCHANGED
         ]
         for future in futures:
             future.result()
+        prolong()
 
 
-@task(name="provision", persist_result=False, cache_policy=NO_CACHE)
-def provision_one(services: Services, spec: InstanceSpec, with_ports: Ports) -> str:
-    """Provision one instance of a manifest."""
-    return provision(services, spec, with_ports).action
+@task(name="apply", persist_result=False, cache_policy=NO_CACHE)
+def apply_one(services: Services, spec: InstanceSpec, with_ports: Ports, step: Step) -> str:
+    """Create or update one instance of a manifest."""
+    return apply_step(services, spec, with_ports, step).action

@@ -9,10 +9,11 @@ from prefect import flow, get_run_logger
 
 from blocks import AnyInstance
 from flows.execution import ports
+from flows.planning import show_plan
 from flows.reporting import reported
-from libs.services.manifests import plan as plan_of
+from libs.services.manifests import plan_one
 from libs.services.provisioning import provision
-from libs.specs import InstanceSpec, Manifest, Survey
+from libs.specs import InstanceSpec
 from libs.wiring import connect
 
 
@@ -32,9 +33,8 @@ def _provision(spec: InstanceSpec, document_id: UUID | None, plan: bool) -> Any:
     logger = get_run_logger()
     with connect() as services:
         if plan:
-            planned = plan_of(services, Survey(Manifest(spec.project, [spec]), ("",)))
-            for step in planned.steps:
-                logger.info("would %s %s %s %s", step.action, step.type, step.name, step.detail)
+            planned = plan_one(services, spec)
+            show_plan(services, planned)
             return planned.document()
         done = provision(services, spec, ports(services, spec, document_id))
         logger.info("%s %s (%s)", done.label, done.action, ", ".join(done.steps) or "as it was")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Name, Timeout, Wait
-from cli.output import emit_rows, end_not_ready
+from cli.commands.arguments import Json, Name, Timeout, Wait
+from cli.output import emit_json, emit_rows, end_not_ready
 from cli.progress import Progress
 from cli.session import open_services, utc_now
 from cli.tables import STATUS_HEADERS, status_rows
 
 if TYPE_CHECKING:
+    from libs.core.plan import Plan
     from libs.services.context import Services
     from libs.specs import Manifest
 
 APPLY = "apply-manifest/default"
 DEPROVISION = "deprovision-instance/default"
-SIGNS = {"create": "+", "resume": "+", "update": "~", "remove": "-", "unchanged": "="}
-WORDS = {"create": "to create", "resume": "to resume", "update": "to update", "remove": "to remove"}
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +41,13 @@ def apply(
     ] = False,
     wait: Wait = False,
     timeout: Timeout = 0.0,
+    json: Json = False,
 ) -> None:
     """Bring instances to what a manifest says."""
     from cli.waiting import Patience
 
     with open_services() as services:
-        missing = apply_manifest(services, file, plan, wait, Patience.of(timeout))
+        missing = apply_manifest(services, file, plan, wait, Patience.of(timeout), json)
     end_not_ready(missing)
 
 
@@ -76,7 +75,12 @@ def delete(
 
 
 def apply_manifest(
-    services: Services, file: Path, plan_only: bool, wait: bool, patience: Any
+    services: Services,
+    file: Path,
+    plan_only: bool,
+    wait: bool,
+    patience: Any,
+    json: bool = False,
 ) -> list[str]:
     """Plan, submit what is to be done, wait; a line for each instance that is not READY in the end.
 
@@ -88,26 +92,35 @@ def apply_manifest(
 
     survey = survey_files(file)
     plan, manifest = manifests.plan(services, survey), survey.manifest
-    _print_plan(plan.steps)
+    _print_plan(plan, json)
     if plan_only:
         return []
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
     statuses = statuses_of(services, names)
     with Progress() as progress:
         if not plan.is_empty:
-            _submit(services, manifest, statuses, progress, patience)
+            _submit(services, manifest, plan.versions, statuses, progress, patience)
         missing = _settle(services, statuses, progress, patience) if wait else []
-    if wait:
+    if wait and not json:
         emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
     return missing
 
 
 def _submit(
-    services: Services, manifest: Manifest, statuses: Any, progress: Progress, patience: Any
+    services: Services,
+    manifest: Manifest,
+    planned_on: Mapping[str, int],
+    statuses: Any,
+    progress: Progress,
+    patience: Any,
 ) -> None:
     from cli.waiting import run_url, submit, wait_for_run
 
-    started = submit(services, APPLY, {"manifest": manifest_document(manifest)})
+    started = submit(
+        services,
+        APPLY,
+        {"manifest": manifest_document(manifest), "planned_on": dict(planned_on)},
+    )
     progress.say(f"applying  {run_url(services, started.id)}")
     wait_for_run(services, started, "apply", progress, patience, statuses)
 
@@ -126,11 +139,11 @@ def _settle(services: Services, statuses: Any, progress: Progress, patience: Any
     return wait_until_settled(statuses, settled_in(services), progress, patience)
 
 
-def _print_plan(steps: Iterable[Any]) -> None:
-    """The plan, one step a line, then the counts."""
-    counts: Counter[str] = Counter()
-    for step in steps:
-        detail = f"  {step.detail}" if step.detail else ""
-        print(f"{SIGNS.get(step.action, '~')} {step.name}  {step.type}{detail}")
-        counts[WORDS.get(step.action, step.action)] += 1
-    print(", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do")
+def _print_plan(plan: Plan, json: bool) -> None:
+    if json:
+        emit_json(plan.document())
+        return
+    from libs.core.plan import lines
+
+    for line in lines(plan):
+        print(line)

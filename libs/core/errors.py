@@ -99,6 +99,21 @@ class BusyElsewhere(TemporaryError):
         super().__init__(f"{name!r} is being {doing} by another flow run; wait for it to end")
 
 
+class MovedOn(PermanentError):
+    """What was planned on has changed since: plan again, and look at the new plan."""
+
+    def __init__(self, name: str, planned: int, found: int) -> None:
+        self.name, self.planned, self.found = name, planned, found
+        super().__init__(
+            f"{name!r} has changed since this was planned: {_state(planned)} then, "
+            f"{_state(found)} now; plan again"
+        )
+
+
+def _state(version: int) -> str:
+    return f"version {version}" if version else "absent"
+
+
 class DefinitionUnavailable(PermanentError):
     """A definition that an instance names cannot be used: install or pin another version."""
 

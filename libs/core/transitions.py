@@ -468,6 +468,19 @@ def reconfigure(draft: Draft, flow_id: UUID, config_version: int) -> None:
     gate.evaluate(draft, flow_id)
 
 
+def reconsider(draft: Draft, flow_ids: Iterable[UUID]) -> None:
+    """Edges into flows changed, upstreams first: each is READY only where it is current."""
+    affected = set(flow_ids)
+    for flow_id in flow_ids:
+        if draft.flows[flow_id].status is FlowStatus.READY and not _current(draft, flow_id):
+            draft.set_status(flow_id, FlowStatus.STALE, Reason.UPSTREAM_ADVANCED)
+            _mark_descendants(draft, flow_id)
+        elif _revalidates(draft, flow_id):
+            _ready(draft, flow_id, Reason.REVALIDATED)
+            affected |= {flow_id} | _revalidate(draft, flow_id)
+    _evaluate_around(draft, affected)
+
+
 def set_lifecycle(draft: Draft, instance_id: UUID, lifecycle: Lifecycle) -> None:
     """Provisioned, paused or resumed: an instance that becomes ACTIVE has its gates evaluated."""
     draft.instances[instance_id] = replace(draft.instances[instance_id], lifecycle=lifecycle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import date
 from typing import TYPE_CHECKING
@@ -45,6 +46,10 @@ def infer(job: Job) -> Result:
     loaded = store.load(name, version)
     begin = date.fromisoformat(loaded.tags["predict_from"])
     names = feature_names(spec_of(job))
+    if loaded.tags.get("features", json.dumps(names)) != json.dumps(names):
+        raise DataRejected(
+            "the champion knows other features; the next training makes one that fits"
+        )
     rows = _from(features(job), begin)
     if not rows.height:
         raise DataRejected(f"no date from {begin} on has all of {len(names)} features")

@@ -3,58 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from libs.core.errors import InvalidSpec, Problem
-from libs.core.lineage import find_cycle, levels
+from libs.core.errors import InvalidSpec, MovedOn, Problem
+from libs.core.lineage import find_cycle
+from libs.core.plan import Lineage, Node, Plan, Present, Wanted, compute
+from libs.core.shapes import SHAPES
 from libs.core.status import Lifecycle
-from libs.db.models import Resource
-from libs.db.repositories.resources import find_instance, newest_version
+from libs.db.models import FlowExecutionResource, LineageEdge, Resource, ResourceVersion
+from libs.db.repositories.resources import Named, named_instances
 from libs.services.checks import examine, label_of
 from libs.services.context import Services
-from libs.specs import InstanceSpec, Survey, spec_document
+from libs.services.updating import refusals
+from libs.specs import (
+    InstanceSpec,
+    Manifest,
+    Survey,
+    flow_fingerprint,
+    parse_spec,
+    spec_document,
+)
 
-
-class Action(StrEnum):
-    """What applying would do to one instance."""
-
-    CREATE = "create"
-    RESUME = "resume"
-    UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One instance of a plan; ``detail`` says why where that is not plain."""
-
-    action: Action
-    name: str
-    type: str
-    detail: str = ""
+COMPLETE = (Lifecycle.ACTIVE, Lifecycle.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What applying a manifest would do, in the order of its lineage.
+class _World:
+    """What there is: instances, newest versions and conditions, by id; names by label."""
 
-    ``levels`` groups the labels: those of one level do not depend on each other.
-    """
-
-    steps: tuple[Step, ...]
-    levels: tuple[tuple[str, ...], ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """True where everything is as the manifest says."""
-        return all(step.action is Action.UNCHANGED for step in self.steps)
-
-    def document(self) -> dict[str, Any]:
-        """The plan as JSON."""
-        return {"steps": [asdict(step) for step in self.steps]}
+    named: Mapping[str, Named]
+    versions: Mapping[UUID, ResourceVersion]
+    conditions: Mapping[UUID, Mapping[str, Any]]
+    lineage: Lineage
 
 
 def plan(services: Services, survey: Survey) -> Plan:
@@ -66,56 +51,133 @@ def plan(services: Services, survey: Survey) -> Plan:
     specs = list(survey.manifest.instances)
     placed = [*zip(survey.paths, specs, strict=True), *survey.salvaged]
     pending = {label_of(spec): spec for _, spec in placed}
-    problems = [*survey.problems, *_cycle_problems(placed, pending)]
-    steps = {}
     with services.database.read() as session:
+        world = _observe(session)
+        problems = [*survey.problems, *_cycle_problems(placed, pending, world.lineage)]
         for path, spec in placed:
-            try:
-                steps[label_of(spec)] = _step(services, session, spec, pending)
-            except InvalidSpec as error:
-                problems += [problem.under(path) for problem in error.problems]
+            found = _problems(services, session, world, spec, pending)
+            problems += [problem.under(path) for problem in found]
     if problems:
         raise InvalidSpec(problems)
-    grouped = levels(pending, _pairs(specs, pending))
-    ordered = [label for level in grouped for label in level]
-    return Plan(tuple(steps[label] for label in ordered), tuple(tuple(level) for level in grouped))
+    known = {label: _present(world, world.named[label]) for label in pending.keys() & world.named}
+    return compute([_wanted(spec) for spec in specs], known, world.lineage)
 
 
-def _step(
+def plan_one(services: Services, spec: InstanceSpec) -> Plan:
+    """As ``plan``, of one instance."""
+    return plan(services, Survey(Manifest(spec.project, [spec]), ("",)))
+
+
+def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
+    """Raise MovedOn where a plan is not on the versions that the caller looked at.
+
+    An instance that needs no change any more is none of the caller's: somebody did the same.
+    """
+    now = planned.versions
+    for name, version in versions.items():
+        if now.get(name, version) != version:
+            raise MovedOn(name, version, now[name])
+    for name in now.keys() - versions.keys():
+        raise MovedOn(name, 0, now[name])
+
+
+def _observe(session: Session) -> _World:
+    named = {item.label.lower(): item for item in named_instances(session)}
+    query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
+    conditions = {row[0]: row[1] for row in session.execute(query)}
+    return _World(named, _newest_versions(session), conditions, _lineage(session, named))
+
+
+def _newest_versions(session: Session) -> dict[UUID, ResourceVersion]:
+    newest = (
+        select(ResourceVersion.resource_id, func.max(ResourceVersion.number).label("number"))
+        .group_by(ResourceVersion.resource_id)
+        .subquery()
+    )
+    query = select(ResourceVersion).join(
+        newest,
+        (newest.c.resource_id == ResourceVersion.resource_id)
+        & (newest.c.number == ResourceVersion.number),
+    )
+    return {version.resource_id: version for version in session.scalars(query)}
+
+
+def _lineage(session: Session, named: Mapping[str, Named]) -> Lineage:
+    labels = {item.id: label for label, item in named.items()}
+    flow = FlowExecutionResource
+    nodes: dict[UUID, Node] = {}
+    published, names = set(), {}
+    for row in session.execute(select(flow.id, flow.instance_id, flow.kind, flow.generation)):
+        node = nodes[row.id] = (labels[row.instance_id], row.kind)
+        names[node] = f"{named[node[0]].label}.{row.kind}"
+        if row.generation:
+            published.add(node)
+    edge = LineageEdge
+    rows = session.execute(select(edge.upstream_flow_id, edge.downstream_flow_id, edge.triggers))
+    edges = [(nodes[row[0]], nodes[row[1]], row[2]) for row in rows]
+    return Lineage(
+        edges=[(up, down) for up, down, _ in edges],
+        triggering=[(up, down) for up, down, triggers in edges if triggers],
+        published=frozenset(published),
+        names=names,
+    )
+
+
+def _problems(
+    services: Services,
+    session: Session,
+    world: _World,
+    spec: InstanceSpec,
+    pending: Mapping[str, InstanceSpec],
+) -> Iterable[Problem]:
+    """What is wrong with an instance that would be created or changed."""
+    named = world.named.get(label_of(spec))
+    version = world.versions.get(named.id) if named else None
+    if named is not None and version is not None:
+        if named.lifecycle is Lifecycle.DEPROVISIONING:
+            return [Problem("name", f"{named.label!r} is being removed")]
+        if version.spec_json == spec_document(spec):
+            return []
+        if named.lifecycle in COMPLETE:
+            refused = list(refusals(session, named, version, spec))
+            return [*refused, *_faults(services, session, spec, pending)]
+    return _faults(services, session, spec, pending)
+
+
+def _faults(
     services: Services, session: Session, spec: InstanceSpec, pending: Mapping[str, InstanceSpec]
-) -> Step:
-    name = f"{spec.project}/{spec.name}"
-    named = find_instance(session, name)
-    if named is None:
+) -> Iterable[Problem]:
+    try:
         examine(session, services.registry, spec, pending)
-        return Step(Action.CREATE, name, spec.type)
-    if named.lifecycle is Lifecycle.DEPROVISIONING:
-        raise InvalidSpec([Problem("name", f"{named.label!r} is being removed")])
-    version = newest_version(session, named.id)
-    same = version is not None and version.spec_json == spec_document(spec)
-    if named.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
-        if same:
-            return Step(Action.UNCHANGED, name, spec.type)
-        text = f"{named.label!r} exists with another configuration; delete it first to replace it"
-        raise InvalidSpec([Problem("name", text)])
-    examine(session, services.registry, spec, pending)
-    return Step(Action.RESUME, name, spec.type, _condition(session, named.id))
+    except InvalidSpec as error:
+        return error.problems
+    return ()
 
 
-def _condition(session: Session, instance_id: Any) -> str:
-    condition = session.get_one(Resource, instance_id).condition or {}
-    return f"step {condition.get('step', '?')}: {condition.get('error', 'interrupted')}"
+def _present(world: _World, named: Named) -> Present:
+    version = world.versions[named.id]
+    complete, condition = named.lifecycle in COMPLETE, world.conditions.get(named.id)
+    unfinished = ""
+    if condition or not complete:
+        held = condition or {}
+        unfinished = f"step {held.get('step', '?')}: {held.get('error', 'interrupted')}"
+    spec = parse_spec(version.spec_json)
+    return Present(spec_document(spec), version.number, complete, unfinished, _contents(spec))
 
 
-def _pairs(
-    specs: Iterable[InstanceSpec], pending: Mapping[str, InstanceSpec]
-) -> list[tuple[str, str]]:
-    return [
-        (upstream, label_of(spec))
-        for spec in specs
-        for _, ref in spec.references()
-        if (upstream := _label(ref.resource, spec)) in pending
-    ]
+def _wanted(spec: InstanceSpec) -> Wanted:
+    return Wanted(
+        label=label_of(spec),
+        name=f"{spec.project}/{spec.name}",
+        type=spec.type,
+        document=spec_document(spec),
+        upstreams=[_label(ref.resource, spec) for _, ref in spec.references()],
+        contents=_contents(spec),
+    )
+
+
+def _contents(spec: InstanceSpec) -> dict[str, str]:
+    return {kind: flow_fingerprint(spec, kind) for kind in SHAPES[spec.type].flows}
 
 
 def _label(reference: str, spec: InstanceSpec) -> str:
@@ -123,10 +185,19 @@ def _label(reference: str, spec: InstanceSpec) -> str:
 
 
 def _cycle_problems(
-    placed: Iterable[tuple[str, InstanceSpec]], pending: Mapping[str, InstanceSpec]
+    placed: Iterable[tuple[str, InstanceSpec]],
+    pending: Mapping[str, InstanceSpec],
+    lineage: Lineage,
 ) -> Iterable[Problem]:
-    """A problem at every instance that is part of a cycle."""
-    cycle = find_cycle(_pairs(pending.values(), pending))
+    """A problem at every instance that is part of a cycle, through what exists already too."""
+    there = {(up[0], down[0]) for up, down in lineage.edges}
+    pairs = [pair for pair in there if pair[1] not in pending and pair[0] != pair[1]]
+    pairs += [
+        (_label(ref.resource, spec), label)
+        for label, spec in pending.items()
+        for _, ref in spec.references()
+    ]
+    cycle = find_cycle(pairs)
     if cycle is None:
         return
     around = " -> ".join(cycle)

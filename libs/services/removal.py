@@ -168,7 +168,7 @@ def delete_rows(session: Session, instance_id: UUID) -> None:
     session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
     project_id = resource.parent_id
     session.execute(delete(Resource).where(Resource.id == instance_id))
-    _delete_empty_project(session, project_id)
+    delete_empty_project(session, project_id)
     session.expire_all()
 
 
@@ -183,7 +183,7 @@ def _own_components(session: Session, instance_id: UUID) -> list[tuple[str, UUID
 def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> None:
     for type_, id_ in components:
         model = COMPONENTS[type_]
-        if _used(session, type_, id_):
+        if _users(session, type_, id_):
             # Another instance shares it: it lives on without an owner.
             session.get_one(model, id_).owner_id = None
             session.flush()
@@ -192,21 +192,45 @@ def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> 
         session.execute(delete(Resource).where(Resource.id == id_))
 
 
-def _used(session: Session, type_: str, component_id: UUID) -> bool:
-    column = {
-        "PipelineInstance": "pipeline_instance_id",
-        "StoreInstance": "store_instance_id",
-        "AccessorInstance": "accessor_instance_id",
-    }[type_]
-    return any(
-        session.scalar(
-            select(model.resource_id).where(getattr(model, column) == component_id).limit(1)
-        )
-        for model in (DatasetInstance, SignalInstance)
+def delete_unused(session: Session, instance_id: UUID) -> None:
+    """Delete the components that an instance owns and does not use any more, nor any other."""
+    own = _own_components(session, instance_id)
+    _delete_components(
+        session, [(type_, id_) for type_, id_ in own if not _users(session, type_, id_)]
     )
 
 
-def _delete_empty_project(session: Session, project_id: UUID | None) -> None:
+def sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
+    """Names of the other instances that use the component which an instance owns in a role."""
+    column = f"{role}_instance_id"
+    users: set[UUID] = set()
+    for type_, id_ in _own_components(session, instance_id):
+        if _COLUMNS[type_] == column:
+            users |= _users(session, type_, id_) - {instance_id}
+    return sorted(session.get_one(Resource, user).name for user in users)
+
+
+_COLUMNS = {
+    "PipelineInstance": "pipeline_instance_id",
+    "StoreInstance": "store_instance_id",
+    "AccessorInstance": "accessor_instance_id",
+}
+"""Where instances say which component of a type they use."""
+
+
+def _users(session: Session, type_: str, component_id: UUID) -> set[UUID]:
+    """The instances that use a component."""
+    return {
+        id_
+        for model in (DatasetInstance, SignalInstance)
+        for id_ in session.scalars(
+            select(model.resource_id).where(getattr(model, _COLUMNS[type_]) == component_id)
+        )
+    }
+
+
+def delete_empty_project(session: Session, project_id: UUID | None) -> None:
+    """Delete a project that holds nothing any more."""
     if project_id is None:
         return
     if session.scalar(select(Resource.id).where(Resource.parent_id == project_id).limit(1)) is None:

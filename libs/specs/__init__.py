@@ -7,7 +7,13 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 
 from libs.specs.backtests import BacktestSpec
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
-from libs.specs.documents import output_fingerprint, parse_spec, read_spec, spec_document
+from libs.specs.documents import (
+    flow_fingerprint,
+    output_fingerprint,
+    parse_spec,
+    read_spec,
+    spec_document,
+)
 from libs.specs.experiments import ExperimentSpec
 from libs.specs.frequencies import expected_data_date, frequency_fault
 from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
@@ -60,6 +66,7 @@ __all__ = [
     "UpstreamRef",
     "due_window",
     "expected_data_date",
+    "flow_fingerprint",
     "frequency_fault",
     "is_session",
     "is_slot",

@@ -106,7 +106,16 @@ def output_fingerprint(spec: InstanceSpec) -> str:
     That is the components, the upstreams (which, in which role and order, but not when they make
     it run) and the contract of a signal; not name, description, schedule or ``run_on_provision``.
     """
-    text = json.dumps(_settled(spec.output_content()), sort_keys=True, separators=(",", ":"))
+    return _fingerprint(spec.output_content())
+
+
+def flow_fingerprint(spec: InstanceSpec, kind: str) -> str:
+    """As ``output_fingerprint``, of what decides the output of one flow of the instance."""
+    return _fingerprint(spec.flow_content(kind))
+
+
+def _fingerprint(content: Mapping[str, Any]) -> str:
+    text = json.dumps(_settled(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

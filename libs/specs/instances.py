@@ -102,6 +102,11 @@ class InstanceFields(SpecModel):
         ]
         return content
 
+    def flow_content(self, kind: str) -> dict[str, Any]:
+        """What of it decides the output of one flow; a type whose flows differ says how."""
+        del kind
+        return self.output_content()
+
     @classmethod
     def label(cls) -> str:
         """As the type of instance is called."""

@@ -253,3 +253,10 @@ class ModelSpec(InstanceFields):
         """As the base, with everything that decides what is learned and predicted."""
         keys = {"target", "features", "split", "promotion", "monitoring"}
         return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
+
+    def flow_content(self, kind: str) -> dict[str, Any]:
+        """What is learned decides the training; its model reaches the other flows by itself."""
+        content = self.output_content()
+        own = {"inference": {"upstreams"}, "monitoring": {"upstreams", "target", "monitoring"}}
+        keys = own.get(kind, content.keys() - {"monitoring"})
+        return {key: value for key, value in content.items() if key in keys}

@@ -26,6 +26,7 @@ from libs.services.handles import Ports
 from libs.services.ledger import Ask, Ledger
 from libs.services.procedures import procedure_of
 from libs.services.provisioning import Provisioned, provision
+from libs.services.updating import update_instance
 from libs.settings import load_settings
 from libs.specs import InstanceSpec, parse_spec
 
@@ -77,6 +78,10 @@ class Bench:
     def provision(self, document: dict[str, Any], services: Services | None = None) -> Provisioned:
         spec, used = parse_spec(document), services or self.services
         return provision(used, spec, self.ports(used, spec))
+
+    def update(self, document: dict[str, Any], planned_on: int | None = None) -> Provisioned:
+        spec = parse_spec(document)
+        return update_instance(self.services, spec, self.ports(self.services, spec), planned_on)
 
     def with_fault(self, method: str, error: BaseException = UNREACHABLE) -> Services:
         faulty: Any = FaultyGateway(self.services.prefect, method, error)

@@ -28,6 +28,7 @@ LIFECYCLE = {
     "rerun-run/default",
     "sweep-freshness/default",
     "reconcile/default",
+    "update-instance/default",
 }
 
 

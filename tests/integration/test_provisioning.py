@@ -12,9 +12,10 @@ import pytest
 from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import AlreadyExists, HasDependents, InvalidSpec, NotFound, Unavailable
 from libs.core.ids import WORK_POOL
+from libs.core.plan import Action
 from libs.db import Database
 from libs.services import reports
-from libs.services.manifests import Action, plan
+from libs.services.manifests import plan
 from libs.services.removal import deprovision
 from libs.specs import survey_manifest
 from tests.integration.bench import Bench, derived, make_bench, prices

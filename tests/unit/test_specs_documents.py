@@ -23,6 +23,7 @@ from libs.specs import (
     SignalSpec,
     StoreSpec,
     UpstreamRef,
+    flow_fingerprint,
     output_fingerprint,
     parse_spec,
     spec_document,
@@ -392,3 +393,29 @@ def test_the_defaults_of_every_optional_part_are_valid(part: type[Any]) -> None:
     filled = {"definition": "file"} if part is ComponentSpec else required
     model = part.model_validate(filled)
     assert part.model_validate(model.model_dump()) == model
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        ({"description": "x"}, set()),
+        ({"schedule": {"training": {"type": "cron", "expression": "0 6 1 * *"}}}, set()),
+        ({"monitoring": {"drift_threshold": 0.1}}, {"monitoring"}),
+        ({"split": {"validation": 0.3}}, {"training"}),
+        ({"module": {"definition": "ridge", "config": {"alpha": 2.0}}}, {"training"}),
+        ({"upstream_refs": ["index"]}, {"training", "inference", "monitoring"}),
+    ],
+)
+def test_a_change_of_a_model_concerns_the_flows_that_it_decides(
+    change: dict[str, Any], kinds: set[str]
+) -> None:
+    model = {
+        "name": "m",
+        "type": "ModelInstance",
+        "module": {"definition": "ridge"},
+        "features": [{"role": "input", "column": "close"}],
+        "upstream_refs": ["prices"],
+    }
+    before, after = parse_spec(model), parse_spec({**model, **change})
+    every = ("training", "inference", "monitoring")
+    assert {k for k in every if flow_fingerprint(before, k) != flow_fingerprint(after, k)} == kinds

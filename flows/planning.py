@@ -1,0 +1,18 @@
+"""How flows show a plan: in the log, and as an artifact."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from flows.reporting import current_run_id
+from libs.core.plan import Plan, lines, summary
+from libs.services.context import Services
+
+
+def show_plan(services: Services, planned: Plan) -> None:
+    """Write a plan into the log and into the run's artifact ``plan``."""
+    text = list(lines(planned))
+    for line in text:
+        get_run_logger().info("%s", line)
+    page = "\n".join(["## Plan", "", "```diff", *text, "```"])
+    services.prefect.create_artifact("plan", "markdown", page, summary(planned), current_run_id())

@@ -1,0 +1,46 @@
+"""Changing an instance that exists to a new configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from blocks import AnyInstance
+from flows.execution import ports
+from flows.planning import show_plan
+from flows.reporting import reported
+from libs.core.errors import NotFound
+from libs.core.plan import Action
+from libs.services.applying import apply_step
+from libs.services.manifests import plan_one
+from libs.wiring import connect
+
+
+@flow(name="update-instance", persist_result=False)
+def update_instance(instance: AnyInstance, plan: bool = False) -> Any:
+    """Bring an instance to a changed configuration; what is scheduled or switched off stays so.
+
+    A change that affects the output makes the instance and everything downstream stale, and it
+    runs again; a change of the description or schedule does not.
+
+    Args:
+        instance: The changed configuration: the saved block, or the same fields given here.
+        plan: Only check everything and show what would change; change nothing.
+    """
+    return reported(lambda: _update(instance, plan))
+
+
+def _update(block: Any, plan: bool) -> Any:
+    spec, document_id = block.spec(), block._block_document_id
+    with connect() as services:
+        planned = plan_one(services, spec)
+        (step,) = planned.steps
+        if step.action is Action.CREATE:
+            raise NotFound("instance", step.name)
+        show_plan(services, planned)
+        if plan:
+            return planned.document()
+        done = apply_step(services, spec, ports(services, spec, document_id), step)
+        get_run_logger().info("%s %s", done.label, done.action)
+        return {"id": str(done.instance_id), "name": done.label, "action": done.action}

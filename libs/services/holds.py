@@ -1,0 +1,109 @@
+"""Holds: one flow run works on an instance at a time, and says at which step it is.
+
+A hold is kept in the resource's ``condition`` and is worth nothing once its flow run is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from libs.adapters.prefect import LIVE
+from libs.core.errors import BusyElsewhere
+from libs.core.status import Lifecycle
+from libs.db.models import Resource
+from libs.db.repositories.resources import find_project
+from libs.services.context import Services
+from libs.services.removal import delete_empty_project
+from libs.services.rows import ensure_project
+
+LEASE = timedelta(seconds=90)
+"""How long a process may be silent in one step before another may take over."""
+
+DOING = {
+    Lifecycle.DEPROVISIONING: "removed",
+    Lifecycle.ACTIVE: "changed",
+    Lifecycle.PAUSED: "changed",
+}
+"""What the holder does to an instance, by its lifecycle; anything else is provisioning."""
+
+
+def require_free(services: Services, resource: Resource, flow_run_id: UUID) -> None:
+    """Raise BusyElsewhere where another living flow run holds the instance."""
+    held = resource.condition or {}
+    if held.get("by") in (None, str(flow_run_id)) or "error" in held:
+        return
+    if datetime.fromisoformat(held["until"]) <= services.now():
+        return
+    by = UUID(held["by"])
+    holder = services.prefect.read_runs([by]).get(by)
+    if holder is not None and holder.state in LIVE:
+        raise BusyElsewhere(resource.name, DOING.get(resource.lifecycle, "provisioned"))
+
+
+def hold(
+    resource: Resource, flow_run_id: UUID, now: datetime, step: str, lease: timedelta = LEASE
+) -> None:
+    """Take or keep the hold for a step."""
+    until = (now + lease).isoformat()
+    resource.condition = {"step": step, "by": str(flow_run_id), "until": until}
+    resource.updated_at = now
+
+
+def mark(services: Services, instance_id: UUID, flow_run_id: UUID, step: str) -> None:
+    """Record which step is at work, and move the hold on."""
+    services.database.transact(
+        lambda session: hold(
+            session.get_one(Resource, instance_id), flow_run_id, services.now(), step
+        )
+    )
+
+
+def leave(services: Services, instance_id: UUID, error: Exception) -> None:
+    """Give the hold up and keep what stopped the step; the next attempt goes on from there."""
+
+    def work(session: Session) -> None:
+        resource = session.get_one(Resource, instance_id)
+        resource.condition = {**(resource.condition or {}), "error": str(error)}
+        resource.updated_at = services.now()
+
+    services.database.transact(work)
+
+
+LONG_LEASE = timedelta(minutes=10)
+"""As ``LEASE``, while a manifest is applied: it is prolonged after each level of the lineage."""
+
+
+@contextmanager
+def projects_held(
+    services: Services, names: Iterable[str], flow_run_id: UUID
+) -> Iterator[Callable[[], None]]:
+    """Keep projects for one apply, so that two at once are one after the other, never a mix.
+
+    Gives what prolongs the hold. Raises BusyElsewhere where another living flow run holds one.
+    """
+    listed = sorted(set(names))
+
+    def take(session: Session) -> None:
+        for name in listed:
+            project = ensure_project(session, name, services.now())
+            require_free(services, project, flow_run_id)
+            hold(project, flow_run_id, services.now(), "apply", LONG_LEASE)
+
+    def give_back(session: Session) -> None:
+        for name in listed:
+            project = find_project(session, name)
+            if project is not None and (project.condition or {}).get("by") == str(flow_run_id):
+                project.condition = None
+                session.flush()
+                delete_empty_project(session, project.id)
+
+    services.database.transact(take)
+    try:
+        yield lambda: services.database.transact(take)
+    finally:
+        services.database.transact(give_back)
