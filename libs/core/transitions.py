@@ -384,7 +384,10 @@ def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
 
 
 def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> None:
-    """Give the claim of a dead run back, to be taken again after a pause that doubles each time."""
+    """Give the claim of a dead run back, to be taken again after a pause that doubles each time.
+
+    What was asked before the crash waits for the same pause; what is asked after it need not.
+    """
     resumes = draft.now + policy.crashed_delay * 2**opening.crashes
     draft.put_opening(
         replace(
@@ -395,14 +398,13 @@ def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> N
             not_before=resumes,
         )
     )
-    if run.request_id is None:
-        return
-    request = draft.requests[run.request_id]
-    newer = _left_to_newer(draft, run)
+    request = draft.requests[run.request_id] if run.request_id else None
+    newer = draft.pending_request(run.flow_id) if request is None else _left_to_newer(draft, run)
     if newer is not None:
-        draft.put_request(replace(request, status=RequestStatus.DONE))
         draft.put_request(replace(newer, not_before=max(newer.not_before, resumes)))
-    else:
+        if request is not None:
+            draft.put_request(replace(request, status=RequestStatus.DONE))
+    elif request is not None:
         again = replace(request, status=RequestStatus.PENDING, claimed_by=None)
         draft.put_request(replace(again, not_before=resumes))
 

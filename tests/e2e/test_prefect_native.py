@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.stack import Stack, eventually, expression, market
 
 pytestmark = pytest.mark.e2e
 
 REPOSITORY = Path(__file__).parents[2]
-LIFECYCLE = {
-    "provision-instance",
-    "deprovision-instance",
-    "apply-manifest",
-    "check-upstream-freshness",
-    "aggregate-status",
-    "sweep-freshness",
-}
+LIFECYCLE = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
 
 
 def test_the_state_of_an_instance_is_visible_in_prefect(stack: Stack, project: str) -> None:

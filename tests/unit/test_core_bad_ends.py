@@ -157,6 +157,19 @@ class TestCrash:
         assert scene.pending("B") is None
         assert scene.opening("B") is None
 
+    def test_what_was_asked_before_it_waits_for_the_pause_and_what_is_asked_after_does_not(
+        self,
+    ) -> None:
+        scene, _ = running(RetryPolicy(crashed=1, crashed_delay=timedelta(seconds=5)))
+        scene.ask("B", wish(mode=Mode.FULL))
+        scene.end("B", RunStatus.CRASHED)
+        pending = scene.pending("B")
+        assert pending is not None
+        assert pending.not_before == scene.now + timedelta(seconds=5)
+        assert scene.opening_of("B").not_before == scene.now + timedelta(seconds=5)
+        scene.ask("B", wish())
+        assert scene.opening_of("B").not_before <= scene.now
+
     def test_waits_where_the_gate_has_closed_meanwhile(self) -> None:
         scene, _ = running(RetryPolicy(crashed=1))
         scene.begin("A", wish())
