@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from libs.core.errors import NotFound
@@ -93,12 +94,28 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
         version = session.get_one(DatasetVersion, version_id)
         flow = session.get_one(FlowExecutionResource, version.flow_id)
         instance_id, location, kind = flow.instance_id, version.location, flow.kind
+        pinned, flow_id = version.generation, flow.id
     if kind == FlowKind.REFRESH:
         data = open_data(services, instance_id)
+        seen = data.accessor.generation(pinned)
+        if seen != pinned:
+            location = _location(services, flow_id, seen)
         return data.accessor.read(data.store.scan(location), query)
     accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
     assert isinstance(accessor, Accessor)
     return accessor.read(open_output(services, instance_id, kind).scan(location), query)
+
+
+def _location(services: Services, flow_id: UUID, generation: int) -> str:
+    """Where the version of that number is; raises NotFound where it was never published."""
+    query = select(DatasetVersion.location).where(
+        DatasetVersion.flow_id == flow_id, DatasetVersion.generation == generation
+    )
+    with services.database.read() as session:
+        location = session.scalar(query)
+    if location is None:
+        raise NotFound("version", str(generation))
+    return location
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:
