@@ -29,6 +29,9 @@ LIFECYCLE = {
     "sweep-freshness/default",
     "reconcile/default",
     "update-instance/default",
+    "pause-instance/default",
+    "resume-instance/default",
+    "promote-dataset/default",
 }
 
 

@@ -56,8 +56,9 @@ def load_region(
     *,
     descend: bool = False,
     prefect_flow_run_id: UUID | None = None,
+    instance_ids: Collection[UUID] = (),
 ) -> Region:
-    """The region around some flows.
+    """The region around some flows, with some instances besides theirs.
 
     With ``descend`` it reaches all descendants over triggering edges and their direct downstreams,
     as a success needs; without, it is the flows, their upstreams and their instances' other flows.
@@ -67,8 +68,9 @@ def load_region(
         evaluated |= _reached(session, evaluated)
     edges = _edges_into(session, evaluated)
     flows = _flows(session, evaluated | {edge.upstream for edge in edges})
+    instances = {f.instance_id for f in flows} | set(instance_ids)
     return Region(
-        instances={i.id: i for i in _instances(session, {f.instance_id for f in flows})},
+        instances={i.id: i for i in _instances(session, instances)},
         flows={flow.id: flow for flow in flows},
         edges={edge.id: edge for edge in edges},
         openings={o.id: o for o in _openings(session, evaluated)},
