@@ -14,7 +14,6 @@ import typer
 
 from cli.commands import (
     catalog,
-    changing,
     doctor,
     inspect,
     lifecycle,
@@ -40,18 +39,7 @@ app = typer.Typer(
     help="Instances of versioned definitions, provisioned, gated and kept fresh by Prefect flows.",
 )
 
-for group in (
-    local,
-    lifecycle,
-    changing,
-    inspect,
-    timeline,
-    lineage,
-    runs,
-    catalog,
-    doctor,
-    maintenance,
-):
+for group in (local, lifecycle, inspect, timeline, lineage, runs, catalog, doctor, maintenance):
     group.register(app)
 
 

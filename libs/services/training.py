@@ -70,9 +70,7 @@ def train(job: Job) -> Result:
 
 def module_of(job: Job) -> MLModule:
     """The model's definition, configured."""
-    module = open_definition(
-        job.services, job.instance.id, DefinitionKind.ML_MODULE, job.component("module")
-    )
+    module = open_definition(job.services, job.instance.id, DefinitionKind.ML_MODULE)
     assert isinstance(module, MLModule)
     return module
 

@@ -29,9 +29,6 @@ LIFECYCLE = {
     "sweep-freshness/default",
     "reconcile/default",
     "update-instance/default",
-    "pause-instance/default",
-    "resume-instance/default",
-    "promote-dataset/default",
 }
 
 
