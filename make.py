@@ -49,6 +49,9 @@ CHECKS = (
 """All that a change can break, the fast checks first; each reads its settings in pyproject.toml."""
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; returns its exit code, 2 for wrong usage."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
@@ -81,6 +84,7 @@ def sync() -> None:
 
 def check(arguments: list[str]) -> int:
     """Run every check, stopping at the first that fails; ``arguments`` are for pytest."""
+    find_browser()
     for name, *options in CHECKS:
         extra = arguments if name == "pytest" else []
         status = run([str(script(name)), *options, *extra])
@@ -88,6 +92,21 @@ def check(arguments: list[str]) -> int:
             print(f"make.py: {name} failed", file=sys.stderr)
             return status
     return 0
+
+
+def find_browser() -> None:
+    """A browser for the tests that click: the system's, else one that is brought here.
+
+    Where neither can be had those tests say so and are skipped.
+    """
+    if any(map(shutil.which, BROWSERS)):
+        return
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
+        if attempt(["apt-get", "update"], environment) and attempt(install, environment):
+            return
+    attempt([str(script("playwright")), "install", "chromium"])
 
 
 def run_instances(arguments: list[str]) -> int:

@@ -24,6 +24,10 @@ VENDOR_KEYS = frozenset({SLUG_KEY, "_block_document_id", "_block_document_name",
 """Keys that Prefect adds to dumped blocks."""
 
 
+TYPE = "type"
+"""The field of a spec that a block class stands for."""
+
+
 class InstanceBlock(Block, SpecModel):
     """Base of the block classes; a subclass names a spec model as its second base."""
 
@@ -33,6 +37,21 @@ class InstanceBlock(Block, SpecModel):
     def tag(cls) -> str:
         """The ``type`` in the documents of this class, such as ``DatasetInstance``."""
         return str(cls.model_fields["type"].default)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        """The form: fields in the order of the spec's schema, without the ``type``.
+
+        The class tells the type already. Prefect's page sends what was filled in to be checked as
+        if it were a schema itself, where a ``type`` has another meaning: it could not be saved.
+        Prefect saves just the fields of this schema.
+        """
+        schema = super().model_json_schema(*args, **options)
+        properties = schema["properties"]
+        properties.pop(TYPE, None)
+        for position, field in enumerate(properties.values()):
+            field["position"] = position
+        return schema
 
     @classmethod
     def from_spec(cls, spec: InstanceSpec) -> Self:

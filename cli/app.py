@@ -14,6 +14,7 @@ import typer
 
 from cli.commands import (
     catalog,
+    changing,
     doctor,
     inspect,
     lifecycle,
@@ -39,7 +40,18 @@ app = typer.Typer(
     help="Instances of versioned definitions, provisioned, gated and kept fresh by Prefect flows.",
 )
 
-for group in (local, lifecycle, inspect, timeline, lineage, runs, catalog, doctor, maintenance):
+for group in (
+    local,
+    lifecycle,
+    changing,
+    inspect,
+    timeline,
+    lineage,
+    runs,
+    catalog,
+    doctor,
+    maintenance,
+):
     group.register(app)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.lifecycle import lifecycle_plans
+from deployments.lifecycle import LIFECYCLE_TAG, lifecycle_plans
 from deployments.pools import base_job_template
 from libs.adapters.prefect import Change, EnsureResult, PrefectGateway
 from libs.core.errors import NotFound, PermanentError
@@ -47,6 +47,8 @@ def apply(
 ) -> list[Applied]:
     """Make the work pool, the block types, the lifecycle deployments and the automations.
 
+    Lifecycle deployments that ``prefect.yaml`` lists no more are deleted.
+
     ``notify`` names the block document of a notification (``slack-webhook/team``) that is sent for
     every missed deadline; without it none is.
 
@@ -82,6 +84,9 @@ def _steps(
         result = gateway.ensure_deployment(plan)
         deployed[plan.full_name] = result.id
         yield _applied("deployment", plan.full_name, result)
+    for view in gateway.deployments_tagged(LIFECYCLE_TAG):
+        if view.full_name not in deployed and gateway.delete_deployment(view.id):
+            yield Applied("deployment", view.full_name, view.id, Change.DELETED)
     if AGGREGATE_STATUS not in deployed:
         raise PermanentError(f"prefect.yaml lists no {AGGREGATE_STATUS}; the automations need it")
     for automation in (START_FLOW, account_for_bad_ends(deployed[AGGREGATE_STATUS])):

@@ -15,19 +15,22 @@ from typing import Any
 import yaml
 
 from libs.adapters.prefect import DeploymentPlan, Every, describe_flow
-from libs.adapters.prefect.schedules import SLUG
 from libs.core.errors import InvalidSpec, Problem
 from libs.core.ids import WORK_POOL
 
 FILE_NAME = "prefect.yaml"
 SWEEP = "sweep-freshness/default"
+RECONCILE = "reconcile/default"
+LIFECYCLE_TAG = "instances-lifecycle"
+"""Carried by what the file lists, so that what it lists no more can be told and deleted."""
+
+SCHEDULES: Mapping[str, Every] = {SWEEP: Every(60), RECONCILE: Every(900)}
+"""When lifecycle flows run by themselves, unless a person switched that off."""
+
 
 _TOP = frozenset({"name", "prefect-version", "build", "push", "pull", "deployments"})
 _ENFORCE = "enforce_parameter_schema"
-_DEPLOYMENT = frozenset(
-    {"name", "entrypoint", "tags", "parameters", "schedules", "work_pool", _ENFORCE}
-)
-_SCHEDULE = frozenset({"slug", "interval", "anchor_date", "timezone", "active"})
+_DEPLOYMENT = frozenset({"name", "entrypoint", "tags", "parameters", "work_pool", _ENFORCE})
 
 
 def definition_file() -> Path:
@@ -42,7 +45,7 @@ def lifecycle_plans(
     """Plans of all lifecycle deployments, in the file's order, their flows imported.
 
     ``pool`` is the work pool that they run in, whatever the file says; ``sweep_seconds`` the time
-    between two sweeps where it differs from the file's. Raises InvalidSpec for a file that says
+    between two sweeps where it is not the usual one. Raises InvalidSpec for a file that says
     more than is understood here.
     """
     document = yaml.safe_load((path or definition_file()).read_text())
@@ -65,16 +68,10 @@ def _plan(entry: Mapping[str, Any], pool: str) -> DeploymentPlan:
         parameters=entry.get("parameters") or {},
         tags=tuple(entry.get("tags") or ()),
         description=flow.description,
-        schedule=_schedule(entry.get("schedules") or []),
+        schedule=SCHEDULES.get(f"{flow.name}/{entry['name']}"),
         work_pool=pool,
         enforce_schema=entry.get(_ENFORCE, True),
     )
-
-
-def _schedule(schedules: list[dict[str, Any]]) -> Every | None:
-    if not schedules:
-        return None
-    return Every(schedules[0]["interval"], schedules[0].get("active", True))
 
 
 def _problems(document: Any) -> Iterable[Problem]:
@@ -94,15 +91,8 @@ def _entry_problems(entry: Mapping[str, Any], path: str) -> Iterable[Problem]:
     for name in ("name", "entrypoint"):
         if not entry.get(name):
             yield Problem(f"{path}.{name}", "is missing")
-    schedules = entry.get("schedules") or []
-    if len(schedules) > 1:
-        yield Problem(f"{path}.schedules", "more than one is not supported")
-    for schedule in schedules:
-        yield from _unknown(schedule, _SCHEDULE, f"{path}.schedules[0]")
-        if schedule.get("slug") != SLUG:
-            yield Problem(f"{path}.schedules[0].slug", f"must be {SLUG!r}")
-        if not isinstance(schedule.get("interval"), int):
-            yield Problem(f"{path}.schedules[0].interval", "must be whole seconds")
+    if LIFECYCLE_TAG not in (entry.get("tags") or ()):
+        yield Problem(f"{path}.tags", f"must hold {LIFECYCLE_TAG!r}")
 
 
 def _unknown(mapping: Mapping[str, Any], known: frozenset[str], path: str) -> Iterable[Problem]:

@@ -6,25 +6,33 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
+from flows.planning import show_plan
 from flows.reporting import reported
-from libs.services.removal import deprovision
+from libs.services.removal import deprovision, plan_removal
 from libs.wiring import connect
 
 
 @flow(name="deprovision-instance", persist_result=False)
-def deprovision_instance(instance: str, cascade: bool = False, purge: bool = False) -> Any:
+def deprovision_instance(
+    instance: str, cascade: bool = False, purge: bool = False, plan: bool = False
+) -> Any:
     """Remove an instance; refused while others read from it.
 
     Args:
         instance: Its name, project/name or id.
         cascade: Remove everything that reads from it too, downstream first.
-        purge: Delete the stored data as well.
+        purge: Delete the stored data, and what MLflow and Evidently keep of it, as well.
+        plan: Only show what would be removed; change nothing.
     """
-    return reported(lambda: _deprovision(instance, cascade, purge))
+    return reported(lambda: _deprovision(instance, cascade, purge, plan))
 
 
-def _deprovision(instance: str, cascade: bool, purge: bool) -> Any:
+def _deprovision(instance: str, cascade: bool, purge: bool, plan: bool) -> Any:
     with connect() as services:
+        planned = plan_removal(services, instance, cascade=cascade, purge=purge)
+        show_plan(services, planned)
+        if plan:
+            return planned.document()
         removed = deprovision(services, instance, cascade=cascade, purge=purge)
         get_run_logger().info("removed %s", ", ".join(removed.labels))
         return {"removed": list(removed.labels)}

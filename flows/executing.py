@@ -23,15 +23,10 @@ from libs.wiring import connect
 
 
 def asked_for(
-    mode: str = Mode.INCREMENTAL,
-    as_of: date | None = None,
-    force: bool = False,
-    *,
-    recursive: bool = False,
-    smart: bool = False,
+    mode: str = Mode.INCREMENTAL, as_of: date | None = None, force: bool = False
 ) -> RunParameters:
     """The parameters of a run from those of a flow."""
-    return RunParameters(Mode(mode), as_of, force, recursive, smart)
+    return RunParameters(mode=Mode(mode), as_of=as_of, force=force)
 
 
 def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:

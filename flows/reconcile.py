@@ -22,8 +22,8 @@ def reconcile(remove_unknown: bool = False) -> Any:
     """Find what differs from the records, put right what is safe, report the rest.
 
     A deployment, block, automation, MLflow experiment or Evidently project that was deleted comes
-    back; an edited automation is set right; a run that ended unnoticed is ended. An edited block
-    and a deployment of no instance are reported.
+    back; an edited automation is set right; an edited block is applied; a run that ended unnoticed
+    is ended. A block with faults and a deployment of no instance are reported.
 
     Args:
         remove_unknown: Delete deployments that belong to no instance of this database.
@@ -35,7 +35,9 @@ def _reconcile(remove_unknown: bool) -> Any:
     logger = get_run_logger()
     with connect() as services:
         found = reconcile_all(
-            services, lambda spec: ports(services, spec), remove_unknown=remove_unknown
+            services,
+            lambda spec, document_id: ports(services, spec, document_id),
+            remove_unknown=remove_unknown,
         )
         for text in found.unseen:
             logger.warning("%s", text)

@@ -27,3 +27,4 @@ Timeout = Annotated[
         "--timeout", min=0, metavar="SECONDS", help="How long to wait at most; 0: without limit."
     ),
 ]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done; do nothing.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Json, Name, Timeout, Wait
+from cli.commands.arguments import Json, Name, PlanOnly, Timeout, Wait
 from cli.output import emit_json, emit_rows, end_not_ready
 from cli.progress import Progress
 from cli.session import open_services, utc_now
@@ -36,9 +36,7 @@ def apply(
             "--file", "-f", exists=True, readable=True, help="A manifest, or a directory of them."
         ),
     ],
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show what would be done; do nothing.")
-    ] = False,
+    plan: PlanOnly = False,
     wait: Wait = False,
     timeout: Timeout = 0.0,
     json: Json = False,
@@ -57,21 +55,27 @@ def delete(
         bool, typer.Option("--cascade", help="Remove all that reads from it too.")
     ] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Delete the stored data too.")] = False,
+    plan: PlanOnly = False,
+    json: Json = False,
 ) -> None:
     """Remove an instance.
 
     Refused while others read from it, unless --cascade is said.
     """
     from cli.waiting import Patience, submit, wait_for_run
-    from libs.services import reports
+    from libs.services.removal import plan_removal
 
     parameters = {"instance": name, "cascade": cascade, "purge": purge}
     with open_services() as services, Progress() as progress:
-        # An unknown name is told at once, not by a flow run.
-        reports.status(services.database, utc_now(), name=name)
+        # What cannot be done is told at once, not by a flow run.
+        planned = plan_removal(services, name, cascade=cascade, purge=purge)
+        print_plan(planned, json)
+        if plan:
+            return
         started = submit(services, DEPROVISION, parameters)
         wait_for_run(services, started, f"removal of {name}", progress, Patience.of(0))
-    print(f"{name} removed")
+    if not json:
+        print(f"{name} removed")
 
 
 def apply_manifest(
@@ -92,7 +96,7 @@ def apply_manifest(
 
     survey = survey_files(file)
     plan, manifest = manifests.plan(services, survey), survey.manifest
-    _print_plan(plan, json)
+    print_plan(plan, json)
     if plan_only:
         return []
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
@@ -139,7 +143,8 @@ def _settle(services: Services, statuses: Any, progress: Progress, patience: Any
     return wait_until_settled(statuses, settled_in(services), progress, patience)
 
 
-def _print_plan(plan: Plan, json: bool) -> None:
+def print_plan(plan: Plan, json: bool) -> None:
+    """A plan on stdout, as text or as one JSON document."""
     if json:
         emit_json(plan.document())
         return

@@ -73,10 +73,7 @@ def check(url: URL) -> None:
 
 def save_block(gateway: PrefectGateway, url: URL) -> None:
     """Keep the address in the server, its password encrypted; ``BLOCK`` names it."""
-    from prefect_sqlalchemy import (  # type: ignore[import-untyped]  # it ships no types
-        ConnectionComponents,
-        SqlAlchemyConnector,
-    )
+    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
     from pydantic import SecretStr
 
     components = ConnectionComponents(

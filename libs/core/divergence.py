@@ -1,8 +1,8 @@
 """Where the records and the world outside of them differ: a pure comparison.
 
 ``Recorded`` is what the database holds of one instance, ``World`` what was seen in the other
-systems. Only settled instances are compared: one that is being provisioned or removed is its
-provisioner's or remover's affair.
+systems. Only settled instances are compared: one that is being provisioned, changed or removed is
+the affair of who does that.
 """
 
 from __future__ import annotations
@@ -26,22 +26,10 @@ class Divergence(StrEnum):
     AUTOMATION_OFF = "automation switched off"
     DOCUMENT_MISSING = "block deleted"
     DOCUMENT_CHANGED = "block changed"
+    DOCUMENT_FAULTY = "block faulty"
     HANDLE_MISSING = "handle missing"
     RUN_ENDED = "run ended unnoticed"
     LIFECYCLE_MISSING = "lifecycle deployment missing"
-
-
-REPAIRED = frozenset(
-    {
-        Divergence.DEPLOYMENT_MISSING,
-        Divergence.AUTOMATION_MISSING,
-        Divergence.AUTOMATION_CHANGED,
-        Divergence.DOCUMENT_MISSING,
-        Divergence.HANDLE_MISSING,
-        Divergence.RUN_ENDED,
-    }
-)
-"""What is put right at once: nothing of a person's is lost by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +119,6 @@ class Diverged:
     difference: tuple[str, ...]
     instance_id: UUID | None = None
 
-    @property
-    def repairable(self) -> bool:
-        """Whether it is put right without being asked."""
-        return self.kind in REPAIRED
-
 
 def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
     """Every difference, those of automations first: without them nothing starts."""
@@ -177,7 +160,7 @@ def _document(instance: Recorded, documents: Mapping[UUID, SeenDocument]) -> Ite
     if seen is None:
         yield _of(instance, Divergence.DOCUMENT_MISSING, part, "it is not in Prefect")
     elif seen.document is None:
-        yield _of(instance, Divergence.DOCUMENT_CHANGED, part, seen.fault)
+        yield _of(instance, Divergence.DOCUMENT_FAULTY, part, seen.fault)
     elif changes := differences(instance.document, seen.document):
         yield _of(instance, Divergence.DOCUMENT_CHANGED, part, *map(str, changes))
 

@@ -114,6 +114,15 @@ def _state(version: int) -> str:
     return f"version {version}" if version else "absent"
 
 
+class WrongLifecycle(PermanentError):
+    """Not possible while the instance is in this part of its life: bring it out of it first."""
+
+    def __init__(self, name: str, lifecycle: str, wanted: Iterable[str]) -> None:
+        self.name, self.lifecycle = name, str(lifecycle)
+        wished = " or ".join(str(item) for item in wanted)
+        super().__init__(f"{name!r} is {lifecycle}; this needs it to be {wished}")
+
+
 class DefinitionUnavailable(PermanentError):
     """A definition that an instance names cannot be used: install or pin another version."""
 

@@ -41,6 +41,13 @@ class Accessor(Definition):
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.ACCESSOR
 
+    def generation(self, pinned: int) -> int:
+        """Which version a reader sees that pinned the one of generation ``pinned``.
+
+        By default that one; never a newer one. Raises ``DataRejected`` where there is none to see.
+        """
+        return pinned
+
     @abstractmethod
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
         """``frame`` (date x symbol, long) limited to what ``query`` asks for; nothing is read yet.

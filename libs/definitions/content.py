@@ -102,6 +102,17 @@ def schema_hash(schema: Mapping[str, pl.DataType]) -> str:
     return hashlib.sha256(_schema_bytes(schema)).hexdigest()
 
 
+def schema_tags(schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
+    """Column names and types as texts that mean the same to every release of polars."""
+    return ((name, _TAGS[dtype]) for name, dtype in schema.items())
+
+
+def schema_of_tags(tags: Sequence[tuple[str, str]]) -> pl.Schema:
+    """The schema that ``schema_tags`` wrote down; raises ``KeyError`` on an unknown type."""
+    types = {tag: dtype for dtype, tag in _TAGS.items()}
+    return pl.Schema({name: types[tag] for name, tag in tags})
+
+
 def content_hash(frame: pl.DataFrame) -> str:
     """Identity of the data: 64 hexadecimal digits, equal for equal rows, names and types.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from libs.core.errors import NotFound
@@ -26,7 +27,7 @@ from libs.definitions.pipeline import Pipeline
 from libs.definitions.store import Store, StoreHandle
 from libs.services.checks import definition_of
 from libs.services.context import Services
-from libs.specs import ScheduleSpec, SignalContract
+from libs.specs import ComponentSpec, DatasetSpec, ScheduleSpec, SignalContract, SignalSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,8 +46,8 @@ class Data:
     signal: SignalContract | None
 
 
-def open_data(services: Services, instance_id: UUID) -> Data:
-    """Bring an instance's components to life.
+def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = None) -> Data:
+    """Bring an instance's components to life, as they are or as an earlier ``spec`` had them.
 
     Raises NotFound for an instance that is gone, DefinitionUnavailable where a pinned version is
     not installed, InvalidSpec where a configuration is not valid any more.
@@ -60,11 +61,13 @@ def open_data(services: Services, instance_id: UUID) -> Data:
         store = session.get_one(StoreInstance, extension.store_instance_id)
         accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
         root = services.settings.store_root / str(store.resource_id) / str(instance_id)
-        signal = getattr(extension, "signal_json", None)
+        signal, component = getattr(extension, "signal_json", None), spec.pipeline if spec else None
+        if isinstance(spec, SignalSpec):
+            signal = spec.signal.document()
         return Data(
             name=resource.name,
             type=resource.type,
-            pipeline=cast(Pipeline, _made(services, session, pipeline)),
+            pipeline=cast(Pipeline, _made(services, session, pipeline, component)),
             store=cast(Store, _made(services, session, store)).open(root),
             accessor=cast(Accessor, _made(services, session, accessor)),
             schedule=ScheduleSpec.model_validate(extension.schedule_json),
@@ -72,8 +75,17 @@ def open_data(services: Services, instance_id: UUID) -> Data:
         )
 
 
-def _made(services: Services, session: Session, component: Any) -> Any:
-    return definition_of(session, services.registry, component)(component.config_json)
+def _made(
+    services: Services, session: Session, row: Any, component: ComponentSpec | None = None
+) -> Any:
+    """A component from its row, or as ``component`` once said; a shared one as it is now."""
+    definition = definition_of(session, services.registry, row)
+    if component is None or component.instance:
+        return definition(row.config_json)
+    named, version = component.definition, component.version or definition.version
+    if (named, version) != (definition.name, definition.version):
+        definition = services.registry.get(definition.kind, named, component.version)
+    return definition(component.config)
 
 
 def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle:
@@ -93,12 +105,28 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
         version = session.get_one(DatasetVersion, version_id)
         flow = session.get_one(FlowExecutionResource, version.flow_id)
         instance_id, location, kind = flow.instance_id, version.location, flow.kind
+        pinned, flow_id = version.generation, flow.id
     if kind == FlowKind.REFRESH:
         data = open_data(services, instance_id)
+        seen = data.accessor.generation(pinned)
+        if seen != pinned:
+            location = _location(services, flow_id, seen)
         return data.accessor.read(data.store.scan(location), query)
     accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
     assert isinstance(accessor, Accessor)
     return accessor.read(open_output(services, instance_id, kind).scan(location), query)
+
+
+def _location(services: Services, flow_id: UUID, generation: int) -> str:
+    """Where the version of that number is; raises NotFound where it was never published."""
+    query = select(DatasetVersion.location).where(
+        DatasetVersion.flow_id == flow_id, DatasetVersion.generation == generation
+    )
+    with services.database.read() as session:
+        location = session.scalar(query)
+    if location is None:
+        raise NotFound("version", str(generation))
+    return location
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:
@@ -114,8 +142,13 @@ def purge_data(services: Services, instance_id: UUID) -> None:
         root.rmdir()
 
 
-def open_definition(services: Services, instance_id: UUID, kind: DefinitionKind) -> Definition:
-    """The configured definition of an instance that has one of its own.
+def open_definition(
+    services: Services,
+    instance_id: UUID,
+    kind: DefinitionKind,
+    component: ComponentSpec | None = None,
+) -> Definition:
+    """The configured definition of an instance that has one of its own, or as it once was.
 
     Raises NotFound for an instance that is gone, DefinitionUnavailable where the pinned version is
     not installed, InvalidSpec where the configuration is not valid any more.
@@ -125,4 +158,4 @@ def open_definition(services: Services, instance_id: UUID, kind: DefinitionKind)
         extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
         if extension is None or extension.definition_version_id is None:
             raise NotFound(kind.value, str(instance_id))
-        return cast(Definition, _made(services, session, extension))
+        return cast(Definition, _made(services, session, extension, component))

@@ -29,6 +29,7 @@ from libs.services.heartbeat import heartbeat
 from libs.services.ledger import Ask, Drift, Publication
 from libs.services.relay import relay_or_leave
 from libs.specs import (
+    ComponentSpec,
     InstanceSpec,
     ScheduleSpec,
     due_window,
@@ -108,6 +109,10 @@ class Job:
     def kind(self) -> str:
         """The kind of flow that runs."""
         return self.flow.kind
+
+    def component(self, role: str) -> ComponentSpec | None:
+        """A component as it was when a run that is repeated was made; None for as it is now."""
+        return self.spec.components()[role] if self.rehearsal else None
 
     @property
     def schedule(self) -> ScheduleSpec:

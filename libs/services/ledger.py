@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from libs.core import transitions
 from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
-from libs.core.errors import Interrupted
+from libs.core.errors import Interrupted, WrongLifecycle
 from libs.core.records import OpeningStatus, Region, Request, RunParameters
 from libs.core.status import Cause, Lifecycle, RunStatus
 from libs.db import Database
@@ -107,12 +107,7 @@ class Ledger:
             )
             return transitions.start(draft, command)
 
-        return self._decide(
-            [flow_id],
-            decide,
-            ascend=ask is not None and ask.parameters.recursive,
-            prefect_flow_run_id=prefect_flow_run_id,
-        )[0]
+        return self._decide([flow_id], decide, prefect_flow_run_id=prefect_flow_run_id)[0]
 
     def succeed(
         self,
@@ -172,9 +167,7 @@ class Ledger:
         end = BadEnd(run_id, status, error, uuid4())
         policy = retry or self.retry
         return self._decide(
-            [self._flow_of_run(run_id)],
-            lambda draft: transitions.end_badly(draft, end, policy),
-            True,
+            [self._flow_of_run(run_id)], lambda draft: transitions.end_badly(draft, end, policy)
         )[1]
 
     def ask(
@@ -188,7 +181,6 @@ class Ledger:
         return self._decide(
             [flow_id],
             lambda draft: transitions.ask(draft, _request(request_id, flow_id, wish, draft.now)),
-            ascend=parameters.recursive,
         )[1]
 
     def reconfigure(self, flow_id: UUID) -> Changes:
@@ -206,23 +198,31 @@ class Ledger:
         *,
         first_run: Cause | None = None,
         write: Callable[[Session], None] | None = None,
+        only_from: Collection[Lifecycle] = tuple(Lifecycle),
     ) -> Changes:
         """Activate, pause or resume an instance; an active one has its gates evaluated.
 
         ``first_run`` leaves a request of that cause for each of its flows; ``write`` writes more
-        in the same transaction.
+        in the same transaction. Raises WrongLifecycle where the instance is in none of
+        ``only_from``.
         """
         flow_ids = self._flows_of(instance_id)
         request_ids = {flow_id: uuid4() for flow_id in flow_ids} if first_run else {}
 
         def decide(draft: Draft) -> None:
+            instance = draft.instances[instance_id]
+            if instance.lifecycle not in only_from:
+                raise WrongLifecycle(instance.name, instance.lifecycle, only_from)
             for flow_id, request_id in request_ids.items():
                 wish = Ask(first_run or Cause.PROVISION)
                 transitions.ask(draft, _request(request_id, flow_id, wish, draft.now))
             transitions.set_lifecycle(draft, instance_id, lifecycle)
 
         return self._decide(
-            flow_ids, decide, True, write=(lambda session, _: write(session)) if write else None
+            flow_ids,
+            decide,
+            write=(lambda session, _: write(session)) if write else None,
+            instance_ids=[instance_id],
         )[1]
 
     def mark_past_due(self) -> Changes:
@@ -267,7 +267,7 @@ class Ledger:
             draft.touched.add(instance_id)
             transitions.set_lifecycle(draft, instance_id, draft.instances[instance_id].lifecycle)
 
-        return self._decide(self._flows_of(instance_id), decide)[1]
+        return self._decide(self._flows_of(instance_id), decide, instance_ids=[instance_id])[1]
 
     def _flows_of(self, instance_id: UUID) -> list[UUID]:
         flow = FlowExecutionResource
@@ -313,17 +313,17 @@ class Ledger:
         decide: Callable[[Draft], Answer],
         descend: bool = False,
         *,
-        ascend: bool = False,
         prefect_flow_run_id: UUID | None = None,
         write: Callable[[Session, Changes], None] | None = None,
+        instance_ids: Collection[UUID] = (),
     ) -> tuple[Answer, Changes]:
         def work(session: Session) -> tuple[Answer, Changes]:
             region = load_region(
                 session,
                 flow_ids,
                 descend=descend,
-                ascend=ascend,
                 prefect_flow_run_id=prefect_flow_run_id,
+                instance_ids=instance_ids,
             )
             return self.apply(session, region, decide, write)
 

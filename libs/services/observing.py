@@ -26,7 +26,7 @@ from libs.core.divergence import (
 from libs.core.errors import TemporaryError
 from libs.core.ids import EXECUTION_TAG
 from libs.core.status import Lifecycle, RunStatus
-from libs.db.models import FlowExecutionResource, RunRecord
+from libs.db.models import FlowExecutionResource, Resource, RunRecord
 from libs.db.repositories.resources import (
     EXTENSIONS,
     Named,
@@ -40,7 +40,6 @@ from libs.services.kits import KITS
 from libs.specs import read_spec, spec_document
 
 SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
-"""Instances that nobody is making or removing."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def observe(services: Services) -> Sight:
     views = services.prefect.deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
         named = named_instances(session)
-        settled = [one for one in named if one.lifecycle in SETTLED]
+        settled = [one for one in named if is_settled(session.get_one(Resource, one.id))]
         recorded = tuple(_recorded(session, one) for one in settled)
         rows = {one.id: _handle_rows(session, one) for one in settled}
         running = _running(session, settled)
@@ -83,6 +82,11 @@ def observe(services: Services) -> Sight:
     )
     by_name = {plan.name: plan for plan in plans}
     return Sight(recorded, world, by_name, tuple(handles.unseen.values()))
+
+
+def is_settled(resource: Resource) -> bool:
+    """Whether nobody is at work on the instance, and nobody died at it."""
+    return resource.lifecycle in SETTLED and resource.condition is None
 
 
 def _recorded(session: Session, named: Named) -> Recorded:

@@ -65,7 +65,9 @@ def optimize(job: Job) -> Result:
 
 def _market(job: Job) -> _Market:
     assert isinstance(job.spec, OptimizerSpec)
-    optimizer = open_definition(job.services, job.instance.id, DefinitionKind.OPTIMIZER)
+    optimizer = open_definition(
+        job.services, job.instance.id, DefinitionKind.OPTIMIZER, job.component("optimizer")
+    )
     assert isinstance(optimizer, PortfolioOptimizer)
     prices = panel_of(only(job, "prices"), "close")
     signals = [panel_of(item) for item in of_role(job, *SIGNAL_ROLES)]

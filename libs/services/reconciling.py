@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from libs.adapters.prefect import RunState
 from libs.core import ids
 from libs.core.divergence import Diverged, Divergence, compare
-from libs.core.errors import InstancesError
+from libs.core.errors import InstancesError, PermanentError
 from libs.core.events import Event
 from libs.core.status import Lifecycle, RunStatus
 from libs.db.models import FlowExecutionResource, OutboxEvent, Resource
@@ -32,8 +32,9 @@ from libs.services.accounts import BAD_STATES, end_run
 from libs.services.context import Services
 from libs.services.handles import Ports, deploy_flow, make_external, save_document
 from libs.services.kits import KITS
-from libs.services.observing import SETTLED, Sight, observe
+from libs.services.observing import Sight, is_settled, observe
 from libs.services.relay import relay_or_leave
+from libs.services.updating import update_instance
 from libs.specs import InstanceSpec, parse_spec
 
 REPAIRS = 100
@@ -83,7 +84,8 @@ class Reconciled:
         return sum(item.outcome is outcome for item in self.items)
 
 
-PortsOf = Callable[[InstanceSpec], Ports]
+PortsOf = Callable[[InstanceSpec, UUID | None], Ports]
+"""Ports for a spec, and for the block document that holds it where that is to stay as it is."""
 
 
 def reconcile(services: Services, ports: PortsOf, *, remove_unknown: bool = False) -> Reconciled:
@@ -142,6 +144,7 @@ class Repairer:
             Divergence.AUTOMATION_MISSING: self._automate,
             Divergence.AUTOMATION_CHANGED: self._automate,
             Divergence.DOCUMENT_MISSING: self._save,
+            Divergence.DOCUMENT_CHANGED: self._apply,
             Divergence.HANDLE_MISSING: self._connect,
             Divergence.RUN_ENDED: self._end,
         }
@@ -155,7 +158,7 @@ class Repairer:
         known = self.services.database.transact(partial(_deployment_of, flow_id=flow_id))
         if known is not None and self.services.prefect.find_deployment(known) is not None:
             raise _Vanished
-        made = deploy_flow(self.services, id_, spec, self.ports(spec), diverged.part)
+        made = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
         if lifecycle is Lifecycle.PAUSED:
             self.services.prefect.set_deployment_paused(made, True)
 
@@ -164,7 +167,20 @@ class Repairer:
 
     def _save(self, diverged: Diverged) -> None:
         id_, spec, _ = self._settled(diverged)
-        save_document(self.services, id_, spec, self.ports(spec))
+        save_document(self.services, id_, spec, self.ports(spec, None))
+
+    def _apply(self, diverged: Diverged) -> None:
+        """Update the instance to what its block says now; its name is not the block's to change."""
+        id_, spec, _ = self._settled(diverged)
+        document_id = UUID(diverged.part)
+        wanted = parse_spec(self.sight.world.documents[document_id].document or {})
+        if (wanted.project, wanted.name, wanted.type) != (spec.project, spec.name, spec.type):
+            raise PermanentError("a block cannot rename its instance: make another block instead")
+        with self.services.database.read() as session:
+            version = newest_version(session, id_)
+        planned_on = version.number if version is not None else None
+        ports = self.ports(wanted, document_id)
+        update_instance(self.services, wanted, ports, planned_on)
 
     def _connect(self, diverged: Diverged) -> None:
         id_, spec, _ = self._settled(diverged)
@@ -187,7 +203,7 @@ class Repairer:
         with self.services.database.read() as session:
             resource = session.get(Resource, diverged.instance_id)
             version = newest_version(session, diverged.instance_id)
-            if resource is None or version is None or resource.lifecycle not in SETTLED:
+            if resource is None or version is None or not is_settled(resource):
                 raise _Vanished
             return resource.id, parse_spec(version.spec_json), resource.lifecycle
 

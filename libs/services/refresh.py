@@ -9,7 +9,7 @@ from libs.definitions.content import check_frame, check_signal, merge
 from libs.definitions.pipeline import ExtractContext, Input
 from libs.services.data import Data, open_data
 from libs.services.execution import Frame, Job, Result
-from libs.specs import SignalContract
+from libs.specs import DatasetSpec, SignalContract
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def refresh(job: Job) -> Result:
     """The whole dataset as it will be after this run."""
-    data = open_data(job.services, job.instance.id)
+    assert isinstance(job.spec, DatasetSpec)
+    then = job.spec if job.rehearsal else None
+    data = open_data(job.services, job.instance.id, then)
     frame = _new_frame(job, data)
     if data.signal is not None:
         check_frame(frame)

@@ -15,6 +15,7 @@ from libs.core import ids
 from libs.core.errors import HasDependents, Interrupted
 from libs.core.events import Event
 from libs.core.lineage import topological_order
+from libs.core.plan import Action, Plan, Step
 from libs.core.status import Lifecycle, RunStatus
 from libs.db.models import (
     DatasetInstance,
@@ -34,6 +35,7 @@ from libs.db.repositories.resources import (
     dependents,
     flows_of,
     get_instance,
+    newest_version,
 )
 from libs.services.context import Services
 from libs.services.data import purge_data
@@ -65,6 +67,28 @@ def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Name
                 reached[downstream.id] = downstream
                 queue.append(downstream)
     return [reached[id_] for id_ in reversed(topological_order(reached, pairs))]
+
+
+def plan_removal(
+    services: Services, reference: str, *, cascade: bool = False, purge: bool = False
+) -> Plan:
+    """What ``deprovision`` would remove, in its order; nothing is changed. Raises as that does."""
+    with services.database.read() as session:
+        order = removal_order(session, get_instance(session, reference), cascade=cascade)
+        steps = [_removal(session, named, purge) for named in order]
+    return Plan(tuple(steps))
+
+
+def _removal(session: Session, named: Named, purge: bool) -> Step:
+    version = newest_version(session, named.id)
+    flows = flows_of(session, named.id)
+    generations = sum(flow.generation for flow in flows)
+    parts = [f"{len(flows)} deployments" if len(flows) > 1 else "1 deployment"]
+    parts += [external.name for external in KITS[named.type].externals]
+    stored = f"{generations} stored versions, {'deleted' if purge else 'kept on disk'}"
+    detail = ", ".join([*parts, stored] if generations else parts)
+    number = version.number if version else 0
+    return Step(Action.REMOVE, named.label, named.type, detail, number)
 
 
 def deprovision(

@@ -15,7 +15,7 @@ from libs.core.errors import NotFound, PermanentError
 from libs.core.status import Cause, RunStatus
 from libs.db.models import DatasetVersion, FlowExecutionResource, ResourceVersion, RunRecord
 from libs.db.repositories.region import read_run
-from libs.db.repositories.resources import find_instance, newest_version
+from libs.db.repositories.resources import find_instance
 from libs.services.context import Services
 from libs.services.data import read_version
 from libs.services.execution import Frame, Job, Result, pinned_input
@@ -125,22 +125,14 @@ def read_run_fields() -> tuple[str, ...]:
 
 
 def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[str, Any]:
-    """The configuration of the run, which must still be the one whose components exist."""
-    query = (
-        select(ResourceVersion)
-        .where(
-            ResourceVersion.resource_id == instance_id,
-            ResourceVersion.created_at <= record.started_at,
-        )
-        .order_by(ResourceVersion.number.desc())
-        .limit(1)
+    """The configuration of the run."""
+    query = select(ResourceVersion).where(
+        ResourceVersion.resource_id == instance_id,
+        ResourceVersion.number == record.config_version,
     )
-    then, now = session.scalars(query).one_or_none(), newest_version(session, instance_id)
-    if then is None or now is None:
+    then = session.scalars(query).one_or_none()
+    if then is None:
         raise NotRepeatable(record.id, "its configuration is not recorded")
-    if then.content_hash != now.content_hash:
-        why = f"the configuration changed since (version {then.number}, now {now.number})"
-        raise NotRepeatable(record.id, why)
     return then.spec_json
 
 

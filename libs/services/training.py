@@ -70,7 +70,9 @@ def train(job: Job) -> Result:
 
 def module_of(job: Job) -> MLModule:
     """The model's definition, configured."""
-    module = open_definition(job.services, job.instance.id, DefinitionKind.ML_MODULE)
+    module = open_definition(
+        job.services, job.instance.id, DefinitionKind.ML_MODULE, job.component("module")
+    )
     assert isinstance(module, MLModule)
     return module
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from deployments.apply import Applied, apply, block_classes
-from deployments.lifecycle import SWEEP, definition_file, lifecycle_plans
-from libs.adapters.prefect import Change, PrefectGateway
+from deployments.lifecycle import RECONCILE, SWEEP, definition_file, lifecycle_plans
+from libs.adapters.prefect import Change, Every, PrefectGateway
 from libs.core.errors import AlreadyExists, InvalidSpec
 from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_NAME
 from tests.prefect_server import running_server
@@ -29,6 +30,9 @@ LIFECYCLE = {
     "sweep-freshness/default",
     "reconcile/default",
     "update-instance/default",
+    "pause-instance/default",
+    "resume-instance/default",
+    "promote-dataset/default",
 }
 
 
@@ -85,7 +89,22 @@ def test_applying_makes_everything_and_applying_again_changes_nothing(
     deployed = deploy_all(empty_server)
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     with PrefectGateway.connect(empty_server["PREFECT_API_URL"]) as gateway:
-        assert changes(apply(gateway)) == {Change.UNCHANGED}
+        assert changes(apply(gateway, sweep_seconds=10)) == {Change.UNCHANGED}
+        sweep = gateway.find_deployment_by_name(SWEEP)
+        assert sweep is not None
+        assert [(one.interval_seconds, one.active) for one in sweep.schedules] == [(10, False)]
+        _what_is_listed_no_more_is_deleted(gateway)
+
+
+def _what_is_listed_no_more_is_deleted(gateway: PrefectGateway) -> None:
+    plan = next(plan for plan in lifecycle_plans() if plan.full_name == RECONCILE)
+    gateway.ensure_deployment(replace(plan, flow_name="renamed-since"))
+    gateway.ensure_deployment(replace(plan, flow_name="a-persons-own", tags=()))
+
+    deleted = [item.name for item in apply(gateway) if item.change is Change.DELETED]
+
+    assert deleted == ["renamed-since/default"]
+    assert gateway.find_deployment_by_name("a-persons-own/default") is not None
 
 
 def _a_persons_switches_survive(gateway: PrefectGateway, person: httpx.Client) -> None:
@@ -139,7 +158,8 @@ def test_the_pool_and_the_time_between_sweeps_may_be_chosen() -> None:
     plans = lifecycle_plans(pool="other", sweep_seconds=5)
     assert {plan.work_pool for plan in plans} == {"other"}
     schedules = {plan.full_name: plan.schedule for plan in plans}
-    assert schedules.pop(SWEEP) is not None
+    assert schedules.pop(SWEEP) == Every(5)
+    assert schedules.pop(RECONCILE) == Every(900)
     assert set(schedules.values()) == {None}
 
 
@@ -156,8 +176,8 @@ def test_block_classes_are_those_that_people_fill_in() -> None:
         (("build: null", "build: [{step: {}}]"), "build"),
         (("- name: default", "- version: 1"), "deployments[0].version"),
         (("- name: default", "- tags: []"), "deployments[0].name"),
-        (("slug: instances", "slug: other"), "deployments[5].schedules[0].slug"),
-        (("interval: 60", 'cron: "* * * * *"'), "deployments[5].schedules[0].cron"),
+        (("tags: [instances-lifecycle]", "schedules: []"), "deployments[0].schedules"),
+        (("tags: [instances-lifecycle]", "tags: []"), "deployments[0].tags"),
     ],
 )
 def test_what_prefect_deploy_would_do_differently_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,10 +21,12 @@ from libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunReco
 from libs.services import reports
 from libs.services.automations import START_FLOW, START_NAME
 from libs.services.execution import Work, execute
+from libs.services.handles import Ports
 from libs.services.model_stores import model_row, monitoring, tracking
 from libs.services.observing import observe
-from libs.services.reconciling import Outcome, Repairer, Settled, reconcile
+from libs.services.reconciling import Outcome, PortsOf, Repairer, Settled, reconcile
 from libs.services.removal import delete_rows
+from libs.specs import InstanceSpec
 from tests.integration.bench import Bench, make_bench, prices
 from tests.integration.test_models import provisioned
 
@@ -42,9 +45,20 @@ def project() -> str:
     return f"p{uuid4().hex[:8]}"
 
 
+def ports_of(bench: Bench) -> PortsOf:
+    """As the flow has them: a document that is to stay is not saved again."""
+
+    def ports(spec: InstanceSpec, document_id: UUID | None) -> Ports:
+        made = bench.ports(bench.services, spec)
+        kept = document_id
+        return made if kept is None else replace(made, save_document=lambda name: kept)
+
+    return ports
+
+
 def settle(bench: Bench, **options: Any) -> dict[tuple[Divergence, str], Settled]:
     """One reconcile; what it found of this test's, by kind and part."""
-    found = reconcile(bench.services, lambda spec: bench.ports(bench.services, spec), **options)
+    found = reconcile(bench.services, ports_of(bench), **options)
     # The other tests' deployments belong to no instance of this database.
     mine = [item for item in found.items if item.diverged.instance_id or _is_ours(item)]
     return {(item.diverged.kind, item.diverged.part): item for item in mine}
@@ -139,7 +153,7 @@ def test_a_deployment_without_a_row_is_reported_and_removed_on_request(
     bench.services.database.transact(lose)
 
     def of_mine(**options: Any) -> list[Settled]:
-        found = reconcile(bench.services, lambda spec: bench.ports(bench.services, spec), **options)
+        found = reconcile(bench.services, ports_of(bench), **options)
         return [item for item in found.items if item.diverged.part == str(id_)]
 
     (reported,) = of_mine()
@@ -156,7 +170,7 @@ def test_unknown_deployments_are_deleted_where_that_is_asked(bench: Bench, proje
     id_ = UUID(handles(bench, "prices")["prefect_deployment_id"])
     diverged = Diverged(Divergence.DEPLOYMENT_UNKNOWN, "prices", str(id_), ())
     services = bench.services
-    repairer = Repairer(services, observe(services), lambda spec: bench.ports(services, spec), True)
+    repairer = Repairer(services, observe(services), ports_of(bench), True)
 
     settled = repairer.settle(diverged)
 
@@ -209,34 +223,50 @@ def test_a_block_that_was_deleted_is_saved_again(bench: Bench, project: str) -> 
     assert settle(bench) == {}
 
 
-def test_an_edited_block_is_reported_field_by_field(
-    bench: Bench, project: str, person: httpx.Client
-) -> None:
-    bench.provision(prices(project))
+def edit_block(bench: Bench, person: httpx.Client, **change: Any) -> None:
     id_ = handles(bench, "prices")["block_document_id"]
-    data = person.get(f"/block_documents/{id_}").json()["data"]
-    data["pipeline"]["config"]["symbols"] = ["KO"]
+    data = {**person.get(f"/block_documents/{id_}").json()["data"], **change}
     body = {"data": data, "merge_existing_data": False}
     assert person.patch(f"/block_documents/{id_}", json=body).is_success
 
+
+def test_an_edited_block_is_applied_and_told_field_by_field(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    assert bench.drain() == ["prices"]
+    edit_block(bench, person, pipeline=prices(project, symbols=["KO"])["pipeline"])
+
     found = settle(bench)
 
-    assert outcomes(found) == {Divergence.DOCUMENT_CHANGED: Outcome.REPORTED}
+    assert outcomes(found) == {Divergence.DOCUMENT_CHANGED: Outcome.REPAIRED}
     assert any("pipeline.config.symbols[0]" in line for line in one(found).diverged.difference)
+    assert bench.drain() == ["prices"]
+    assert settle(bench) == {}
+
+
+def test_a_block_cannot_rename_its_instance(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    edit_block(bench, person, name="other")
+
+    found = settle(bench)
+
+    assert outcomes(found) == {Divergence.DOCUMENT_CHANGED: Outcome.FAILED}
+    assert "rename" in one(found).note
+    assert bench.instance_id("prices")
 
 
 def test_a_block_that_was_edited_into_nonsense_is_reported_with_its_faults(
     bench: Bench, project: str, person: httpx.Client
 ) -> None:
     bench.provision(prices(project))
-    id_ = handles(bench, "prices")["block_document_id"]
-    data = person.get(f"/block_documents/{id_}").json()["data"]
-    data["schedule"] = {"type": "cron", "expression": "61 * * * *"}
-    person.patch(f"/block_documents/{id_}", json={"data": data, "merge_existing_data": False})
+    edit_block(bench, person, schedule={"type": "cron", "expression": "61 * * * *"})
 
     found = settle(bench)
 
-    assert outcomes(found) == {Divergence.DOCUMENT_CHANGED: Outcome.REPORTED}
+    assert outcomes(found) == {Divergence.DOCUMENT_FAULTY: Outcome.REPORTED}
     assert "schedule.expression" in one(found).diverged.difference[0]
 
 

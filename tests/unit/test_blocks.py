@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import blocks
 from blocks import BLOCKS, AnyInstance, DatasetInstance, SignalInstance, block_for, block_from
+from blocks.instance_block import InstanceBlock
 from libs.core.errors import InvalidSpec
 from libs.core.ids import block_document_name
 from libs.specs import DatasetSpec, InstanceSpec, SignalSpec, parse_spec, spec_document
@@ -294,3 +295,21 @@ def test_a_faulty_document_fails_the_run_with_every_problem(client: SyncPrefectC
 def test_a_reference_to_nothing_fails_the_run(client: SyncPrefectClient) -> None:
     with pytest.raises(ParameterTypeError):
         run(reference("0b9fdd9c-3a1c-4b12-9e37-0d3c8c6f2a11"))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_form_of_a_block_can_be_saved_and_is_clear(block: type[InstanceBlock]) -> None:
+    schema = block.model_json_schema()
+    fields = schema["properties"]
+    referenced = {name: field.get("$ref", "").rpartition("/")[2] for name, field in fields.items()}
+    shown = [
+        {**schema["definitions"].get(referenced[name], {}), **field}
+        for name, field in fields.items()
+    ]
+
+    # Prefect's page has the values checked as a schema, in which `type` means something else.
+    assert "type" not in fields
+    assert [field["position"] for field in fields.values()] == list(range(len(fields)))
+    assert list(fields)[:3] == ["name", "project", "description"]
+    assert all(field.get("title") and field.get("description") for field in shown)
+    assert all("examples" in field for name, field in fields.items() if "default" not in field)

@@ -9,7 +9,6 @@ import pytest
 
 from libs.core.differences import differences
 from libs.core.divergence import (
-    REPAIRED,
     Divergence,
     Recorded,
     SeenAutomation,
@@ -69,9 +68,3 @@ def test_a_deployment_of_an_unsettled_instance_is_no_stranger() -> None:
     without = World(frozenset({INSTANCE}), seen, AGREEING.documents)
     (found,) = compare([RECORDED], without)
     assert (found.kind, UUID(found.part)) == (Divergence.DEPLOYMENT_UNKNOWN, stranger)
-
-
-def test_only_what_costs_a_person_nothing_is_repaired() -> None:
-    told = {Divergence.DOCUMENT_CHANGED, Divergence.DEPLOYMENT_UNKNOWN, Divergence.AUTOMATION_OFF}
-
-    assert not told & REPAIRED

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from libs.core.errors import DataRejected
 from libs.definitions.accessor import Accessor, Query
+from libs.plugins.latest import LatestAccessor
 from libs.plugins.point_in_time import PointInTimeAccessor
 from libs.plugins.simple import SimpleAccessor
+from libs.plugins.snapshot import SnapshotAccessor
 
 START = date(2024, 1, 1)
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 
-BOTH = pytest.mark.parametrize("accessor", [SimpleAccessor(), PointInTimeAccessor()])
+ALL = pytest.mark.parametrize(
+    "accessor",
+    [SimpleAccessor(), PointInTimeAccessor(), LatestAccessor(), SnapshotAccessor({"at": 1})],
+    ids=lambda accessor: accessor.name,
+)
 
 
 def hours(count: int) -> datetime:
@@ -92,9 +99,50 @@ def test_without_knowledge_times_there_is_no_point_in_time() -> None:
         PointInTimeAccessor().read(table({}).drop("knowledge_time").lazy(), Query())
 
 
-def test_the_simple_accessor_refuses_what_it_cannot_know() -> None:
+@pytest.mark.parametrize("accessor", [SimpleAccessor(), SnapshotAccessor({"at": 1})])
+def test_an_accessor_refuses_what_it_cannot_know(accessor: Accessor) -> None:
+    with pytest.raises(DataRejected, match="point_in_time"):
+        accessor.read(table({}).lazy(), Query(knowledge_time=FIRST))
+
+
+@given(history=histories, query=queries)
+def test_no_accessor_shows_a_row_that_was_known_later_than_asked_for(
+    history: dict[tuple[int, str, int], float], query: Query
+) -> None:
+    asked = query.knowledge_time
+    assume(asked is not None)
+    assert asked is not None
+    known = {key: value for key, value in history.items() if hours(key[2]) <= asked}
+    for accessor in (PointInTimeAccessor(), LatestAccessor()):
+        seen = accessor.read(table(history).lazy(), query).collect()
+        at_the_time = accessor.read(table(known).lazy(), replace(query, knowledge_time=None))
+        assert_frame_equal(seen, at_the_time.collect(), check_row_order=False)
+        assert seen.filter(pl.col("knowledge_time") > asked).is_empty()
+
+
+@given(history=histories, query=queries)
+def test_the_latest_row_of_each_symbol_is_all_that_is_seen(
+    history: dict[tuple[int, str, int], float], query: Query
+) -> None:
+    seen = LatestAccessor().read(table(history).lazy(), query).collect()
+    all_known = PointInTimeAccessor().read(table(history).lazy(), query).collect()
+    newest = all_known.filter(pl.col("date") == pl.col("date").max().over("symbol"))
+    assert_frame_equal(seen, newest, check_row_order=False)
+
+
+def test_latest_without_knowledge_times_is_by_date_and_refuses_to_be_asked() -> None:
+    frame = table({(0, "A", 0): 1.0, (2, "A", 0): 3.0, (1, "B", 0): 2.0}).drop("knowledge_time")
+    assert LatestAccessor().read(frame.lazy(), Query()).collect()["x"].to_list() == [3.0, 2.0]
     with pytest.raises(DataRejected):
-        SimpleAccessor().read(table({}).lazy(), Query(knowledge_time=FIRST))
+        LatestAccessor().read(frame.lazy(), Query(knowledge_time=FIRST))
+
+
+def test_a_snapshot_is_of_its_version_and_of_no_other() -> None:
+    assert SimpleAccessor().generation(7) == 7
+    assert SnapshotAccessor({"at": 3}).generation(7) == 3
+    assert SnapshotAccessor({"at": 3}).generation(3) == 3
+    with pytest.raises(DataRejected, match="no version 3 yet"):
+        SnapshotAccessor({"at": 3}).generation(2)
 
 
 def test_the_simple_accessor_passes_everything_through() -> None:
@@ -102,21 +150,23 @@ def test_the_simple_accessor_passes_everything_through() -> None:
     assert_frame_equal(SimpleAccessor().read(frame.lazy(), Query()).collect(), frame)
 
 
-@BOTH
+@ALL
 def test_the_earlier_of_as_of_and_end_holds(accessor: Accessor) -> None:
     frame = table({(day, "A", 0): 1.0 for day in range(4)})
     query = Query(as_of=START + timedelta(days=1), start=START, end=START + timedelta(days=3))
-    assert accessor.read(frame.lazy(), query).collect().height == 2
+    seen = accessor.read(frame.lazy(), query).collect()
+    assert seen["date"].max() == START + timedelta(days=1)
+    assert seen.height == (1 if isinstance(accessor, LatestAccessor) else 2)
 
 
-@BOTH
+@ALL
 def test_key_columns_come_along_in_front(accessor: Accessor) -> None:
     frame = table({(0, "A", 0): 1.0}).with_columns(y=1, z=2)
     seen = accessor.read(frame.lazy(), Query(columns=("z", "symbol", "x"))).collect()
     assert seen.columns == ["date", "symbol", "knowledge_time", "z", "x"]
 
 
-@BOTH
+@ALL
 def test_a_column_that_is_not_there_is_told_with_the_nearest(accessor: Accessor) -> None:
     frame = table({}).rename({"x": "close"})
     with pytest.raises(DataRejected) as caught:

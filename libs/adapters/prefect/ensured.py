@@ -8,10 +8,11 @@ from uuid import UUID
 
 
 class Change(StrEnum):
-    """Whether something had to be made, changed, or was there as wanted."""
+    """Whether something had to be made, changed or deleted, or was there as wanted."""
 
     CREATED = "created"
     UPDATED = "updated"
+    DELETED = "deleted"
     UNCHANGED = "unchanged"
 
 

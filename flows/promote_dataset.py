@@ -1,0 +1,44 @@
+"""Promoting a dataset to a signal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from flows.execution import ports
+from flows.planning import show_plan
+from flows.reporting import reported
+from libs.services.manifests import plan_one
+from libs.services.promotion import promoted_spec, tell
+from libs.services.provisioning import provision
+from libs.specs import SignalContract
+from libs.wiring import connect
+
+
+@flow(name="promote-dataset", persist_result=False)
+def promote_dataset(dataset: str, name: str, signal: SignalContract, plan: bool = False) -> Any:
+    """Make a signal of what a dataset computes, once its stored data keep the signal's contract.
+
+    The dataset stays as it is; the signal has the same pipeline, upstreams and schedule.
+
+    Args:
+        dataset: The dataset: its name, project/name or id.
+        name: The name that the signal gets, in the same project.
+        signal: What every value of the signal satisfies.
+        plan: Only check the stored data and show what would be made; change nothing.
+    """
+    return reported(lambda: _promote(dataset, name, signal, plan))
+
+
+def _promote(dataset: str, name: str, signal: SignalContract, plan: bool) -> Any:
+    with connect() as services:
+        spec = promoted_spec(services, dataset, name, signal.document())
+        planned = plan_one(services, spec)
+        show_plan(services, planned)
+        if plan:
+            return planned.document()
+        done = provision(services, spec, ports(services, spec))
+        tell(services, done, dataset)
+        get_run_logger().info("%s promoted to %s (%s)", dataset, done.label, done.action)
+        return {"id": str(done.instance_id), "name": done.label, "action": done.action}

@@ -1,0 +1,30 @@
+"""Resuming an instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from flows.reporting import reported
+from libs.services.pausing import resume
+from libs.wiring import connect
+
+
+@flow(name="resume-instance", persist_result=False)
+def resume_instance(instance: str) -> Any:
+    """Let an instance go on: what came while it was paused runs, once.
+
+    Its schedules start again; a schedule that a person switched off stays off.
+
+    Args:
+        instance: Its name, project/name or id.
+    """
+    return reported(lambda: _resume(instance))
+
+
+def _resume(instance: str) -> Any:
+    with connect() as services:
+        named = resume(services, instance)
+        get_run_logger().info("resumed %s", named.label)
+        return {"id": str(named.id), "name": named.label, "action": "resumed"}

@@ -1,0 +1,41 @@
+"""Accessor ``latest``: of each symbol the newest row, and no history."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import polars as pl
+
+from libs.core.errors import DataRejected
+from libs.definitions.accessor import Accessor, Query, narrow
+from libs.definitions.content import KEYS, KNOWLEDGE
+
+
+class LatestAccessor(Accessor):
+    """For each symbol the row of its newest date among those that are asked for.
+
+    Where the data say when they became known, it is the row of that date that was known last, or
+    last before the ``knowledge_time`` of the query.
+    """
+
+    name = "latest"
+    version = "1.0.0"
+    input_schema: ClassVar[dict[str, str]] = {"date": "Date", "symbol": "String"}
+
+    def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
+        """See ``Accessor.read``; refuses to say what was known when of data that do not tell."""
+        order = [key for key in ("date", KNOWLEDGE) if key in frame.collect_schema().names()]
+        if query.knowledge_time is not None:
+            if KNOWLEDGE not in order:
+                raise DataRejected(
+                    f"accessor 'latest' needs a column {KNOWLEDGE!r} to tell what was known when",
+                    {"accessor": self.name},
+                )
+            frame = frame.filter(pl.col(KNOWLEDGE) <= query.knowledge_time)
+        limited = narrow(frame, query, (*KEYS, KNOWLEDGE))
+        return (
+            limited.sort("symbol", *order)
+            .group_by("symbol", maintain_order=True)
+            .last()
+            .select(limited.collect_schema().names())
+        )

@@ -1,0 +1,184 @@
+"""Versions made of parts, for stores that keep immutable pieces and a record of each version.
+
+A part is the rows that one write brought; a version is a list of parts. What a version shares with
+the one before is not written again, and no write touches what another one made: there is nothing
+to lock and nothing to undo. The record of a version is saved last, and only it makes the version
+exist. Versions and parts are named ``<token>-<content hash>``: a retried write finds what it made,
+and where two attempts meet, both bring the same.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+import polars as pl
+
+from libs.definitions.content import (
+    conform,
+    content_hash,
+    extend_hash,
+    schema_hash,
+    schema_of_tags,
+    schema_tags,
+)
+from libs.definitions.store import LocationRefused, StoredVersion, StoreHandle, VersionLost
+
+MANY_PARTS = 64
+"""From this many parts on a write gathers them into one, so that reading stays fast."""
+
+_LOCATION = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The record of one version, whose own part, if it brought rows, is the last of ``parts``.
+
+    ``schema`` holds column names and types by the names of ``libs.definitions.content``.
+    """
+
+    location: str
+    parts: tuple[str, ...]
+    rows: int
+    min_date: date | None
+    max_date: date | None
+    content_hash: str
+    schema: tuple[tuple[str, str], ...]
+
+    @property
+    def frame_schema(self) -> pl.Schema:
+        """The columns of the version."""
+        return schema_of_tags(self.schema)
+
+    @property
+    def version(self) -> StoredVersion:
+        """What the writer is told."""
+        hashed = schema_hash(self.frame_schema)
+        return StoredVersion(self.location, self.rows, self.min_date, self.max_date, hashed)
+
+
+class PartsHandle(StoreHandle):
+    """The contract of ``StoreHandle`` over six operations on manifests and parts."""
+
+    @abstractmethod
+    def _load(self, location: str) -> Manifest | None:
+        """The manifest of a version, None if there is none; raises ``VersionLost`` if it is bad."""
+
+    @abstractmethod
+    def _save(self, manifest: Manifest, part: pl.DataFrame | None) -> None:
+        """Store ``part``, if there is one, as the last of the parts; then the manifest."""
+
+    @abstractmethod
+    def _lost(self, manifest: Manifest) -> Sequence[str]:
+        """Those parts of a version that are not there any more."""
+
+    @abstractmethod
+    def _read(self, manifest: Manifest) -> pl.LazyFrame:
+        """The rows of a version, all parts of which are there."""
+
+    @abstractmethod
+    def _old_and_young(self) -> tuple[list[str], list[Manifest]]:
+        """Locations of versions old enough to be swept, and the manifests of the other ones."""
+
+    @abstractmethod
+    def _remove(self, versions: Collection[str], needed: Collection[str]) -> int:
+        """Remove those versions, and every old part that is not needed; how many things."""
+
+    def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
+        """See ``StoreHandle.write``; shares the parts of ``base`` where it only extends that."""
+        whole = conform(frame)
+        before = self._extensible(base)
+        if before is None or list(before.schema) != [*schema_tags(whole.schema)]:
+            return self._make(token, content_hash(whole), whole, None)
+        newest = pl.lit(before.max_date)
+        later = whole.filter(pl.col("date") > newest)
+        known = content_hash(whole.filter(pl.col("date") <= newest))
+        digest = extend_hash(known, later)
+        return self._make(
+            token,
+            digest,
+            later if known == before.content_hash else whole,
+            before if known == before.content_hash else None,
+        )
+
+    def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
+        """See ``StoreHandle.append``; does not read ``base`` where it can extend it."""
+        later, before = conform(frame), self._extensible(base)
+        if before is None:
+            return super().append(later, token, base)
+        first = later["date"].min()
+        if isinstance(first, date) and before.max_date is not None and first <= before.max_date:
+            message = f"rows to append begin on {first}, what is stored ends on {before.max_date}"
+            raise ValueError(message)
+        later = later.select(name for name, _ in before.schema)
+        return self._make(token, extend_hash(before.content_hash, later), later, before)
+
+    def scan(self, location: str) -> pl.LazyFrame:
+        """See ``StoreHandle.scan``."""
+        manifest = self._load(checked(location))
+        if manifest is None:
+            raise VersionLost(location, "it is not stored here")
+        lost = self._lost(manifest)
+        if lost:
+            raise VersionLost(location, f"{len(lost)} of {len(manifest.parts)} parts are missing")
+        return self._read(manifest)
+
+    def sweep(self, keep: Collection[str]) -> int:
+        """See ``StoreHandle.sweep``; leftovers go once they are older than configured."""
+        kept = [self._load(checked(location)) for location in keep]
+        old, young = self._old_and_young()
+        needed = {part for item in (*kept, *young) if item is not None for part in item.parts}
+        return self._remove([location for location in old if location not in set(keep)], needed)
+
+    def _extensible(self, base: str | None) -> Manifest | None:
+        """The manifest of ``base`` if a version may share its parts."""
+        found = self._load(base) if base is not None and _LOCATION.match(base) else None
+        if found is None or not found.rows or len(found.parts) >= MANY_PARTS or self._lost(found):
+            return None
+        return found
+
+    def _make(
+        self, token: UUID, digest: str, part: pl.DataFrame, before: Manifest | None
+    ) -> StoredVersion:
+        """The version of the rows of ``before`` and ``part``, unless this token made it already."""
+        location = f"{token.hex}-{digest[:16]}"
+        made = self._load(location)
+        if made is None or self._lost(made):
+            own = location if before is None else f"{token.hex}-{content_hash(part)[:16]}"
+            made = _manifest(location, digest, own, part, before)
+            self._save(made, part if own in made.parts else None)
+        return made.version
+
+
+def checked(location: str) -> str:
+    """``location`` itself; raises ``LocationRefused`` where it is none."""
+    if not _LOCATION.match(location):
+        raise LocationRefused(location, "it must be '<token>-<hash>'")
+    return location
+
+
+def valid_parts(parts: Iterable[str]) -> bool:
+    """Whether these may be parts of a version: then none leads out of the store."""
+    return all(_LOCATION.match(part) for part in parts)
+
+
+def _manifest(
+    location: str, digest: str, own: str, part: pl.DataFrame, before: Manifest | None
+) -> Manifest:
+    first, last = part.select(first=pl.col("date").min(), last=pl.col("date").max()).row(0)
+    if before is None:
+        schema = tuple(schema_tags(part.schema))
+        return Manifest(location, (own,), part.height, first, last, digest, schema)
+    return Manifest(
+        location,
+        (*before.parts, own) if part.height else before.parts,
+        before.rows + part.height,
+        before.min_date,
+        last or before.max_date,
+        digest,
+        before.schema,
+    )

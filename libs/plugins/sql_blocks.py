@@ -1,0 +1,86 @@
+"""Databases by the name of the Prefect block that holds their address and password.
+
+Configurations name the block; the credentials stay in it and appear in no error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from libs.core.errors import DataRejected, NotFound, PermanentError, Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+SLUG = "sqlalchemy-connector"
+"""The type of block that is meant where a name has no type in front."""
+
+
+def engine_of(block: str) -> Engine:
+    """An engine for the database of ``sqlalchemy-connector/NAME`` (or just ``NAME``).
+
+    Raises ``NotFound`` where there is no such block, ``PermanentError`` where it is of another
+    type or its driver is not installed, ``Unavailable`` where Prefect does not answer.
+    """
+    from sqlalchemy.pool import NullPool
+
+    connector = _loaded(block)
+    try:
+        engine: Engine = connector.get_engine(poolclass=NullPool)
+    except (ArgumentError, ImportError) as error:
+        raise PermanentError(f"block {block!r} cannot be used: {_line(error)}") from error
+    return engine
+
+
+@contextmanager
+def sql_errors(database: str) -> Iterator[None]:
+    """What a database refuses or cannot do now, as an error of ours; ``database`` names it."""
+    try:
+        yield
+    except DBAPIError as error:
+        # The text of the driver alone: SQLAlchemy's own shows the statement with its values.
+        detail = _line(error.orig or error)
+        if isinstance(error, OperationalError | InterfaceError) and not _is_faulty(error.orig):
+            raise Unavailable(database, detail) from error
+        raise DataRejected(f"{database} refuses: {detail}") from error
+    except SQLAlchemyError as error:
+        raise DataRejected(f"{database} refuses: {_line(error)}") from error
+
+
+def _is_faulty(error: object) -> bool:
+    """Whether SQLite means the statement, for which it has no error class of its own."""
+    faults = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY)
+    return getattr(error, "sqlite_errorcode", None) in faults
+
+
+def _loaded(block: str) -> Any:
+    from prefect.exceptions import PrefectException
+    from prefect.settings import PREFECT_API_URL
+    from prefect_sqlalchemy import SqlAlchemyConnector
+
+    if not PREFECT_API_URL.value():  # Prefect would start a server of its own.
+        raise Unavailable("Prefect API", "no server is configured in this process")
+    slug, _, name = block.rpartition("/")
+    if slug not in ("", SLUG):
+        raise PermanentError(f"block {block!r} must be one of the type {SLUG}")
+    try:
+        return SqlAlchemyConnector.load(name, _sync=True)
+    except ValueError as error:
+        raise NotFound("block document", f"{SLUG}/{name}") from error
+    except (PrefectException, OSError) as error:
+        raise Unavailable("Prefect API", _line(error)) from error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

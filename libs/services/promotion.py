@@ -1,0 +1,120 @@
+"""Promoting a dataset: a signal of the same composition, once the stored data keep its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid5
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from libs.core.errors import DataRejected, InvalidSpec, PermanentError, Problem
+from libs.core.events import Event
+from libs.core.ids import PROMOTED, instance_resource
+from libs.core.status import FlowKind, InstanceType
+from libs.db.models import FlowExecutionResource, OutboxEvent
+from libs.db.repositories.outbox import record_events
+from libs.db.repositories.resources import Named, flows_of, get_instance, newest_version
+from libs.definitions.content import check_frame, check_signal
+from libs.services.context import Services
+from libs.services.data import read_version
+from libs.services.provisioning import Provisioned
+from libs.services.relay import relay_or_leave
+from libs.specs import InstanceSpec, SignalContract, SignalSpec, parse_spec, spec_document
+
+
+class NothingStored(PermanentError):
+    """The dataset has no output that could be checked: run it first."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name!r} has no output yet that could be checked; run it first")
+
+
+class BreaksContract(PermanentError):
+    """The stored data are no such signal: mend the data, or choose another contract."""
+
+    def __init__(self, name: str, why: DataRejected) -> None:
+        self.name, self.report = name, why.report
+        super().__init__(f"the stored data of {name!r} break the contract: {why}")
+
+
+def promoted_spec(
+    services: Services, reference: str, name: str, contract: Mapping[str, Any]
+) -> InstanceSpec:
+    """The spec of the signal ``name`` that a dataset becomes; its stored data are checked.
+
+    Raises NotFound, InvalidSpec for what is no dataset or contract, NothingStored, BreaksContract.
+    """
+    with services.database.read() as session:
+        named = get_instance(session, reference)
+        version = newest_version(session, named.id)
+        flow = next((f for f in flows_of(session, named.id) if f.kind == FlowKind.REFRESH), None)
+    if named.type != InstanceType.DATASET or version is None or flow is None:
+        raise InvalidSpec([Problem("dataset", f"{named.label!r} is a {named.type}, no dataset")])
+    document = spec_document(parse_spec(version.spec_json))
+    document |= {"name": name, "type": InstanceType.SIGNAL.value, "signal": dict(contract)}
+    document.setdefault("description", f"Promoted from {named.label}")
+    spec = parse_spec(document)
+    assert isinstance(spec, SignalSpec)
+    _check(services, named, flow, spec.signal)
+    return spec
+
+
+def _check(
+    services: Services, named: Named, flow: FlowExecutionResource, contract: SignalContract
+) -> None:
+    if flow.version_id is None:
+        raise NothingStored(named.label)
+    frame = read_version(services, flow.version_id).collect()
+    try:
+        check_frame(frame)
+        check_signal(
+            frame,
+            min_value=contract.min_value,
+            max_value=contract.max_value,
+            allow_nan=contract.allow_nan,
+            index_columns=contract.index_columns,
+        )
+    except DataRejected as error:
+        raise BreaksContract(named.label, error) from error
+
+
+def tell(services: Services, done: Provisioned, dataset: str) -> None:
+    """Say by an event that a dataset was promoted; once, however often it is tried."""
+
+    def work(session: Session) -> None:
+        signal = get_instance(session, str(done.instance_id))
+        event = _event(services, signal, get_instance(session, dataset))
+        known = select(OutboxEvent.seq).where(OutboxEvent.id == event.id)
+        if session.scalar(known) is None:
+            record_events(session, [event])
+
+    services.database.transact(work)
+    relay_or_leave(services)
+
+
+def _event(services: Services, signal: Named, source: Named) -> Event:
+    return Event(
+        id=uuid5(signal.id, PROMOTED),
+        name=PROMOTED,
+        occurred=services.now(),
+        resource={
+            "prefect.resource.id": instance_resource(signal.id),
+            "prefect.resource.name": signal.label,
+        },
+        related=(
+            {
+                "prefect.resource.id": instance_resource(source.id),
+                "prefect.resource.role": "instance",
+                "prefect.resource.name": source.label,
+            },
+        ),
+        payload={
+            "instance": signal.name,
+            "project": signal.project,
+            "type": signal.type,
+            "dataset": source.name,
+        },
+    )

@@ -1,0 +1,153 @@
+"""What a person does who has only the Prefect UI: configure, provision, run, look, switch off."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.e2e.browser import Person, person_at
+from tests.e2e.stack import Stack, eventually, expression
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("stack", ["sqlite"], indirect=True)]
+
+SOURCE = {"source": "us_stocks", "symbols": ["AAPL", "KO"], "start_date": "2022-01-01"}
+
+
+def test_an_instance_lives_in_the_pages_of_prefect(stack: Stack, project: str) -> None:
+    with person_at(stack.api_url.removesuffix("/api"), "instance") as person:
+        make_block(person, project)
+        provision(person, stack, project)
+        stack.apply(
+            {"project": project, "instances": [expression("twice", "close * 2", "prices")]},
+            "--wait",
+        )
+        run_by_hand(person, stack, project)
+        look_at_artifacts(person, stack, project)
+        switch_the_schedule_off(person, stack, project)
+        change(person, stack, project)
+
+
+def make_block(person: Person, project: str) -> None:
+    person.open("blocks/catalog/dataset-instance")
+    person.sees("from blocks import DatasetInstance")
+    person.look("block-type")
+    person.open("blocks/catalog/dataset-instance/create")
+    person.page.get_by_label("Name", exact=True).fill(f"{project}--prices")
+    person.fill("Instance name", "prices")
+    person.fill("Project", project)
+    person.fill("Definition", "market_data")
+    person.fill_json(json.dumps({**SOURCE, "end_date": "2022-06-30"}))
+    choose(person, "Select Type", "cron")
+    person.fill("Cron expression", "0 6 * * 1-5")
+    person.look("block-filled-in")
+    person.press("Save")
+    person.page.wait_for_url("**/blocks/block/**")
+    person.look("block-saved")
+
+
+def choose(person: Person, label: str, option: str) -> None:
+    person.page.get_by_label(label).first.click()
+    person.page.get_by_role("option", name=option).click()
+
+
+def provision(person: Person, stack: Stack, project: str) -> None:
+    person.open(f"deployments/deployment/{deployment(stack, 'provision-instance', 'default')}/run")
+    person.page.get_by_role("tab", name="DatasetInstance").click()
+    person.press("Select a block")
+    person.look("provision-picking")
+    person.page.get_by_role("option", name=f"{project}--prices").click()
+    person.press("Submit")
+    eventually(lambda: exists(stack, project), 60, "the instance is there")
+    eventually(lambda: stack.settled(project), 60, "its first run")
+
+
+def exists(stack: Stack, project: str) -> bool:
+    return "prices" in stack.statuses(project)
+
+
+def run_by_hand(person: Person, stack: Stack, project: str) -> None:
+    """With ``force``, since the data is the same: the downstream must run all the same."""
+    before = len(stack.completed(f"{project}/twice"))
+    own = deployment(stack, "refresh-dataset", f"{project}.prices")
+    person.open(f"deployments/deployment/{own}")
+    person.sees("Completed")
+    person.look("deployment")
+    person.open(f"deployments/deployment/{own}/run")
+    person.page.get_by_label("force (Optional)").click()
+    person.look("run-with-force")
+    person.press("Submit")
+    eventually(
+        lambda: len(stack.completed(f"{project}/twice")) > before, 60, "the automation's run"
+    )
+    eventually(lambda: stack.settled(project), 60, "all of it")
+    assert stack.runs(f"{project}/twice")[0]["cause"] == "gate"
+    person.open(
+        f"deployments/deployment/{deployment(stack, 'refresh-dataset', f'{project}.twice')}"
+    )
+    person.sees("2 Flow runs")
+    person.look("downstream-started-by-the-automation")
+
+
+def look_at_artifacts(person: Person, stack: Stack, project: str) -> None:
+    run = stack.runs(f"{project}/twice")[0]["prefect_flow_run_id"]
+    person.open(f"runs/flow-run/{run}")
+    person.sees("Completed")
+    person.page.get_by_role("tab", name="Artifacts").click()
+    person.sees(f"{project}-twice".lower())
+    person.look("artifacts-of-a-run")
+    person.page.get_by_text(f"{project}-twice", exact=True).click()
+    person.page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
+    person.page.wait_for_url("**/artifacts/artifact/**")
+    person.sees("data up to")
+    person.look("artifact")
+
+
+def switch_the_schedule_off(person: Person, stack: Stack, project: str) -> None:
+    own = deployment(stack, "refresh-dataset", f"{project}.prices")
+    person.open(f"deployments/deployment/{own}")
+    switch = person.page.get_by_role("switch").first
+    switch.wait_for()
+    switch.click()
+    person.sees("Ready")
+    eventually(lambda: not schedule(stack, own)["active"], 20, "the schedule is off")
+    person.look("schedule-switched-off")
+
+
+def change(person: Person, stack: Stack, project: str) -> None:
+    """Edit the block, then update the instance to it: what was switched off stays so."""
+    own = deployment(stack, "refresh-dataset", f"{project}.prices")
+    (block,) = stack.post(
+        "/block_documents/filter", {"block_documents": {"name": {"any_": [f"{project}--prices"]}}}
+    )
+    person.open(f"blocks/block/{block['id']}/edit")
+    person.fill("Description", "Two stocks, half a year")
+    person.fill("Cron expression", "0 7 * * 1-5")
+    person.look("block-changed")
+    person.press("Save")
+    person.page.wait_for_url("**/blocks/block/**")
+    person.open(f"deployments/deployment/{deployment(stack, 'update-instance', 'default')}/run")
+    person.page.get_by_role("tab", name="DatasetInstance").click()
+    person.press("Select a block")
+    person.page.get_by_role("option", name=f"{project}--prices").click()
+    person.press("Submit")
+    eventually(lambda: "0 7 *" in schedule(stack, own)["schedule"]["cron"], 60, "the update")
+    assert not schedule(stack, own)["active"]
+    person.open(f"deployments/deployment/{own}")
+    person.sees("At 07:00 AM")
+    person.look("updated-and-still-off")
+
+
+def schedule(stack: Stack, deployment_id: str) -> dict[str, Any]:
+    body = {"deployments": {"id": {"any_": [deployment_id]}}}
+    (found,) = stack.post("/deployments/filter", body)
+    (only,) = found["schedules"]
+    return dict(only)
+
+
+def deployment(stack: Stack, flow: str, name: str) -> str:
+    body = {"deployments": {"name": {"any_": [name]}}, "flows": {"name": {"any_": [flow]}}}
+    (found,) = stack.post("/deployments/filter", body)
+    return str(found["id"])

@@ -1,0 +1,206 @@
+"""Pausing, promoting, removing and the history of changes, on a real server and both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import select
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import BusyElsewhere, HasDependents, InvalidSpec, NotFound, WrongLifecycle
+from libs.core.ids import WORK_POOL
+from libs.core.plan import Action
+from libs.core.status import Lifecycle
+from libs.db import Database
+from libs.db.models import OutboxEvent
+from libs.db.repositories.resources import find_project
+from libs.services import removal, reports
+from libs.services.history import diff, history
+from libs.services.holds import projects_held
+from libs.services.pausing import pause, resume
+from libs.services.promotion import BreaksContract, NothingStored, promoted_spec, tell
+from libs.services.provisioning import provision
+from libs.services.removal import deprovision, plan_removal
+from libs.services.rerun import rerun
+from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterator[Bench]:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    return make_bench(database, gateway, tmp_path)
+
+
+@pytest.fixture
+def project() -> str:
+    return f"l{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def pair(bench: Bench, project: str) -> None:
+    """prices -> doubled, both READY."""
+    bench.provision(prices(project))
+    bench.provision(derived(project, "doubled", "close * 2", "prices"))
+    assert bench.drain() == ["prices", "doubled"]
+
+
+def lifecycle(bench: Bench, name: str) -> str:
+    document = reports.status(bench.services.database, bench.services.now(), name)
+    return str(document["instances"][0]["lifecycle"])
+
+
+def paused(bench: Bench, project: str, name: str) -> bool:
+    full_name = f"refresh-dataset/{project}.{name}"
+    view = bench.services.prefect.find_deployment_by_name(full_name)
+    assert view is not None
+    return view.paused
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_paused_instance_waits_and_a_resumed_one_catches_up_once(
+    bench: Bench, project: str
+) -> None:
+    pause(bench.services, "doubled")
+    pause(bench.services, "doubled")
+    assert (lifecycle(bench, "doubled"), paused(bench, project, "doubled")) == ("PAUSED", True)
+    bench.run("prices", as_of=NEXT_DAY)
+    bench.run("prices", force=True)
+    assert bench.drain() == []
+
+    resume(bench.services, "doubled")
+    resume(bench.services, "doubled")
+
+    assert (lifecycle(bench, "doubled"), paused(bench, project, "doubled")) == ("ACTIVE", False)
+    assert bench.drain() == ["doubled"]
+
+
+@pytest.mark.usefixtures("pair")
+def test_what_is_being_removed_is_neither_paused_nor_resumed(bench: Bench) -> None:
+    bench.services.ledger.set_lifecycle(bench.instance_id("doubled"), Lifecycle.DEPROVISIONING)
+    for verb in (pause, resume):
+        with pytest.raises(WrongLifecycle):
+            verb(bench.services, "doubled")
+    assert lifecycle(bench, "doubled") == "DEPROVISIONING"
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_dataset_is_promoted_once_its_stored_data_keep_the_contract(
+    bench: Bench, project: str
+) -> None:
+    services, before = bench.services, bench.rows()
+    with pytest.raises(BreaksContract):
+        promoted_spec(services, "doubled", "alpha", {"max_value": 1.0})
+    with pytest.raises(InvalidSpec):
+        promoted_spec(services, "doubled", "alpha", {"min_value": 2, "max_value": 1})
+    assert bench.rows() == before
+
+    spec = promoted_spec(services, "doubled", "alpha", {"min_value": 0.0})
+    for _ in range(2):
+        done = provision(services, spec, bench.ports(services, spec))
+        tell(services, done, f"{project}/doubled")
+
+    assert bench.drain() == ["alpha"]
+    shown = reports.show(services.database, services.now(), "alpha")
+    assert (shown["type"], shown["status"]) == ("SignalInstance", "READY")
+    assert shown["config"]["signal"] == {"min_value": 0.0}
+    assert shown["output"]["rows"] > 0
+    with services.database.read() as session:
+        told = select(OutboxEvent.payload).where(OutboxEvent.name == "instance.promoted")
+        assert [payload["dataset"] for payload in session.scalars(told)] == ["doubled"]
+
+
+def test_a_dataset_without_output_is_not_promoted(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    with pytest.raises(NothingStored):
+        promoted_spec(bench.services, "prices", "alpha", {})
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_removal_is_planned_as_it_is_done(bench: Bench, project: str) -> None:
+    before = bench.rows()
+    with pytest.raises(HasDependents):
+        plan_removal(bench.services, "prices")
+
+    planned = plan_removal(bench.services, "prices", cascade=True, purge=True)
+
+    assert bench.rows() == before
+    assert {step.action for step in planned.steps} == {Action.REMOVE}
+    assert planned.steps[0].detail == "1 deployment, 1 stored versions, deleted"
+    removed = deprovision(bench.services, "prices", cascade=True, purge=True)
+    assert removed.labels == tuple(step.name for step in planned.steps)
+
+
+@pytest.mark.parametrize("step", ["_stop_runs", "purge_data", "remove_handles", "delete_rows"])
+@pytest.mark.usefixtures("pair")
+def test_killed_at_any_step_a_removal_goes_on(
+    bench: Bench, project: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            deprovision(bench.services, "prices", cascade=True, purge=True)
+    assert bench.drain() == []
+
+    deprovision(bench.services, "prices", cascade=True, purge=True)
+
+    rows = bench.rows()
+    assert {rows[name] for name in ("flow_execution_resources", "lineage_edges", "runs")} == {0}
+    assert rows["store_instances"] == 0
+    assert bench.services.prefect.deployments_tagged(f"project:{project}") == []
+    assert not [path for path in bench.services.settings.store_root.rglob("*") if path.is_file()]
+
+
+@pytest.mark.usefixtures("pair")
+def test_every_version_is_kept_and_its_runs_repeat(bench: Bench, project: str) -> None:
+    bench.update({**derived(project, "doubled", "close * 2", "prices"), "description": "Twice"})
+    bench.update({**derived(project, "doubled", "close * 3", "prices"), "description": "Twice"})
+    assert bench.drain() == ["doubled"]
+    database = bench.services.database
+
+    versions = history(database, "doubled")["versions"]
+    newest, described = diff(database, "doubled"), diff(database, "doubled", 1, 2)
+
+    assert [(v["version"], v["affects_output"], v["runs"]) for v in versions] == [
+        (3, True, 1),
+        (2, False, 0),
+        (1, True, 1),
+    ]
+    assert (newest["from"], newest["to"], newest["affects_output"]) == (2, 3, True)
+    assert [change["path"] for change in newest["changes"]] == ["pipeline.config.expression"]
+    assert [change["path"] for change in described["changes"]] == ["description"]
+    with pytest.raises(NotFound):
+        diff(database, "doubled", 1, 9)
+    for run in reports.runs(database, "doubled")["runs"]:
+        assert rerun(bench.services, UUID(run["id"]), uuid4()).identical
+
+
+def test_of_two_applies_of_a_project_one_is_told(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    full_name = f"refresh-dataset/{project}.prices"
+    view = bench.services.prefect.find_deployment_by_name(full_name)
+    assert view is not None
+    first = bench.services.prefect.start_run(view.id, {"instance": str(uuid4())})
+
+    with projects_held(bench.services, [project], first.id):
+        with (
+            pytest.raises(BusyElsewhere),
+            projects_held(bench.services, [project, "other"], uuid4()),
+        ):
+            raise AssertionError("both hold the project")
+        with projects_held(bench.services, ["elsewhere"], uuid4()):
+            pass
+
+    with projects_held(bench.services, [project, "other"], uuid4()) as prolong:
+        prolong()
+    bench.services.prefect.cancel_run(first.id)
+    with bench.services.database.read() as session:
+        assert find_project(session, project) is not None
+        assert find_project(session, "other") is None
+        assert find_project(session, "elsewhere") is None
