@@ -23,10 +23,15 @@ from libs.wiring import connect
 
 
 def asked_for(
-    mode: str = Mode.INCREMENTAL, as_of: date | None = None, force: bool = False
+    mode: str = Mode.INCREMENTAL,
+    as_of: date | None = None,
+    force: bool = False,
+    *,
+    recursive: bool = False,
+    smart: bool = False,
 ) -> RunParameters:
     """The parameters of a run from those of a flow."""
-    return RunParameters(mode=Mode(mode), as_of=as_of, force=force)
+    return RunParameters(Mode(mode), as_of, force, recursive, smart)
 
 
 def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:

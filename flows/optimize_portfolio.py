@@ -11,7 +11,13 @@ from libs.core.status import FlowKind
 
 
 @flow(name="optimize-portfolio", persist_result=False)
-def optimize_portfolio(instance: str, opening: str | None = None, force: bool = False) -> Any:
+def optimize_portfolio(
+    instance: str,
+    opening: str | None = None,
+    force: bool = False,
+    recursive: bool = False,
+    smart: bool = False,
+) -> Any:
     """Decide the weights of a portfolio from the signals and prices that are pinned.
 
     Args:
@@ -19,5 +25,8 @@ def optimize_portfolio(instance: str, opening: str | None = None, force: bool = 
         opening: The gate opening that this run is for; set by the automation, never by hand.
         force: Run on the last published inputs whatever their status, and publish even if the
             output is unchanged.
+        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
+        smart: Skip the run if the output is fresh already.
     """
-    return executed(FlowKind.OPTIMIZE, instance, opening, asked_for(force=force))
+    asked = asked_for(force=force, recursive=recursive, smart=smart)
+    return executed(FlowKind.OPTIMIZE, instance, opening, asked)

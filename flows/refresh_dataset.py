@@ -18,6 +18,8 @@ def refresh_dataset(
     mode: Literal["incremental", "full"] = "incremental",
     as_of: date | None = None,
     force: bool = False,
+    recursive: bool = False,
+    smart: bool = False,
 ) -> Any:
     """Refresh a dataset or signal: read what is pinned, extract, store, publish.
 
@@ -28,5 +30,8 @@ def refresh_dataset(
         as_of: Newest day of data to read; empty for all there is.
         force: Run on the last published inputs whatever their status, and publish even if the
             output is unchanged.
+        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
+        smart: Skip the run if the output is fresh already.
     """
-    return executed(FlowKind.REFRESH, instance, opening, asked_for(mode, as_of, force))
+    asked = asked_for(mode, as_of, force, recursive=recursive, smart=smart)
+    return executed(FlowKind.REFRESH, instance, opening, asked)

@@ -11,7 +11,13 @@ from libs.core.status import FlowKind
 
 
 @flow(name="train-model", persist_result=False)
-def train_model(instance: str, opening: str | None = None, force: bool = False) -> Any:
+def train_model(
+    instance: str,
+    opening: str | None = None,
+    force: bool = False,
+    recursive: bool = False,
+    smart: bool = False,
+) -> Any:
     """Train a model on the data that is pinned, log it, and promote it by its rule.
 
     Args:
@@ -19,5 +25,8 @@ def train_model(instance: str, opening: str | None = None, force: bool = False) 
         opening: The gate opening that this run is for; set by the automation, never by hand.
         force: Run on the last published inputs whatever their status, and publish even if the
             output is unchanged.
+        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
+        smart: Skip the run if the output is fresh already.
     """
-    return executed(FlowKind.TRAINING, instance, opening, asked_for(force=force))
+    asked = asked_for(force=force, recursive=recursive, smart=smart)
+    return executed(FlowKind.TRAINING, instance, opening, asked)

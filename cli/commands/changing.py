@@ -57,6 +57,7 @@ def update(
 
 def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The document of an instance that exists: as given, or as its block holds it."""
+    import blocks  # noqa: F401  # a document becomes an object of a class that is imported
     from libs.core import ids
     from libs.db.repositories.resources import get_instance
     from libs.specs import spec_document

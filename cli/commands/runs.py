@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
     app.command("rerun")(rerun)
 
 
-def run(
+def run(  # noqa: PLR0913  # one argument for each option of the command
     name: Name,
     flow: Annotated[
         str, typer.Option("--flow", metavar="KIND", help="Which flow; its only one if left out.")
@@ -77,6 +77,12 @@ def run(
             "--force", help="Run on what upstreams last published, whatever their status."
         ),
     ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Refresh what is stale upstream first, in order.")
+    ] = False,
+    smart: Annotated[
+        bool, typer.Option("--smart", help="Skip the run if the output is fresh already.")
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = 0.0,
 ) -> None:
@@ -85,6 +91,8 @@ def run(
         "mode": mode.value,
         "as_of": as_of.date().isoformat() if as_of else None,
         "force": force,
+        "recursive": recursive,
+        "smart": smart,
     }
     with open_services() as services:
         target = choose_flow(services, name, flow)

@@ -108,12 +108,13 @@ def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
     """
     if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
         return ()
-    asked = draft.pending_request(flow.id) is not None
+    request = draft.pending_request(flow.id)
+    asked = request is not None
     if flow.status is FlowStatus.READY and not asked:
         return ()
     if flow.status is FlowStatus.ERROR and not asked and not gate.due_by_input(draft, flow.id):
         return ()
-    waits = [blocker.flow_id for blocker in gate.blockers(draft, flow.id)]
+    waits = [blocker.flow_id for blocker in gate.shut(draft, flow.id, request)]
     if flow.reason in OVERTAKEN and not gate.due_by_input(draft, flow.id):
         waits += [
             edge.upstream

@@ -122,6 +122,11 @@ class Draft:
         held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
         return next((r for r in held if r.status is RequestStatus.PENDING), None)
 
+    def asked_recursively(self, flow_id: UUID) -> bool:
+        """True while a recursive request of a flow waits or is served."""
+        held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
+        return any(r.parameters.recursive and r.status is not RequestStatus.DONE for r in held)
+
     def put_opening(self, opening: Opening, *, announce: bool = False) -> None:
         """Insert or change an opening, and say so by an event if it is to be started."""
         self.openings[opening.id] = opening

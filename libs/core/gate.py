@@ -15,7 +15,14 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from libs.core.draft import Draft
-from libs.core.records import EdgeState, FlowState, Opening, OpeningStatus, Request
+from libs.core.records import (
+    EdgeState,
+    FlowState,
+    Opening,
+    OpeningStatus,
+    Request,
+    RequestStatus,
+)
 from libs.core.status import FlowStatus, Reason, Require
 
 
@@ -61,10 +68,72 @@ def blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
 
 
 def shut(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
-    """The blockers of a run that serves ``request``: a forced one only needs outputs to read."""
-    if request is not None and request.parameters.force:
-        return without_output(draft, flow_id)
-    return blockers(draft, flow_id)
+    """The blockers of a run that serves ``request``: a forced one only needs outputs to read.
+
+    A recursive one waits for the upstreams that were asked with it as well.
+    """
+    if request is None:
+        return blockers(draft, flow_id)
+    found = without_output if request.parameters.force else blockers
+    shutting = found(draft, flow_id)
+    if not request.parameters.recursive:
+        return shutting
+    known = {blocker.flow_id for blocker in shutting}
+    first = (b for b in awaited(draft, flow_id) if b.flow_id not in known)
+    return (*shutting, *first)
+
+
+def awaited(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+    """The upstreams that a recursive request asked to run first and that have yet to."""
+    return tuple(
+        _blocker(draft, edge, draft.flows[edge.upstream])
+        for edge in draft.upstream_edges(flow_id)
+        if reads(edge) and draft.asked_recursively(edge.upstream)
+    )
+
+
+def reads(edge: EdgeState) -> bool:
+    """True where the downstream cares for how its upstream stands."""
+    return edge.triggers or edge.require is not Require.NONE
+
+
+def is_fresh(draft: Draft, flow_id: UUID) -> bool:
+    """True where the output is current with inputs, configuration and schedule."""
+    flow = draft.flows[flow_id]
+    on_time = flow.next_due_at is None or flow.next_due_at > draft.now
+    return flow.status is FlowStatus.READY and on_time and not due_by_input(draft, flow_id)
+
+
+def why_fresh(draft: Draft, flow_id: UUID) -> str:
+    """One line on an output that a smart request is content with."""
+    flow = draft.flows[flow_id]
+    due = (
+        f", due again {flow.next_due_at.isoformat(timespec='seconds')}" if flow.next_due_at else ""
+    )
+    data = f" with data up to {flow.last_data_date}" if flow.last_data_date else ""
+    return f"the output is fresh: generation {flow.generation}{data}{due}"
+
+
+def needless(draft: Draft, flow_id: UUID) -> bool:
+    """True where the pending request is content with the output as it is."""
+    request = draft.pending_request(flow_id)
+    return (
+        request is not None
+        and request.parameters.smart
+        and is_fresh(draft, flow_id)
+        and not (request.parameters.recursive and awaited(draft, flow_id))
+    )
+
+
+def drop_needless(draft: Draft, flow_id: UUID) -> bool:
+    """End a request that is content with the output as it is; who waited for it may go on."""
+    request = draft.pending_request(flow_id)
+    if request is None or not needless(draft, flow_id):
+        return False
+    draft.put_request(replace(request, status=RequestStatus.DONE))
+    for edge in draft.downstream_edges(flow_id):
+        evaluate(draft, edge.downstream)
+    return True
 
 
 def without_output(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
@@ -129,7 +198,7 @@ def evaluate(draft: Draft, flow_id: UUID) -> None:
     request = draft.pending_request(flow_id)
     if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
         return
-    if shut(draft, flow_id, request):
+    if shut(draft, flow_id, request) or drop_needless(draft, flow_id):
         return
     if due_by_input(draft, flow_id) and _open_for_inputs(draft, flow, request):
         return

@@ -7,7 +7,7 @@ of ``libs.core.transitions`` returns what it becomes, and the repository writes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -116,16 +116,31 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class RunParameters:
-    """What a person or a schedule may ask of one run."""
+    """What a person or a schedule may ask of one run.
+
+    ``recursive`` waits for stale ancestors, which are asked as well; ``smart`` is content with an
+    output that is fresh already.
+    """
 
     mode: Mode = Mode.INCREMENTAL
     as_of: date | None = None
     force: bool = False
+    recursive: bool = False
+    smart: bool = False
 
     def merged(self, newer: RunParameters) -> RunParameters:
-        """One request out of two: the newer one's words, but full beats incremental."""
+        """One request out of two: the newer one's words, but full beats incremental.
+
+        It waits for ancestors if one of the two does, and is content with a fresh output only if
+        both are.
+        """
         full = Mode.FULL in (self.mode, newer.mode)
-        return RunParameters(Mode.FULL if full else newer.mode, newer.as_of, newer.force)
+        return replace(
+            newer,
+            mode=Mode.FULL if full else newer.mode,
+            recursive=self.recursive or newer.recursive,
+            smart=self.smart and newer.smart,
+        )
 
 
 class RequestStatus(StrEnum):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from libs.core import gate, ids
+from libs.core import gate, ids, recursion
 from libs.core.commands import (
     BadEnd,
     Blocked,
@@ -48,6 +48,7 @@ def start(draft: Draft, command: StartCommand) -> Start:
         return _resume(draft, known, command)
     if command.request is not None:
         _remember(draft, command.request)
+        recursion.spread(draft, command.request)
     flow = draft.flows[command.flow_id]
     opening = _claimable(draft, command)
     request = draft.pending_request(flow.id)
@@ -75,9 +76,11 @@ def _refusal(
         return Skipped(f"this came early: the run begins at {begins}")
     if flow.status is FlowStatus.RUNNING:
         return Skipped("another run of this flow is in progress; what was asked runs after it")
+    dropped = gate.drop_needless(draft, flow.id)
     if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
         _close(draft, opening)
-        return Skipped("the output is current with its inputs")
+        fresh = gate.why_fresh(draft, flow.id) if dropped else ""
+        return Skipped(fresh or "the output is current with its inputs")
     return None
 
 
@@ -380,7 +383,7 @@ def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
         _finish_claim(draft, run)
         if end.status is RunStatus.FAILED:
             _retry(draft, run, end.retry_id, policy)
-    gate.evaluate(draft, flow.id)
+    _evaluate_around(draft, [flow.id])
 
 
 def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> None:
@@ -456,6 +459,7 @@ def _remember(draft: Draft, request: Request) -> None:
 def ask(draft: Draft, request: Request) -> None:
     """Remember a request and open the gate for it if that is possible now."""
     _remember(draft, request)
+    recursion.spread(draft, request)
     gate.evaluate(draft, request.flow_id)
 
 

@@ -107,7 +107,12 @@ class Ledger:
             )
             return transitions.start(draft, command)
 
-        return self._decide([flow_id], decide, prefect_flow_run_id=prefect_flow_run_id)[0]
+        return self._decide(
+            [flow_id],
+            decide,
+            ascend=ask is not None and ask.parameters.recursive,
+            prefect_flow_run_id=prefect_flow_run_id,
+        )[0]
 
     def succeed(
         self,
@@ -167,7 +172,9 @@ class Ledger:
         end = BadEnd(run_id, status, error, uuid4())
         policy = retry or self.retry
         return self._decide(
-            [self._flow_of_run(run_id)], lambda draft: transitions.end_badly(draft, end, policy)
+            [self._flow_of_run(run_id)],
+            lambda draft: transitions.end_badly(draft, end, policy),
+            True,
         )[1]
 
     def ask(
@@ -181,6 +188,7 @@ class Ledger:
         return self._decide(
             [flow_id],
             lambda draft: transitions.ask(draft, _request(request_id, flow_id, wish, draft.now)),
+            ascend=parameters.recursive,
         )[1]
 
     def reconfigure(self, flow_id: UUID) -> Changes:
@@ -221,6 +229,7 @@ class Ledger:
         return self._decide(
             flow_ids,
             decide,
+            True,
             write=(lambda session, _: write(session)) if write else None,
             instance_ids=[instance_id],
         )[1]
@@ -313,6 +322,7 @@ class Ledger:
         decide: Callable[[Draft], Answer],
         descend: bool = False,
         *,
+        ascend: bool = False,
         prefect_flow_run_id: UUID | None = None,
         write: Callable[[Session, Changes], None] | None = None,
         instance_ids: Collection[UUID] = (),
@@ -322,6 +332,7 @@ class Ledger:
                 session,
                 flow_ids,
                 descend=descend,
+                ascend=ascend,
                 prefect_flow_run_id=prefect_flow_run_id,
                 instance_ids=instance_ids,
             )

@@ -20,7 +20,10 @@ from tests.property.worlds import World, worlds
 
 CHOICE = st.integers(0, 63)
 AS_OF = st.none() | st.sampled_from([date(2026, 1, 2), date(2026, 1, 5)])
-PARAMETERS = st.builds(RunParameters, st.sampled_from(Mode), AS_OF, st.booleans())
+SELDOM = st.sampled_from([False, False, False, True])
+PARAMETERS = st.builds(
+    RunParameters, st.sampled_from(Mode), AS_OF, st.booleans(), recursive=SELDOM, smart=SELDOM
+)
 WISHES = st.builds(Wish, st.sampled_from([Cause.MANUAL, Cause.SCHEDULE]), PARAMETERS)
 ACTS = ["step"] * 43 + [
     "publish", "publish", "ask", "ask", "refresh", "refresh", "own run", "own run",
@@ -29,7 +32,6 @@ ACTS = ["step"] * 43 + [
 ]  # fmt: skip
 """What a byte of a burst may stand for; small ones are the ordinary course."""
 
-SELDOM = st.sampled_from([False, False, False, True])
 BURST = st.binary(min_size=16, max_size=96)
 """Two bytes a small step: which act, and upon whom."""
 
@@ -104,7 +106,8 @@ class GateMachine(RuleBasedStateMachine):
         """One small step; an act that finds nobody to act upon is an ordinary step."""
         sim, running = self.sim, self.with_run()
         if act == "ask":
-            sim.ask(self.flow(pick), Wish(parameters=RunParameters(force=pick % 3 == 0)))
+            wish = RunParameters(force=pick % 3 == 0, recursive=pick % 5 == 0)
+            sim.ask(self.flow(pick), Wish(parameters=wish))
         elif act == "refresh":
             self.refresh(pick, pick % 3 > 0)
         elif act == "own run":

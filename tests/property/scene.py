@@ -34,9 +34,11 @@ def wish(
     mode: Mode = Mode.INCREMENTAL,
     as_of: date | None = None,
     force: bool = False,
+    recursive: bool = False,
+    smart: bool = False,
 ) -> Wish:
     """A wish in few words."""
-    return Wish(cause, RunParameters(mode, as_of, force))
+    return Wish(cause, RunParameters(mode, as_of, force, recursive, smart))
 
 
 class Scene:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import Enum, auto
 from typing import TypeVar
@@ -128,6 +128,11 @@ class Simulation:
             reason = str(event.payload.get("reason", ""))
             if event.name != ids.GATE_OPENED and reason:
                 self.counts[f"became {reason}"] += 1
+        for request in before.requests.values():
+            over = self.state.requests[request.id].status is RequestStatus.DONE
+            if over and request.status is RequestStatus.PENDING:
+                self.counts["needless"] += 1
+                self.ghost.owed_full.discard(request.flow_id)
         for opening in self.state.openings.values():
             known = before.openings.get(opening.id)
             if opening.status is OpeningStatus.SUPERSEDED and known and known.status in UNCLAIMED:
@@ -137,18 +142,26 @@ class Simulation:
         """A request is made; from now on it waits, or is part of one that waits."""
         before, _ = self.commit(lambda: self.backend.ask(flow, wish))
         self.counts["asked"] += 1
+        self.counts["asked recursively"] += wish.parameters.recursive
         self._is_remembered(before, flow, wish)
 
     def _is_remembered(self, before: Region, flow: UUID, wish: Wish) -> None:
-        pending = _pending(self.state, flow)
-        assert pending is not None, "a request was lost"
-        earlier = _pending(before, flow)
+        pending, earlier = _pending(self.state, flow), _pending(before, flow)
+        if pending is None:
+            assert wish.parameters.smart, "a request was lost"
+            assert earlier is None or earlier.smart, "a request was lost"
+            assert self.state.flows[flow].status is FlowStatus.READY, "not fresh, and skipped"
+            self.counts["fresh already"] += 1
+            return
         full = Mode.FULL in (
             wish.parameters.mode,
             earlier.mode if earlier else Mode.INCREMENTAL,
         )
-        expected = RunParameters(
-            Mode.FULL if full else Mode.INCREMENTAL, wish.parameters.as_of, wish.parameters.force
+        expected = replace(
+            wish.parameters,
+            mode=Mode.FULL if full else Mode.INCREMENTAL,
+            recursive=wish.parameters.recursive or (earlier is not None and earlier.recursive),
+            smart=wish.parameters.smart and (earlier is None or earlier.smart),
         )
         assert pending == expected, f"{pending} is remembered, not {expected}"
         if full:

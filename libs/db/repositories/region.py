@@ -55,26 +55,29 @@ def load_region(
     flow_ids: Collection[UUID],
     *,
     descend: bool = False,
+    ascend: bool = False,
     prefect_flow_run_id: UUID | None = None,
     instance_ids: Collection[UUID] = (),
 ) -> Region:
     """The region around some flows, with some instances besides theirs.
 
     With ``descend`` it reaches all descendants over triggering edges and their direct downstreams,
-    as a success needs; without, it is the flows, their upstreams and their instances' other flows.
+    as a success needs; with ``ascend`` all ancestors, as a recursive request needs; without, it is
+    the flows, their upstreams and their instances' other flows.
     """
-    evaluated = set(flow_ids)
+    evaluated = ancestors_of(session, flow_ids) if ascend else set(flow_ids)
     if descend:
         evaluated |= _reached(session, evaluated)
     edges = _edges_into(session, evaluated)
-    flows = _flows(session, evaluated | {edge.upstream for edge in edges})
+    around = evaluated | {edge.upstream for edge in edges}
+    flows = _flows(session, around)
     instances = {f.instance_id for f in flows} | set(instance_ids)
     return Region(
         instances={i.id: i for i in _instances(session, instances)},
         flows={flow.id: flow for flow in flows},
         edges={edge.id: edge for edge in edges},
         openings={o.id: o for o in _openings(session, evaluated)},
-        requests={r.id: r for r in _requests(session, evaluated)},
+        requests={r.id: r for r in _requests(session, around)},
         runs={run.id: run for run in _runs(session, flow_ids, prefect_flow_run_id)},
     )
 
@@ -230,13 +233,15 @@ def read_parameters(document: Mapping[str, Any]) -> RunParameters:
         mode=Mode(document.get("mode", Mode.INCREMENTAL)),
         as_of=date.fromisoformat(as_of) if as_of else None,
         force=bool(document.get("force", False)),
+        recursive=bool(document.get("recursive", False)),
+        smart=bool(document.get("smart", False)),
     )
 
 
 def write_parameters(parameters: RunParameters) -> dict[str, Any]:
     """Run parameters as a JSON document."""
     as_of = parameters.as_of.isoformat() if parameters.as_of else None
-    return {"mode": parameters.mode.value, "as_of": as_of, "force": parameters.force}
+    return {**asdict(parameters), "mode": parameters.mode.value, "as_of": as_of}
 
 
 def _rows(

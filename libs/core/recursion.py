@@ -1,0 +1,80 @@
+"""Recursive requests: what is stale upstream of a flow is refreshed first.
+
+Every ancestor that is not fresh, and every one between it and the flow, gets a request that is
+content with a fresh output (``smart``) and waits for those of its own upstreams (``recursive``).
+The gate does the rest: sources run at once, each other flow when its upstreams are done, those
+that turn out to be fresh drop their request, and whatever is blocked is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from uuid import UUID, uuid5
+
+from libs.core import gate
+from libs.core.draft import Draft
+from libs.core.lineage import descendants, topological_order
+from libs.core.records import Request, RunParameters
+from libs.core.status import Cause, FlowStatus
+
+Pair = tuple[UUID, UUID]
+
+
+def spread(draft: Draft, request: Request) -> None:
+    """Ask the ancestors of a recursive request; the region must hold all of them."""
+    if not request.parameters.recursive:
+        return
+    asked = to_refresh(draft, request.flow_id)
+    for flow_id in asked:
+        _ask(draft, flow_id, request)
+    for flow_id in asked:
+        gate.evaluate(draft, flow_id)
+
+
+def to_refresh(draft: Draft, flow_id: UUID) -> list[UUID]:
+    """The ancestors that are not fresh and those that depend on them, upstreams first."""
+    pairs = _pairs(draft, flow_id)
+    ancestors = {upstream for upstream, _ in pairs}
+    stale = {ancestor for ancestor in ancestors if not gate.is_fresh(draft, ancestor)}
+    affected = stale | (descendants(stale, pairs) & ancestors)
+    return topological_order([f for f in draft.flows if f in affected], pairs)
+
+
+def _pairs(draft: Draft, flow_id: UUID) -> list[Pair]:
+    """The edges over which a refresh can matter to a flow.
+
+    A READY ancestor runs only for upstreams that trigger it; what else is above it stays as it is.
+    """
+    pairs: list[Pair] = []
+    seen, queue = {flow_id}, deque([flow_id])
+    while queue:
+        current = queue.popleft()
+        runs = current == flow_id or draft.flows[current].status is not FlowStatus.READY
+        for edge in draft.upstream_edges(current):
+            if not (edge.triggers or (runs and gate.reads(edge))):
+                continue
+            pairs.append((edge.upstream, current))
+            if edge.upstream not in seen:
+                seen.add(edge.upstream)
+                queue.append(edge.upstream)
+    return pairs
+
+
+def _ask(draft: Draft, flow_id: UUID, request: Request) -> None:
+    """Leave a request with one ancestor; what was asked of it already keeps its words."""
+    pending = draft.pending_request(flow_id)
+    if pending is not None:
+        again = replace(pending.parameters, recursive=True)
+        draft.put_request(replace(pending, parameters=again))
+        return
+    draft.put_request(
+        Request(
+            id=uuid5(request.id, str(flow_id)),
+            flow_id=flow_id,
+            cause=Cause.RECURSIVE,
+            parameters=RunParameters(recursive=True, smart=True),
+            created_at=draft.now,
+            not_before=draft.now,
+        )
+    )

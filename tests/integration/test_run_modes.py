@@ -1,0 +1,78 @@
+"""Recursive and smart runs on a real database and the real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.commands import Blocked, Skipped
+from libs.core.ids import WORK_POOL
+from libs.db import Database
+from libs.services import reports
+from libs.services.execution import Finished
+from tests.integration.bench import Bench, derived, make_bench, prices
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    return make_bench(database, gateway, tmp_path)
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def chain(bench: Bench, project: str) -> None:
+    """prices → returns → smooth, all READY."""
+    bench.provision(prices(project, end_date="2020-06-30"))
+    bench.provision(derived(project, "returns", "close / REF(close, 1) - 1", "prices"))
+    bench.provision(derived(project, "smooth", "MEAN(value, 5)", "returns"))
+    bench.drain()
+
+
+def statuses(bench: Bench) -> dict[str, str]:
+    document = reports.status(bench.services.database, bench.services.now())
+    return {entry["name"]: entry["status"] for entry in document["instances"]}
+
+
+def causes(bench: Bench, name: str) -> list[str]:
+    """The causes of an instance's runs, newest first."""
+    document: dict[str, Any] = reports.runs(bench.services.database, name)
+    return [run["cause"] for run in document["runs"]]
+
+
+def make_stale(bench: Bench, name: str) -> UUID:
+    """Its configuration counts as changed, and the run that follows is nobody's yet."""
+    flow_id = bench.flow_id(name)
+    bench.services.ledger.reconfigure(flow_id)
+    return flow_id
+
+
+def test_a_recursive_run_refreshes_what_is_stale_and_then_comes_by_itself(
+    bench: Bench, project: str
+) -> None:
+    chain(bench, project)
+    make_stale(bench, "prices")
+    blocked = bench.run("smooth", recursive=True)
+    assert isinstance(blocked, Blocked)
+    assert [str(b.instance) for b in blocked.blockers] == ["returns"]
+    assert bench.drain() == ["prices", "smooth"]
+    assert set(statuses(bench).values()) == {"READY"}
+    assert causes(bench, "smooth")[0] == "manual"
+    assert len(causes(bench, "returns")) == 1, "it turned out to be fresh"
+
+
+def test_a_smart_run_is_skipped_where_the_output_is_fresh(bench: Bench, project: str) -> None:
+    chain(bench, project)
+    skipped = bench.run("returns", smart=True)
+    assert isinstance(skipped, Skipped)
+    assert "fresh" in skipped.why
+    assert bench.drain() == []
+    assert len(causes(bench, "returns")) == 1
+    assert isinstance(bench.run("returns"), Finished)
