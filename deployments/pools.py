@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from libs.adapters.prefect import process_template
+from libs.adapters.prefect import container_template, process_template
 
-TEMPLATES: dict[str, Callable[[], Mapping[str, Any]]] = {"process": process_template}
+IMAGE = "prefect-instances"
+"""The image that ``deployments/Dockerfile`` builds; a registry goes before it in the template."""
+
+TEMPLATES: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "process": process_template,
+    "docker": partial(container_template, "docker", IMAGE, auto_remove=True),
+    "kubernetes": partial(
+        container_template, "kubernetes", IMAGE, namespace="instances", finished_job_ttl=3600
+    ),
+}
 """By type. For any other type the first worker of the pool brings its own template."""
 
 

@@ -81,7 +81,8 @@ def deployment_plan(
         tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
         description=spec.description,
         schedule=spec.schedule_of(kind),
-        work_pool=services.settings.pool,
+        work_pool=spec.work_pool or services.settings.pool,
+        job_variables=spec.job_variables,
     )
 
 

@@ -13,7 +13,7 @@ from libs.core.status import InstanceType
 from libs.specs.base import Reading, SpecModel
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
 from libs.specs.names import Name, full_name
-from libs.specs.plain import Text
+from libs.specs.plain import Config, Text
 from libs.specs.problems import Fault, Loc, kind_of
 from libs.specs.references import UpstreamRef
 from libs.specs.schedules import ScheduleSpec
@@ -23,7 +23,14 @@ WRAPPER = "metadata_json"
 """The user's document keeps everything but type and name below this key."""
 
 
-LAST_FIELDS = ("upstream_refs", "schedule", "run_on_provision", "type")
+LAST_FIELDS = (
+    "upstream_refs",
+    "schedule",
+    "run_on_provision",
+    "work_pool",
+    "job_variables",
+    "type",
+)
 """Fields of every type that a form shows after those of the type itself."""
 
 
@@ -71,6 +78,19 @@ class InstanceFields(SpecModel):
         title="Run when provisioned",
         description="Whether it runs once, as soon as its upstreams are ready.",
         examples=[True],
+    )
+    work_pool: Text = Field(
+        default="",
+        title="Work pool",
+        description="Where its flows run; empty for the project's usual pool.",
+        examples=["gpu"],
+    )
+    job_variables: Config = Field(
+        default_factory=dict,
+        title="Job variables",
+        description="Values of the pool's template for its runs, such as an image or a memory "
+        "limit; never secrets.",
+        examples=[{"mem_limit": "4g"}],
     )
     type: str = Field(
         default="",

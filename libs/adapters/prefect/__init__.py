@@ -13,7 +13,7 @@ from libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
 from libs.adapters.prefect.ensured import Change, EnsureResult
 from libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
 from libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
-from libs.adapters.prefect.pools import process_template
+from libs.adapters.prefect.pools import container_template, process_template
 from libs.adapters.prefect.runs import ENDED, LIVE, RunState, RunView
 from libs.adapters.prefect.schedules import Every, ScheduleView
 
@@ -34,6 +34,7 @@ __all__ = [
     "RunView",
     "ScheduleView",
     "configured_api_url",
+    "container_template",
     "describe_flow",
     "process_template",
     "schema_of",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from copy import deepcopy
+from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -79,6 +81,22 @@ def process_template() -> dict[str, Any]:
 
     template: dict[str, Any] = deepcopy(ProcessWorker.get_default_base_job_template())
     template["variables"]["properties"]["command"]["default"] = ENGINE_COMMAND
+    return template
+
+
+def container_template(type_: str, image: str, **defaults: Any) -> dict[str, Any]:
+    """Base job template of a ``docker`` or ``kubernetes`` pool, as Prefect's own worker has it.
+
+    Its runs start in a single interpreter of ``image``; ``defaults`` are those of other variables.
+    The worker's package need not be installed here: Prefect lists the templates of its workers.
+    """
+    listed = files("prefect.server.api") / "collections_data/views/aggregate-worker-metadata.json"
+    collections = json.loads(listed.read_text()).values()
+    (worker,) = [kinds[type_] for kinds in collections if type_ in kinds]
+    template: dict[str, Any] = deepcopy(worker["default_base_job_configuration"])
+    variables = template["variables"]["properties"]
+    for name, value in {"image": image, "command": ENGINE_COMMAND, **defaults}.items():
+        variables[name]["default"] = value
     return template
 
 
