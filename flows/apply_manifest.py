@@ -22,6 +22,7 @@ from libs.services.handles import Ports
 from libs.services.holds import projects_held
 from libs.services.manifests import plan, require_unmoved
 from libs.services.pictures import mermaid
+from libs.services.removal import deprovision
 from libs.specs import InstanceSpec, Manifest, survey_manifest
 from libs.wiring import connect
 
@@ -35,7 +36,10 @@ AT_ONCE = 4
     task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),  # type: ignore[arg-type]  # generic
 )
 def apply_manifest(
-    manifest: dict[str, Any], plan: bool = False, planned_on: dict[str, int] | None = None
+    manifest: dict[str, Any],
+    plan: bool = False,
+    planned_on: dict[str, int] | None = None,
+    prune: bool = False,
 ) -> Any:
     """Check a manifest as a whole, then create and update what differs, upstreams first.
 
@@ -43,24 +47,28 @@ def apply_manifest(
         manifest: `project` and `instances`, as in a manifest file.
         plan: Only check everything and show what would be done; change nothing.
         planned_on: The versions that were looked at; refused where others have changed them since.
+        prune: Remove what its projects hold and it does not name; stored data is kept.
     """
-    return reported(lambda: _apply(manifest, plan, planned_on))
+    return reported(lambda: _apply(manifest, plan, planned_on, prune))
 
 
-def _apply(document: dict[str, Any], plan_only: bool, planned_on: dict[str, int] | None) -> Any:
+def _apply(
+    document: dict[str, Any], plan_only: bool, planned_on: dict[str, int] | None, prune: bool
+) -> Any:
     survey = survey_manifest(document)
     with connect() as services:
         if plan_only:
-            planned = plan(services, survey)
+            planned = plan(services, survey, pruning=prune)
             show_plan(services, planned)
             return planned.document()
         with projects_held(services, survey.manifest.projects, current_run_id()) as prolong:
-            planned = plan(services, survey)
+            planned = plan(services, survey, pruning=prune)
             if planned_on is not None:
                 require_unmoved(planned, planned_on)
             show_plan(services, planned)
             if not planned.is_empty:
                 _apply_all(services, survey.manifest, planned, prolong)
+                _prune(services, planned)
         picture = mermaid(reports.lineage(services.database))
         services.prefect.create_artifact(
             "lineage", "markdown", picture, "Lineage, as it was then", current_run_id()
@@ -85,6 +93,13 @@ def _apply_all(
         for future in futures:
             future.result()
         prolong()
+
+
+def _prune(services: Services, planned: Plan) -> None:
+    """Last, so that what read from them before does so no more; in the plan's order."""
+    for step in planned.steps:
+        if step.action is Action.REMOVE:
+            deprovision(services, step.name)
 
 
 @task(name="apply", persist_result=False, cache_policy=NO_CACHE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,12 @@ def apply(
         ),
     ],
     plan: PlanOnly = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove what its projects hold and it does not name; data is kept."
+        ),
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = 0.0,
     json: Json = False,
@@ -44,8 +51,9 @@ def apply(
     """Bring instances to what a manifest says."""
     from cli.waiting import Patience
 
+    how = Applying(plan, prune, wait, json)
     with open_services() as services:
-        missing = apply_manifest(services, file, plan, wait, Patience.of(timeout), json)
+        missing = apply_manifest(services, file, how, Patience.of(timeout))
     end_not_ready(missing)
 
 
@@ -78,14 +86,17 @@ def delete(
         print(f"{name} removed")
 
 
-def apply_manifest(
-    services: Services,
-    file: Path,
-    plan_only: bool,
-    wait: bool,
-    patience: Any,
-    json: bool = False,
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """How a manifest is applied: the options of the command."""
+
+    plan_only: bool = False
+    prune: bool = False
+    wait: bool = False
+    json: bool = False
+
+
+def apply_manifest(services: Services, file: Path, how: Applying, patience: Any) -> list[str]:
     """Plan, submit what is to be done, wait; a line for each instance that is not READY in the end.
 
     An empty plan submits nothing. Raises InvalidSpec with every problem of the manifest.
@@ -95,36 +106,36 @@ def apply_manifest(
     from libs.specs import survey_files
 
     survey = survey_files(file)
-    plan, manifest = manifests.plan(services, survey), survey.manifest
-    print_plan(plan, json)
-    if plan_only:
+    plan, manifest = manifests.plan(services, survey, pruning=how.prune), survey.manifest
+    print_plan(plan, how.json)
+    if how.plan_only:
         return []
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
     statuses = statuses_of(services, names)
     with Progress() as progress:
         if not plan.is_empty:
-            _submit(services, manifest, plan.versions, statuses, progress, patience)
-        missing = _settle(services, statuses, progress, patience) if wait else []
-    if wait and not json:
+            parameters = {
+                "manifest": manifest_document(manifest),
+                "planned_on": plan.versions,
+                "prune": how.prune,
+            }
+            _submit(services, parameters, statuses, progress, patience)
+        missing = _settle(services, statuses, progress, patience) if how.wait else []
+    if how.wait and not how.json:
         emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
     return missing
 
 
 def _submit(
     services: Services,
-    manifest: Manifest,
-    planned_on: Mapping[str, int],
+    parameters: Mapping[str, Any],
     statuses: Any,
     progress: Progress,
     patience: Any,
 ) -> None:
     from cli.waiting import run_url, submit, wait_for_run
 
-    started = submit(
-        services,
-        APPLY,
-        {"manifest": manifest_document(manifest), "planned_on": dict(planned_on)},
-    )
+    started = submit(services, APPLY, parameters)
     progress.say(f"applying  {run_url(services, started.id)}")
     wait_for_run(services, started, "apply", progress, patience, statuses)
 
@@ -133,7 +144,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
     """The manifest as JSON data, a parameter of the flow that applies it."""
     from libs.specs import spec_document
 
-    instances = [spec_document(spec) for spec in manifest.instances]
+    instances = [{**spec_document(spec), "project": spec.project} for spec in manifest.instances]
     return {"project": manifest.project, "instances": instances}
 
 

@@ -114,12 +114,12 @@ def demo(
 
 
 def _apply_demo() -> list[str]:
-    from cli.commands.lifecycle import apply_manifest
+    from cli.commands.lifecycle import Applying, apply_manifest
     from cli.session import open_services
     from cli.waiting import Patience
 
     with open_services() as services:
-        return apply_manifest(services, DEMO, False, True, Patience.of(DEMO_SECONDS))
+        return apply_manifest(services, DEMO, Applying(wait=True), Patience.of(DEMO_SECONDS))
 
 
 def _announce(settings: Settings, running: Running) -> None:

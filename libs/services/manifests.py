@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from libs.db.models import FlowExecutionResource, LineageEdge, Resource, Resourc
 from libs.db.repositories.resources import Named, named_instances
 from libs.services.checks import examine, label_of
 from libs.services.context import Services
+from libs.services.pruning import prune
 from libs.services.updating import refusals
 from libs.specs import (
     InstanceSpec,
@@ -42,8 +43,10 @@ class _World:
     lineage: Lineage
 
 
-def plan(services: Services, survey: Survey) -> Plan:
+def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
     """Check the whole manifest and say what applying it would do; nothing is changed.
+
+    With ``pruning`` the instances of its projects that it does not name would be removed, last.
 
     Raises InvalidSpec with every problem of every instance, each with its path: what was wrong
     with the text, and what is wrong with what it means.
@@ -57,10 +60,15 @@ def plan(services: Services, survey: Survey) -> Plan:
         for path, spec in placed:
             found = _problems(services, session, world, spec, pending)
             problems += [problem.under(path) for problem in found]
+        removals, obstacles = (
+            prune(session, placed, survey.manifest.projects) if pruning else ([], [])
+        )
+        problems += obstacles
     if problems:
         raise InvalidSpec(problems)
     known = {label: _present(world, world.named[label]) for label in pending.keys() & world.named}
-    return compute([_wanted(spec) for spec in specs], known, world.lineage)
+    computed = compute([_wanted(spec) for spec in specs], known, world.lineage)
+    return replace(computed, steps=(*computed.steps, *removals))
 
 
 def plan_one(services: Services, spec: InstanceSpec) -> Plan:

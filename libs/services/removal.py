@@ -75,11 +75,12 @@ def plan_removal(
     """What ``deprovision`` would remove, in its order; nothing is changed. Raises as that does."""
     with services.database.read() as session:
         order = removal_order(session, get_instance(session, reference), cascade=cascade)
-        steps = [_removal(session, named, purge) for named in order]
+        steps = [removal_step(session, named, purge=purge) for named in order]
     return Plan(tuple(steps))
 
 
-def _removal(session: Session, named: Named, purge: bool) -> Step:
+def removal_step(session: Session, named: Named, *, purge: bool) -> Step:
+    """What removing one instance takes away."""
     version = newest_version(session, named.id)
     flows = flows_of(session, named.id)
     generations = sum(flow.generation for flow in flows)
