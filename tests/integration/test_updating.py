@@ -14,14 +14,16 @@ import pytest
 from sqlalchemy import select
 
 from libs.adapters.prefect import PrefectGateway
+from libs.adapters.prefect.api import Api
 from libs.core.errors import InvalidSpec, MovedOn, NotFound
 from libs.core.ids import WORK_POOL
 from libs.core.plan import Action, Plan
 from libs.db import Database
 from libs.db.models import FlowExecutionResource, OutboxEvent
 from libs.services import provisioning, reports, updating
-from libs.services.manifests import plan
-from libs.specs import survey_manifest
+from libs.services.applying import apply_step
+from libs.services.manifests import plan, require_unmoved
+from libs.specs import parse_spec, survey_manifest
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 NINE = {"type": "cron", "expression": "0 9 * * *"}
@@ -280,3 +282,55 @@ def test_what_an_update_cannot_change_is_refused(bench: Bench, project: str) -> 
     with pytest.raises(NotFound):
         bench.update(prices(project, "nobody"))
     assert bench.rows() == before
+
+
+def test_applying_what_is_there_already_sends_nothing(
+    bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    send = Api.send
+
+    def counting(self: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
+        sent.append(f"{method} {path}")
+        return send(self, method, path, *rest, **more)
+
+    monkeypatch.setattr(Api, "send", counting)
+    wanted = [prices(project), derived(project, "doubled", "close * 2", "prices")]
+    apply_all(bench, project, wanted)
+    assert [line for line in sent if line.startswith("POST /deployments/")]
+    rows, sent[:] = bench.rows(), []
+
+    apply_all(bench, project, wanted)
+    for document in wanted:
+        assert bench.update(document).action == "unchanged"
+        assert bench.provision(document).action == "unchanged"
+
+    assert sent == []
+    assert bench.rows() == rows
+
+
+def apply_all(bench: Bench, project: str, wanted: list[dict[str, Any]]) -> None:
+    """What the flow does with a manifest."""
+    specs = {document["name"]: parse_spec(document) for document in wanted}
+    for step in planned(bench, project, *wanted).steps:
+        if step.action is not Action.UNCHANGED:
+            spec = specs[step.name.rpartition("/")[2]]
+            apply_step(bench.services, spec, bench.ports(bench.services, spec), step)
+
+
+def test_a_plan_that_was_overtaken_is_not_applied(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    mine = [prices(project, symbols=["KO"]), prices(project, "new", symbols=["KO"])]
+    looked_at = planned(bench, project, *mine)
+    bench.update(prices(project, symbols=["JPM"]))
+    bench.provision(prices(project, "new"))
+
+    for name, before, now in (("prices", 1, 2), ("new", 0, 1)):
+        step = next(s for s in looked_at.steps if s.name.endswith(f"/{name}"))
+        spec = parse_spec(mine[0] if name == "prices" else mine[1])
+        with pytest.raises(MovedOn) as caught:
+            apply_step(bench.services, spec, bench.ports(bench.services, spec), step)
+        assert (caught.value.planned, caught.value.found) == (before, now)
+    with pytest.raises(MovedOn):
+        require_unmoved(planned(bench, project, *mine), looked_at.versions)
+    require_unmoved(planned(bench, project, *mine), planned(bench, project, *mine).versions)
