@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.instance_block import InstanceBlock
+from pydantic import HttpUrl
+
+from blocks.instance_block import InstanceBlock, logo
 from libs.specs import BacktestSpec
 
 
@@ -13,6 +15,7 @@ class BacktestInstance(InstanceBlock, BacktestSpec):
 
     _block_type_name: ClassVar[str | None] = "Backtest instance"
     _block_type_slug: ClassVar[str | None] = "backtest-instance"
+    _logo_url: ClassVar[HttpUrl | None] = logo("history")
     _description: ClassVar[str | None] = (
         "A backtest to provision: what a portfolio on these signals would have done. "
         "Run the flow provision-instance with it."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.instance_block import InstanceBlock
+from pydantic import HttpUrl
+
+from blocks.instance_block import InstanceBlock, logo
 from libs.specs import DatasetSpec
 
 
@@ -13,6 +15,7 @@ class DatasetInstance(InstanceBlock, DatasetSpec):
 
     _block_type_name: ClassVar[str | None] = "Dataset instance"
     _block_type_slug: ClassVar[str | None] = "dataset-instance"
+    _logo_url: ClassVar[HttpUrl | None] = logo("database")
     _description: ClassVar[str | None] = (
         "A dataset to provision: what a pipeline extracts, a store keeps and an accessor reads. "
         "Run the flow provision-instance with it."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.instance_block import InstanceBlock
+from pydantic import HttpUrl
+
+from blocks.instance_block import InstanceBlock, logo
 from libs.specs import ExperimentSpec
 
 
@@ -13,6 +15,7 @@ class ExperimentInstance(InstanceBlock, ExperimentSpec):
 
     _block_type_name: ClassVar[str | None] = "Experiment instance"
     _block_type_slug: ClassVar[str | None] = "experiment-instance"
+    _logo_url: ClassVar[HttpUrl | None] = logo("flask-conical")
     _description: ClassVar[str | None] = (
         "An experiment to provision: an expression and statistics of what it would say. "
         "Run the flow provision-instance with it."

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from prefect.blocks.core import Block
-from pydantic import ValidationError
+from pydantic import HttpUrl, ValidationError
 
 from libs.core.errors import InvalidSpec
 from libs.specs import InstanceSpec, parse_spec, problems_of, spec_document
@@ -26,6 +26,15 @@ VENDOR_KEYS = frozenset({SLUG_KEY, "_block_document_id", "_block_document_name",
 
 TYPE = "type"
 """The field of a spec that a block class stands for."""
+
+
+LOGOS = "https://cdn.jsdelivr.net/npm/lucide-static@0.468.0/icons"
+"""Pictures under the ISC licence. Prefect wants an address on the web, for its own blocks too."""
+
+
+def logo(name: str) -> HttpUrl:
+    """The address of a picture that the page of a block type shows."""
+    return HttpUrl(f"{LOGOS}/{name}.svg")
 
 
 class InstanceBlock(Block, SpecModel):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.instance_block import InstanceBlock
+from pydantic import HttpUrl
+
+from blocks.instance_block import InstanceBlock, logo
 from libs.specs import ModelSpec
 
 
@@ -13,6 +15,7 @@ class ModelInstance(InstanceBlock, ModelSpec):
 
     _block_type_name: ClassVar[str | None] = "Model instance"
     _block_type_slug: ClassVar[str | None] = "model-instance"
+    _logo_url: ClassVar[HttpUrl | None] = logo("brain-circuit")
     _description: ClassVar[str | None] = (
         "A model to provision: trained on its upstreams, predicting returns, watched for drift. "
         "Run the flow provision-instance with it."

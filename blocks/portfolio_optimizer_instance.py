@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.instance_block import InstanceBlock
+from pydantic import HttpUrl
+
+from blocks.instance_block import InstanceBlock, logo
 from libs.specs import OptimizerSpec
 
 
@@ -13,6 +15,7 @@ class PortfolioOptimizerInstance(InstanceBlock, OptimizerSpec):
 
     _block_type_name: ClassVar[str | None] = "Portfolio optimizer instance"
     _block_type_slug: ClassVar[str | None] = "portfolio-optimizer-instance"
+    _logo_url: ClassVar[HttpUrl | None] = logo("chart-pie")
     _description: ClassVar[str | None] = (
         "A portfolio to provision: weights that an optimizer decides from signals and prices. "
         "Run the flow provision-instance with it."

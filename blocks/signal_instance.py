@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.instance_block import InstanceBlock
+from pydantic import HttpUrl
+
+from blocks.instance_block import InstanceBlock, logo
 from libs.specs import SignalSpec
 
 
@@ -13,6 +15,7 @@ class SignalInstance(InstanceBlock, SignalSpec):
 
     _block_type_name: ClassVar[str | None] = "Signal instance"
     _block_type_slug: ClassVar[str | None] = "signal-instance"
+    _logo_url: ClassVar[HttpUrl | None] = logo("activity")
     _description: ClassVar[str | None] = (
         "A signal to provision: a dataset whose values keep a contract. "
         "Run the flow provision-instance with it."

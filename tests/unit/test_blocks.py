@@ -313,3 +313,21 @@ def test_the_form_of_a_block_can_be_saved_and_is_clear(block: type[InstanceBlock
     assert list(fields)[:3] == ["name", "project", "description"]
     assert all(field.get("title") and field.get("description") for field in shown)
     assert all("examples" in field for name, field in fields.items() if "default" not in field)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_type_introduces_itself_and_its_example_works(block: type[InstanceBlock]) -> None:
+    example = block.get_code_example()
+    assert example
+    code = example.replace("```python", "").replace("```", "").strip()
+    made, saved = code.rsplit("\n", 1)
+
+    names: dict[str, Any] = {}
+    exec(made, names)  # the example that the page shows, all but its last line
+
+    (example_block,) = [value for value in names.values() if isinstance(value, InstanceBlock)]
+    spec = example_block.spec()
+    assert type(example_block) is block
+    assert f'.save("{block_document_name(spec.project, spec.name)}")' in saved
+    assert block.get_description()
+    assert str(block._logo_url).endswith(".svg")
