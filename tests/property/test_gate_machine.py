@@ -15,8 +15,7 @@ from tests.property.statistics import assert_not_vacuous, table
 
 def test_every_history_keeps_the_invariants(record_property: Callable[[str, object], None]) -> None:
     counts: Counter[str] = Counter()
-    many = settings(max_examples=2 * settings().max_examples)
-    run_state_machine_as_test(machine_over(MemoryBackend, counts), settings=many)
+    run_state_machine_as_test(machine_over(MemoryBackend, counts), settings=settings())
     record_property("counts", table("random histories in memory", counts))
     assert_not_vacuous(counts)
-    assert counts["histories"] >= many.max_examples
+    assert counts["histories"] >= settings().max_examples
