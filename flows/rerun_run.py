@@ -39,11 +39,12 @@ def _rerun(run: UUID) -> Any:
 def sentence(comparison: Comparison) -> str:
     """One line for the log and the terminal."""
     name = f"{comparison.instance} {comparison.kind} run {comparison.run_id}"
+    verb = "is" if comparison.compared == "output" else "are"
     if comparison.identical:
-        return f"{name}: the output is identical, bit for bit"
+        return f"{name}: the {comparison.compared} {verb} identical, bit for bit"
     counts = {key: value for key, value in comparison.differences.items() if key != "sample"}
     told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value)
-    return f"{name}: the output differs: {told}"
+    return f"{name}: the {comparison.compared} differ{'s' if verb == 'is' else ''}: {told}"
 
 
 def page(comparison: Comparison) -> str:

@@ -125,7 +125,8 @@ def rerun(
 ) -> None:
     """Repeat a run on its recorded inputs and say whether the output is identical.
 
-    Nothing is published. Ends with 1 where the output differs.
+    Where the run has none (a monitoring; a training that was not promoted) its metrics are
+    compared. Nothing is published. Ends with 1 where they differ.
     """
     from cli.waiting import Patience, submit, wait_for_run
     from libs.services import reports
@@ -141,6 +142,7 @@ def rerun(
         "rerun": again["id"],
         "instance": original["instance"],
         "flow_kind": original["flow_kind"],
+        "compared": again["metrics"]["compared"],
         "identical": again["metrics"]["identical"],
         "differences": again["metrics"]["differences"],
     }

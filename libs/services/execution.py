@@ -167,7 +167,8 @@ class Result:
 
     ``frequency`` says how often the source has new data, None where lateness is not judged.
     ``drift`` is what monitoring found past its threshold; ``record`` writes more in the
-    transaction that publishes.
+    transaction that publishes, ``after`` does elsewhere what only a published output deserves: it
+    is lost with a process that dies before it, and an error of it fails nothing any more.
     """
 
     output: Frame | Stored | None
@@ -176,6 +177,7 @@ class Result:
     frequency: str | None = None
     drift: Drift | None = None
     record: Callable[[Session], None] | None = None
+    after: Callable[[], None] | None = None
 
 
 Procedure = Callable[[Job], Result]
@@ -395,6 +397,7 @@ def _publish(job: Job, result: Result) -> Finished:
         Publication(version, metrics, artifacts, result.drift, result.record),
         _retry_policy(services, job.spec, job.kind, run),
     )
+    _follow_up(job, result)
     generation = job.flow.generation + (1 if made.stored else 0)
     if made.stored and isinstance(result.output, Frame) and generation % SWEEP_EVERY == 0:
         _sweep_store(services, result.output.store, run.flow_id)
@@ -410,6 +413,15 @@ def _publish(job: Job, result: Result) -> Finished:
         metrics=metrics,
         pages=result.pages,
     )
+
+
+def _follow_up(job: Job, result: Result) -> None:
+    if result.after is None:
+        return
+    try:
+        result.after()
+    except InstancesError as error:
+        _log.warning("%s: published, but not everything that follows: %s", job.run.id, error)
 
 
 def _expected(job: Job, result: Result) -> date | None:

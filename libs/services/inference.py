@@ -64,7 +64,11 @@ def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
     """The pinned version, unless a person moved the alias to one that no later training made."""
     meant = version_number(pinned.version.location)
     alias = store.version_of(name, CHAMPION)
-    if alias is None or alias == meant:
+    if alias == meant:
+        return meant
+    if alias is None or CHAMPION not in store.tags_of(name, meant):
+        # Its training publishes first and moves the alias then; it may be about to, or be dead.
+        store.promote(name, CHAMPION, meant)
         return meant
     query = select(DatasetVersion.generation).where(
         DatasetVersion.flow_id == pinned.version.flow_id,
@@ -72,10 +76,8 @@ def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
     )
     with job.services.database.read() as session:
         generation = session.scalar(query)
-    if generation is not None:
-        return meant if generation > pinned.version.generation else alias
-    # Promoted but not published: its training runs still, or died before it could publish.
-    return meant if store.tags_of(name, alias).get("promoted") == "yes" else alias
+    is_later = generation is not None and generation > pinned.version.generation
+    return meant if is_later else alias
 
 
 def _from(rows: pl.DataFrame, begin: date) -> pl.DataFrame:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
@@ -39,7 +40,10 @@ class NotRepeatable(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a repetition compares with the run: ``differences`` is empty where it is identical."""
+    """How a repetition compares with the run: ``differences`` is empty where it is identical.
+
+    ``compared`` is what was looked at: the ``output``, or the ``metrics`` of a run that has none.
+    """
 
     run_id: UUID
     rerun_id: UUID
@@ -47,6 +51,7 @@ class Comparison:
     kind: str
     identical: bool
     differences: Mapping[str, Any] = field(default_factory=dict)
+    compared: str = "output"
 
     def document(self) -> dict[str, Any]:
         """The comparison as JSON."""
@@ -55,6 +60,7 @@ class Comparison:
             "rerun": str(self.rerun_id),
             "instance": self.instance,
             "flow_kind": self.kind,
+            "compared": self.compared,
             "identical": self.identical,
             "differences": dict(self.differences),
         }
@@ -73,7 +79,12 @@ def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
         job = _job_of(services, session, record)
         expected = _expected(session, record, job)
     result = procedure_of(job.kind)(job)
-    differences = _differences(services, result, expected)
+    has_output = result.output is not None and expected is not None
+    differences = (
+        _differences(services, result, expected)
+        if has_output
+        else compare_metrics(record.metrics, result.metrics)
+    )
     comparison = Comparison(
         run_id=record.id,
         rerun_id=uuid4(),
@@ -81,6 +92,7 @@ def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
         kind=job.kind,
         identical=not differences,
         differences=differences,
+        compared="output" if has_output else "metrics",
     )
     _note(services, record, comparison, flow_run_id, started)
     return comparison
@@ -169,19 +181,37 @@ def _flow_then(
     )
 
 
-def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion:
-    """The output to compare with: what the run published, or found unchanged."""
+def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion | None:
+    """The output to compare with: what the run published, or found unchanged; None: it has none."""
     version = session.get(DatasetVersion, record.output_version) if record.output_version else None
-    found = version or job.current
-    if found is None:
-        raise NotRepeatable(record.id, "its output is not recorded")
-    return found
+    return version or job.current
 
 
-def _differences(services: Services, result: Result, expected: DatasetVersion) -> dict[str, Any]:
+OF_THE_RUN = frozenset({"rows", "seconds", "model_version", "mlflow_run"})
+"""Metrics that say when and where a run was, not what it found."""
+
+
+def compare_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics that differ, each as [before, after]; None where a side has not got it."""
+    known, found = _jsonable(before), _jsonable(after)
+    names = sorted((known.keys() | found.keys()) - OF_THE_RUN)
+    pairs = ((name, known.get(name), found.get(name)) for name in names)
+    # As texts: a NaN equals itself.
+    return {name: [one, two] for name, one, two in pairs if json.dumps(one) != json.dumps(two)}
+
+
+def _jsonable(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """As the database keeps them."""
+    text = json.dumps(dict(metrics), sort_keys=True, default=str)
+    return cast("dict[str, Any]", json.loads(text))
+
+
+def _differences(
+    services: Services, result: Result, expected: DatasetVersion | None
+) -> dict[str, Any]:
     """What differs, in words and counts; empty where the output is bit for bit the same."""
-    if result.output is None:
-        return {}
+    assert result.output is not None
+    assert expected is not None
     if not isinstance(result.output, Frame):
         same = result.output.digest == expected.content_hash
         return {} if same else {"digest": [expected.content_hash, result.output.digest]}
@@ -231,7 +261,11 @@ def _note(
     started: datetime,
 ) -> None:
     """Write the repetition down as a run that has ended; the flow's state is not touched."""
-    metrics = {"rerun_of": str(record.id), "identical": comparison.identical}
+    metrics = {
+        "rerun_of": str(record.id),
+        "compared": comparison.compared,
+        "identical": comparison.identical,
+    }
     row = RunRecord(
         id=comparison.rerun_id,
         type=record.type,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from libs.services.execution import Job, Page, Result, Stored
 from libs.services.features import TARGET, Split, feature_names, features, spec_of, split
 from libs.services.model_stores import model_name, model_row, tracking, version_number
 from libs.services.plots import bars_plot
+from libs.specs import PromotionSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,23 +52,31 @@ def train(job: Job) -> Result:
         against = _scores_of_incumbent(job, candidate, incumbent)
         metrics["champion_version"] = incumbent.version
         metrics |= {f"champion_{name}": value for name, value in against.items()}
-        better = _is_better(job, candidate.scores, against)
+        better = is_better(spec_of(job).promotion, candidate.scores, against)
     same = job.current is not None and candidate.digest == job.current.content_hash
     promoted = better and (not same or job.run.parameters.force)
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
     version = 0
     if not job.rehearsal:
-        version, page = _keep(job, candidate, name, promoted, same)
+        version, page = _keep(job, candidate, name, same=same and not promoted)
         metrics |= {"model_version": version, "mlflow_run": page}
+    pages = _pages(job, candidate, metrics)
     if not promoted and not (job.rehearsal and same):
-        return Result(None, metrics, _pages(job, candidate, metrics))
+        challenge = None if same else _alias(job, CHALLENGER, name, version)
+        return Result(None, metrics, pages, after=challenge)
     return Result(
         _stored(candidate, name, version),
         metrics,
-        _pages(job, candidate, metrics),
+        pages,
         record=lambda session: _record_name(session, job, name),
+        after=_alias(job, CHAMPION, name, version),
     )
+
+
+def _alias(job: Job, alias: str, name: str, version: int) -> Callable[[], None]:
+    """Point the alias at the version, which the run has made by then."""
+    return lambda: tracking(job.services).promote(name, alias, version)
 
 
 def module_of(job: Job) -> MLModule:
@@ -112,35 +123,35 @@ def _scores_of_incumbent(
     return dict(candidate.module.monitor(predicted, rows[TARGET].to_numpy()))
 
 
-def _is_better(job: Job, new: dict[str, float], old: dict[str, float]) -> bool:
-    rule = spec_of(job).promotion
+def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
+    """Whether a model with the scores ``new`` takes the place of one with ``old``.
+
+    A score that is no number is worse than any that is one.
+    """
     if rule.rule == "always":
         return True
+    if math.isnan(old[rule.metric]):
+        return not math.isnan(new[rule.metric])
     gain = new[rule.metric] - old[rule.metric]
     if rule.metric in SMALLER_IS_BETTER:
         gain = -gain
-    return gain > rule.min_improvement
+    return bool(gain > rule.min_improvement)
 
 
-def _keep(
-    job: Job, candidate: _Candidate, name: str, promoted: bool, same: bool
-) -> tuple[int, str]:
-    """Log the run; register its model unless it equals the published one; move the aliases."""
+def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[int, str]:
+    """Log the run; register its model, unless it is the ``same`` as the published one."""
     store, row = tracking(job.services), model_row(job.services, job.instance.id)
     assert row.mlflow_experiment_id is not None
     run_id = store.log(row.mlflow_experiment_id, _logged(job, candidate))
     page = store.run_page(row.mlflow_experiment_id, run_id)
-    if same and not promoted and job.current is not None:
+    if same and job.current is not None:
         return version_number(job.current.location), page
     tags = {
         "run": str(job.run.id),
         "features": json.dumps(feature_names(spec_of(job))),
         "predict_from": str(candidate.split.predict_from),
-        "promoted": "yes" if promoted else "no",
     }
-    version = store.register(name, run_id, tags)
-    store.set_alias(name, CHAMPION if promoted else CHALLENGER, version)
-    return version, page
+    return store.register(name, run_id, tags), page
 
 
 def _logged(job: Job, candidate: _Candidate) -> Training:

@@ -25,7 +25,7 @@ from libs.specs.manifest import (
     survey_files,
     survey_manifest,
 )
-from libs.specs.models import ModelSpec
+from libs.specs.models import ModelSpec, PromotionSpec
 from libs.specs.optimizers import OptimizerSpec
 from libs.specs.problems import problems_of
 from libs.specs.references import UpstreamRef
@@ -58,6 +58,7 @@ __all__ = [
     "Manifest",
     "ModelSpec",
     "OptimizerSpec",
+    "PromotionSpec",
     "ScheduleSpec",
     "SignalContract",
     "SignalSpec",

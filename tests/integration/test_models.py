@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
 
+from libs.adapters.mlflow import Tracking
 from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import Interrupted, Unavailable
 from libs.core.ids import DRIFT_DETECTED, WORK_POOL
-from libs.core.status import Reason
+from libs.core.status import Reason, RunStatus
 from libs.db import Database
 from libs.db.models import DatasetVersion, FlowExecutionResource, OutboxEvent, RunRecord
 from libs.services.data import read_version
+from libs.services.ledger import Ledger
 from libs.services.model_stores import model_name, model_row, monitoring, tracking
 from libs.services.removal import deprovision
 from libs.services.rerun import rerun
@@ -98,9 +101,14 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     assert bench.drain() == ["momentum", "m.inference", "m.monitoring"]
     with bench.services.database.read() as session:
         runs = list(session.scalars(select(RunRecord.id).where(RunRecord.cause != "rerun")))
-    for run_id in runs:
-        comparison = rerun(bench.services, run_id, uuid4()) if _has_output(bench, run_id) else None
-        assert comparison is None or comparison.identical, comparison
+    compared = [rerun(bench.services, run_id, uuid4()) for run_id in runs]
+    assert [again for again in compared if not again.identical] == []
+    assert {again.kind: again.compared for again in compared} == {
+        "refresh": "output",
+        "training": "output",
+        "inference": "output",
+        "monitoring": "metrics",
+    }
 
     # Trained again on the new day, by the person who asks.
     bench.run("m", "training")
@@ -108,7 +116,10 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
 
     home = bench.services.settings.home
     deprovision(bench.services, "m", purge=True)
+    assert not monitoring(bench.services).has_project(row.evidently_project_id or "")
+    assert not store.has_experiment(row.mlflow_experiment_id or "")
     assert store.client.search_registered_models() == []
+    assert store.client.search_model_versions() == []
     assert [e.name for e in store.client.search_experiments(view_type=3)] == ["Default"]
     left = [
         path
@@ -117,11 +128,6 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
         if path.is_file()
     ]
     assert left == []
-
-
-def _has_output(bench: Bench, run_id: Any) -> bool:
-    with bench.services.database.read() as session:
-        return session.get_one(RunRecord, run_id).output_version is not None
 
 
 def test_drift_past_the_threshold_makes_the_training_due_once(bench: Bench, project: str) -> None:
@@ -164,14 +170,55 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
     name = model_name(project, "m", id_)
     experiment = model_row(bench.services, id_).mlflow_experiment_id or ""
     run_id = store.client.search_runs([experiment])[0].info.run_id
-    manual = store.register(name, run_id, store.tags_of(name, 1) | {"promoted": "no"})
+    manual = store.register(name, run_id, store.tags_of(name, 1))
 
     store.set_alias(name, "champion", manual)
     by_hand = bench.run("m", "inference", force=True)
-    store.mark(name, manual, "promoted", "yes")  # as a training that died before publishing
-    pinned = bench.run("m", "inference", force=True)
+    bench.run("m", "training", force=True)
+    bench.drain()
+    trained = bench.run("m", "inference", force=True)
 
     assert by_hand.metrics["model_version"] == manual
     assert "moved by hand" in by_hand.metrics["warning"]
-    assert pinned.metrics["model_version"] == 1
-    assert "warning" not in pinned.metrics
+    assert trained.metrics["model_version"] == store.version_of(name, "champion") == 3
+    assert "warning" not in trained.metrics
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it(
+    bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provisioned(bench, project, promotion={"rule": "always"})
+    bench.drain()
+    name = model_name(project, "m", bench.instance_id("m"))
+    store = tracking(bench.services)
+
+    def lost(*_: Any, **__: Any) -> None:
+        raise Interrupted("the run was declared dead")
+
+    def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("MLflow", "away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "succeed", lost)
+        with pytest.raises(Interrupted):
+            bench.run("m", "training", force=True)
+    assert len(store.client.search_model_versions(f"name = '{name}'")) == 2
+    assert store.version_of(name, "champion") == 1
+    bench.services.ledger.end_badly(
+        _running(bench), RunStatus.CRASHED, "dead", bench.services.ledger.retry
+    )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracking, "promote", away)
+        bench.run("m", "training", force=True)
+    assert newest(bench, "training").location == f"models:/{name}/3"
+    assert store.version_of(name, "champion") == 1
+    made = bench.run("m", "inference", force=True)
+    assert made.metrics["model_version"] == store.version_of(name, "champion") == 3
+
+
+def _running(bench: Bench) -> UUID:
+    with bench.services.database.read() as session:
+        query = select(RunRecord.id).where(RunRecord.status == RunStatus.RUNNING)
+        return session.scalars(query).one()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,7 +23,6 @@ from libs.services.rerun import rerun
 from tests.integration.bench import Bench, derived, make_bench
 
 SYMBOLS = ["AAPL", "JPM", "KO", "MSFT", "XOM"]
-CUT = date(2021, 9, 1)
 
 
 @pytest.fixture
@@ -141,36 +139,6 @@ def test_signal_to_optimizer_to_backtest(bench: Bench, project: str) -> None:
 
     deprovision(bench.services, "prices", cascade=True, purge=True)
     assert not list((bench.services.settings.store_root / "outputs").glob("*"))
-
-
-def test_the_future_changes_no_weight_and_no_equity(
-    bench: Bench, project: str, tmp_path: Path
-) -> None:
-    bench.provision(prices(project))
-    bench.drain()
-    path = tmp_path / "prices.parquet"
-    real = output(bench, "prices")
-    real.write_parquet(path)
-    other = f"{project}x"
-    bench.provision(prices(other, path))
-    for document in (momentum(other), portfolio(other), backtest(other)):
-        bench.provision(document)
-    bench.drain()
-    names = [f"{other}/{name}" for name in ("momentum", "portfolio", "Q_Backtest")]
-    before = {name: output(bench, name).sort("date", "symbol") for name in names}
-
-    late = pl.col("date") > CUT
-    real.with_columns(
-        close=pl.when(late).then(pl.col("close") * 7 + pl.col("close").rank()).otherwise("close")
-    ).write_parquet(path)
-    bench.run(f"{other}/prices", mode=Mode.FULL)
-    bench.drain()
-    bench.run(f"{other}/Q_Backtest", kind="backtest")
-
-    for name in names:
-        after = output(bench, name).sort("date", "symbol")
-        assert not after.filter(late).equals(before[name].filter(late)), name
-        assert after.filter(~late).equals(before[name].filter(~late)), name
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from libs.core.errors import Unavailable
+from libs.core.errors import PermanentError, Unavailable
 
 SAMPLE_ROWS = 5000
 """Rows of a window that a report looks at; more only take longer (8 s for 50,000 x 20)."""
@@ -84,9 +84,16 @@ class Monitoring:
             return len(self._workspace.list_runs(UUID(project_id)))
 
     def report(self, project_id: str, name: str, comparison: Comparison, *, save: bool) -> Report:
-        """Compare the windows; with ``save`` the report is added to the project and as a page."""
-        with _translated():
+        """Compare the windows; with ``save`` the report is added to the project and as a page.
+
+        Raises PermanentError for windows that Evidently cannot compare.
+        """
+        try:
             snapshot = _snapshot(comparison)
+        except Exception as error:  # it raises what its parts do
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise PermanentError(f"Evidently cannot compare the windows: {said}") from error
+        with _translated():
             numbers = _numbers(snapshot)
             page = self._pages(project_id) / f"{name}.html"
             if save:

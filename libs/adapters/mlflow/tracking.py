@@ -213,6 +213,11 @@ class Tracking:
         with _translated():
             self.client.set_registered_model_alias(name, alias, str(version))
 
+    def promote(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version and note that it was done by us, not by a person."""
+        self.set_alias(name, alias, version)
+        self.mark(name, version, alias, "yes")
+
     def version_of(self, name: str, alias: str) -> int | None:
         """The version that an alias points at; None where there is none."""
         from mlflow.exceptions import MlflowException

@@ -1,0 +1,156 @@
+"""No look-ahead: whatever becomes of the data after a date, nothing up to that date changes."""
+
+from __future__ import annotations
+
+import random
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import polars as pl
+import pytest
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.ids import WORK_POOL
+from libs.core.status import Mode
+from libs.db import Database
+from libs.services import reports
+from libs.services.data import read_version
+from tests.integration.bench import Bench, derived, make_bench
+
+DAYS = 3
+"""How many dates are drawn."""
+
+CHAIN = [
+    ("momentum", "refresh"),
+    ("m", "inference"),
+    ("portfolio", "optimize"),
+    ("by_weights", "backtest"),
+    ("by_signal", "backtest"),
+]
+"""Everything below the prices, in order, but for the training and the monitoring."""
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    return make_bench(database, gateway, tmp_path)
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    project = f"p{uuid4().hex[:8]}"
+    ranges = {"start": "2020-10-01", "end": "2021-12-31"}
+    backtest = {
+        "type": "BacktestInstance",
+        "project": project,
+        "assets": {"benchmark": "KO"},
+        "date_range": ranges,
+        "config": {"rebalance_frequency": "weekly", "transaction_costs": 0.001},
+    }
+    upstreams = [
+        {"resource": "prices", "role": "prices"},
+        {"resource": "momentum", "role": "momentum"},
+    ]
+    return [
+        {
+            "name": "prices",
+            "type": "DatasetInstance",
+            "project": project,
+            "pipeline": {"definition": "file", "config": {"path": str(path)}},
+        },
+        {
+            **derived(project, "momentum", "ZSCORE(DELTA(close, 20) / REF(close, 20))", "prices"),
+            "type": "SignalInstance",
+        },
+        {
+            "name": "m",
+            "type": "ModelInstance",
+            "project": project,
+            "module": {"definition": "ridge"},
+            "features": [{"role": "momentum", "column": "value", "lags": [0, 5]}],
+            "split": {"validation": 0.6, "embargo": 5},
+            # Longer than all data: then the watch has nothing to compare, and costs nothing.
+            "monitoring": {"reference_days": 5000, "current_days": 5000},
+            "upstream_refs": upstreams,
+        },
+        {
+            "name": "portfolio",
+            "type": "PortfolioOptimizerInstance",
+            "project": project,
+            "definition": "mean_variance",
+            "constraints": {"max_weight": 0.4},
+            "lookback_days": 60,
+            "upstream_refs": [
+                {"resource": "m", "role": "signal"},
+                {"resource": "prices", "role": "prices"},
+            ],
+        },
+        {**backtest, "name": "by_weights", "signals": {"primary": "m", "optimizer": "portfolio"}},
+        {**backtest, "name": "by_signal", "signals": {"primary": "momentum"}},
+    ]
+
+
+def outputs(bench: Bench) -> dict[str, pl.DataFrame]:
+    """What every flow of the chain shows now."""
+    found = {}
+    for name, _ in CHAIN:
+        document = reports.show(bench.services.database, bench.services.now(), name)
+        version = document["output"]["version"]
+        found[name] = read_version(bench.services, UUID(version)).sort("date", "symbol").collect()
+    return found
+
+
+def corrupted(real: pl.DataFrame, after: date, seed: random.Random) -> pl.DataFrame:
+    """Every price after the date is another one."""
+    noise = pl.Series([seed.uniform(0.7, 1.4) for _ in range(real.height)])
+    late = pl.when(pl.col("date") > after)
+    return real.with_columns(close=late.then(pl.col("close") * noise).otherwise("close"))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_corrupt_data_after_a_date_change_nothing_up_to_it(bench: Bench, tmp_path: Path) -> None:
+    seed = random.Random()
+    state = seed.getrandbits(32)
+    seed.seed(state)
+    path = tmp_path / "prices.parquet"
+    real = stocks()
+    real.write_parquet(path)
+    for document in documents(path):
+        bench.provision(document)
+    bench.drain()
+    before = outputs(bench)
+    first = max(frame["date"].min() for frame in before.values())  # type: ignore[type-var]  # dates
+    window = before["m"].filter(pl.col("date") >= first)["date"].unique().sort().to_list()
+
+    for day in seed.sample(window[5:-10], DAYS):
+        corrupted(real, day, seed).write_parquet(path)
+        bench.run("prices", mode=Mode.FULL)
+        for name, kind in CHAIN:
+            bench.run(name, kind=kind)
+        after = outputs(bench)
+        for name, frame in before.items():
+            told = f"{name} with data corrupt after {day}, seed {state}"
+            late = pl.col("date") > day
+            assert after[name].filter(~late).equals(frame.filter(~late)), told
+            assert frame.filter(~late).height, told
+            assert not after[name].filter(late).equals(frame.filter(late)), told
+
+
+def stocks() -> pl.DataFrame:
+    """Two years of five stocks."""
+    from datetime import UTC, datetime
+
+    from libs.definitions.pipeline import ExtractContext
+    from libs.plugins.market_data import MarketDataPipeline
+
+    pipeline = MarketDataPipeline(
+        {
+            "source": "us_stocks",
+            "symbols": ["AAPL", "JPM", "KO", "MSFT", "XOM"],
+            "start_date": "2020-01-01",
+            "end_date": "2021-12-31",
+        }
+    )
+    context = ExtractContext("prices", datetime(2022, 1, 1, tzinfo=UTC))
+    return pipeline.extract(context, [], None).frame
