@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -45,7 +46,13 @@ def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = Non
         return document_id or services.prefect.save_block(block_for(spec), name)
 
     return Ports(
-        execution={kind: (path, schema_of(flow)) for kind, (path, flow) in EXECUTION.items()},
+        execution=_execution(),
         save_document=save,
         flow_run_id=current_run_id(),
     )
+
+
+@cache
+def _execution() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """Entrypoints and parameter schemas by kind; reconciling asks for them at every instance."""
+    return {kind: (path, schema_of(flow)) for kind, (path, flow) in EXECUTION.items()}

@@ -22,8 +22,9 @@ def reconcile(remove_unknown: bool = False) -> Any:
     """Find what differs from the records, put right what is safe, report the rest.
 
     A deployment, block, automation, MLflow experiment or Evidently project that was deleted comes
-    back; an edited automation is set right; an edited block is applied; a run that ended unnoticed
-    is ended. A block with faults and a deployment of no instance are reported.
+    back; an edited automation or deployment is set right (a pause or a schedule that a person
+    switched off stays); an edited block is applied; a run that ended
+    unnoticed is ended. A block with faults and a deployment of no instance are reported.
 
     Args:
         remove_unknown: Delete deployments that belong to no instance of this database.

@@ -20,6 +20,8 @@ class Divergence(StrEnum):
     """The kinds of difference."""
 
     DEPLOYMENT_MISSING = "deployment missing"
+    DEPLOYMENT_EDITED = "deployment edited"
+    DEPLOYMENT_EXTRA = "deployment twice"
     DEPLOYMENT_UNKNOWN = "deployment without instance"
     AUTOMATION_MISSING = "automation missing"
     AUTOMATION_CHANGED = "automation changed"
@@ -50,12 +52,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class SeenDeployment:
-    """A deployment that executes, or executed, a flow of an instance."""
+    """A deployment that executes, or executed, a flow of an instance.
+
+    ``edits`` say how it differs from what the configuration makes it, in lines for people.
+    """
 
     id: UUID
     full_name: str
     instance_id: UUID | None
     kind: str
+    edits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
     """Every difference, those of automations first: without them nothing starts."""
     instances = list(recorded)
     found = [*_automations(world)]
-    present = {seen.id for seen in world.deployments}
+    present = {seen.id: seen for seen in world.deployments}
     for instance in instances:
         found += _deployments(instance, present)
         found += _document(instance, world.documents)
@@ -147,11 +153,13 @@ def _automations(world: World) -> Iterable[Diverged]:
             yield _about(Divergence.AUTOMATION_OFF, seen, why)
 
 
-def _deployments(instance: Recorded, present: set[UUID]) -> Iterable[Diverged]:
+def _deployments(instance: Recorded, present: Mapping[UUID, SeenDeployment]) -> Iterable[Diverged]:
     for kind, id_ in instance.deployments.items():
         if id_ is None or id_ not in present:
             why = "none is recorded" if id_ is None else f"{id_} is not in Prefect"
             yield _of(instance, Divergence.DEPLOYMENT_MISSING, kind, why)
+        elif edits := present[id_].edits:
+            yield _of(instance, Divergence.DEPLOYMENT_EDITED, kind, *edits)
 
 
 def _document(instance: Recorded, documents: Mapping[UUID, SeenDocument]) -> Iterable[Diverged]:
@@ -178,14 +186,20 @@ def _runs(world: World) -> Iterable[Diverged]:
         yield Diverged(Divergence.RUN_ENDED, run.label, part, lines, run.instance_id)
 
 
-def _strangers(instances: Iterable[Recorded], world: World) -> Iterable[Diverged]:
+def _strangers(instances: list[Recorded], world: World) -> Iterable[Diverged]:
     """Deployments that no row knows, except where a missing one will be found by its name."""
+    settled = {instance.id: instance for instance in instances}
     recorded = {id_ for instance in instances for id_ in instance.deployments.values() if id_}
     for seen in world.deployments:
-        if seen.id in recorded or seen.instance_id in world.known:
+        if seen.id in recorded:
             continue
-        why = f"no instance {seen.instance_id} is here"
-        yield Diverged(Divergence.DEPLOYMENT_UNKNOWN, seen.full_name, str(seen.id), (why,))
+        owner = settled.get(seen.instance_id) if seen.instance_id else None
+        if seen.instance_id not in world.known:
+            why = f"no instance {seen.instance_id} is here"
+            yield Diverged(Divergence.DEPLOYMENT_UNKNOWN, seen.full_name, str(seen.id), (why,))
+        elif owner is not None and owner.deployments.get(seen.kind) is not None:
+            why = f"{seen.full_name} executes {seen.kind} too: delete it unless you made it so"
+            yield _of(owner, Divergence.DEPLOYMENT_EXTRA, str(seen.id), why)
 
 
 def _about(kind: Divergence, seen: SeenAutomation, *lines: str) -> Diverged:

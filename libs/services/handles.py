@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from libs.adapters.prefect import DeploymentPlan
+from libs.adapters.prefect import DeploymentPlan, EnsureResult
 from libs.core import ids
 from libs.db.models import Resource
 from libs.db.repositories.resources import EXTENSIONS, flows_of
@@ -59,12 +59,12 @@ def deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Por
 
 def deploy_flow(
     services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
-) -> UUID:
+) -> EnsureResult:
     """Make or patch the deployment of one flow of the instance, and record its id."""
     plan = deployment_plan(services, instance_id, spec, ports, kind)
-    deployment_id = services.prefect.ensure_deployment(plan).id
-    record_deployment(services, instance_id, kind, deployment_id)
-    return deployment_id
+    ensured = services.prefect.ensure_deployment(plan)
+    record_deployment(services, instance_id, kind, ensured.id)
+    return ensured
 
 
 def deployment_plan(

@@ -6,7 +6,7 @@ are looked up, so that the work is bounded by the number of instances.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,12 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from libs.adapters.prefect import AutomationPlan, DeploymentView
+from libs.adapters.prefect import (
+    AutomationPlan,
+    DeploymentPlan,
+    DeploymentView,
+    deployment_edits,
+)
 from libs.core.divergence import (
     Recorded,
     SeenAutomation,
@@ -37,7 +42,7 @@ from libs.db.repositories.resources import (
 from libs.services.automations import AGGREGATE_STATUS, START_FLOW, account_for_bad_ends
 from libs.services.context import Services
 from libs.services.kits import KITS
-from libs.specs import read_spec, spec_document
+from libs.specs import InstanceSpec, parse_spec, read_spec, spec_document
 
 SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
 
@@ -60,7 +65,11 @@ class _Handles:
     unseen: dict[str, str] = field(default_factory=dict)
 
 
-def observe(services: Services) -> Sight:
+PlanOf = Callable[[UUID, InstanceSpec, str], DeploymentPlan]
+"""What the deployment of a flow has to be: of an instance, its configuration and a flow kind."""
+
+
+def observe(services: Services, plan_of: PlanOf) -> Sight:
     """Read both sides. Raises Unavailable where Prefect or the database does not answer."""
     views = services.prefect.deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
@@ -73,7 +82,7 @@ def observe(services: Services) -> Sight:
     plans, absent = _automation_plans(services)
     world = World(
         known=frozenset(one.id for one in named),
-        deployments=tuple(map(_deployment, views)),
+        deployments=tuple(_deployments(services, recorded, views, plan_of)),
         documents=_documents(services, recorded, {one.id: one.type for one in settled}),
         absent_handles=frozenset(handles.absent),
         automations=tuple(_automation(services, plan) for plan in plans),
@@ -127,7 +136,31 @@ def _look_at_handles(
     return found
 
 
-def _deployment(view: DeploymentView) -> SeenDeployment:
+def _deployments(
+    services: Services,
+    recorded: Iterable[Recorded],
+    tagged: Iterable[DeploymentView],
+    plan_of: PlanOf,
+) -> Iterable[SeenDeployment]:
+    """Those that carry our tag, and those that are recorded and lost it."""
+    owners = {id_: (one, kind) for one in recorded for kind, id_ in one.deployments.items() if id_}
+    views = {view.id: view for view in tagged}
+    for id_ in owners.keys() - views.keys():
+        view = services.prefect.find_deployment(id_)
+        if view is not None:
+            views[id_] = view
+    specs: dict[UUID, InstanceSpec] = {}
+    for view in views.values():
+        if view.id not in owners:
+            yield _stranger(view)
+            continue
+        one, kind = owners[view.id]
+        spec = specs.setdefault(one.id, parse_spec(one.document))
+        edits = deployment_edits(plan_of(one.id, spec, kind), view)
+        yield SeenDeployment(view.id, view.full_name, one.id, kind, edits)
+
+
+def _stranger(view: DeploymentView) -> SeenDeployment:
     labels = dict(tag.split(":", 1) for tag in view.tags if ":" in tag)
     try:
         instance_id = UUID(labels.get("instance", ""))

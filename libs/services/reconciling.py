@@ -19,7 +19,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from libs.adapters.prefect import RunState
+from libs.adapters.prefect import Change, DeploymentPlan, RunState
 from libs.core import ids
 from libs.core.divergence import Diverged, Divergence, compare
 from libs.core.errors import InstancesError, PermanentError
@@ -30,7 +30,7 @@ from libs.db.repositories.outbox import record_events
 from libs.db.repositories.resources import newest_version
 from libs.services.accounts import BAD_STATES, end_run
 from libs.services.context import Services
-from libs.services.handles import Ports, deploy_flow, make_external, save_document
+from libs.services.handles import Ports, deploy_flow, deployment_plan, make_external, save_document
 from libs.services.kits import KITS
 from libs.services.observing import Sight, is_settled, observe
 from libs.services.relay import relay_or_leave
@@ -95,7 +95,11 @@ def reconcile(services: Services, ports: PortsOf, *, remove_unknown: bool = Fals
     database may use the same server: only a person can know).
     Raises Unavailable where Prefect or the database does not answer.
     """
-    sight = observe(services)
+
+    def plan_of(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
+        return deployment_plan(services, id_, spec, ports(spec, None), kind)
+
+    sight = observe(services, plan_of)
     repairer = Repairer(services, sight, ports, remove_unknown)
     items = []
     for diverged in compare(sight.recorded, sight.world):
@@ -141,6 +145,7 @@ class Repairer:
     def _repairs(self) -> dict[Divergence, Callable[[Diverged], None]]:
         repairs: dict[Divergence, Callable[[Diverged], None]] = {
             Divergence.DEPLOYMENT_MISSING: self._deploy,
+            Divergence.DEPLOYMENT_EDITED: self._undo_edits,
             Divergence.AUTOMATION_MISSING: self._automate,
             Divergence.AUTOMATION_CHANGED: self._automate,
             Divergence.DOCUMENT_MISSING: self._save,
@@ -160,7 +165,13 @@ class Repairer:
             raise _Vanished
         made = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
         if lifecycle is Lifecycle.PAUSED:
-            self.services.prefect.set_deployment_paused(made, True)
+            self.services.prefect.set_deployment_paused(made.id, True)
+
+    def _undo_edits(self, diverged: Diverged) -> None:
+        id_, spec, _ = self._settled(diverged)
+        ensured = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
+        if ensured.change is Change.UNCHANGED:
+            raise _Vanished
 
     def _automate(self, diverged: Diverged) -> None:
         self.services.prefect.ensure_automation(self.sight.plans[diverged.subject])

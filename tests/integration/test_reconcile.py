@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import PrefectGateway
+from libs.adapters.prefect import DeploymentPlan, PrefectGateway
 from libs.core.divergence import Diverged, Divergence
 from libs.core.ids import DIVERGED, WORK_POOL
 from libs.core.status import Lifecycle, RunStatus
@@ -21,9 +21,9 @@ from libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunReco
 from libs.services import reports
 from libs.services.automations import START_FLOW, START_NAME
 from libs.services.execution import Work, execute
-from libs.services.handles import Ports
+from libs.services.handles import Ports, deployment_plan
 from libs.services.model_stores import model_row, monitoring, tracking
-from libs.services.observing import observe
+from libs.services.observing import PlanOf, observe
 from libs.services.reconciling import Outcome, PortsOf, Repairer, Settled, reconcile
 from libs.services.removal import delete_rows
 from libs.specs import InstanceSpec
@@ -54,6 +54,14 @@ def ports_of(bench: Bench) -> PortsOf:
         return made if kept is None else replace(made, save_document=lambda name: kept)
 
     return ports
+
+
+def plan_of(bench: Bench) -> PlanOf:
+    def plan(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
+        ports = bench.ports(bench.services, spec)
+        return deployment_plan(bench.services, id_, spec, ports, kind)
+
+    return plan
 
 
 def settle(bench: Bench, **options: Any) -> dict[tuple[Divergence, str], Settled]:
@@ -141,6 +149,91 @@ def test_a_row_without_a_deployment_finds_the_one_that_is_there(bench: Bench, pr
         assert str(flow.deployment_id) == known
 
 
+CRON = {"type": "cron", "expression": "0 9 * * *"}
+
+
+def test_every_edited_field_of_a_deployment_is_told_and_set_back(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.services.prefect.ensure_work_pool("elsewhere", "process", None)
+    bench.provision({**prices(project), "description": "Closes", "schedule": CRON})
+    id_ = handles(bench, "prices")["prefect_deployment_id"]
+    path = f"/deployments/{id_}"
+    before = person.get(path).json()
+    (schedule,) = before["schedules"]
+    edited = {
+        "parameters": {"instance": str(uuid4())},
+        "tags": ["mine"],
+        "description": "Opens",
+        "work_pool_name": "elsewhere",
+        "job_variables": {"env": {"PASSWORD": "planted"}},
+        "entrypoint": "flows.train_model.train_model",
+    }
+    person.patch(path, json=edited).raise_for_status()
+    moved = {"schedule": {"cron": "0 4 * * *", "timezone": "UTC"}}
+    person.patch(f"{path}/schedules/{schedule['id']}", json=moved).raise_for_status()
+
+    found = settle(bench)
+
+    assert outcomes(found) == {Divergence.DEPLOYMENT_EDITED: Outcome.REPAIRED}
+    (event,) = events(bench, Divergence.DEPLOYMENT_EDITED)
+    assert (event["subject"], event["part"]) == (f"{project}/prices", "refresh")
+    told = "\n".join(event["difference"])
+    for line in (
+        'description: "Closes" -> "Opens"',
+        'work_pool_name: "instances" -> "elsewhere"',
+        'schedule instances.cron: "0 9 * * *" -> "0 4 * * *"',
+        "job_variables differ",
+    ):
+        assert line in told
+    assert {"parameters.instance", "tags[0]", "entrypoint"} <= {
+        line.partition(":")[0] for line in event["difference"]
+    }
+    assert "planted" not in told
+    after = person.get(path).json()
+    same = ("parameters", "tags", "description", "work_pool_name", "job_variables", "entrypoint")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    assert after["schedules"][0]["schedule"]["cron"] == "0 9 * * *"
+    assert settle(bench) == {}
+
+
+def test_what_a_person_may_set_in_a_deployment_is_no_difference(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision({**prices(project), "schedule": CRON})
+    path = f"/deployments/{handles(bench, 'prices')['prefect_deployment_id']}"
+    (schedule,) = person.get(path).json()["schedules"]
+    person.patch(f"{path}/schedules/{schedule['id']}", json={"active": False}).raise_for_status()
+    own = [{"schedule": {"cron": "0 4 * * *"}, "active": True, "slug": "mine"}]
+    person.post(f"{path}/schedules", json=own).raise_for_status()
+    person.post(f"{path}/pause_deployment").raise_for_status()
+
+    assert settle(bench) == {}
+
+    person.delete(f"{path}/schedules/{schedule['id']}").raise_for_status()
+    (item,) = settle(bench).values()
+    assert item.diverged.difference == ("schedule instances was deleted",)
+    assert {one["slug"] for one in person.get(path).json()["schedules"]} == {"instances", "mine"}
+
+
+def test_a_second_deployment_of_a_flow_is_reported(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    document = person.get(
+        f"/deployments/{handles(bench, 'prices')['prefect_deployment_id']}"
+    ).json()
+    copied = ("flow_id", "entrypoint", "parameters", "tags", "work_pool_name")
+    body = {**{name: document[name] for name in copied}, "name": f"{project}.copy"}
+    made = person.post("/deployments/", json=body).raise_for_status().json()
+
+    (item,) = settle(bench, remove_unknown=True).values()
+
+    assert (item.diverged.kind, item.outcome) == (Divergence.DEPLOYMENT_EXTRA, Outcome.REPORTED)
+    assert (item.diverged.subject, item.diverged.part) == (f"{project}/prices", made["id"])
+    assert person.get(f"/deployments/{made['id']}").is_success
+
+
 def test_a_deployment_without_a_row_is_reported_and_removed_on_request(
     bench: Bench, project: str, tmp_path: Path
 ) -> None:
@@ -170,7 +263,7 @@ def test_unknown_deployments_are_deleted_where_that_is_asked(bench: Bench, proje
     id_ = UUID(handles(bench, "prices")["prefect_deployment_id"])
     diverged = Diverged(Divergence.DEPLOYMENT_UNKNOWN, "prices", str(id_), ())
     services = bench.services
-    repairer = Repairer(services, observe(services), ports_of(bench), True)
+    repairer = Repairer(services, observe(services, plan_of(bench)), ports_of(bench), True)
 
     settled = repairer.settle(diverged)
 

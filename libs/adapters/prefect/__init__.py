@@ -10,6 +10,7 @@ Importing this package does not import Prefect; connecting does.
 from libs.adapters.prefect.api import Refused
 from libs.adapters.prefect.automations import AutomationPlan, AutomationView
 from libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
+from libs.adapters.prefect.edits import deployment_edits
 from libs.adapters.prefect.ensured import Change, EnsureResult
 from libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
 from libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
@@ -35,6 +36,7 @@ __all__ = [
     "ScheduleView",
     "configured_api_url",
     "container_template",
+    "deployment_edits",
     "describe_flow",
     "process_template",
     "schema_of",

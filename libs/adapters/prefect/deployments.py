@@ -85,7 +85,7 @@ class DeploymentPlan:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentView:
-    """A deployment as it is in Prefect."""
+    """A deployment as it is in Prefect; ``stored`` is the server's whole document."""
 
     id: UUID
     flow_name: str
@@ -98,6 +98,7 @@ class DeploymentView:
     work_pool: str
     schedules: tuple[ScheduleView, ...]
     concurrency_limit: int | None
+    stored: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def full_name(self) -> str:
@@ -176,6 +177,7 @@ class DeploymentCalls(Calls):
             work_pool=document["work_pool_name"] or "",
             schedules=tuple(view_schedule(item) for item in document["schedules"]),
             concurrency_limit=_limit(document),
+            stored=document,
         )
 
     def _flow_name(self, flow_id: str) -> str:
@@ -205,7 +207,7 @@ def _create(api: Api, plan: DeploymentPlan) -> EnsureResult:
     flow = api.request("POST", "/flows/", {"name": plan.flow_name}, doing=doing)
     enabled = _enabled(plan)
     body = {
-        **_fields(plan),
+        **deployment_fields(plan),
         "flow_id": flow["id"],
         "name": plan.name,
         "schedules": [
@@ -278,10 +280,10 @@ def differences(plan: DeploymentPlan, current: Mapping[str, Any]) -> dict[str, A
         # Whatever else stands there (`prefect deploy` writes its own) means nothing to us.
         "version": SCHEDULE_OFF if current["version"] == SCHEDULE_OFF else None,
     }
-    return {name: value for name, value in _fields(plan).items() if stored[name] != value}
+    return {name: value for name, value in deployment_fields(plan).items() if stored[name] != value}
 
 
-def _fields(plan: DeploymentPlan) -> dict[str, Any]:
+def deployment_fields(plan: DeploymentPlan) -> dict[str, Any]:
     """What a POST and a PATCH have in common, in JSON values and a canonical order."""
     return {
         "entrypoint": plan.entrypoint,
