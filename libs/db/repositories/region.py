@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, insert, select, union, update
+from sqlalchemy import Select, bindparam, insert, select, union, update
 from sqlalchemy.orm import Session, aliased
 
 from libs.core.aggregation import AggregationContract, parse_contract
@@ -329,14 +329,15 @@ def _request_row(request: Request) -> dict[str, Any]:
 
 
 def _save(session: Session, model: Any, before: Mapping[UUID, Any], records: Any, row: Any) -> None:
-    """Insert what is new (or came back under its old id), update the rest."""
-    new = [record for record in records if record.id not in before]
-    known = {r.id for r in new if session.get(model, r.id) is not None} if new else set()
-    for record in records:
-        if record.id in before or record.id in known:
-            _write(session, model, [record.id], row(record))
-        else:
-            session.execute(insert(model), [row(record)])
+    """Update what is known, then insert what is new; the updates in the order given."""
+    missing = [record.id for record in records if record.id not in before]
+    columns = model.__table__.c
+    # An opening that was over comes back under its old id.
+    back = {found.id for found in _rows(session, select(columns.id), columns.id, missing)}
+    new = {record_id for record_id in missing if record_id not in back}
+    _write_each(session, model, [row(record) for record in records if record.id not in new])
+    if new:
+        session.execute(insert(model), [row(record) for record in records if record.id in new])
 
 
 def _update(
@@ -346,20 +347,39 @@ def _update(
     records: Iterable[Any],
     only: set[str] | None,
 ) -> None:
-    """Update changed columns; records that change alike are written by one statement."""
-    alike: dict[tuple[tuple[str, Any], ...], list[UUID]] = defaultdict(list)
+    """Update the columns that changed; records that change alike are written together."""
+    changes: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         old = before[record.id]
         names = only or {field.name for field in fields(record)}
-        changed = tuple(
-            (name, value)
+        changed = {
+            name: value
             for name in sorted(names)
             if (value := getattr(record, name)) != getattr(old, name)
-        )
+        }
         if changed:
-            alike[changed].append(record.id)
-    for columns, ids in alike.items():
-        _write(session, model, ids, dict(columns))
+            changes[tuple(changed)].append({"id": record.id, **changed})
+    for rows in changes.values():
+        _write_alike(session, model, rows)
+
+
+def _write_alike(session: Session, model: Any, rows: list[dict[str, Any]]) -> None:
+    """Write rows that change in the same columns: one statement where also in the same values."""
+    values = {name: value for name, value in rows[0].items() if name != "id"}
+    if all(row == {"id": row["id"], **values} for row in rows):
+        _write(session, model, [row["id"] for row in rows], values)
+    else:
+        _write_each(session, model, rows)
+
+
+def _write_each(session: Session, model: Any, rows: list[dict[str, Any]]) -> None:
+    """Write rows of the same columns, in order, as one prepared statement with many parameters."""
+    if rows:
+        table = model.__table__
+        values = [
+            {"row_id": row["id"], **{k: v for k, v in row.items() if k != "id"}} for row in rows
+        ]
+        session.execute(update(table).where(table.c.id == bindparam("row_id")), values)
 
 
 def _write(session: Session, model: Any, ids: list[UUID], values: dict[str, Any]) -> None:
