@@ -1,4 +1,4 @@
-"""Every change of state, each a pure function of a region: start, finish, request, reconfigure.
+"""Every change of state but a start, each a pure function of a region: finish, reconfigure, ….
 
 One call decides one transaction (see ``docs/decisions`` for why status is decided on stored state
 and not on events). All functions take a ``Draft`` and leave the decision in it.
@@ -11,16 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from libs.core import gate, ids, recursion
+from libs.core import gate, ids
+from libs.core.asking import ask
 from libs.core.commands import (
     BadEnd,
-    Blocked,
     Output,
     RetryPolicy,
-    Skipped,
-    Start,
-    StartCommand,
-    Started,
 )
 from libs.core.draft import Draft
 from libs.core.errors import Interrupted
@@ -29,157 +25,14 @@ from libs.core.records import (
     FlowState,
     Opening,
     OpeningStatus,
-    Pin,
     Request,
     RequestStatus,
     Run,
-    RunParameters,
 )
 from libs.core.status import OVERTAKEN, Cause, FlowStatus, Lifecycle, Reason, RunStatus
 
 STARVED_AFTER = 3
 """Successes in a row that end STALE before a flow is called ``Starved``."""
-
-
-def start(draft: Draft, command: StartCommand) -> Start:
-    """Claim, check the gate, pin the inputs and set RUNNING; or say why not."""
-    known = _run_of(draft, command.prefect_flow_run_id)
-    if known is not None:
-        return _resume(draft, known, command)
-    if command.request is not None:
-        _remember(draft, command.request)
-        recursion.spread(draft, command.request)
-    flow = draft.flows[command.flow_id]
-    opening = _claimable(draft, command)
-    request = draft.pending_request(flow.id)
-    refusal = _refusal(draft, flow, opening, command)
-    if refusal is not None:
-        return refusal
-    shut = gate.shut(draft, flow.id, request)
-    if shut:
-        _hand_back(draft, opening)
-        return Blocked(shut)
-    return Started(_begin(draft, flow, opening, request, command))
-
-
-def _refusal(
-    draft: Draft, flow: FlowState, opening: Opening | None, command: StartCommand
-) -> Skipped | None:
-    """Why there is nothing to do for this flow run whatever its upstreams are, or None."""
-    if not draft.is_active(flow):
-        _hand_back(draft, opening)
-        return Skipped(f"the instance is {draft.instance_of(flow).lifecycle}")
-    if opening is None and command.request is None:
-        return Skipped("another run did the work of this opening, or newer inputs replaced it")
-    if command.request is None and opening is not None and opening.not_before > draft.now:
-        begins = opening.not_before.isoformat(timespec="seconds")
-        return Skipped(f"this came early: the run begins at {begins}")
-    if flow.status is FlowStatus.RUNNING:
-        return Skipped("another run of this flow is in progress; what was asked runs after it")
-    dropped = gate.drop_needless(draft, flow.id)
-    if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
-        _close(draft, opening)
-        fresh = gate.why_fresh(draft, flow.id) if dropped else ""
-        return Skipped(fresh or "the output is current with its inputs")
-    return None
-
-
-def _run_of(draft: Draft, prefect_flow_run_id: UUID) -> Run | None:
-    return next(
-        (r for r in draft.runs.values() if r.prefect_flow_run_id == prefect_flow_run_id), None
-    )
-
-
-def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
-    """The same Prefect flow run again (its in-process retry): the claim still holds, or is lost."""
-    if run.status is RunStatus.RUNNING and draft.flows[run.flow_id].running == run.id:
-        held = replace(run, lease_until=command.lease_until)
-        draft.runs[run.id] = held
-        return Started(held)
-    return Skipped(f"this flow run has ended already ({run.status})")
-
-
-def _claimable(draft: Draft, command: StartCommand) -> Opening | None:
-    """The opening to take: the named one, or the one that replaced it; None where it is taken."""
-    unclaimed = draft.unclaimed(command.flow_id)
-    named = next((o for o in unclaimed if o.id == command.opening_id), None)
-    newest = max(unclaimed, key=lambda o: o.opened_at, default=None)
-    return named or newest
-
-
-def _hand_back(draft: Draft, opening: Opening | None) -> None:
-    if opening is not None:
-        draft.put_opening(replace(opening, status=OpeningStatus.WAITING))
-
-
-def _close(draft: Draft, opening: Opening | None) -> None:
-    if opening is not None:
-        draft.put_opening(replace(opening, status=OpeningStatus.DONE))
-
-
-def _begin(
-    draft: Draft,
-    flow: FlowState,
-    opening: Opening | None,
-    request: Request | None,
-    command: StartCommand,
-) -> Run:
-    vector = gate.input_vector(draft, flow.id)
-    by_gate = _by_gate(draft, flow, request, command)
-    claimed = _claim(draft, flow, opening, request, command.run_id)
-    run = Run(
-        id=command.run_id,
-        flow_id=flow.id,
-        prefect_flow_run_id=command.prefect_flow_run_id,
-        status=RunStatus.RUNNING,
-        cause=request.cause if request and not by_gate else Cause.GATE,
-        config_version=flow.config_version,
-        started_at=draft.now,
-        pins=_pins(draft, flow.id),
-        parameters=request.parameters if request else RunParameters(),
-        opening_id=claimed.id,
-        request_id=request.id if request else None,
-        retries=request.retries if request else 0,
-        lease_until=command.lease_until,
-    )
-    draft.runs[run.id] = run
-    # Whatever made this run, it reads these inputs: the gate need not open for them again.
-    key = gate.input_key(flow.config_version, vector)
-    draft.flows[flow.id] = replace(flow, running=run.id, last_run_id=run.id, opened_key=key)
-    draft.set_status(flow.id, FlowStatus.RUNNING, Reason.RUN_STARTED)
-    return run
-
-
-def _by_gate(draft: Draft, flow: FlowState, request: Request | None, command: StartCommand) -> bool:
-    """True where newer inputs made this run, and not a person or schedule that started it."""
-    if request is not None and (request.parameters.force or command.opening_id is None):
-        return False
-    return gate.due_by_input(draft, flow.id)
-
-
-def _claim(
-    draft: Draft, flow: FlowState, opening: Opening | None, request: Request | None, run_id: UUID
-) -> Opening:
-    """Take the opening (made here for a request that had none) and supersede the unclaimed rest."""
-    for other in draft.unclaimed(flow.id):
-        if opening is None or other.id != opening.id:
-            draft.put_opening(replace(other, status=OpeningStatus.SUPERSEDED))
-    if opening is None:
-        assert request is not None
-        opening = gate.opening_for(draft, flow, gate.request_key(request), request)
-    claimed = replace(opening, status=OpeningStatus.CLAIMED, claimed_by=run_id)
-    draft.put_opening(claimed)
-    if request is not None:
-        draft.put_request(replace(request, status=RequestStatus.CLAIMED, claimed_by=run_id))
-    return claimed
-
-
-def _pins(draft: Draft, flow_id: UUID) -> tuple[Pin, ...]:
-    pins = []
-    for edge in draft.upstream_edges(flow_id):
-        upstream = draft.flows[edge.upstream]
-        pins.append(Pin(edge.id, upstream.id, edge.role, upstream.generation, upstream.version_id))
-    return tuple(pins)
 
 
 def succeed(
@@ -439,30 +292,6 @@ def _retry(draft: Draft, run: Run, retry_id: UUID, policy: RetryPolicy) -> None:
     )
 
 
-def _remember(draft: Draft, request: Request) -> None:
-    """Keep a request: one a flow, the newest parameters win, full beats incremental."""
-    pending = draft.pending_request(request.flow_id)
-    if pending is None:
-        draft.put_request(request)
-        return
-    draft.put_request(
-        replace(
-            pending,
-            cause=request.cause,
-            parameters=pending.parameters.merged(request.parameters),
-            not_before=min(pending.not_before, request.not_before),
-            retries=request.retries,
-        )
-    )
-
-
-def ask(draft: Draft, request: Request) -> None:
-    """Remember a request and open the gate for it if that is possible now."""
-    _remember(draft, request)
-    recursion.spread(draft, request)
-    gate.evaluate(draft, request.flow_id)
-
-
 def reconfigure(draft: Draft, flow_id: UUID, config_version: int) -> None:
     """A configuration that affects the output changed: STALE / ConfigChanged, descendants STALE."""
     flow = replace(draft.flows[flow_id], config_version=config_version)
@@ -500,6 +329,7 @@ def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
 
     Those of a paused instance are left alone; once it is resumed they are late.
     """
+    asked = []
     for request in requests:
         flow = draft.flows[request.flow_id]
         if flow.breached or not draft.is_active(flow):
@@ -507,7 +337,10 @@ def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
         draft.flows[flow.id] = replace(flow, breached=True)
         if flow.status is FlowStatus.READY:
             draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
-            ask(draft, request)
+            asked.append(request)
+    # Not before all are marked: one that is late too keeps the gates below it shut.
+    for request in asked:
+        ask(draft, request)
 
 
 def detect_drift(

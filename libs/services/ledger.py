@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from libs.core import transitions
+from libs.core import asking, starting, transitions
 from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.errors import Interrupted, WrongLifecycle
@@ -93,7 +93,7 @@ class Ledger:
         opening_id: UUID | None = None,
         ask: Ask | None = None,
     ) -> Start:
-        """Claim an opening, or make a request and claim that; see ``transitions.start``."""
+        """Claim an opening, or make a request and claim that; see ``starting.start``."""
         run_id, request_id = uuid4(), uuid4()
 
         def decide(draft: Draft) -> Start:
@@ -105,7 +105,7 @@ class Ledger:
                 request=_request(request_id, flow_id, ask, draft.now) if ask else None,
                 lease_until=draft.now + self.lease,
             )
-            return transitions.start(draft, command)
+            return starting.start(draft, command)
 
         return self._decide(
             [flow_id],
@@ -187,7 +187,7 @@ class Ledger:
         request_id, wish = uuid4(), Ask(cause, parameters)
         return self._decide(
             [flow_id],
-            lambda draft: transitions.ask(draft, _request(request_id, flow_id, wish, draft.now)),
+            lambda draft: asking.ask(draft, _request(request_id, flow_id, wish, draft.now)),
             ascend=parameters.recursive,
         )[1]
 
@@ -223,7 +223,7 @@ class Ledger:
                 raise WrongLifecycle(instance.name, instance.lifecycle, only_from)
             for flow_id, request_id in request_ids.items():
                 wish = Ask(first_run or Cause.PROVISION)
-                transitions.ask(draft, _request(request_id, flow_id, wish, draft.now))
+                asking.ask(draft, _request(request_id, flow_id, wish, draft.now))
             transitions.set_lifecycle(draft, instance_id, lifecycle)
 
         return self._decide(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid5
 
-from libs.core import transitions
+from libs.core import asking, starting, transitions
 from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.events import Event
@@ -114,7 +114,7 @@ class MemoryBackend:
             opening_id=opening_id,
             request=self._request(flow_id, wish) if wish else None,
         )
-        return self.decide(lambda draft: transitions.start(draft, command), prefect_id)
+        return self.decide(lambda draft: starting.start(draft, command), prefect_id)
 
     def succeed(self, run_id: UUID, output: Output) -> None:
         self.decide(
@@ -127,7 +127,7 @@ class MemoryBackend:
 
     def ask(self, flow_id: UUID, wish: Wish) -> None:
         request = self._request(flow_id, wish)
-        self.decide(lambda draft: transitions.ask(draft, request))
+        self.decide(lambda draft: asking.ask(draft, request))
 
     def reconfigure(self, flow_id: UUID) -> None:
         version = self.state.flows[flow_id].config_version + 1
@@ -137,9 +137,10 @@ class MemoryBackend:
         self.decide(lambda draft: transitions.set_lifecycle(draft, instance_id, lifecycle))
 
     def mark_past_due(self) -> None:
+        # Downstreams first: whoever decides must not rely on the order.
         late = [
             self._request(flow.id, Wish(Cause.SCHEDULE))
-            for flow in self.state.flows.values()
+            for flow in reversed(self.state.flows.values())
             if not flow.breached and flow.due_deadline and flow.due_deadline < self.now
         ]
         self.decide(lambda draft: transitions.mark_past_due(draft, late))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.core import gate, transitions
+from libs.core import asking, gate, starting, transitions
 from libs.core.draft import Draft
 from libs.core.records import OpeningStatus, RequestStatus
 from libs.core.status import FlowStatus, Reason
@@ -26,9 +26,9 @@ def mutant(apply: Mutant) -> Mutant:
 
 
 def _in_start(patch: pytest.MonkeyPatch, **changed: Any) -> None:
-    """Replace functions of the gate as transitions see them; the gate's own calls are unchanged."""
+    """Replace functions of the gate as a start sees them; the gate's own calls are unchanged."""
     names = {name: getattr(gate, name) for name in dir(gate) if not name.startswith("__")}
-    patch.setattr(transitions, "gate", SimpleNamespace(**{**names, **changed}))
+    patch.setattr(starting, "gate", SimpleNamespace(**{**names, **changed}))
 
 
 @mutant
@@ -82,13 +82,13 @@ def nothing_is_superseded(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def a_start_absorbs_nothing(patch: pytest.MonkeyPatch) -> None:
-    original = transitions._claim
+    original = starting._claim
 
     def claim(draft: Draft, flow: Any, opening: Any, request: Any, run_id: UUID) -> Any:
         kept = opening is not None and opening.request_id is None
         return original(draft, flow, opening, None if kept else request, run_id)
 
-    patch.setattr(transitions, "_claim", claim)
+    patch.setattr(starting, "_claim", claim)
 
 
 @mutant
@@ -210,27 +210,27 @@ def the_newest_request_replaces_a_full_one(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def a_blocked_request_is_dropped(patch: pytest.MonkeyPatch) -> None:
-    original = transitions.start
+    original = starting.start
 
     def start(draft: Draft, command: Any) -> Any:
         answer = original(draft, command)
         request = draft.pending_request(command.flow_id)
-        if isinstance(answer, transitions.Blocked) and request is not None:
+        if isinstance(answer, starting.Blocked) and request is not None:
             draft.put_request(replace(request, status=RequestStatus.DONE))
         return answer
 
-    patch.setattr(transitions, "start", start)
+    patch.setattr(starting, "start", start)
 
 
 @mutant
 def a_second_run_may_start(patch: pytest.MonkeyPatch) -> None:
-    original = transitions._refusal
+    original = starting._refusal
 
     def refusal(draft: Draft, flow: Any, opening: Any, command: Any) -> Any:
         idle = replace(flow, status=FlowStatus.STALE)
         return original(draft, idle, opening, command)
 
-    patch.setattr(transitions, "_refusal", refusal)
+    patch.setattr(starting, "_refusal", refusal)
 
 
 @mutant
@@ -240,7 +240,7 @@ def a_paused_flow_starts(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def a_claim_is_not_reentrant(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(transitions, "_run_of", lambda draft, prefect_id: None)
+    patch.setattr(starting, "_run_of", lambda draft, prefect_id: None)
 
 
 @mutant
@@ -313,7 +313,7 @@ def resuming_evaluates_nothing(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def a_blocked_opening_counts_as_done(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(transitions, "_hand_back", transitions._close)
+    patch.setattr(starting, "_hand_back", starting._close)
 
 
 @mutant
@@ -375,13 +375,13 @@ def a_crash_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def a_back_off_may_be_cut_short(patch: pytest.MonkeyPatch) -> None:
-    original = transitions._refusal
+    original = starting._refusal
 
     def refusal(draft: Draft, flow: Any, opening: Any, command: Any) -> Any:
         at_once = opening and replace(opening, not_before=draft.now)
         return original(draft, flow, at_once, command)
 
-    patch.setattr(transitions, "_refusal", refusal)
+    patch.setattr(starting, "_refusal", refusal)
 
 
 @mutant
@@ -390,7 +390,7 @@ def what_is_paused_is_late(patch: pytest.MonkeyPatch) -> None:
         for request in requests:
             if draft.flows[request.flow_id].status is FlowStatus.READY:
                 draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
-                transitions.ask(draft, request)
+                asking.ask(draft, request)
 
     patch.setattr(transitions, "mark_past_due", mark)
 

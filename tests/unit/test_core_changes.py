@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
 
-from libs.core import ids
-from libs.core.records import OpeningStatus
+from libs.core import ids, transitions
+from libs.core.records import OpeningStatus, Request, RunParameters
 from libs.core.status import Cause, FlowStatus, Lifecycle, Reason, RunStatus
 from tests.property.graphs import chain, model
-from tests.property.scene import Scene, wish
+from tests.property.scene import Scene, flow_id, wish
 
 ERROR, NEVER, READY, RUNNING, STALE = (
     FlowStatus.ERROR,
@@ -160,6 +163,23 @@ class TestPastDue:
         scene = self.scheduled()
         scene.pass_time(2)
         assert (scene.flow("B").status, scene.flow("C").status) == (READY, READY)
+        assert scene.blocked_by("B") == ["A"]
+
+    @pytest.mark.parametrize("order", ["AB", "BA"])
+    def test_of_two_that_are_late_only_the_upper_may_run(self, order: str) -> None:
+        scene = Scene.ready(chain())
+        for name in "AB":
+            scene.begin(name, wish(Cause.SCHEDULE))
+            scene.finish(name, same=True, due_in=1)
+        scene.backend.now += timedelta(hours=2)
+        late = [
+            Request(uuid4(), flow_id(name), Cause.SCHEDULE, RunParameters(), *[scene.now] * 2)
+            for name in order
+        ]
+        scene.backend.decide(lambda draft: transitions.mark_past_due(draft, late))
+        assert (scene.state_of("A"), scene.state_of("B")) == ((STALE, Reason.PAST_DUE),) * 2
+        assert scene.opening_of("A").status is OpeningStatus.OPEN
+        assert scene.opening("B") is None
         assert scene.blocked_by("B") == ["A"]
 
     def test_before_its_deadline_a_flow_is_ready(self) -> None:
