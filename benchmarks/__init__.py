@@ -1,5 +1,5 @@
 """Benchmarks: each figure beside what it is compared to, taken in the same run.
 
-What belongs here: one module a subject, run as ``python -m benchmarks.<subject>``. What must not:
-assertions about time.
+What belongs here: one module a subject in ``subjects``, and what starts, records and shows them.
+What must not: assertions about time; a ratio that misses its target is shown, not failed.
 """

@@ -1,0 +1,99 @@
+"""Provisioning beside the bare calls to Prefect's API that it needs, and a re-apply of nothing new.
+
+The bare calls are one deployment and one block document an instance, sent one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+from benchmarks.live import new_day, source
+from benchmarks.record import Figure, Run, Target
+from libs.services.context import Services
+
+
+def measure(run: Run) -> Iterator[Figure]:
+    """One instance at a time in this process, then a plan over many that exist."""
+    services, count = run.live.services, run.pick(4, 20)
+    path = run.scratch / "unread.csv"
+    new_day(path)
+    documents = [source(f"p{number:03d}", path) for number in range(count)]
+    bare = ours = 0.0
+    for number, document in enumerate(documents):
+        # In turns, so that what else the machine does meets both alike.
+        ours += _provision(services, {**document, "project": "provisioned"})
+        bare += _bare(services, {**document, "project": "bare"}, number)
+    yield Figure(
+        "provisioning", "one instance", 1000 * ours / count, "ms",
+        "the bare API calls it needs", 1000 * bare / count, Target(1.2, of_ratio=True),
+    )  # fmt: skip
+    yield from _reapply(run, services, run.pick(50, 500))
+
+
+def _provision(services: Services, document: dict[str, Any]) -> float:
+    from libs.services.provisioning import provision
+    from libs.specs import parse_spec
+
+    spec = parse_spec({**document, "run_on_provision": False})
+    begin = time.perf_counter()
+    provision(services, spec, _ports(services, spec))
+    return time.perf_counter() - begin
+
+
+def _bare(services: Services, document: dict[str, Any], number: int) -> float:
+    """The same deployment and block document by the same client."""
+    from libs.core import ids
+    from libs.services.handles import deployment_plan
+    from libs.specs import parse_spec
+
+    spec = parse_spec({**document, "run_on_provision": False})
+    ports = _ports(services, spec)
+    plan = deployment_plan(services, uuid4(), spec, ports, "refresh")
+    begin = time.perf_counter()
+    services.prefect.ensure_deployment(plan)
+    ports.save_document(f"bare-{number}-{ids.block_document_name(spec.project, spec.name)}")
+    return time.perf_counter() - begin
+
+
+def _ports(services: Services, spec: Any) -> Any:
+    from blocks import block_for
+    from flows.execution import EXECUTION
+    from libs.adapters.prefect import schema_of
+    from libs.services.handles import Ports
+
+    return Ports(
+        execution={kind: (path, schema_of(flow)) for kind, (path, flow) in EXECUTION.items()},
+        save_document=lambda name: services.prefect.save_block(block_for(spec), name),
+        flow_run_id=uuid4(),
+    )
+
+
+def _reapply(run: Run, services: Services, count: int) -> Iterator[Figure]:
+    """A manifest whose instances all exist: what applying it again costs before it says so."""
+    from libs.core.status import Lifecycle
+    from libs.services.checks import examine
+    from libs.services.manifests import plan
+    from libs.services.rows import write_rows
+    from libs.specs import survey_manifest
+
+    instances = [source(f"r{number:04d}", run.scratch / "unread.csv") for number in range(count)]
+    survey = survey_manifest({"project": "again", "instances": instances})
+
+    def write(session: Any) -> None:
+        for spec in survey.manifest.instances:
+            blueprint = examine(session, services.registry, spec)
+            write_rows(session, blueprint, services.now()).lifecycle = Lifecycle.ACTIVE
+
+    services.database.transact(write)
+    begin = time.perf_counter()
+    planned = plan(services, survey_manifest({"project": "again", "instances": instances}))
+    seconds = time.perf_counter() - begin
+    if not planned.is_empty:
+        raise RuntimeError("the manifest is not unchanged")
+    yield Figure(
+        "provisioning", f"unchanged manifest of {count} applied again", seconds, "s",
+        target=Target(5),
+    )  # fmt: skip
