@@ -1,4 +1,4 @@
-"""Typed Prefect blocks: the saved configuration of instances, one class for each type.
+"""Typed Prefect blocks: the saved configuration of instances, and what they are connected to.
 
 What belongs here: block classes and how flows take them as parameters. What must not: fields (they
 are the spec models') and decisions. Only our own classes are exported, because
@@ -6,6 +6,7 @@ are the spec models') and decisions. Only our own classes are exported, because
 """
 
 from blocks.backtest_instance import BacktestInstance
+from blocks.centrifugo import Centrifugo
 from blocks.dataset_instance import DatasetInstance
 from blocks.experiment_instance import ExperimentInstance
 from blocks.model_instance import ModelInstance
@@ -17,6 +18,7 @@ __all__ = [
     "BLOCKS",
     "AnyInstance",
     "BacktestInstance",
+    "Centrifugo",
     "DatasetInstance",
     "ExperimentInstance",
     "ModelInstance",

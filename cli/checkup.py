@@ -125,6 +125,28 @@ def check_outbox(database: Database, settings: Settings, now: datetime) -> Findi
     return Finding("outbox", Level.OK, f"{count} events wait" if count else "empty")
 
 
+def check_live(database: Database, now: datetime) -> Finding:
+    """Subscribers are told, where a broker is configured."""
+    from libs.db.repositories.live import read_relay, waiting
+
+    with database.read() as session:
+        state, (count, since) = read_relay(session), waiting(session)
+    if not state.configured:
+        return Finding("Centrifugo", Level.OK, "not configured: nobody is told of status changes")
+    if state.failures and state.failing_since and state.retry_at:
+        detail = (
+            f"{state.reason} ({count} messages wait; failing since "
+            f"{state.failing_since.isoformat(timespec='seconds')}, next try "
+            f"{state.retry_at.isoformat(timespec='seconds')})"
+        )
+        advice = "see that it runs and the block is right; what waits is sent then, in order"
+        return Finding("Centrifugo", Level.WARN, detail, advice)
+    if since and now - since > timedelta(minutes=5):
+        advice = "see that the worker runs and sweep-freshness/default succeeds"
+        return Finding("Centrifugo", Level.WARN, f"{count} messages wait", advice)
+    return Finding("Centrifugo", Level.OK, f"{count} messages wait" if count else "up to date")
+
+
 def check_pool(inspector: Inspector, settings: Settings) -> Finding:
     """The work pool exists and is not paused."""
     pool = inspector.work_pool(settings.pool)
@@ -212,7 +234,11 @@ def _check_database(
         schema = check_schema(database)
         if schema.level is not Level.OK:
             return [schema]
-        return [schema, check_outbox(database, settings, now)]
+        return [
+            schema,
+            check_outbox(database, settings, now),
+            check_live(database, now),
+        ]
     except InstancesError as error:
         return [Finding("database", Level.FAIL, str(error), "see that it runs and can be reached")]
     finally:

@@ -110,6 +110,15 @@ class Settings(BaseSettings):
         "", description="Evidently server to use; empty: a workspace in <home>/evidently."
     )
 
+    centrifugo_block: str = Field(
+        "instances",
+        pattern=r"^[a-z0-9-]+$",
+        description=(
+            "Name of the Prefect block of the type Centrifugo that says where status changes are "
+            "published; while there is none, nothing is."
+        ),
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from libs.adapters.prefect import PrefectGateway, configured_api_url
 from libs.core.commands import RetryPolicy
@@ -13,7 +14,11 @@ from libs.db import Database
 from libs.definitions.registry import Registry
 from libs.services.context import Services
 from libs.services.ledger import Ledger
+from libs.services.live import Live
 from libs.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from libs.adapters.centrifugo import Publisher
 
 
 @contextmanager
@@ -27,15 +32,30 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
     with PrefectGateway.connect(address) as prefect:
         database = open_database(settings, prefect)
         try:
-            yield Services(
-                settings=settings,
-                database=database,
-                prefect=prefect,
-                registry=Registry.discover(),
-                ledger=_ledger(settings, database),
-            )
+            ledger = _ledger(settings, database)
+            live = Live(database, ledger.clock, lambda: open_broker(settings, prefect))
+            try:
+                yield Services(
+                    settings=settings,
+                    database=database,
+                    prefect=prefect,
+                    registry=Registry.discover(),
+                    ledger=ledger,
+                    live=live,
+                )
+            finally:
+                live.close()
         finally:
             database.close()
+
+
+def open_broker(settings: Settings, prefect: PrefectGateway) -> Publisher | None:
+    """The Centrifugo of the block that the settings name; None where there is none."""
+    from libs.adapters.centrifugo import Publisher
+    from libs.services.subscribing import connection
+
+    found = connection(settings, prefect)
+    return None if found is None else Publisher(found)
 
 
 def open_database(settings: Settings, prefect: PrefectGateway) -> Database:

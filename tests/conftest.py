@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-pytest_plugins = ("tests.prefect_server", "tests.databases")
+pytest_plugins = ("tests.prefect_server", "tests.databases", "tests.centrifugo.fixtures")
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -79,7 +79,18 @@ def instance_resource(instance_id: UUID) -> str:
     return f"instance.{instance_id}"
 
 
+def instance_channel(instance_id: UUID) -> str:
+    """Centrifugo channel of an instance's status."""
+    return f"instance:{instance_id}:status"
+
+
+def project_channel(project_id: UUID) -> str:
+    """Centrifugo channel of the statuses of all instances of a project."""
+    return f"project:{project_id}:status"
+
+
 GATE_OPENED = "instance.gate.opened"
+RUN_PROGRESS = "instance.run.progress"
 STATUS_CHANGED = "instance.status.changed"
 SLA_BREACHED = "instance.sla.breached"
 DRIFT_DETECTED = "instance.data-drift.detected"

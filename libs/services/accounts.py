@@ -28,6 +28,9 @@ BAD_STATES: Mapping[RunState, RunStatus] = {
     RunState.CANCELLED: RunStatus.CANCELLED,
 }
 
+TELL_SECONDS = 20.0
+"""How long one sweep publishes to subscribers; the next one goes on."""
+
 QUICK_ATTEMPTS = 3
 """Announcements of one opening that follow each other at once; later ones wait for the sweep."""
 
@@ -95,6 +98,7 @@ class Swept:
     published: int = 0
     started: int = 0
     forgotten: int = 0
+    told: int = 0
 
     @property
     def idle(self) -> bool:
@@ -111,6 +115,8 @@ def sweep(services: Services) -> Swept:
     swept.published = relay(services)
     swept.started = _start_unclaimed(services)
     swept.forgotten = forget(services)
+    if services.live.look():
+        swept.told = services.live.drain(TELL_SECONDS)
     return swept
 
 

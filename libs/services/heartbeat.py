@@ -35,5 +35,6 @@ def _beat(services: Services, run_id: UUID, stop: threading.Event) -> None:
             if not services.ledger.extend_lease(run_id):
                 _log.warning("this run has lost its claim; what it does will not be published")
                 return
+            services.live.kick()
         except Unavailable as error:
             _log.warning("no sign of life could be given: %s", error)

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from libs.core import asking, starting, transitions
+from libs.core import asking, ids, starting, transitions
 from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
 from libs.core.draft import Changes, Draft
 from libs.core.errors import Interrupted, WrongLifecycle
@@ -23,6 +23,7 @@ from libs.core.records import OpeningStatus, Region, Request, RunParameters
 from libs.core.status import Cause, Lifecycle, RunStatus
 from libs.db import Database
 from libs.db.models import DatasetVersion, FlowExecutionResource, GateOpening, Resource, RunRecord
+from libs.db.repositories.live import read_relay
 from libs.db.repositories.outbox import record_events
 from libs.db.repositories.region import load_region, save_changes
 
@@ -293,9 +294,21 @@ class Ledger:
                 .where(RunRecord.id == run_id, RunRecord.status == RunStatus.RUNNING)
                 .values(lease_until=until)
             )
-            return bool(moved.rowcount)  # type: ignore[attr-defined]  # an update returns a CursorResult
+            alive = bool(moved.rowcount)  # type: ignore[attr-defined]  # an update returns a CursorResult
+            if alive and read_relay(session).configured:
+                self._tell_progress(session, run_id)
+            return alive
 
         return self.database.transact(work)
+
+    def _tell_progress(self, session: Session, run_id: UUID) -> None:
+        """Subscribers hear that a long run goes on."""
+        run = session.get_one(RunRecord, run_id)
+        draft = Draft(load_region(session, [run.flow_id]), self.clock())
+        seconds = round((draft.now - run.started_at).total_seconds(), 1)
+        told = {"run": {"id": str(run_id), "cause": run.cause.value, "seconds": seconds}}
+        draft.facts.append((ids.RUN_PROGRESS, run.flow_id, told))
+        record_events(session, draft.changes().events)
 
     def _flow_of_run(self, run_id: UUID) -> UUID:
         with self.database.read() as session:

@@ -42,8 +42,10 @@ def _mark(services: Services, accepted: list[UUID]) -> None:
 def relay_or_leave(services: Services) -> None:
     """Publish now if the server answers; otherwise the sweep will.
 
-    A state change that is committed must not fail because its announcement does.
+    A state change that is committed must not fail because its announcement does. Subscribers are
+    told in the background meanwhile.
     """
+    services.live.kick()
     try:
         relay(services)
     except Unavailable as error:

@@ -24,11 +24,13 @@ from libs.services.context import Services
 from libs.services.execution import Work, execute
 from libs.services.handles import Ports
 from libs.services.ledger import Ask, Ledger
+from libs.services.live import Live
 from libs.services.procedures import procedure_of
 from libs.services.provisioning import Provisioned, provision
 from libs.services.updating import update_instance
 from libs.settings import load_settings
 from libs.specs import InstanceSpec, parse_spec
+from libs.wiring import open_broker
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -152,7 +154,8 @@ def make_bench(
     """Services over the test's database and server."""
     settings = load_settings(home=home, database_url=str(database.url), heartbeat_seconds=5)
     ledger = Ledger(database, clock, lease=timedelta(seconds=30)) if clock else Ledger(database)
-    return Bench(Services(settings, database, gateway, Registry.discover(), ledger))
+    live = Live(database, ledger.clock, lambda: open_broker(settings, gateway))
+    return Bench(Services(settings, database, gateway, Registry.discover(), ledger, live))
 
 
 def prices(project: str, name: str = "prices", **config: Any) -> dict[str, Any]:

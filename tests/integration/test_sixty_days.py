@@ -36,6 +36,7 @@ from libs.services.context import Services
 from libs.services.execution import Job, NotASession, Result, Stored, Work, execute
 from libs.services.handles import Ports
 from libs.services.ledger import Ask, Ledger
+from libs.services.live import Live
 from libs.services.provisioning import provision
 from libs.settings import load_settings
 from libs.specs import (
@@ -222,7 +223,8 @@ class World:
         ledger = Ledger(database, lambda: self.clock[0], lease=timedelta(minutes=10))
         settings = load_settings(home=home, database_url=str(database.url))
         prefect: Any = self.scheduler
-        self.services = Services(settings, database, prefect, Registry.discover(), ledger)
+        live = Live(database, ledger.clock, lambda: None)
+        self.services = Services(settings, database, prefect, Registry.discover(), ledger, live)
         self.not_sessions = 0
         self.instances: dict[UUID, tuple[UUID, ScheduleSpec]] = {}
         for document in SPECS:

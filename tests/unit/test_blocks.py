@@ -97,7 +97,7 @@ def test_the_title_of_a_form_is_the_name_of_its_class(block: type[Block]) -> Non
 
 def test_only_our_own_block_classes_can_be_registered_from_the_package() -> None:
     found = {value for value in vars(blocks).values() if Block.is_block_class(value)}
-    assert found == set(BLOCKS)
+    assert found == {*BLOCKS, blocks.Centrifugo}
 
 
 @pytest.mark.parametrize("document", [PRICES, MOMENTUM], ids=["dataset", "signal"])

@@ -74,6 +74,14 @@ class BlockCalls(Calls):
         document = self._api.find(path, doing=f"read block document {type_slug}/{name}")
         return None if document is None else UUID(document["id"])
 
+    def read_secrets(self, type_slug: str, name: str) -> dict[str, Any] | None:
+        """What a document holds, its secrets in clear; None if there is none. Print it nowhere."""
+        path = f"{_type_path(type_slug)}/block_documents/name/{quote(name, safe='')}"
+        document = self._api.find(
+            f"{path}?include_secrets=true", doing=f"read block document {type_slug}/{name}"
+        )
+        return None if document is None else cast("dict[str, Any]", document["data"])
+
     def read_block_documents(self, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
         """What the documents hold, as it was saved; those that are gone are left out."""
         found = {}

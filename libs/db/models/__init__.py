@@ -21,6 +21,7 @@ from libs.db.models.instances import (
     ModelInstance,
     PortfolioOptimizerInstance,
 )
+from libs.db.models.live import LiveRelay
 from libs.db.models.outbox import OutboxEvent
 from libs.db.models.resources import Resource, ResourceVersion
 from libs.db.models.runs import RunRecord
@@ -37,6 +38,7 @@ __all__ = [
     "GateOpening",
     "GuardrailReport",
     "LineageEdge",
+    "LiveRelay",
     "MLModuleDef",
     "ModelInstance",
     "OpDef",

@@ -16,7 +16,8 @@ from libs.db.types import Json, UtcDateTime
 class OutboxEvent(Base):
     """One event; ``published_at`` is None until the server has accepted it.
 
-    ``seq`` is the order of commits.
+    ``seq`` is the order of commits. ``live_seq`` numbers the messages to the subscribers of one
+    instance, None for what they are not told; ``told_at`` is None until the broker has accepted it.
     """
 
     __tablename__ = "outbox"
@@ -26,6 +27,12 @@ class OutboxEvent(Base):
             "seq",
             sqlite_where=text("published_at IS NULL"),
             postgresql_where=text("published_at IS NULL"),
+        ),
+        Index(
+            "ix_outbox_untold",
+            "seq",
+            sqlite_where=text("live_seq IS NOT NULL AND told_at IS NULL"),
+            postgresql_where=text("live_seq IS NOT NULL AND told_at IS NULL"),
         ),
     )
 
@@ -39,3 +46,5 @@ class OutboxEvent(Base):
     related: Mapped[list[dict[str, Any]]] = mapped_column(Json)
     payload: Mapped[dict[str, Any]] = mapped_column(Json)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    live_seq: Mapped[int | None]
+    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -19,7 +19,8 @@ class Resource(Base):
 
     ``scope`` is what the name is unique in: the parent's id, or the type for what has no parent.
     ``name_key`` is the name in lower case. ``condition`` says which step of provisioning failed.
-    ``status`` is None for what has no flows.
+    ``status`` is None for what has no flows. ``live_seq`` numbers the messages to subscribers: the
+    last one's.
     """
 
     __tablename__ = "resources"
@@ -40,6 +41,7 @@ class Resource(Base):
     condition: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    live_seq: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class ResourceVersion(Base):

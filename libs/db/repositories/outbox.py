@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from libs.core import ids
 from libs.core.events import Event
-from libs.db.models import OutboxEvent
+from libs.core.live import subject
+from libs.db.models import OutboxEvent, Resource
+from libs.db.repositories.region import CHUNK
 
 
 def record_events(session: Session, events: Iterable[Event]) -> None:
-    """Add events to the outbox, in order."""
+    """Add events to the outbox, in order, and number those that subscribers hear of."""
+    events = list(events)
+    numbers = _numbered(session, events)
     rows = [
         {
             "id": event.id,
@@ -23,12 +30,48 @@ def record_events(session: Session, events: Iterable[Event]) -> None:
             "resource": dict(event.resource),
             "related": [dict(labels) for labels in event.related],
             "payload": dict(event.payload),
-            "published_at": None,
+            "published_at": event.occurred if event.name in UNANNOUNCED else None,
+            "live_seq": numbers.get(event.id),
+            "told_at": None,
         }
         for event in events
     ]
     if rows:
         session.execute(insert(OutboxEvent), rows)
+
+
+UNANNOUNCED = frozenset({ids.RUN_PROGRESS})
+"""Events for subscribers only: Prefect sees for itself that a run goes on."""
+
+
+def _numbered(session: Session, events: Iterable[Event]) -> dict[UUID, int]:
+    """The next numbers of the instances that events tell of, by event; set-based."""
+    told = [(event.id, of) for event in events if (of := subject(event)) is not None]
+    counts = Counter(of for _, of in told)
+    last: dict[UUID, int] = {}
+    for some in _chunks(counts):
+        query = select(Resource.id, Resource.live_seq).where(Resource.id.in_(some))
+        last |= {row.id: row.live_seq for row in session.execute(query)}
+    alike: dict[int, list[UUID]] = defaultdict(list)
+    for instance_id in last:
+        alike[counts[instance_id]].append(instance_id)
+    table: Any = Resource.__table__
+    for count, instance_ids in alike.items():
+        for some in _chunks(instance_ids):
+            moved = update(table).where(table.c.id.in_(some))
+            session.execute(moved.values(live_seq=table.c.live_seq + count))
+    numbers = {}
+    for event_id, instance_id in told:
+        if instance_id in last:
+            last[instance_id] += 1
+            numbers[event_id] = last[instance_id]
+    return numbers
+
+
+def _chunks(instance_ids: Iterable[UUID]) -> Iterator[list[UUID]]:
+    listed = list(instance_ids)
+    for at in range(0, len(listed), CHUNK):
+        yield listed[at : at + CHUNK]
 
 
 def unpublished(session: Session, limit: int) -> list[Event]:
@@ -39,22 +82,26 @@ def unpublished(session: Session, limit: int) -> list[Event]:
         .order_by(OutboxEvent.seq)
         .limit(limit)
     )
-    return [
-        Event(
-            id=row.id,
-            name=row.name,
-            occurred=row.occurred,
-            resource=row.resource,
-            related=tuple(row.related),
-            payload=row.payload,
-        )
-        for row in rows
-    ]
+    return [event_of(row) for row in rows]
 
 
-def mark_published(session: Session, ids: Collection[UUID], now: datetime) -> None:
+def event_of(row: OutboxEvent) -> Event:
+    """The event that a row holds."""
+    return Event(
+        id=row.id,
+        name=row.name,
+        occurred=row.occurred,
+        resource=row.resource,
+        related=tuple(row.related),
+        payload=row.payload,
+    )
+
+
+def mark_published(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
     """Say that the server accepted these events."""
-    session.execute(update(OutboxEvent).where(OutboxEvent.id.in_(ids)).values(published_at=now))
+    session.execute(
+        update(OutboxEvent).where(OutboxEvent.id.in_(event_ids)).values(published_at=now)
+    )
 
 
 def backlog(session: Session) -> int:

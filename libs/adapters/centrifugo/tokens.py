@@ -1,0 +1,27 @@
+"""Tokens that subscribers show: JSON web tokens signed with the secret that the server knows."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import jwt
+from pydantic import SecretStr
+
+ALGORITHM = "HS256"
+
+
+def connection_token(secret: SecretStr, user: str, now: datetime, life: timedelta) -> str:
+    """Lets ``user`` connect until ``now + life``; it opens no channel."""
+    return _signed(secret, {"sub": user}, now, life)
+
+
+def subscription_token(
+    secret: SecretStr, user: str, channel: str, now: datetime, life: timedelta
+) -> str:
+    """Lets ``user`` subscribe to exactly one channel until ``now + life``."""
+    return _signed(secret, {"sub": user, "channel": channel}, now, life)
+
+
+def _signed(secret: SecretStr, claims: dict[str, str], now: datetime, life: timedelta) -> str:
+    times = {"iat": int(now.timestamp()), "exp": int((now + life).timestamp())}
+    return jwt.encode({**claims, **times}, secret.get_secret_value(), algorithm=ALGORITHM)
