@@ -46,24 +46,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    """Keep together what shares a server, so that each server is started once a session."""
+    """Spread the files over the workers, but keep together what shares a home."""
     return SharedServers(config, log)
 
 
 class SharedServers(LoadScopeScheduling):
-    """Tests by themselves, but those around one server on one worker.
+    """Tests by themselves; those of a file that wants a server, or around one home, on one worker.
 
-    xdist's own groups are lost on the way to the workers with pytest 9.2, hence by name.
+    Each worker starts a Prefect server once, when a test first asks for it; a home, which is slower
+    to start, is started once in all. xdist's own groups are lost on the way to the workers with
+    pytest 9.2, hence by name.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, case = nodeid.partition("::")
-        if file.endswith("test_runtime.py"):
-            return "runtime"
-        if file.endswith(("test_cascade.py", "test_faults.py", "test_prefect_native.py")):
-            return "home on postgresql" if "postgresql" in case else "home on sqlite"
         if file.startswith("tests/integration/") or file.endswith(SERVER_FILES):
-            return "server"
+            return file
+        if file.startswith("tests/e2e/"):
+            return "home on postgresql" if "postgresql" in case else "home on sqlite"
         return nodeid
 
 
