@@ -27,7 +27,12 @@ from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, temporary_settings
 from prefect.states import Cancelling
 
 from libs.adapters.warm_worker.servers import MAX_SERVERS, Servers
-from libs.adapters.warm_worker.worker import DEFAULT_LIMIT, PREFETCH_SECONDS, WarmWorker
+from libs.adapters.warm_worker.worker import (
+    DEFAULT_LIMIT,
+    PREFETCH_SECONDS,
+    WarmJobConfiguration,
+    WarmWorker,
+)
 from tests.prefect_server import prefect_api_url, prefect_environment
 
 __all__ = ["prefect_api_url", "prefect_environment"]
@@ -281,6 +286,40 @@ def test_the_environment_that_was_not_used_for_longest_is_let_go() -> None:
     assert not is_current
 
 
+def test_modules_that_take_long_keep_runs_that_do_not_need_them_from_nothing(
+    tmp_path: Path,
+) -> None:
+    released = tmp_path / "released"
+    (tmp_path / "heavy.py").write_text(
+        f"import os, time\nwhile not os.path.exists({str(released)!r}):\n    time.sleep(0.05)\n"
+    )
+    python_path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    environment = {**os.environ, "PYTHONPATH": python_path}
+
+    async def start_both() -> bool:
+        servers = Servers()
+        try:
+            heavy = asyncio.create_task(servers.warm(environment, ["heavy"]))
+            await asyncio.sleep(0)
+            light = await servers.warm(environment, [])
+            waited = not heavy.done()
+            released.touch()
+            return waited and light.alive and (await heavy).alive
+        finally:
+            await servers.stop()
+
+    assert asyncio.run(start_both())
+
+
+def test_a_tag_adds_modules_to_those_that_every_run_has() -> None:
+    configuration = WarmJobConfiguration(
+        preload=["polars", "flows.*"],
+        preload_by_tag={"heavy": ["mlflow", "polars"], "other": ["x"]},
+    )
+    assert configuration.modules(["heavy", "unknown"]) == ["polars", "flows.*", "mlflow"]
+    assert configuration.modules([]) == ["polars", "flows.*"]
+
+
 def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Worker) -> None:
     first = pool.start(f"{FLOWS}.leak", env={"WARM_SETTING": "first"})
     assert pool.outcome(first) == "COMPLETED"
@@ -296,6 +335,7 @@ def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Work
             [],
         )
         assert body["import_path"][0] == body["cwd"]
+        assert body["limit"] == pool.body(first)["limit"]
     draws = [tuple(pool.body(run)["draws"]) for run in (first, second, third)]
     assert len({draw for pair in draws for draw in pair}) == 6
 
@@ -305,6 +345,9 @@ def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Work
     [
         pytest.param("asynchronous", {}, "COMPLETED", [], id="async"),
         pytest.param("fail", {}, "FAILED", [], id="exception"),
+        pytest.param("tardy", {}, "FAILED", [], id="timeout"),
+        pytest.param("greedy", {"killed": False}, "FAILED", [], id="out of memory"),
+        pytest.param("greedy", {"killed": True}, "CRASHED", ["CRASHED"], id="killed for memory"),
         pytest.param("leave", {"code": 3, "hard": False}, "CRASHED", ["CRASHED"], id="sys.exit(3)"),
         pytest.param("leave", {"code": 0, "hard": False}, "CRASHED", ["CRASHED"], id="sys.exit(0)"),
         pytest.param("leave", {"code": 3, "hard": True}, "CRASHED", ["CRASHED"], id="os._exit(3)"),

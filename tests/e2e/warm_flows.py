@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -59,10 +61,12 @@ def leak(path: str) -> None:
         files=os.listdir(),
         import_path=sys.path,
         draws=[random.random(), float(np.random.rand())],
+        limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     )
     changed_by_runs.append("leaked")
     os.environ["WARM_LEAK"] = "leaked"
     Path("leaked").touch()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (900, 900))
     os.chdir("/")
 
 
@@ -121,3 +125,22 @@ def leave(path: str, code: int, hard: bool) -> None:
     if hard:
         os._exit(code)
     sys.exit(code)
+
+
+@flow(timeout_seconds=1)
+def tardy(path: str) -> None:
+    """Takes longer than it may."""
+    note(path)
+    for _ in range(600):
+        time.sleep(0.1)
+
+
+@flow(on_crashed=[on_end])
+def greedy(path: str, killed: bool) -> None:
+    """Takes more memory than it may: it is refused more, or ended as the kernel ends such."""
+    note(path)
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, resource.RLIM_INFINITY))
+    bytearray(2**34)

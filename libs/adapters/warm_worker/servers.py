@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,8 +21,8 @@ from libs.adapters.warm_worker.forkserver import ABANDONED_GRACE_SECONDS, Job, m
 READY_SECONDS = 180.0
 """How long a forkserver may take to import what it preloads."""
 
-MAX_SERVERS = 4
-"""Environments that are kept warm at once; the least recently used one is retired for another."""
+MAX_SERVERS = 6
+"""Servers (environments x sets of modules) kept warm at once; the least recently used one goes."""
 
 RUN_VARIABLES = "PREFECT__"
 """Prefix of the variables that differ from run to run and that no import reads."""
@@ -202,12 +203,15 @@ Key = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
 
 
 class Servers:
-    """The forkservers of a worker, one for each environment that its runs need."""
+    """The forkservers of a worker, one for each environment and set of modules of its runs.
+
+    Each starts on its own: a run whose modules take long to import keeps no other one waiting.
+    """
 
     def __init__(self) -> None:
         self._servers: dict[Key, Server] = {}
         self._retired: list[Server] = []
-        self._starting = asyncio.Lock()
+        self._starting: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def fork(self, job: Job, modules: Sequence[str]) -> Child:
         """Fork from the warm process for the job's environment; raises `ServerLost`."""
@@ -222,7 +226,7 @@ class Servers:
         """The server for the environment: started if there is none or its code has changed."""
         fixed = {k: v for k, v in environment.items() if not k.startswith(RUN_VARIABLES)}
         key = (tuple(modules), frozenset(fixed.items()))
-        async with self._starting:
+        async with self._starting[key]:
             server = self._servers.pop(key, None)
             if server is None or not server.is_current():
                 if server is not None:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +56,16 @@ DEFAULT_LIMIT = 4 * (os.cpu_count() or 1)
 HOOK_SECONDS = 120.0
 API_OUTAGE_SECONDS = 300.0
 
+MODELS = ("mlflow.sklearn", "mlflow.models", "sklearn.linear_model", "sklearn.ensemble")
+
+PRELOAD_BY_TAG = {
+    "flow-kind:training": [*MODELS, "sklearn.pipeline", "sklearn.inspection"],
+    "flow-kind:inference": [*MODELS, "sklearn.pipeline", "sklearn.inspection"],
+    "flow-kind:monitoring": ["evidently", "evidently.presets", "evidently.ui.workspace"],
+    "flow-kind:optimize": ["skfolio.optimization", "skfolio.prior", "sklearn.covariance"],
+}
+"""What the runs with a tag import besides; equal lists share one process to fork from."""
+
 T = TypeVar("T")
 
 
@@ -78,6 +88,14 @@ class WarmVariables(BaseVariables):
             "package. They may start no threads and open no connections when they are imported."
         ),
     )
+    preload_by_tag: dict[str, list[str]] = Field(
+        default=PRELOAD_BY_TAG,
+        title="Preloaded Modules by Tag",
+        description=(
+            "More of them for the runs that have a tag, in a process of their own that starts with "
+            "the first such run: heavy libraries burden only the runs that need them."
+        ),
+    )
     grace_seconds: float = Field(
         default=10.0,
         ge=0,
@@ -92,12 +110,18 @@ class WarmJobConfiguration(BaseJobConfiguration):
     stream_output: bool = True
     working_dir: Path | None = None
     preload: list[str] = Field(default_factory=list)
+    preload_by_tag: dict[str, list[str]] = Field(default_factory=dict)
     grace_seconds: float = 10.0
 
     def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
         """Complete the configuration for the flow run in ``args``."""
         super().prepare_for_flow_run(*args, **kwargs)
         self.env = self.environment()
+
+    def modules(self, tags: Iterable[str]) -> list[str]:
+        """What the process has imported that a run with these tags is forked from."""
+        more = (name for tag in sorted(tags) for name in self.preload_by_tag.get(tag, ()))
+        return list(dict.fromkeys([*self.preload, *more]))
 
     def environment(self) -> dict[str, str | None]:
         """The worker's environment, with its Prefect settings and what is set here on top."""
@@ -172,7 +196,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         with _working_directory(configuration) as directory:
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             try:
-                child = await self._servers.fork(job, configuration.preload)
+                child = await self._servers.fork(job, configuration.modules(flow_run.tags))
                 run = self._runs[flow_run.id] = Run(flow_run.id, configuration, job, child)
                 if task_status is not None:
                     task_status.started(child.pid)
