@@ -152,11 +152,12 @@ class Draft:
             requests=_differing(self.before.requests, self.requests),
             runs=_differing(self.before.runs, self.runs),
             events=(
+                # First, because what is to run waits for them; thousands may follow.
+                *self._gate_events(),
                 *self._flow_events(flows),
                 *self._breach_events(flows),
                 *self._fact_events(),
                 *self._instance_events(instances),
-                *self._gate_events(),
             ),
         )
 

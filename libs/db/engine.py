@@ -104,7 +104,10 @@ def _passing(error: DBAPIError) -> bool:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         options = {"options": "-c lock_timeout=20000 -c timezone=UTC"}
-        return create_engine(url, connect_args=options, pool_pre_ping=True, pool_size=2)
+        engine = create_engine(url, connect_args=options, pool_pre_ping=True, pool_size=2)
+        # Many rows in one INSERT: psycopg's own way sends a statement for each.
+        engine.dialect.use_insertmanyvalues_wo_returning = True
+        return engine
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Table, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from libs.core import ids
 from libs.core.events import Event
 from libs.core.live import subject
 from libs.db.models import OutboxEvent, Resource
-from libs.db.repositories.region import CHUNK
+from libs.db.repositories.region import among
+
+_OUTBOX = cast("Table", OutboxEvent.__table__)
 
 
 def record_events(session: Session, events: Iterable[Event]) -> None:
@@ -37,7 +39,8 @@ def record_events(session: Session, events: Iterable[Event]) -> None:
         for event in events
     ]
     if rows:
-        session.execute(insert(OutboxEvent), rows)
+        # The table, not the class: its unit of work would take most of the time.
+        session.execute(insert(_OUTBOX), rows)
 
 
 UNANNOUNCED = frozenset({ids.RUN_PROGRESS})
@@ -49,29 +52,23 @@ def _numbered(session: Session, events: Iterable[Event]) -> dict[UUID, int]:
     told = [(event.id, of) for event in events if (of := subject(event)) is not None]
     counts = Counter(of for _, of in told)
     last: dict[UUID, int] = {}
-    for some in _chunks(counts):
-        query = select(Resource.id, Resource.live_seq).where(Resource.id.in_(some))
-        last |= {row.id: row.live_seq for row in session.execute(query)}
+    if counts:
+        query = select(Resource.id, Resource.live_seq)
+        found = session.execute(query.where(among(session, Resource.id, list(counts))))
+        last = {row.id: row.live_seq for row in found}
     alike: dict[int, list[UUID]] = defaultdict(list)
     for instance_id in last:
         alike[counts[instance_id]].append(instance_id)
     table: Any = Resource.__table__
     for count, instance_ids in alike.items():
-        for some in _chunks(instance_ids):
-            moved = update(table).where(table.c.id.in_(some))
-            session.execute(moved.values(live_seq=table.c.live_seq + count))
+        moved = update(table).where(among(session, table.c.id, instance_ids))
+        session.execute(moved.values(live_seq=table.c.live_seq + count))
     numbers = {}
     for event_id, instance_id in told:
         if instance_id in last:
             last[instance_id] += 1
             numbers[event_id] = last[instance_id]
     return numbers
-
-
-def _chunks(instance_ids: Iterable[UUID]) -> Iterator[list[UUID]]:
-    listed = list(instance_ids)
-    for at in range(0, len(listed), CHUNK):
-        yield listed[at : at + CHUNK]
 
 
 def unpublished(session: Session, limit: int) -> list[Event]:

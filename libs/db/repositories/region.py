@@ -6,14 +6,28 @@ its descendants over triggering edges (one recursive query): never the whole gra
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from datetime import date
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, insert, select, union, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    union,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 
 from libs.core.aggregation import AggregationContract, parse_contract
@@ -40,9 +54,6 @@ from libs.db.models import (
     RunRecord,
     RunRequest,
 )
-
-CHUNK = 900
-"""Ids in one query: below SQLite's limit of bound parameters on every build."""
 
 LIVE_OPENINGS = (OpeningStatus.OPEN, OpeningStatus.WAITING, OpeningStatus.CLAIMED)
 LIVE_REQUESTS = (RequestStatus.PENDING, RequestStatus.CLAIMED)
@@ -85,7 +96,7 @@ def load_region(
 def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
     """Some flows and all that is upstream of them."""
     first = select(FlowExecutionResource.id.label("id")).where(
-        FlowExecutionResource.id.in_(flow_ids)
+        among(session, FlowExecutionResource.id, flow_ids)
     )
     walk = first.cte("upstream", recursive=True)
     edge = aliased(LineageEdge)
@@ -97,7 +108,8 @@ def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
 
 def _reached(session: Session, start: Collection[UUID]) -> set[UUID]:
     """Descendants over triggering edges, and the direct downstreams of all of them."""
-    first = select(FlowExecutionResource.id.label("id")).where(FlowExecutionResource.id.in_(start))
+    flow = FlowExecutionResource
+    first = select(flow.id.label("id")).where(among(session, flow.id, start))
     walk = first.cte("walk", recursive=True)
     edge = aliased(LineageEdge)
     walk = walk.union(
@@ -154,6 +166,7 @@ def _instances(session: Session, ids: Collection[UUID]) -> list[InstanceState]:
         Resource.status,
         Resource.contract,
     ).join(project, project.id == Resource.parent_id)
+    contracts: dict[str, AggregationContract] = {}
     return [
         InstanceState(
             id=row.id,
@@ -163,14 +176,20 @@ def _instances(session: Session, ids: Collection[UUID]) -> list[InstanceState]:
             type=row.type,
             lifecycle=row.lifecycle,
             status=row.status or FlowStatus.NOT_INITIALIZED,
-            contract=_contract(row.contract),
+            contract=_contract(row.contract, contracts),
         )
         for row in _rows(session, query, Resource.id, ids)
     ]
 
 
-def _contract(document: Mapping[str, Any] | None) -> AggregationContract:
-    return parse_contract(document) if document else AggregationContract()
+def _contract(
+    document: Mapping[str, Any] | None, known: dict[str, AggregationContract]
+) -> AggregationContract:
+    """Most instances have the same one: each is read once."""
+    text = repr(document)
+    if text not in known:
+        known[text] = parse_contract(document) if document else AggregationContract()
+    return known[text]
 
 
 def _openings(session: Session, flow_ids: Collection[UUID]) -> list[Opening]:
@@ -247,9 +266,19 @@ def write_parameters(parameters: RunParameters) -> dict[str, Any]:
 def _rows(
     session: Session, query: Select[Any], column: Any, ids: Collection[UUID]
 ) -> Iterator[Any]:
-    listed = list(ids)
-    for at in range(0, len(listed), CHUNK):
-        yield from session.execute(query.where(column.in_(listed[at : at + CHUNK])))
+    if ids:
+        yield from session.execute(query.where(among(session, column, ids)))
+
+
+def among(session: Session, column: Any, ids: Collection[UUID]) -> ColumnElement[bool]:
+    """Whether a column holds one of the ids, however many: they are one parameter, not each one.
+
+    So the statement is the same for any number, and no dialect's limit of parameters is met.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        listed = func.json_each(json.dumps([id_.hex for id_ in ids])).table_valued("value")
+        return cast("ColumnElement[bool]", column.in_(select(listed.c.value)))
+    return cast("ColumnElement[bool]", column == any_(literal(list(ids), ARRAY(Uuid()))))
 
 
 def save_changes(session: Session, before: Region, changes: Changes) -> None:
@@ -349,13 +378,12 @@ def _update(
 ) -> None:
     """Update the columns that changed; records that change alike are written together."""
     changes: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    names: list[str] = sorted(only or ())
     for record in records:
         old = before[record.id]
-        names = only or {field.name for field in fields(record)}
+        names = names or [field.name for field in fields(record)]
         changed = {
-            name: value
-            for name in sorted(names)
-            if (value := getattr(record, name)) != getattr(old, name)
+            name: value for name in names if (value := getattr(record, name)) != getattr(old, name)
         }
         if changed:
             changes[tuple(changed)].append({"id": record.id, **changed})
@@ -384,6 +412,4 @@ def _write_each(session: Session, model: Any, rows: list[dict[str, Any]]) -> Non
 
 def _write(session: Session, model: Any, ids: list[UUID], values: dict[str, Any]) -> None:
     table = model.__table__
-    for at in range(0, len(ids), CHUNK):
-        chunk = ids[at : at + CHUNK]
-        session.execute(update(table).where(table.c.id.in_(chunk)).values(values))
+    session.execute(update(table).where(among(session, table.c.id, ids)).values(values))
