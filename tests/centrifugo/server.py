@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -87,22 +88,12 @@ class ContractServer:
         """What was published to a channel, in order, repetitions dropped."""
         return [data for name, data in list(self.hub.published) if name == channel]
 
-    def in_loop(self, action: Any) -> None:
-        """Do something in the thread that owns the state, and wait for it."""
-        done = threading.Event()
-
-        def act() -> None:
-            action()
-            done.set()
-
-        loop = next(iter(self.sessions)).socket.state.loop
-        loop.call_soon_threadsafe(act)
-        done.wait(10)
-
-    def drop_connections(self) -> None:
-        """Cut every websocket, as a network does."""
-        if self.sessions:
-            self.in_loop(lambda: [s.end((3001, "shutdown")) for s in list(self.sessions)])
+    def disconnect(self, body: dict[str, Any]) -> dict[str, Any]:
+        """End the connections of a user; the code says whether they are to come again."""
+        how = body.get("disconnect") or {"code": 3503, "reason": "force disconnect"}
+        for session in [s for s in self.sessions if s.user == body["user"]]:
+            session.end((how["code"], how["reason"]))
+        return {}
 
     async def _api(self, request: Request) -> Response:
         self.requests += 1
@@ -113,7 +104,9 @@ class ContractServer:
             return PlainTextResponse("Unauthorized", status_code=401)
         try:
             body = json.loads(await request.body())
-            return JSONResponse({"result": self.hub.call(request.path_params["method"], body)})
+            method = request.path_params["method"]
+            call = self.disconnect if method == "disconnect" else partial(self.hub.call, method)
+            return JSONResponse({"result": call(body)})
         except Refused as refusal:
             return JSONResponse({"error": refusal.document})
         except ValueError:
@@ -131,7 +124,6 @@ class ContractServer:
         return PlainTextResponse("no", status_code=int(self.fault)) if self.fault else None
 
     async def _websocket(self, socket: WebSocket) -> None:
-        socket.state.loop = asyncio.get_running_loop()
         session = Session(self.hub, socket, self.secret, self.ping)
         self.sessions.add(session)
         try:

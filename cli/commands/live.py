@@ -1,0 +1,150 @@
+"""``watch`` and ``token``: what happens now, and how applications hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_text
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.commands.arguments import Json, Name, OptionalName, Timeout
+from cli.output import emit_document, emit_json, rich_table, warn
+from cli.session import open_services, utc_now
+from cli.tables import STATUS_HEADERS, status_rows
+
+if TYPE_CHECKING:
+    from libs.services.context import Services
+
+REDRAW_SECONDS = 0.3
+"""The table is read again at most this often."""
+
+Print = Callable[[Mapping[str, Any]], None]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("watch")(watch)
+    app.command("token")(token)
+
+
+def token(
+    name: Name,
+    project: Annotated[
+        bool, typer.Option("--project", help="NAME is a project: all of its instances.")
+    ] = False,
+    user: Annotated[
+        str, typer.Option("--user", metavar="ID", help="Whom the tokens are for.")
+    ] = "instances",
+    json: Json = False,
+) -> None:
+    """Short-lived tokens to subscribe to an instance or project; ask again to refresh them."""
+    from libs.services.subscribing import grant
+
+    with open_services() as services:
+        document = asdict(grant(services, name, user, project=project))
+    emit_json(document) if json else emit_document(document)
+
+
+def watch(
+    name: OptionalName = "",
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON document a line, one line a message.")
+    ] = False,
+    timeout: Timeout = 0.0,
+) -> None:
+    """What happens, as it happens: a live table; lines where the output is no terminal."""
+    with open_services() as services:
+        if json or not sys.stdout.isatty():
+            _watch_lines(services, name, _print_json if json else _print_line, timeout)
+        else:
+            _watch_table(services, name, timeout)
+
+
+def _watch_lines(services: Services, name: str, say: Print, timeout: float) -> None:
+    from libs.services.watching import scope_of, watch
+
+    async def follow() -> None:
+        async for message in watch(services, scope_of(services, name)):
+            say(message)
+
+    _run(follow(), timeout)
+
+
+def _print_json(message: Mapping[str, Any]) -> None:
+    print(json_text.dumps(message), flush=True)
+
+
+def _print_line(message: Mapping[str, Any]) -> None:
+    print(line_of(message), flush=True)
+
+
+def line_of(message: Mapping[str, Any]) -> str:
+    """A message in one line of words."""
+    if message["type"] == "reload":
+        return "(watching; what happened before is in `instances status`)"
+    flow = f".{message['flow_kind']}" if message["flow_kind"] else ""
+    head = f"{message['timestamp'][:19]}  {message['name']}{flow}"
+    if message["type"] == "instance.gate.opened":
+        return f"{head}  gate opened"
+    if message["type"] == "instance.run.progress":
+        return f"{head}  running for {message['run']['seconds']:.0f} s"
+    reason = f"  {message['reason']}" if message["reason"] else ""
+    return f"{head}  {message['old_status'] or '-'} → {message['new_status']}{reason}"
+
+
+def _watch_table(services: Services, name: str, timeout: float) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from libs.services import reports
+    from libs.services.watching import scope_of, watch
+
+    changed = asyncio.Event()
+
+    def table() -> Any:
+        now = utc_now()
+        document = reports.status(services.database, now, name=name or None)
+        return rich_table(STATUS_HEADERS, status_rows(document, now))
+
+    async def listen() -> None:
+        async for _ in watch(services, scope_of(services, name)):
+            changed.set()
+
+    async def draw(live: Live) -> None:
+        while True:
+            await changed.wait()
+            changed.clear()
+            live.update(table(), refresh=True)
+            await asyncio.sleep(REDRAW_SECONDS)
+
+    async def both(live: Live) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listen())
+            tasks.create_task(draw(live))
+
+    with Live(table(), console=Console(highlight=False), auto_refresh=False) as live:
+        _run(both(live), timeout)
+
+
+def _run(work: Any, timeout: float) -> None:
+    """Until it ends, the time is over or Ctrl-C; the last two are no failures."""
+
+    async def limited() -> None:
+        try:
+            async with asyncio.timeout(timeout or None):
+                await work
+        except TimeoutError:
+            warn(f"instances: stopped after {timeout:g} s")
+
+    try:
+        asyncio.run(limited())
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseException) -> BaseException:
+    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group

@@ -1,0 +1,73 @@
+"""What happens to instances, as it happens: over Centrifugo where configured, else over Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from libs.core import ids
+from libs.core.live import message, subject
+from libs.db.models import Resource
+from libs.db.repositories.resources import INSTANCE_TYPES, get_instance
+from libs.services.context import Services
+from libs.services.subscribing import connection
+
+USER = "instances-watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is watched: the channels, and the instance if it is one; None for all."""
+
+    channels: tuple[str, ...]
+    instance_id: UUID | None = None
+
+
+def scope_of(services: Services, name: str) -> Scope:
+    """One instance, or with "" every project. Raises NotFound."""
+    with services.database.read() as session:
+        if name:
+            found = get_instance(session, name)
+            return Scope((ids.instance_channel(found.id),), found.id)
+        projects = select(Resource.parent_id).where(Resource.type.in_(INSTANCE_TYPES)).distinct()
+        return Scope(tuple(ids.project_channel(id_) for id_ in session.scalars(projects) if id_))
+
+
+async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
+    """The messages of ``libs.core.live``; one of type ``reload`` says that some may be missing.
+
+    Over Prefect's event stream their ``seq`` is None, and runs do not tell of their progress.
+    """
+    found = connection(services.settings, services.prefect)
+    if found is None:
+        async for item in _over_prefect(services, scope):
+            yield item
+        return
+    from libs.adapters.centrifugo import connection_token, subscription_token
+    from libs.adapters.centrifugo.subscriber import subscribed
+
+    life = timedelta(seconds=found.token_seconds)
+    async for item in subscribed(
+        found.subscribe_at,
+        list(scope.channels),
+        lambda: connection_token(found.hmac_secret, USER, services.now(), life),
+        lambda channel: subscription_token(found.hmac_secret, USER, channel, services.now(), life),
+    ):
+        yield item
+
+
+async def _over_prefect(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
+    from libs.adapters.centrifugo.subscriber import RELOAD
+    from libs.adapters.prefect.event_stream import instance_events
+
+    async for event in instance_events(services.prefect.api_url):
+        if event is None:
+            yield RELOAD
+            continue
+        of = subject(event)
+        if of is not None and scope.instance_id in (None, of):
+            yield {**message(event, 0).payload, "seq": None}

@@ -1,0 +1,275 @@
+"""From a run's commit to a subscriber, with the block in a real Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from sqlalchemy import select
+
+from blocks import Centrifugo
+from cli.commands.live import line_of
+from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import InvalidSpec, NotFound
+from libs.core.ids import WORK_POOL, instance_channel, project_channel
+from libs.db import Database
+from libs.db.models import Base, FlowExecutionResource, Resource
+from libs.db.repositories.live import read_relay, waiting
+from libs.services.heartbeat import heartbeat
+from libs.services.ledger import Ask
+from libs.services.live import Live
+from libs.services.subscribing import grant
+from libs.services.watching import scope_of, watch
+from libs.wiring import open_broker
+from tests.centrifugo.server import ContractServer
+from tests.integration.bench import Bench, derived, make_bench, prices
+
+API_KEY, HMAC_SECRET = "planted-api-key-5e1c0a", "planted-hmac-secret-77b3f2-long-enough"
+
+
+@pytest.fixture
+def server() -> Any:
+    with ContractServer(api_key=API_KEY, secret=HMAC_SECRET) as started:
+        yield started
+
+
+@pytest.fixture
+def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    made = make_bench(database, gateway, tmp_path)
+    settings = made.services.settings.model_copy(
+        update={"centrifugo_block": f"live-{uuid4().hex[:8]}"}
+    )
+    live = Live(database, made.services.ledger.clock, lambda: open_broker(settings, gateway))
+    object.__setattr__(made.services, "settings", settings)
+    object.__setattr__(made.services, "live", live)
+    return made
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def configure(bench: Bench, server: ContractServer, **more: Any) -> None:
+    block = Centrifugo(url=server.url, api_key=API_KEY, hmac_secret=HMAC_SECRET, **more)
+    bench.services.prefect.save_block(block, bench.services.settings.centrifugo_block)
+    bench.services.live.look()
+
+
+def settled(bench: Bench) -> None:
+    """Everything is with the broker; the background may still be at it."""
+    pause = threading.Event()
+    for _ in range(3000):
+        bench.services.live.drain(5)
+        with bench.services.database.read() as session:
+            if not waiting(session)[0] and read_relay(session).holder is None:
+                return
+        pause.wait(0.02)
+    raise AssertionError("messages still wait")
+
+
+def project_id(bench: Bench, project: str) -> Any:
+    with bench.services.database.read() as session:
+        return session.scalars(
+            select(Resource.id).where(Resource.type == "Project", Resource.name == project)
+        ).one()
+
+
+def test_runs_tell_every_change_and_opening_numbered_without_gaps(
+    bench: Bench, server: ContractServer, project: str
+) -> None:
+    configure(bench, server)
+    bench.provision(prices(project, end_date="2020-03-30"))
+    bench.provision(derived(project, "returns", "close / REF(close, 1) - 1", "prices"))
+    bench.drain()
+    settled(bench)
+
+    for name in ("prices", "returns"):
+        told = server.published(instance_channel(bench.instance_id(name)))
+        assert [m["seq"] for m in told] == list(range(1, len(told) + 1))
+        of_flow = [m for m in told if m["type"].startswith("instance.flow.")]
+        assert [(m["old_status"], m["new_status"]) for m in of_flow][-2:] == [
+            ("NOT_INITIALIZED", "RUNNING"),
+            ("RUNNING", "READY"),
+        ]
+        assert of_flow[-1]["generation"] == 1
+        assert of_flow[-1]["flow_kind"] == "refresh"
+        assert "instance.gate.opened" in [m["type"] for m in told]
+        whole = [m for m in told if m["type"] == "instance.status.changed"]
+        assert whole[-1]["new_status"] == "READY"
+        assert whole[-1]["flow_kind"] is None
+        assert all(line_of(m) for m in told)
+    both = server.published(project_channel(project_id(bench, project)))
+    assert {m["name"] for m in both} == {f"{project}/prices", f"{project}/returns"}
+
+
+def test_a_long_run_says_that_it_goes_on(
+    bench: Bench, server: ContractServer, project: str
+) -> None:
+    configure(bench, server)
+    bench.provision(prices(project, end_date="2020-03-30"))
+    services = bench.services
+    with services.database.read() as session:
+        flow = session.get_one(FlowExecutionResource, bench.flow_id("prices"))
+    from libs.core.status import Cause
+
+    started: Any = services.ledger.start(flow.id, uuid4(), ask=Ask(Cause.MANUAL))
+    object.__setattr__(
+        services, "settings", services.settings.model_copy(update={"heartbeat_seconds": 0.05})
+    )
+    channel = instance_channel(bench.instance_id("prices"))
+
+    def progress() -> list[Any]:
+        settled(bench)
+        return [m for m in server.published(channel) if m["type"] == "instance.run.progress"]
+
+    with heartbeat(services, started.run.id):
+        while len(told := progress()) < 2:
+            pass
+    assert told[0]["run"]["id"] == str(started.run.id)
+    assert told[0]["new_status"] == "RUNNING"
+    assert "running for" in line_of(told[0])
+
+
+def test_tokens_are_for_what_exists_and_for_its_channel(
+    bench: Bench, server: ContractServer, project: str
+) -> None:
+    with pytest.raises(NotFound):
+        grant(bench.services, "prices", "ann")
+    configure(bench, server, token_seconds=60)
+    bench.provision(prices(project, end_date="2020-03-30"))
+
+    one = grant(bench.services, f"{project}/prices", "ann")
+    whole = grant(bench.services, project, "ann", project=True)
+
+    assert one.channel == instance_channel(bench.instance_id("prices"))
+    assert whole.channel == project_channel(project_id(bench, project))
+    assert one.url == server.websocket_url
+    claims = jwt.decode(one.subscription_token, HMAC_SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["channel"]) == ("ann", one.channel)
+    assert claims["exp"] - claims["iat"] == 60
+    assert "channel" not in jwt.decode(one.token, HMAC_SECRET, algorithms=["HS256"])
+    for name, of_project in ((f"{project}/absent", False), ("absent", True), ("prices", True)):
+        with pytest.raises(NotFound):
+            grant(bench.services, name, "ann", project=of_project)
+    assert HMAC_SECRET not in f"{asdict(one)}"
+
+
+def test_a_block_that_cannot_be_used_is_told_without_its_values(
+    bench: Bench, server: ContractServer, project: str
+) -> None:
+    bench.services.prefect.save_block(
+        Centrifugo.model_construct(
+            url="http://localhost:1/api", api_key=API_KEY, hmac_secret="", timeout_seconds=-1.0
+        ),
+        bench.services.settings.centrifugo_block,
+    )
+    assert not bench.services.live.look()
+    with bench.services.database.read() as session:
+        reason = read_relay(session).reason
+    assert "timeout_seconds" in reason
+    with pytest.raises(InvalidSpec) as caught:
+        grant(bench.services, "prices", "ann")
+    assert API_KEY not in reason + str(caught.value)
+
+
+def test_secrets_are_nowhere(
+    bench: Bench,
+    server: ContractServer,
+    project: str,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    configure(bench, server)
+    bench.provision(prices(project, end_date="2020-03-30"))
+    bench.drain()
+    for fault in ("500", "401", "garbage"):
+        server.fault = fault
+        bench.run("prices")
+        later = bench.services.now() + timedelta(hours=1)
+        Live(
+            bench.services.database,
+            lambda at=later: at,
+            lambda: open_broker(bench.services.settings, bench.services.prefect),
+        ).drain(5)
+    gateway = bench.services.prefect
+    found = [record.getMessage() for record in caplog.records]
+    with bench.services.database.read() as session:
+        for table in Base.metadata.sorted_tables:
+            found += [str(row) for row in session.execute(select(table))]
+    for route in ("events", "artifacts", "block_documents", "flow_runs"):
+        answer = gateway._api.request("POST", f"/{route}/filter", {}, doing="look")
+        found.append(json.dumps(answer))
+    found += [p.read_text(errors="replace") for p in tmp_path.rglob("*") if p.is_file()]
+    assert any(project in text for text in found)
+    assert not [text for text in found if API_KEY in text or HMAC_SECRET in text]
+
+
+@contextmanager
+def watching(bench: Bench, name: str) -> Any:
+    """What ``instances watch`` gets, in a thread of its own."""
+    seen: list[Mapping[str, Any]] = []
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    async def listen() -> None:
+        items: AsyncIterator[Mapping[str, Any]] = watch(
+            bench.services, scope_of(bench.services, name)
+        )
+        async for item in items:
+            seen.append(item)
+
+    async def until_stopped() -> None:
+        task = asyncio.create_task(listen())
+        await stop.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await loop.shutdown_asyncgens()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(until_stopped()))
+    thread.start()
+    try:
+        yield seen
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+
+
+def eventually(look: Any) -> None:
+    pause = threading.Event()
+    for _ in range(3000):
+        if look():
+            return
+        pause.wait(0.02)
+    raise AssertionError("it did not happen")
+
+
+@pytest.mark.parametrize("over", ["centrifugo", "prefect"])
+def test_watching_shows_one_instance_over_either(
+    bench: Bench, server: ContractServer, project: str, over: str
+) -> None:
+    if over == "centrifugo":
+        configure(bench, server)
+    bench.provision(prices(project, end_date="2020-03-30"))
+    bench.provision(prices(project, name="others", end_date="2020-03-30"))
+    with watching(bench, f"{project}/prices") as seen:
+        eventually(lambda: seen and seen[0]["type"] == "reload")
+        bench.drain()
+        if over == "centrifugo":
+            settled(bench)
+        eventually(lambda: any(m.get("new_status") == "READY" for m in seen))
+    messages = [m for m in seen if m["type"] != "reload"]
+    assert {m["instance"] for m in messages} == {str(bench.instance_id("prices"))}
+    assert all((m["seq"] is None) == (over == "prefect") for m in messages)
