@@ -101,9 +101,19 @@ def _passing(error: DBAPIError) -> bool:
     )
 
 
+_POSTGRES = (
+    "lock_timeout=20000",
+    "timezone=UTC",
+    # The planner takes a walk over the lineage for thousands of rows, and would read all edges at
+    # every commit. What we ask often has an index; what has none is read whole nevertheless.
+    "enable_seqscan=off",
+    "jit=off",
+)
+
+
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        options = {"options": "-c lock_timeout=20000 -c timezone=UTC"}
+        options = {"options": " ".join(f"-c {setting}" for setting in _POSTGRES)}
         engine = create_engine(url, connect_args=options, pool_pre_ping=True, pool_size=2)
         # Many rows in one INSERT: psycopg's own way sends a statement for each.
         engine.dialect.use_insertmanyvalues_wo_returning = True

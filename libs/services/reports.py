@@ -5,7 +5,7 @@ All are JSON-serialisable documents; times are ISO 8601 with offset.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,6 @@ from libs.core import gate
 from libs.core.draft import Draft
 from libs.core.errors import NotFound
 from libs.core.gate import Blocker
-from libs.core.lineage import ancestors, descendants
 from libs.core.records import FlowState, RequestStatus
 from libs.core.shapes import SHAPES
 from libs.core.status import MESSAGES, FlowStatus, Freshness, Reason
@@ -31,13 +30,18 @@ from libs.db.models import (
     RunRecord,
     RunRequest,
 )
-from libs.db.repositories.region import load_region
+from libs.db.repositories.region import (
+    among,
+    ancestors_of,
+    descendants_of,
+    load_region,
+)
 from libs.db.repositories.resources import (
     COMPONENTS,
     EXTENSIONS,
     Named,
+    flows_of,
     get_instance,
-    lineage_pairs,
     named_instances,
     newest_version,
 )
@@ -69,15 +73,15 @@ def _chosen(session: Session, name: str | None, project: str | None) -> list[Nam
 def _draft(session: Session, instance_ids: Collection[UUID], now: datetime) -> Draft:
     """The flows of some instances with all that their gates depend on."""
     flow = FlowExecutionResource
-    query = select(flow.id, flow.instance_id)
-    wanted = set(instance_ids)
-    flow_ids = [row.id for row in session.execute(query) if row.instance_id in wanted]
-    return Draft(load_region(session, flow_ids), now)
+    query = select(flow.id).where(among(session, flow.instance_id, instance_ids))
+    return Draft(load_region(session, list(session.scalars(query))), now)
 
 
 def _conditions(session: Session, ids: Collection[UUID]) -> dict[UUID, Document]:
-    query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
-    return {row.id: row.condition for row in session.execute(query) if row.id in set(ids)}
+    query = select(Resource.id, Resource.condition).where(
+        among(session, Resource.id, ids), Resource.condition.is_not(None)
+    )
+    return {row.id: row.condition for row in session.execute(query)}
 
 
 def _instance(
@@ -163,12 +167,21 @@ def _blocker(blocker: Blocker) -> Document:
 
 def lineage(database: Database, name: str | None = None) -> Document:
     """Flows as nodes and dependencies as edges: all, or what is upstream and downstream of one."""
+    nodes, edges = _nodes_query(), select(*LineageEdge.__table__.c)
     with database.read() as session:
-        rows = list(session.execute(_nodes_query()))
-        edges = list(session.execute(select(*LineageEdge.__table__.c)))
-        wanted = _around(session, name, rows) if name else {row.flow_id for row in rows}
-    nodes = [_node(row) for row in rows if row.flow_id in wanted]
-    return {"nodes": nodes, "edges": [_edge(e) for e in edges if _within(e, wanted)]}
+        if name:
+            wanted = _around(session, name)
+            nodes = nodes.where(among(session, FlowExecutionResource.id, wanted))
+            edge = LineageEdge
+            edges = edges.where(
+                among(session, edge.upstream_flow_id, wanted),
+                among(session, edge.downstream_flow_id, wanted),
+            )
+        found = list(session.execute(nodes))
+        return {
+            "nodes": [_node(row) for row in found],
+            "edges": [_edge(edge) for edge in session.execute(edges)],
+        }
 
 
 def _nodes_query() -> Any:
@@ -189,11 +202,10 @@ def _nodes_query() -> Any:
     )
 
 
-def _around(session: Session, name: str, rows: Iterable[Any]) -> set[UUID]:
-    instance_id = get_instance(session, name).id
-    own = {row.flow_id for row in rows if row.instance_id == instance_id}
-    pairs = lineage_pairs(session)
-    return own | descendants(own, pairs) | ancestors(own, pairs)
+def _around(session: Session, name: str) -> set[UUID]:
+    """The flows of an instance, and all that is upstream and downstream of them."""
+    own = {flow.id for flow in flows_of(session, get_instance(session, name).id)}
+    return ancestors_of(session, own) | descendants_of(session, own)
 
 
 def _node(row: Any) -> Document:
@@ -206,10 +218,6 @@ def _node(row: Any) -> Document:
         "flow_kind": row.kind,
         "status": row.status.value,
     }
-
-
-def _within(edge: Any, wanted: set[UUID]) -> bool:
-    return edge.upstream_flow_id in wanted and edge.downstream_flow_id in wanted
 
 
 def _edge(edge: Any) -> Document:
@@ -418,12 +426,8 @@ def cascade(database: Database, now: datetime, name: str) -> Document:
     """
     with database.read() as session:
         named = get_instance(session, name)
-        query = select(FlowExecutionResource.id).where(
-            FlowExecutionResource.instance_id == named.id
-        )
-        own = set(session.scalars(query))
-        pairs = list(session.execute(_triggering_pairs()))
-        reached = own | descendants(own, [(row[0], row[1]) for row in pairs])
+        own = [flow.id for flow in flows_of(session, named.id)]
+        reached = descendants_of(session, own, triggered=True)
         draft = Draft(load_region(session, reached), now)
     flows = [draft.flows[flow_id] for flow_id in reached]
     busy = [flow for flow in flows if _busy(draft, flow)]
@@ -432,11 +436,6 @@ def cascade(database: Database, now: datetime, name: str) -> Document:
         "ready": all(flow.status is FlowStatus.READY for flow in flows),
         "flows": [{"instance": draft.instance_of(f).name, **_flow(draft, f, now)} for f in flows],
     }
-
-
-def _triggering_pairs() -> Any:
-    edge = LineageEdge
-    return select(edge.upstream_flow_id, edge.downstream_flow_id).where(edge.triggers.is_(True))
 
 
 def _busy(draft: Draft, flow: FlowState) -> bool:

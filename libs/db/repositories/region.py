@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     ColumnElement,
     Select,
     Uuid,
@@ -106,17 +107,24 @@ def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
     return set(session.scalars(select(walk.c.id)))
 
 
+def descendants_of(
+    session: Session, flow_ids: Collection[UUID], *, triggered: bool = False
+) -> set[UUID]:
+    """Some flows and all that is downstream of them, over triggering edges only if so asked."""
+    return set(session.scalars(select(_walk_down(session, flow_ids, triggered=triggered).c.id)))
+
+
+def _walk_down(session: Session, flow_ids: Collection[UUID], *, triggered: bool) -> CTE:
+    flow, edge = FlowExecutionResource, aliased(LineageEdge)
+    first = select(flow.id.label("id")).where(among(session, flow.id, flow_ids))
+    walk = first.cte("walk", recursive=True)
+    step = select(edge.downstream_flow_id).join(walk, edge.upstream_flow_id == walk.c.id)
+    return walk.union(step.where(edge.triggers.is_(True)) if triggered else step)
+
+
 def _reached(session: Session, start: Collection[UUID]) -> set[UUID]:
     """Descendants over triggering edges, and the direct downstreams of all of them."""
-    flow = FlowExecutionResource
-    first = select(flow.id.label("id")).where(among(session, flow.id, start))
-    walk = first.cte("walk", recursive=True)
-    edge = aliased(LineageEdge)
-    walk = walk.union(
-        select(edge.downstream_flow_id)
-        .join(walk, edge.upstream_flow_id == walk.c.id)
-        .where(edge.triggers.is_(True))
-    )
+    walk = _walk_down(session, start, triggered=True)
     direct = select(LineageEdge.downstream_flow_id).join(
         walk, LineageEdge.upstream_flow_id == walk.c.id
     )
