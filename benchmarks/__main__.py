@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.record import Figure, Run
 
-SUBJECTS = ("core", "sweep", "data", "start", "hop", "cascade", "flatness", "provisioning")
+SUBJECTS = (
+    "core",
+    "sweep",
+    "data",
+    "start",
+    "hop",
+    "cascade",
+    "flatness",
+    "provisioning",
+    "realtime",
+)
 """In the order of a run: what needs no server first."""
 
 

@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -222,23 +222,26 @@ def test_secrets_are_nowhere(
 def watching(bench: Bench, name: str) -> Any:
     """What ``instances watch`` gets, in a thread of its own."""
     seen: list[Mapping[str, Any]] = []
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    runner, stop = asyncio.Runner(), asyncio.Event()
+    loop = runner.get_loop()
 
     async def listen() -> None:
-        items: AsyncIterator[Mapping[str, Any]] = watch(
-            bench.services, scope_of(bench.services, name)
-        )
-        async for item in items:
-            seen.append(item)
+        items: Any = watch(bench.services, scope_of(bench.services, name))
+        async with aclosing(items):
+            async for item in items:
+                seen.append(item)
 
     async def until_stopped() -> None:
         task = asyncio.create_task(listen())
         await stop.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await loop.shutdown_asyncgens()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(until_stopped()))
+    def serve() -> None:
+        with runner:
+            runner.run(until_stopped())
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield seen
