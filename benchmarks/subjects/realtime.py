@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from libs.adapters.centrifugo import Connection, connection_token, subscription_
 from libs.adapters.centrifugo.subscriber import subscribed
 from libs.core.live import RelayState
 from libs.db import Database, migrate, sqlite_url
-from libs.db.repositories.live import write_relay
+from libs.db.repositories.live import read_relay, waiting, write_relay
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
@@ -59,6 +60,7 @@ def latency(run: Run) -> Iterator[Figure]:
 
         ours, theirs = [], []
         for _ in range(run.pick(20, 200)):
+            _rest(database)
             ours.append(_timed(arrived, world.change, live.kick))
             theirs.append(_timed(arrived, lambda: None, publish))
         live.close()
@@ -75,9 +77,18 @@ def latency(run: Run) -> Iterator[Figure]:
     )
 
 
+def _rest(database: Database) -> None:
+    """The relay of the message before has ended; else it would take the next one along."""
+    while True:
+        with database.read() as session:
+            if read_relay(session).holder is None and not waiting(session)[0]:
+                return
+        time.sleep(0.001)
+
+
 def _timed(arrived: threading.Event, before: Callable[[], None], act: Callable[[], None]) -> float:
-    before()
     arrived.clear()
+    before()
     begin = perf_counter()
     act()
     if not arrived.wait(SECONDS):

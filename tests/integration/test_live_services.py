@@ -23,9 +23,11 @@ from cli.commands.live import line_of
 from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import InvalidSpec, NotFound
 from libs.core.ids import WORK_POOL, instance_channel, project_channel
+from libs.core.live import RelayState
 from libs.db import Database
 from libs.db.models import Base, FlowExecutionResource, Resource
-from libs.db.repositories.live import read_relay, waiting
+from libs.db.repositories.live import read_relay, waiting, write_relay
+from libs.services import reports
 from libs.services.heartbeat import heartbeat
 from libs.services.ledger import Ask
 from libs.services.live import Live
@@ -276,3 +278,48 @@ def test_watching_shows_one_instance_over_either(
     messages = [m for m in seen if m["type"] != "reload"]
     assert {m["instance"] for m in messages} == {str(bench.instance_id("prices"))}
     assert all((m["seq"] is None) == (over == "prefect") for m in messages)
+
+
+def test_a_broken_centrifugo_leaves_a_cascade_alone_and_all_follows_in_order(
+    bench: Bench, server: ContractServer, project: str
+) -> None:
+    configure(bench, server)
+    bench.provision(prices(project, end_date="2020-03-30"))
+    bench.provision(derived(project, "returns", "close / REF(close, 1) - 1", "prices"))
+    bench.drain()
+    settled(bench)
+    database = bench.services.database
+
+    def close_circuit() -> None:
+        """As if the pause after the failures were over."""
+        eventually(lambda: relay_of(bench).holder is None)
+        database.transact(lambda session: write_relay(session, RelayState(configured=True)))
+
+    for fault in ("slow", "500", "401", "garbage", "down"):
+        close_circuit()
+        if fault == "down":
+            server.stop()
+        server.fault = "" if fault == "down" else fault
+        bench.run("prices", force=True)
+        bench.drain()
+        eventually(lambda: relay_of(bench).failures > 0)
+        assert relay_of(bench).reason
+        document = reports.status(database, bench.services.now(), project=project)
+        assert {entry["status"] for entry in document["instances"]} == {"READY"}
+
+    server.fault = ""
+    server.start()
+    close_circuit()
+    settled(bench)
+    for name in ("prices", "returns"):
+        told = server.published(instance_channel(bench.instance_id(name)))
+        assert [m["seq"] for m in told] == list(range(1, len(told) + 1))
+        assert told[-1]["new_status"] == "READY"
+        # The forced output is the same each time, so the downstream's stays the first one.
+        newest = max(m["generation"] or 0 for m in told)
+        assert newest == (6 if name == "prices" else 1)
+
+
+def relay_of(bench: Bench) -> RelayState:
+    with bench.services.database.read() as session:
+        return read_relay(session)
