@@ -28,7 +28,8 @@ def _sweep() -> Any:
             return Completed(message="nothing to do")
         message = (
             f"{swept.past_due} past due, {swept.dead_runs} dead runs ended, "
-            f"{swept.published} events published, {swept.started} openings started"
+            f"{swept.published} events published, {swept.started} openings started, "
+            f"{swept.told} messages sent to subscribers"
         )
         get_run_logger().info(message)
         return Completed(message=message)

@@ -103,7 +103,7 @@ class Swept:
     @property
     def idle(self) -> bool:
         """True where there was nothing to do."""
-        return not (self.past_due or self.dead_runs or self.published or self.started)
+        return not any((self.past_due, self.dead_runs, self.published, self.started, self.told))
 
 
 def sweep(services: Services) -> Swept:

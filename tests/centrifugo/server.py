@@ -61,7 +61,7 @@ class ContractServer:
             ]
         )
         config = uvicorn.Config(
-            app, port=self.port, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+            app, port=self.port, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks import Centrifugo
+from libs.adapters.centrifugo import Publisher
+from libs.adapters.prefect import PrefectGateway
+from libs.services.ledger import utc_now
+from libs.services.live import Live
+from tests.centrifugo.fixtures import connection_to
+from tests.centrifugo.server import ContractServer
 from tests.e2e.stack import Stack, eventually, expression, market
 
 pytestmark = pytest.mark.e2e
@@ -171,3 +179,34 @@ def test_prefect_deploy_all_in_a_clean_checkout_leaves_working_lifecycle_flows(
     assert all(not entry["pull_steps"] for entry in listed)
     assert flow_run["state_type"] == "COMPLETED"
     eventually(lambda: stack.settled(project), 60, "the instance READY")
+
+
+def test_real_runs_tell_subscribers_and_keep_the_secrets(stack: Stack, project: str) -> None:
+    key, secret = f"planted-key-{project}", f"planted-secret-{project}-of-some-length"
+    with (
+        ContractServer(api_key=key, secret=secret) as server,
+        PrefectGateway.connect(stack.api_url) as gateway,
+    ):
+        database = stack.database
+        block = Centrifugo(url=server.url, api_key=key, hmac_secret=secret)
+        document = gateway.save_block(block, "instances")
+        live = Live(database, utc_now, lambda: Publisher(connection_to(server)))
+        assert live.look()
+        stack.apply({"project": project, "instances": [market("px")]}, "--wait")
+        granted = stack.cli("token", f"{project}/px", "--json").json
+        watched = stack.cli("watch", f"{project}/px", "--json", "--timeout", "3")
+
+        def told() -> list[Any]:
+            live.drain(5)  # what the end of the run did not wait for
+            messages = server.published(granted["channel"])
+            return messages if any(m["new_status"] == "READY" for m in messages) else []
+
+        messages = eventually(told, 60, "the message that it is READY")
+        gateway.delete_block_document(document)
+        Live(database, utc_now, lambda: None).look()
+
+    assert [m["seq"] for m in messages] == list(range(1, len(messages) + 1))
+    assert json.loads(watched.out.splitlines()[0]) == {"type": "reload"}
+    logs = json.dumps(stack.post("/logs/filter", {"limit": 200}))
+    texts = [logs, *(p.read_text(errors="replace") for p in stack.home.rglob("*.log"))]
+    assert not [text for text in texts if key in text or secret in text]

@@ -15,7 +15,9 @@ from libs.adapters.centrifugo import Connection
 from libs.core.live import RelayState
 from libs.db import Database
 from libs.db.repositories.live import read_relay, waiting, write_relay
+from libs.db.repositories.outbox import forget_published, mark_published, unpublished
 from libs.services.live import LEASE
+from libs.services.relay import KEEP_PUBLISHED
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
@@ -272,3 +274,15 @@ def test_the_doctor_says_why_and_since_when(database: Database, server: Contract
     assert "refuses the API key" in finding.detail
     assert "1 messages wait" in finding.detail
     assert server.api_key not in f"{finding}"
+
+
+def test_what_waits_is_forgotten_with_the_outbox(database: Database) -> None:
+    world = World(database)
+    world.change(times=3)
+    week = datetime.now(UTC) + timedelta(days=8)
+    with database.read() as session:
+        ids = [event.id for event in unpublished(session, 10)]
+    database.transact(lambda session: mark_published(session, ids, datetime.now(UTC)))
+    assert waits(database) == 3
+    database.transact(lambda session: forget_published(session, week - KEEP_PUBLISHED))
+    assert waits(database) == 0
