@@ -45,7 +45,9 @@ def measure(run: Run) -> Iterator[Figure]:
             "flatness", "hop", median(hops), "s", f"with {sizes[0]} instances", first,
             Target(1.3, of_ratio=True), size,
         )  # fmt: skip
-        yield from _idle(run.live, run.pick(2, 60), size)
+        if size in (sizes[0], sizes[-1]):
+            # At least one sweep's interval, so that the sweep has its share.
+            yield from _idle(run.live, run.pick(2, 60), size)
 
 
 def _idle(live: Live, seconds: float, size: int) -> Iterator[Figure]:

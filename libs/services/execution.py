@@ -150,6 +150,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """Rows, all of later dates, by which the published version grows; none: it stays current."""
+
+    later: pl.DataFrame
+    store: StoreHandle
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """An output that is no frame, kept elsewhere already: where, and what identifies it.
 
@@ -171,7 +179,7 @@ class Result:
     is lost with a process that dies before it, and an error of it fails nothing any more.
     """
 
-    output: Frame | Stored | None
+    output: Frame | Added | Stored | None
     metrics: Mapping[str, object] = field(default_factory=dict)
     pages: Sequence[Page] = ()
     frequency: str | None = None
@@ -340,12 +348,14 @@ class _Made:
     stored: StoredVersion | None
 
 
-def _made(job: Job, output: Frame | Stored | None) -> _Made:
+def _made(job: Job, output: Frame | Added | Stored | None) -> _Made:
     """Write what is new; nothing is visible before the transaction that publishes it."""
-    if output is None:
+    if output is None or (isinstance(output, Added) and not output.later.height):
         current, flow = job.current, job.flow
         rows = current.rows if current else 0
         return _Made(flow.content_hash, flow.last_data_date, rows, (), None)
+    if isinstance(output, Added):
+        return _made_of_added(job, output)
     if isinstance(output, Stored):
         new = output.digest != job.flow.content_hash or job.run.parameters.force
         version = output.version
@@ -370,6 +380,18 @@ def _made_of_frame(job: Job, output: Frame) -> _Made:
         stored = output.store.write(output.rows, job.run.id, base)
     columns = tuple(output.rows.columns)
     return _Made(digest, output.newest, output.rows.height, columns, stored)
+
+
+def _made_of_added(job: Job, output: Added) -> _Made:
+    """Without the rows that are there already: what it costs depends on the new ones only."""
+    from libs.definitions.content import check_frame, extend_hash
+
+    assert job.current is not None
+    later = output.later
+    check_frame(later)
+    stored = output.store.append(later, job.run.id, job.current.location)
+    digest = extend_hash(job.flow.content_hash, later)
+    return _Made(digest, stored.max_date, stored.rows, tuple(later.columns), stored)
 
 
 def _publish(job: Job, result: Result) -> Finished:
@@ -399,7 +421,7 @@ def _publish(job: Job, result: Result) -> Finished:
     )
     _follow_up(job, result)
     generation = job.flow.generation + (1 if made.stored else 0)
-    if made.stored and isinstance(result.output, Frame) and generation % SWEEP_EVERY == 0:
+    if made.stored and isinstance(result.output, Frame | Added) and generation % SWEEP_EVERY == 0:
         _sweep_store(services, result.output.store, run.flow_id)
     return Finished(
         instance=job.instance,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from libs.core.status import Mode
-from libs.definitions.content import check_frame, check_signal, merge
+from libs.definitions.content import check_frame, check_signal, later_rows, merge
 from libs.definitions.pipeline import ExtractContext, Input
 from libs.services.data import Data, open_data
-from libs.services.execution import Frame, Job, Result
+from libs.services.execution import Added, Frame, Job, Result
 from libs.specs import DatasetSpec, SignalContract
 
 if TYPE_CHECKING:
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 def refresh(job: Job) -> Result:
-    """The whole dataset as it will be after this run."""
+    """The whole dataset as it will be after this run, or only what it adds to it."""
     assert isinstance(job.spec, DatasetSpec)
     then = job.spec if job.rehearsal else None
     data = open_data(job.services, job.instance.id, then)
-    frame = _new_frame(job, data)
-    if data.signal is not None:
+    output = _output(job, data)
+    frame = output.later if isinstance(output, Added) else output.rows
+    if data.signal is not None and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
         _check_signal(frame, data.signal)
-    return Result(Frame(frame, data.store), frequency=data.pipeline.data_frequency)
+    return Result(output, frequency=data.pipeline.data_frequency)
 
 
 def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
@@ -37,16 +38,24 @@ def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
     )
 
 
-def _new_frame(job: Job, data: Data) -> pl.DataFrame:
+def _output(job: Job, data: Data) -> Frame | Added:
     parameters = job.run.parameters
     stored = _stored(job, data)
-    since = job.flow.last_data_date if stored is not None else None
+    newest = since = job.flow.last_data_date if stored is not None else None
     context = ExtractContext(data.name, job.run.started_at, parameters.as_of, parameters.mode)
     inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
-    return merge(stored, data.pipeline.extract(context, inputs, since), since)
+    extract = data.pipeline.extract(context, inputs, since)
+    if stored is None:
+        return Frame(merge(None, extract, since), data.store)
+    later = (
+        None if job.rehearsal or parameters.force else later_rows(stored, extract, since, newest)
+    )
+    if later is not None:
+        return Added(later, data.store)
+    return Frame(merge(stored.collect(), extract, since), data.store)
 
 
-def _stored(job: Job, data: Data) -> pl.DataFrame | None:
+def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
     """What an incremental run adds to; None where everything is read anew.
 
     That is the case for the first run, for mode full, after a change of the configuration, and
@@ -58,4 +67,4 @@ def _stored(job: Job, data: Data) -> pl.DataFrame | None:
         return None
     if flow.consumed_config_version != run.config_version or (as_of and as_of < newest):
         return None
-    return data.store.scan(job.current.location).collect()
+    return data.store.scan(job.current.location)

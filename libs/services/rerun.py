@@ -19,7 +19,7 @@ from libs.db.repositories.region import read_run
 from libs.db.repositories.resources import find_instance
 from libs.services.context import Services
 from libs.services.data import read_version
-from libs.services.execution import Frame, Job, Result, pinned_input
+from libs.services.execution import Added, Frame, Job, Result, pinned_input
 from libs.services.procedures import procedure_of
 from libs.specs import parse_spec
 
@@ -212,6 +212,7 @@ def _differences(
     """What differs, in words and counts; empty where the output is bit for bit the same."""
     assert result.output is not None
     assert expected is not None
+    assert not isinstance(result.output, Added), "a rehearsal makes its output as a whole"
     if not isinstance(result.output, Frame):
         same = result.output.digest == expected.content_hash
         return {} if same else {"digest": [expected.content_hash, result.output.digest]}

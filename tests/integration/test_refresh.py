@@ -16,6 +16,7 @@ from libs.core.errors import DataRejected, Interrupted
 from libs.core.ids import WORK_POOL
 from libs.core.status import Cause, Mode, RunStatus
 from libs.db import Database
+from libs.plugins.delta import DeltaHandle
 from libs.services import reports
 from libs.services.accounts import sweep
 from libs.services.data import read_version
@@ -94,6 +95,27 @@ def test_a_new_day_reaches_every_descendant_once_on_matching_inputs(
     assert [pin["generation"] for pin in newest["inputs"]] == [2, 2]
     assert newest["cause"] == "gate"
     assert flow_of(bench, "both")["last_data_date"] == NEXT_DAY.isoformat()
+
+
+def test_a_new_day_is_appended_and_is_the_same_data_as_all_read_anew(
+    bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.provision(prices(project))
+    bench.drain()
+
+    def rewrite(*_: object) -> None:
+        raise AssertionError("the stored rows were written again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaHandle, "write", rewrite)
+        added = bench.run("prices", as_of=NEXT_DAY)
+        again = bench.run("prices", as_of=NEXT_DAY)
+    anew = bench.run("prices", mode=Mode.FULL, as_of=NEXT_DAY)
+
+    assert (added.published, again.published, anew.published) == (True, False, False)
+    assert (added.generation, anew.generation) == (2, 2)
+    assert added.rows == again.rows == anew.rows
+    assert added.last_data_date == NEXT_DAY
 
 
 def test_a_refresh_without_news_runs_nothing_downstream(bench: Bench, diamond: list[str]) -> None:
