@@ -45,6 +45,8 @@ CHECKS = (
     ("lint-imports",),
     ("mypy",),
     ("pytest",),
+    # No time is asserted: it fails where something cannot be measured any more.
+    ("python", "-m", "benchmarks", "--quick"),
 )
 """All that a change can break, the fast checks first; each reads its settings in pyproject.toml."""
 
@@ -83,9 +85,14 @@ def sync() -> None:
 
 
 def check(arguments: list[str]) -> int:
-    """Run every check, stopping at the first that fails; ``arguments`` are for pytest."""
+    """Run every check, stopping at the first that fails.
+
+    ``arguments`` are for pytest; with them nothing is measured.
+    """
     find_browser()
     for name, *options in CHECKS:
+        if arguments and name == "python":
+            continue
         extra = arguments if name == "pytest" else []
         status = run([str(script(name)), *options, *extra])
         if status:

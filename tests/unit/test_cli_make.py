@@ -142,4 +142,5 @@ def test_usage_is_shown_without_any_set_up(arguments: list[str], code: int) -> N
 
 
 def test_the_checks_go_from_fast_to_slow() -> None:
-    assert [name for name, *_ in make.CHECKS] == ["ruff", "ruff", "lint-imports", "mypy", "pytest"]
+    names = ["ruff", "ruff", "lint-imports", "mypy", "pytest", "python"]
+    assert [name for name, *_ in make.CHECKS] == names
