@@ -59,19 +59,21 @@ def watch(
     """What happens, as it happens: a live table; lines where the output is no terminal."""
     with open_services() as services:
         if json or not sys.stdout.isatty():
-            _watch_lines(services, name, _print_json if json else _print_line, timeout)
+            stopped = _watch_lines(services, name, _print_json if json else _print_line, timeout)
         else:
-            _watch_table(services, name, timeout)
+            stopped = _watch_table(services, name, timeout)
+    if stopped:
+        warn(f"instances: stopped after {timeout:g} s")
 
 
-def _watch_lines(services: Services, name: str, say: Print, timeout: float) -> None:
+def _watch_lines(services: Services, name: str, say: Print, timeout: float) -> bool:
     from libs.services.watching import scope_of, watch
 
     async def follow() -> None:
         async for message in watch(services, scope_of(services, name)):
             say(message)
 
-    _run(follow(), timeout)
+    return _run(follow(), timeout)
 
 
 def _print_json(message: Mapping[str, Any]) -> None:
@@ -96,7 +98,7 @@ def line_of(message: Mapping[str, Any]) -> str:
     return f"{head}  {message['old_status'] or '-'} → {message['new_status']}{reason}"
 
 
-def _watch_table(services: Services, name: str, timeout: float) -> None:
+def _watch_table(services: Services, name: str, timeout: float) -> bool:
     from rich.console import Console
     from rich.live import Live
 
@@ -127,21 +129,22 @@ def _watch_table(services: Services, name: str, timeout: float) -> None:
             tasks.create_task(draw(live))
 
     with Live(table(), console=Console(highlight=False), auto_refresh=False) as live:
-        _run(both(live), timeout)
+        return _run(both(live), timeout)
 
 
-def _run(work: Any, timeout: float) -> None:
-    """Until it ends, the time is over or Ctrl-C; the last two are no failures."""
+def _run(work: Any, timeout: float) -> bool:
+    """Until it ends (False) or the time is over (True)."""
 
-    async def limited() -> None:
+    async def limited() -> bool:
         try:
             async with asyncio.timeout(timeout or None):
                 await work
         except TimeoutError:
-            warn(f"instances: stopped after {timeout:g} s")
+            return True
+        return False
 
     try:
-        asyncio.run(limited())
+        return asyncio.run(limited())
     except BaseExceptionGroup as group:
         raise _first(group) from None
 

@@ -72,7 +72,7 @@ class Live:
         self._wanted, self._idle, self._stop = threading.Event(), threading.Event(), False
         self._idle.set()
         self._thread: threading.Thread | None = None
-        self._last_answer = 0.0
+        self._asking, self._last_answer = False, 0.0
 
     def kick(self) -> None:
         """Something was committed: publish it in the background."""
@@ -197,10 +197,12 @@ class Live:
                 if self._stop or monotonic() > until:
                     break
                 for channel in message.channels:
+                    self._asking = True
                     self._broker.publish(channel, message.payload, message.key)
-                    self._last_answer = monotonic()
+                    self._asking, self._last_answer = False, monotonic()
                 accepted.append(message.event_id)
         except InstancesError as error:
+            self._asking = False
             return accepted, error
         return accepted, None
 
@@ -235,6 +237,6 @@ class Live:
         """Leave a thread behind that waits for an answer, and say so to the next relay."""
         detail = f"no answer for {PATIENCE:g} s when a run ended"
         try:
-            self._release(Unavailable("Centrifugo", detail))
+            self._release(Unavailable("Centrifugo", detail) if self._asking else None)
         except Unavailable as error:
             _log.warning("%s", error)

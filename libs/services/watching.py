@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from libs.core import ids
+from libs.core.errors import PermanentError
 from libs.core.live import message, subject
 from libs.db.models import Resource
 from libs.db.repositories.resources import INSTANCE_TYPES, get_instance
@@ -28,7 +29,7 @@ class Scope:
 
 
 def scope_of(services: Services, name: str) -> Scope:
-    """One instance, or with "" every project. Raises NotFound."""
+    """One instance, or with "" every project that there is now. Raises NotFound."""
     with services.database.read() as session:
         if name:
             found = get_instance(session, name)
@@ -47,6 +48,8 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
         async for item in _over_prefect(services, scope):
             yield item
         return
+    if not scope.channels:
+        raise PermanentError("there is no instance to watch yet; `instances apply` makes some")
     from libs.adapters.centrifugo import connection_token, subscription_token
     from libs.adapters.centrifugo.subscriber import subscribed
 

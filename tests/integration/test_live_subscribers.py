@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from cent import Client as Api
@@ -149,7 +150,7 @@ def test_a_thousand_changes_and_fifty_disconnects_lose_double_and_reorder_nothin
 
 
 def test_a_token_opens_its_own_channel_only(centrifugo: Connection) -> None:
-    mine, other = "instance:mine:status", "instance:other:status"
+    mine, other = f"instance:{uuid4()}:status", f"instance:{uuid4()}:status"
     now = datetime.now(UTC)
     secret, foreign = centrifugo.hmac_secret, SecretStr("another-secret-of-sufficient-length")
     wrong = {

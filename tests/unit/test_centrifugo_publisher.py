@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from uuid import uuid4
 
 import pytest
 from cent import Client, HistoryRequest, InfoRequest, PresenceRequest
@@ -15,7 +16,8 @@ from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 
 SECRET = "planted-secret-8d1f"
-CHANNEL = "instance:7b0c:status"
+CHANNEL = f"instance:{uuid4()}:status"
+PAGED = f"project:{uuid4()}:status"
 
 
 def client(connection: Connection) -> Client:
@@ -37,19 +39,15 @@ def test_a_message_is_published_once_for_each_key(centrifugo: Connection) -> Non
 def test_history_pages_from_a_position(centrifugo: Connection) -> None:
     publisher = Publisher(centrifugo)
     for number in range(5):
-        publisher.publish("project:page:status", {"n": number}, f"page-{number}")
-    top = client(centrifugo).history(HistoryRequest(channel="project:page:status"))
+        publisher.publish(PAGED, {"n": number}, f"page-{number}")
+    top = client(centrifugo).history(HistoryRequest(channel=PAGED))
     assert top.publications == []
     since = {"offset": top.offset - 2, "epoch": top.epoch}
     page = client(centrifugo).history(
-        HistoryRequest.model_validate(
-            {"channel": "project:page:status", "limit": 10, "since": since}
-        )
+        HistoryRequest.model_validate({"channel": PAGED, "limit": 10, "since": since})
     )
     assert [publication.data["n"] for publication in page.publications] == [3, 4]
-    newest = client(centrifugo).history(
-        HistoryRequest(channel="project:page:status", limit=1, reverse=True)
-    )
+    newest = client(centrifugo).history(HistoryRequest(channel=PAGED, limit=1, reverse=True))
     assert newest.publications[0].data == {"n": 4}
 
 
