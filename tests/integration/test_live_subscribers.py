@@ -133,7 +133,7 @@ def test_a_thousand_changes_and_fifty_disconnects_lose_double_and_reorder_nothin
                 world.change(at)
             if step in breaks:
                 cut += 1
-                await until(lambda: len(by_project.recovered) >= cut - 1)
+                await until(lambda before=cut - 1: len(by_project.recovered) >= before)
                 await client.ready()
                 request = DisconnectRequest(user="soak", disconnect=COME_AGAIN)
                 await asyncio.to_thread(api.disconnect, request)
