@@ -22,7 +22,13 @@ from uuid import UUID, uuid5
 from sqlalchemy.orm import Session
 
 from libs.core import ids
-from libs.core.errors import AlreadyExists, PermanentError, TemporaryError
+from libs.core.errors import (
+    AlreadyExists,
+    BusyElsewhere,
+    PermanentError,
+    TemporaryError,
+    WrongLifecycle,
+)
 from libs.core.events import Event
 from libs.core.status import Cause, Lifecycle
 from libs.db.models import (
@@ -39,7 +45,7 @@ from libs.services.handles import Ports, deploy, make_external, save_document
 from libs.services.holds import hold, leave, mark, require_free
 from libs.services.kits import KITS
 from libs.services.relay import relay_or_leave
-from libs.services.removal import delete_rows, remove_handles
+from libs.services.removal import DOCUMENT_STEP, delete_rows, remove_handles
 from libs.services.rows import write_rows
 from libs.specs import InstanceSpec, spec_document
 
@@ -61,6 +67,9 @@ def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provision
     configuration, BusyElsewhere where another flow run provisions it, Unavailable for what a later
     attempt may find mended.
     """
+    displaced = services.database.transact(lambda s: _displaced(services, s, spec, ports))
+    if displaced is not None:
+        _undo(services, displaced)
     reserved = services.database.transact(lambda session: _reserve(services, session, spec, ports))
     label = f"{spec.project}/{spec.name}"
     if reserved.done:
@@ -83,14 +92,36 @@ class _Reserved:
     done: bool
 
 
+def _displaced(
+    services: Services, session: Session, spec: InstanceSpec, ports: Ports
+) -> UUID | None:
+    """The unfinished instance that has the name and another configuration: it makes way.
+
+    Not before the new one is known to be right.
+    """
+    named = find_instance(session, f"{spec.project}/{spec.name}")
+    if named is None:
+        return None
+    resource = session.get_one(Resource, named.id)
+    if _document_of(session, resource) == spec_document(spec):
+        return None
+    _replaceable(services, resource, ports)
+    with session.begin_nested() as attempt:
+        delete_rows(session, named.id)
+        examine(session, services.registry, spec)
+        attempt.rollback()
+    step = (resource.condition or {}).get("step", "replace")
+    hold(resource, ports.flow_run_id, services.now(), step)
+    return named.id
+
+
 def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Ports) -> _Reserved:
     named = find_instance(session, f"{spec.project}/{spec.name}")
     if named is not None:
         resource = session.get_one(Resource, named.id)
         if _document_of(session, resource) == spec_document(spec):
             return _adopt(services, session, resource, ports)
-        _replaceable(services, resource, ports)
-        delete_rows(session, resource.id)
+        raise BusyElsewhere(named.name, "provisioned")
     blueprint = examine(session, services.registry, spec)
     resource = write_rows(session, blueprint, services.now())
     hold(resource, ports.flow_run_id, services.now(), "reserve")
@@ -101,6 +132,7 @@ def _adopt(services: Services, session: Session, resource: Resource, ports: Port
     """The same configuration again: nothing to do, or go on where an earlier attempt ended."""
     if resource.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         return _Reserved(resource.id, done=True)
+    _require_kept(resource)
     require_free(services, resource, ports.flow_run_id)
     resource.lifecycle = Lifecycle.PROVISIONING
     hold(resource, ports.flow_run_id, services.now(), "resume")
@@ -113,7 +145,14 @@ def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:
     if resource.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         detail = "with another configuration; update-instance changes it"
         raise AlreadyExists("instance", resource.name, detail)
+    _require_kept(resource)
     require_free(services, resource, ports.flow_run_id)
+
+
+def _require_kept(resource: Resource) -> None:
+    """What is half removed is not gone on with: its data may be gone already."""
+    if resource.lifecycle is Lifecycle.DEPROVISIONING:
+        raise WrongLifecycle(resource.name, resource.lifecycle, ["removed to its end first"])
 
 
 def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
@@ -126,7 +165,7 @@ def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: 
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         *((external.name, partial(connected, external)) for external in KITS[spec.type].externals),
         ("deployment", lambda: deploy(services, instance_id, spec, ports)),
-        ("document", lambda: save_document(services, instance_id, spec, ports)),
+        (DOCUMENT_STEP, lambda: save_document(services, instance_id, spec, ports)),
         ("activate", lambda: _activate(services, instance_id, spec)),
     )
     for name, step in steps:
@@ -180,6 +219,6 @@ def _fail(services: Services, instance_id: UUID, error: TemporaryError) -> None:
 
 
 def _undo(services: Services, instance_id: UUID) -> None:
-    """Take back every step of an attempt that can never succeed."""
-    remove_handles(services, instance_id)
+    """Take back every step of an attempt that can never succeed; nothing ran in it yet."""
+    remove_handles(services, instance_id, purge=True)
     services.database.transact(lambda session: delete_rows(session, instance_id))

@@ -6,6 +6,7 @@ Each step is idempotent, so that a removal that died is simply run again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import delete, or_, select
@@ -39,8 +40,11 @@ from libs.db.repositories.resources import (
 )
 from libs.services.context import Services
 from libs.services.data import purge_data
-from libs.services.kits import KITS
+from libs.services.kits import KITS, External
 from libs.services.relay import relay_or_leave
+
+DOCUMENT_STEP = "document"
+"""The step at which an instance's block document is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,29 +152,68 @@ def _stop_runs(services: Services, instance_id: UUID) -> None:
             continue  # It ended by itself in between, which is all that is wanted.
 
 
+@dataclass(frozen=True, slots=True)
+class _Handles:
+    """What an instance has in other systems, as far as it was recorded.
+
+    ``unsaved`` says that a process died at saving the block document, before its id was recorded.
+    """
+
+    named: Named
+    deployments: dict[str, UUID | None]
+    document: UUID | None
+    unsaved: bool
+    externals: list[tuple[External, dict[str, Any]]]
+
+
 def remove_handles(services: Services, instance_id: UUID, *, purge: bool = False) -> None:
-    """Delete the deployments, our own block document and the handles in other systems."""
+    """Delete the deployments, our own block document and the handles in other systems.
+
+    Those too that were made by a process that died before it could record them.
+    """
     with services.database.read() as session:
-        resource = session.get(Resource, instance_id)
-        if resource is None:
+        if session.get(Resource, instance_id) is None:
             return
-        deployments = [f.deployment_id for f in flows_of(session, instance_id) if f.deployment_id]
-        project = session.get_one(Resource, resource.parent_id).name
-        extension = session.get(EXTENSIONS[resource.type], instance_id)
-        document = extension.block_document_id if extension else None
-        name = ids.block_document_name(project, resource.name)
-        slug = ids.BLOCK_OF_TYPE[resource.type]
-        externals = [
-            (external, {column: getattr(extension, column) for column in external.columns})
-            for external in (KITS[resource.type].externals if extension else ())
-        ]
-    for deployment_id in deployments:
-        services.prefect.delete_deployment(deployment_id)
-    # A document that a person made and picked is theirs to delete.
-    if document is not None and services.prefect.find_block_document(slug, name) == document:
-        services.prefect.delete_block_document(document)
-    for external, columns in externals:
-        external.remove(services, instance_id, columns, purge)
+        handles = _handles_of(session, instance_id)
+    for kind, deployment_id in handles.deployments.items():
+        known = deployment_id or _unrecorded(services, handles.named, kind)
+        if known is not None:
+            services.prefect.delete_deployment(known)
+    _delete_document(services, handles)
+    for external, columns in handles.externals:
+        external.remove(services, handles.named, columns, purge)
+
+
+def _handles_of(session: Session, instance_id: UUID) -> _Handles:
+    named = get_instance(session, str(instance_id))
+    condition = session.get_one(Resource, instance_id).condition or {}
+    extension = session.get(EXTENSIONS[named.type], instance_id)
+    externals = KITS[named.type].externals if extension else ()
+    return _Handles(
+        named,
+        {flow.kind: flow.deployment_id for flow in flows_of(session, instance_id)},
+        extension.block_document_id if extension else None,
+        condition.get("step") == DOCUMENT_STEP,
+        [(each, {name: getattr(extension, name) for name in each.columns}) for each in externals],
+    )
+
+
+def _unrecorded(services: Services, named: Named, kind: str) -> UUID | None:
+    full_name = f"{ids.FLOW_OF_KIND[kind]}/{ids.deployment_name(named.project, named.name)}"
+    view = services.prefect.find_deployment_by_name(full_name)
+    return view.id if view is not None and f"instance:{named.id}" in view.tags else None
+
+
+def _delete_document(services: Services, handles: _Handles) -> None:
+    """A document that a person made and picked is theirs to delete."""
+    named = handles.named
+    slug = ids.BLOCK_OF_TYPE[named.type]
+    name = ids.block_document_name(named.project, named.name)
+    if handles.document is None and not handles.unsaved:
+        return
+    found = services.prefect.find_block_document(slug, name)
+    if found is not None and handles.document in (None, found):
+        services.prefect.delete_block_document(found)
 
 
 def delete_rows(session: Session, instance_id: UUID) -> None:

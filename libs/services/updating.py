@@ -51,7 +51,7 @@ from libs.services.handles import Ports, deploy, save_document
 from libs.services.holds import hold, leave, mark, require_free
 from libs.services.provisioning import Provisioned
 from libs.services.relay import relay_or_leave
-from libs.services.removal import delete_unused, sharers
+from libs.services.removal import DOCUMENT_STEP, delete_unused, sharers
 from libs.services.rows import (
     Recorded,
     edge_row,
@@ -297,7 +297,7 @@ def _names(session: Session, flow_ids: Iterable[UUID]) -> list[str]:
 def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("deployment", lambda: deploy(services, id_, spec, ports)),
-        ("document", lambda: save_document(services, id_, spec, ports)),
+        (DOCUMENT_STEP, lambda: save_document(services, id_, spec, ports)),
         ("finish", lambda: _finish(services, id_, spec)),
     )
     for name, step in steps:

@@ -60,9 +60,13 @@ class Monitoring:
     def ensure_project(self, name: str) -> str:
         """The id of the project of that name; made only where a search finds none."""
         with _translated():
+            return self.find_project(name) or str(self._workspace.create_project(name).id)
+
+    def find_project(self, name: str) -> str | None:
+        """The id of the project of that name, or None."""
+        with _translated():
             found = self._workspace.search_project(name)
-            project = found[0] if found else self._workspace.create_project(name)
-            return str(project.id)
+            return str(found[0].id) if found else None
 
     def has_project(self, project_id: str) -> bool:
         """Whether the project is there."""

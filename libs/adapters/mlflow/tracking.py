@@ -110,6 +110,12 @@ class Tracking:
             location = (self.folder / "artifacts" / name.rpartition(" ")[2]).as_uri()
             return str(self.client.create_experiment(name, location if self.embedded else None))
 
+    def find_experiment(self, name: str) -> str | None:
+        """The id of the experiment of that name, deleted or not; None where there is none."""
+        with _translated():
+            found = self.client.get_experiment_by_name(name)
+            return None if found is None else str(found.experiment_id)
+
     def has_experiment(self, experiment_id: str) -> bool:
         """Whether the experiment is there and not deleted."""
         with _translated():
@@ -126,9 +132,10 @@ class Tracking:
                 self.client.delete_experiment(experiment_id)
             if not (purge and self.embedded):
                 return
+            # The files first: without the rows nobody would find them again.
+            place = found.artifact_location.removeprefix("file://")
+            shutil.rmtree(place, ignore_errors=True)
             self._expunge(experiment_id)
-        place = found.artifact_location.removeprefix("file://")
-        shutil.rmtree(place, ignore_errors=True)
 
     def _experiment(self, experiment_id: str) -> Any:
         from mlflow.exceptions import MlflowException

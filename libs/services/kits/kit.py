@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from libs.core.errors import Problem
 from libs.core.shapes import SHAPES, Shape
 from libs.core.status import FlowKind, InstanceType, Require
+from libs.db.repositories.resources import Named
 from libs.definitions.base import Definition, DefinitionKind, UpstreamShape
 from libs.definitions.registry import Registry
 from libs.services.context import Services
@@ -80,13 +81,13 @@ class External:
 
     ``create`` makes it, or finds the one an earlier attempt made, and returns the columns of the
     extension row that record it. ``remove`` takes it away again, with ``purge`` its content too;
-    it is given those columns, and a handle that is gone already is no error. ``present`` says
-    whether what those columns record is still there.
+    it is given those columns, finds also what was made and not recorded yet, and a handle that is
+    gone already is no error. ``present`` says whether what those columns record is still there.
     """
 
     name: str
     create: Callable[[Services, UUID, InstanceSpec], Mapping[str, Any]]
-    remove: Callable[[Services, UUID, Mapping[str, Any], bool], None]
+    remove: Callable[[Services, Named, Mapping[str, Any], bool], None]
     columns: tuple[str, ...] = ()
     present: Callable[[Services, Mapping[str, Any]], bool] = _always
 

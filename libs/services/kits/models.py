@@ -9,6 +9,7 @@ from uuid import UUID
 
 from libs.core.errors import Problem
 from libs.core.status import InstanceType
+from libs.db.repositories.resources import Named
 from libs.definitions.base import DefinitionKind
 from libs.services import model_stores
 from libs.services.context import Services
@@ -55,13 +56,18 @@ def _make_experiment(services: Services, id_: UUID, spec: InstanceSpec) -> Mappi
     return {"mlflow_experiment_id": model_stores.tracking(services).ensure_experiment(name)}
 
 
-def _drop_experiment(services: Services, _: UUID, row: Mapping[str, Any], purge: bool) -> None:
+def _drop_experiment(services: Services, named: Named, row: Mapping[str, Any], purge: bool) -> None:
     """Without ``purge`` the runs stay to be looked at; the experiment is archived."""
     tracking = model_stores.tracking(services)
     if purge and row["mlflow_registered_model_name"]:
         tracking.delete_model(row["mlflow_registered_model_name"])
-    if row["mlflow_experiment_id"]:
-        tracking.delete_experiment(row["mlflow_experiment_id"], purge=purge)
+    id_ = row["mlflow_experiment_id"] or tracking.find_experiment(_store_name(named))
+    if id_:
+        tracking.delete_experiment(id_, purge=purge)
+
+
+def _store_name(named: Named) -> str:
+    return model_stores.experiment_name(named.project, named.name, named.id)
 
 
 def _has_experiment(services: Services, row: Mapping[str, Any]) -> bool:
@@ -79,10 +85,16 @@ def _make_project(services: Services, id_: UUID, spec: InstanceSpec) -> Mapping[
     return {"evidently_project_id": model_stores.monitoring(services).ensure_project(name)}
 
 
-def _drop_project(services: Services, _: UUID, row: Mapping[str, Any], purge: bool) -> None:
-    """Reports are the model's history: only a purge takes them away."""
-    if purge and row["evidently_project_id"]:
-        model_stores.monitoring(services).delete_project(row["evidently_project_id"])
+def _drop_project(services: Services, named: Named, row: Mapping[str, Any], purge: bool) -> None:
+    """Reports are the model's history: only a purge takes them away, and what has none."""
+    monitoring = model_stores.monitoring(services)
+    id_ = row["evidently_project_id"]
+    if id_ is None:
+        id_ = monitoring.find_project(_store_name(named))
+    elif not purge:
+        return
+    if id_:
+        monitoring.delete_project(id_)
 
 
 MODEL = Kit(
