@@ -18,6 +18,7 @@ import atexit
 import functools
 import gc
 import importlib
+import importlib.metadata
 import inspect
 import json
 import logging
@@ -222,6 +223,11 @@ def share_certificates() -> None:
     orchestration.SyncPrefectClient("http://127.0.0.1/api")
 
 
+def index_packages() -> None:
+    """Read once what is installed: looking for plugins, each run would, and take 50 ms."""
+    importlib.metadata.entry_points()
+
+
 def fork_hazards() -> list[str]:
     """Threads that forked children would miss, hence hang for; empty where forking is safe."""
     others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
@@ -318,6 +324,7 @@ def main() -> None:
     server = ForkServer(socket.socket(fileno=descriptor))
     preload((*ENGINE, *modules))
     share_certificates()
+    index_packages()
     if modules and (hazards := fork_hazards()):
         logger.error("Nothing is preloaded: importing %s started threads: %s", modules, hazards)
         command = [sys.executable, *sys.orig_argv[1 : -len(modules)]]
