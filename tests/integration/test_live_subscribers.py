@@ -188,7 +188,7 @@ def test_a_connection_needs_a_good_token(centrifugo: Connection, fault: str) -> 
     tokens = {
         "foreign": connection_token(foreign, "u", now, LIFE),
         "expired": connection_token(secret, "u", now - 2 * LIFE, LIFE),
-        "of a channel": subscription_token(foreign, "u", "instance:x:status", now, LIFE),
+        "of a channel": subscription_token(secret, "u", "instance:x:status", now, LIFE),
     }
 
     async def connect() -> None:
