@@ -135,7 +135,7 @@ class Definition(ABC):
             fields = cls.Config.model_fields
             # The inputs are left out: a parameter may hold what must not be shown.
             details = error.errors(include_url=False, include_context=False, include_input=False)
-            raise InvalidSpec(_config_problem(detail, fields) for detail in details) from None
+            raise InvalidSpec(config_problem(detail, fields) for detail in details) from None
 
     @classmethod
     def parameters_schema(cls) -> dict[str, Any]:
@@ -198,7 +198,8 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f", did you mean {matches[0]!r}?" if matches else ""
 
 
-def _config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
+def config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
+    """What pydantic found, at a path that begins by ``config``; ``fields`` are the known ones."""
     path = "config"
     for step in detail["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"

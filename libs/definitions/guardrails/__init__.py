@@ -1,0 +1,51 @@
+"""Guardrail contracts: what instances, runs and data must keep to go on, checked by the flows.
+
+What belongs here: the kinds of contract and how one is judged, without reading anything itself.
+What must not: collecting the evidence, or storing reports (``libs.services.guarding``).
+"""
+
+from libs.definitions.guardrails.contract import (
+    Broken,
+    Contract,
+    Declared,
+    Evidence,
+    Gate,
+    Guardrail,
+    GuardrailMode,
+    InputFacts,
+    Report,
+    judge,
+)
+from libs.definitions.guardrails.data import (
+    DatasetFreshness,
+    DatasetSchema,
+    PointInTimePolicy,
+    SignalBounds,
+)
+from libs.definitions.guardrails.models import ModelValidation
+from libs.definitions.guardrails.portfolio import PortfolioLeverage, PortfolioWeights
+
+BUILT_IN: tuple[type[Guardrail], ...] = (
+    DatasetSchema,
+    DatasetFreshness,
+    SignalBounds,
+    PointInTimePolicy,
+    PortfolioWeights,
+    PortfolioLeverage,
+    ModelValidation,
+)
+"""The kinds that are always there; wheels add others by entry points."""
+
+__all__ = [
+    "BUILT_IN",
+    "Broken",
+    "Contract",
+    "Declared",
+    "Evidence",
+    "Gate",
+    "Guardrail",
+    "GuardrailMode",
+    "InputFacts",
+    "Report",
+    "judge",
+]

@@ -1,0 +1,241 @@
+"""What a kind of guardrail contract is, what it looks at, and what it finds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from libs.core.errors import InvalidSpec, Problem
+from libs.definitions.base import config_problem
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Gate(StrEnum):
+    """Where contracts are checked."""
+
+    CREATE = "instance.create"
+    START = "run.start"
+    WRITE = "data.write"
+
+
+class GuardrailMode(StrEnum):
+    """What a contract that is broken does: it is told, or nothing goes on."""
+
+    WARN = "warn"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """What is known about an upstream at a gate.
+
+    ``columns`` (in order) and ``last_date`` are those of the version that is read, None while
+    nothing is published. ``point_in_time`` says whether its accessor answers what was known when,
+    None where that cannot be told. ``frame`` gives its rows as a run reads them (date x symbol,
+    long); None at ``instance.create`` and for an upstream that keeps no rows.
+    """
+
+    resource: str
+    role: str
+    columns: tuple[str, ...] | None = None
+    last_date: date | None = None
+    point_in_time: bool | None = None
+    frame: Callable[[], pl.LazyFrame] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that a contract may look at; what a gate does not have is None or empty.
+
+    ``flow`` is the kind of flow that runs, empty at ``instance.create``; ``now`` (aware) is when it
+    began, ``as_of`` the last day of data that it was asked for. ``frame`` is what is about to be
+    written: (date x symbol) long; None for a model. ``metrics`` are those of the run,
+    ``configured`` is the document of the instance.
+    """
+
+    gate: Gate
+    instance: str
+    flow: str
+    now: datetime
+    as_of: date | None = None
+    inputs: Sequence[InputFacts] = ()
+    frame: pl.DataFrame | None = None
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    configured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def today(self) -> date:
+        """The day that data are judged on: the one asked for, else the present one (UTC)."""
+        return self.as_of or self.now.date()
+
+    def in_role(self, role: str) -> list[InputFacts]:
+        """The upstreams in a role; all of them where it is empty."""
+        return [item for item in self.inputs if role in ("", item.role)]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One way in which a contract is broken: a sentence, and numbers (JSON) that say how far."""
+
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Guardrail(ABC):
+    """Base of the kinds of contract; one class a kind, registered under ``name``.
+
+    A kind names the gates at which it can judge, the usual one first, and the flows that it judges
+    runs of (empty: of all). Its parameters are a nested pydantic ``Config``.
+    """
+
+    name: ClassVar[str]
+    gates: ClassVar[tuple[Gate, ...]]
+    flows: ClassVar[tuple[str, ...]] = ()
+
+    class Config(BaseModel):
+        """The parameters; a kind without any keeps this empty one."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: Config
+
+    def __init__(self, config: Mapping[str, object] | None = None) -> None:
+        """Configure it; raises ``InvalidSpec`` with every problem of ``config``."""
+        try:
+            self.config = self.Config.model_validate(dict(config or {}))
+        except ValidationError as error:
+            fields = self.Config.model_fields
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            raise InvalidSpec(config_problem(detail, fields) for detail in found) from None
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Whether there is anything for it to judge here."""
+        return not evidence.flow or not self.flows or evidence.flow in self.flows
+
+    @abstractmethod
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """Every way in which the evidence breaks the contract; nothing where it keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A contract that applies to an instance.
+
+    ``flow`` limits it to runs of one kind of flow where it is not empty; ``origin`` says who
+    declared it: a definition (``pipeline market_data``) or the instance.
+    """
+
+    rule: Guardrail
+    gate: Gate
+    mode: GuardrailMode
+    flow: str = ""
+    origin: str = "the instance"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What an instance's own contract replaces a definition's by."""
+        return self.rule.name, self.gate
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How one contract came out at its gate, as it is stored."""
+
+    kind: str
+    gate: Gate
+    mode: GuardrailMode
+    passed: bool
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing may go on."""
+        return not self.passed and self.mode is GuardrailMode.BLOCK
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.gate}: {self.message}"
+
+
+def judge(contracts: Iterable[Contract], evidence: Evidence) -> list[Report]:
+    """The reports of the contracts that have something to judge at the evidence's gate."""
+    return [
+        _report(contract, list(contract.rule.check(evidence)))
+        for contract in contracts
+        if contract.gate is evidence.gate
+        and contract.flow in ("", evidence.flow)
+        and contract.rule.judges(evidence)
+    ]
+
+
+def _report(contract: Contract, broken: Sequence[Broken]) -> Report:
+    details: dict[str, Any] = {"declared_by": contract.origin}
+    if broken:
+        details["broken"] = [{"message": one.message, **one.details} for one in broken]
+    return Report(
+        kind=contract.rule.name,
+        gate=contract.gate,
+        mode=contract.mode,
+        passed=not broken,
+        message="; ".join(one.message for one in broken) or "kept",
+        details=details,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A contract as it is written: by its kind's name, at the kind's usual gate if it is empty."""
+
+    kind: str
+    gate: str = ""
+    mode: str = GuardrailMode.BLOCK.value
+    flow: str = ""
+    config: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, document: Mapping[str, object]) -> Declared:
+        """As a definition declares it; raises ``InvalidSpec`` with every problem."""
+        unknown = sorted(set(document) - {"kind", "gate", "mode", "flow", "config"})
+        problems = [Problem(name, "is no part of a guardrail contract") for name in unknown]
+        if not document.get("kind"):
+            problems.append(Problem("kind", "is missing"))
+        config = document.get("config", {})
+        if not isinstance(config, Mapping):
+            problems.append(Problem("config", "must be a mapping of parameters"))
+        if problems or not isinstance(config, Mapping):
+            raise InvalidSpec(problems)
+        named = {key: str(document[key]) for key in ("kind", "gate", "mode", "flow") if key in document}
+        return cls(**named, config=config)
+
+    def made(self, kinds: Mapping[str, type[Guardrail]], origin: str) -> Contract:
+        """The contract, ready to judge; raises ``InvalidSpec`` with every problem."""
+        from libs.definitions.base import closest
+
+        rule = kinds.get(self.kind)
+        if rule is None:
+            known = ", ".join(sorted(kinds))
+            text = f"there is no {self.kind!r}{closest(self.kind, kinds)} (known are {known})"
+            raise InvalidSpec([Problem("kind", text)])
+        problems = []
+        gate = self.gate or rule.gates[0].value
+        if gate not in rule.gates:
+            problems.append(Problem("gate", f"{self.kind} is checked at {' or '.join(rule.gates)}"))
+        if self.mode not in frozenset(GuardrailMode):
+            problems.append(Problem("mode", "must be warn or block"))
+        if self.flow and rule.flows and self.flow not in rule.flows:
+            problems.append(Problem("flow", f"{self.kind} judges {' or '.join(rule.flows)}"))
+        try:
+            configured = rule(self.config)
+        except InvalidSpec as error:
+            raise InvalidSpec([*problems, *error.problems]) from None
+        if problems:
+            raise InvalidSpec(problems)
+        return Contract(configured, Gate(gate), GuardrailMode(self.mode), self.flow, origin)

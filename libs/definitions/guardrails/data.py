@@ -1,0 +1,265 @@
+"""Contracts on data: their shape, their age, their values, and what was known when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from libs.definitions.content import KNOWLEDGE
+from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail, InputFacts
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SAMPLE = 5
+"""Offending rows that a report shows."""
+
+
+class DatasetSchema(Guardrail):
+    """``dataset.schema``: the columns there must be, and how many rows at least.
+
+    At ``data.write`` it judges what is about to be written, at ``run.start`` and
+    ``instance.create`` the upstreams (of one role, where ``role`` says which).
+    """
+
+    name = "dataset.schema"
+    gates = (Gate.WRITE, Gate.START, Gate.CREATE)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        columns: dict[str, str] = Field(
+            default_factory=dict,
+            description="Column: polars type (Float64, String, Date, ...), or empty for any.",
+        )
+        exact: bool = Field(default=False, description="Whether other columns are refused.")
+        min_rows: int = Field(default=0, ge=0, description="Fewest rows, at data.write.")
+        role: str = Field(default="", description="Which upstreams are judged; empty: all.")
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """At ``data.write``: rows only."""
+        return evidence.gate is not Gate.WRITE or evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.frame is not None:
+            yield from self._columns(evidence.instance, _types(evidence.frame.schema))
+            if evidence.frame.height < self.config.min_rows:
+                text = f"{evidence.frame.height} rows, at least {self.config.min_rows} are wanted"
+                yield Broken(text, {"rows": evidence.frame.height})
+            return
+        for item in evidence.in_role(self.config.role):
+            if item.frame is not None:
+                yield from self._columns(item.resource, _types(item.frame().collect_schema()))
+            elif item.columns is not None:
+                yield from self._columns(item.resource, dict.fromkeys(item.columns, ""))
+
+    def _columns(self, resource: str, found: Mapping[str, str]) -> Iterable[Broken]:
+        wanted = self.config.columns
+        missing = [column for column in wanted if column not in found]
+        other = {
+            column: found[column]
+            for column, type_ in wanted.items()
+            if found.get(column) and type_ and not found[column].startswith(type_)
+        }
+        if missing:
+            text = f"{resource} has no column {', '.join(missing)}"
+            yield Broken(text, {"missing": missing, "columns": list(found)})
+        for column, type_ in other.items():
+            yield Broken(f"{resource}.{column} is {type_}, not {wanted[column]}")
+        surplus = [column for column in found if column not in wanted]
+        if self.config.exact and surplus:
+            yield Broken(f"{resource} has unknown columns: {', '.join(surplus)}")
+
+
+def _types(schema: pl.Schema) -> dict[str, str]:
+    return {column: str(type_) for column, type_ in schema.items()}
+
+
+class DatasetFreshness(Guardrail):
+    """``dataset.freshness``: the newest data are at most so many days old.
+
+    Days are counted to the day that a run was asked for, or to the present one. At ``run.start``
+    and ``instance.create`` it judges the upstreams, at ``data.write`` what is about to be written.
+    """
+
+    name = "dataset.freshness"
+    gates = (Gate.START, Gate.WRITE, Gate.CREATE)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        max_age_days: int = Field(ge=0, description="Oldest that the newest data may be.")
+        role: str = Field(default="", description="Which upstreams are judged; empty: all.")
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """At ``data.write``: rows only."""
+        return evidence.gate is not Gate.WRITE or evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.gate is Gate.WRITE:
+            yield from self._age(evidence.instance, _newest(evidence.frame), evidence.today)
+            return
+        for item in evidence.in_role(self.config.role):
+            if item.columns is not None:
+                yield from self._age(item.resource, item.last_date, evidence.today)
+
+    def _age(self, resource: str, newest: date | None, today: date) -> Iterable[Broken]:
+        if newest is None:
+            yield Broken(f"{resource} has no dated rows")
+            return
+        age = (today - newest).days
+        if age > self.config.max_age_days:
+            text = f"{resource} ends on {newest}, {age} days before {today}"
+            limit = self.config.max_age_days
+            yield Broken(
+                f"{text}; at most {limit} are allowed",
+                {"newest": str(newest), "age_days": age, "max_age_days": limit},
+            )
+
+
+def _newest(frame: pl.DataFrame | None) -> date | None:
+    if frame is None or not frame.height or "date" not in frame.columns:
+        return None
+    newest = frame.get_column("date").max()
+    return newest if isinstance(newest, date) else None
+
+
+class SignalBounds(Guardrail):
+    """``signal.bounds``: values within bounds, and few enough of them missing.
+
+    Unlike the contract of a signal it may tolerate a share of values outside, and only warn.
+    """
+
+    name = "signal.bounds"
+    gates = (Gate.WRITE,)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        column: str = Field(default="value", description="Which column is judged.")
+        min_value: float | None = Field(default=None, description="Lowest value.")
+        max_value: float | None = Field(default=None, description="Highest value.")
+        max_share_outside: float = Field(
+            default=0.0, ge=0, le=1, description="Share of the values that may lie outside."
+        )
+        max_share_missing: float = Field(
+            default=1.0, ge=0, le=1, description="Share of the values that may be missing."
+        )
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Rows only."""
+        return evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        import polars as pl
+
+        asked, frame = self.config, evidence.frame
+        assert frame is not None
+        if asked.column not in frame.columns:
+            yield Broken(f"there is no column {asked.column}", {"columns": frame.columns})
+            return
+        values = frame.with_columns(pl.col(asked.column).cast(pl.Float64).fill_nan(None))
+        if not values.height:
+            return
+        missing = values[asked.column].null_count()
+        if missing > asked.max_share_missing * values.height:
+            text = f"{missing} of {values.height} values are missing"
+            yield Broken(text, {"missing": missing, "rows": values.height})
+        low, high = asked.min_value, asked.max_value
+        beyond = pl.lit(value=False)
+        if low is not None:
+            beyond |= pl.col(asked.column) < low
+        if high is not None:
+            beyond |= pl.col(asked.column) > high
+        outside = values.filter(beyond)
+        if outside.height > asked.max_share_outside * values.height:
+            text = f"{outside.height} of {values.height} values lie outside {_range(low, high)}"
+            sample = [{k: str(v) for k, v in row.items()} for row in outside.head(SAMPLE).to_dicts()]
+            yield Broken(text, {"outside": outside.height, "sample": sample})
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return f"[{'' if low is None else f'{low:g}'}, {'' if high is None else f'{high:g}'}]"
+
+
+class PointInTimePolicy(Guardrail):
+    """``pit.policy``: what is read or written says when it became known, and tells no future.
+
+    At ``instance.create`` the upstreams must have an accessor that answers what was known when; at
+    ``run.start`` the rows that the run reads must have been known by then as well. At
+    ``data.write`` no row may be dated, or known, after the day of the run, nor known before its
+    own date; with ``require_knowledge_time`` the column must be there.
+    """
+
+    name = "pit.policy"
+    gates = (Gate.START, Gate.CREATE, Gate.WRITE)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        role: str = Field(default="", description="Which upstreams are judged; empty: all.")
+        require_knowledge_time: bool = Field(
+            default=True, description="Whether what is written must say when it became known."
+        )
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """At ``data.write``: rows only."""
+        return evidence.gate is not Gate.WRITE or evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.gate is Gate.WRITE:
+            assert evidence.frame is not None
+            yield from self._written(evidence, evidence.frame)
+            return
+        for item in evidence.in_role(self.config.role):
+            if item.point_in_time is False:
+                yield Broken(f"{item.resource} does not say what was known when")
+            elif evidence.gate is Gate.START and item.frame is not None:
+                yield from self._read(evidence, item)
+
+    def _read(self, evidence: Evidence, item: InputFacts) -> Iterable[Broken]:
+        import polars as pl
+
+        assert item.frame is not None
+        frame = item.frame()
+        if KNOWLEDGE not in frame.collect_schema().names():
+            yield Broken(f"{item.resource} has no {KNOWLEDGE}")
+            return
+        later = frame.filter(pl.col(KNOWLEDGE) > evidence.now).select(pl.len()).collect().item()
+        if later:
+            yield Broken(f"{later} rows of {item.resource} were not known yet", {"rows": later})
+
+    def _written(self, evidence: Evidence, frame: pl.DataFrame) -> Iterable[Broken]:
+        import polars as pl
+
+        future = frame.filter(pl.col("date") > evidence.today).height
+        if future:
+            yield Broken(f"{future} rows are dated after {evidence.today}", {"rows": future})
+        if KNOWLEDGE not in frame.columns:
+            if self.config.require_knowledge_time:
+                yield Broken(f"there is no {KNOWLEDGE}", {"columns": frame.columns})
+            return
+        known = pl.col(KNOWLEDGE)
+        unknown = frame.filter(known.is_null() | (known > evidence.now)).height
+        if unknown:
+            yield Broken(f"{unknown} rows were not known yet", {"rows": unknown})
+        early = frame.filter(known.dt.date() < pl.col("date")).height
+        if early:
+            yield Broken(f"{early} rows were known before their own date", {"rows": early})
+
+

@@ -1,0 +1,55 @@
+"""Contracts on models: how well one must do before it is published."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from libs.core.status import FlowKind
+from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
+
+
+class Bounds(BaseModel):
+    """The lowest and highest that a metric may be; None for no bound."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: float | None = None
+    max: float | None = None
+
+
+class ModelValidation(Guardrail):
+    """``ml.validation``: metrics of a training, on its validation rows, within bounds.
+
+    With ``flow: monitoring`` it judges those on realised values. A metric that is missing or no
+    number breaks it.
+    """
+
+    name = "ml.validation"
+    gates = (Gate.WRITE,)
+    flows = (FlowKind.TRAINING, FlowKind.MONITORING)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        metrics: dict[str, Bounds] = Field(
+            min_length=1, description="Metric: {min: ..., max: ...}, such as ic, rmse, r2."
+        )
+
+    config: Config
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        for name, bounds in self.config.metrics.items():
+            value = evidence.metrics.get(name)
+            if not isinstance(value, int | float) or math.isnan(value):
+                there = sorted(k for k, v in evidence.metrics.items() if isinstance(v, int | float))
+                yield Broken(f"there is no {name} (there are {', '.join(there)})")
+            elif bounds.min is not None and value < bounds.min:
+                text = f"{name} is {value:.4g}, below {bounds.min:g}"
+                yield Broken(text, {"metric": name, "value": value})
+            elif bounds.max is not None and value > bounds.max:
+                text = f"{name} is {value:.4g}, above {bounds.max:g}"
+                yield Broken(text, {"metric": name, "value": value})

@@ -1,0 +1,174 @@
+"""Contracts on portfolios: single weights, their sum, and leverage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from libs.core.status import FlowKind
+from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WEIGHT, EXPOSURE = "weight", "exposure"
+
+TOLERANCE = 1e-6
+"""What a solver may be off a bound by."""
+
+
+class PortfolioWeights(Guardrail):
+    """``portfolio.weights``: each weight and their sum, on every date, within bounds.
+
+    At ``instance.create`` it judges the constraints that the optimizer is given instead.
+    """
+
+    name = "portfolio.weights"
+    gates = (Gate.WRITE, Gate.CREATE)
+    flows = (FlowKind.OPTIMIZE,)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        min_weight: float | None = Field(default=None, description="Lowest weight of an asset.")
+        max_weight: float | None = Field(default=None, description="Highest weight of an asset.")
+        min_sum: float | None = Field(default=None, description="Lowest sum of the weights.")
+        max_sum: float | None = Field(default=None, description="Highest sum of the weights.")
+        min_assets: int = Field(default=0, ge=0, description="Fewest assets that are held.")
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Rows with weights, or an optimizer's constraints."""
+        if evidence.gate is Gate.CREATE:
+            return "constraints" in evidence.configured or "optimizer" in evidence.configured
+        return super().judges(evidence) and evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.gate is Gate.CREATE:
+            yield from self._constraints(dict(evidence.configured.get("constraints") or {}))
+            return
+        frame = evidence.frame
+        assert frame is not None
+        if WEIGHT not in frame.columns:
+            yield Broken(f"there is no column {WEIGHT}", {"columns": frame.columns})
+            return
+        yield from self._single(frame)
+        yield from self._together(frame)
+
+    def _constraints(self, given: dict[str, float]) -> Iterable[Broken]:
+        low, high = given.get("min_weight") or 0.0, given.get("max_weight")
+        if self.config.min_weight is not None and low < self.config.min_weight:
+            yield Broken(f"constraints allow weights down to {low:g}, below {self.config.min_weight:g}")
+        if self.config.max_weight is not None and (high is None or high > self.config.max_weight):
+            allowed = "of any size" if high is None else f"up to {high:g}"
+            yield Broken(f"constraints allow weights {allowed}, above {self.config.max_weight:g}")
+
+    def _single(self, frame: pl.DataFrame) -> Iterable[Broken]:
+        lowest, highest = _extremes(frame, WEIGHT)
+        low, high = self.config.min_weight, self.config.max_weight
+        if low is not None and lowest < low - TOLERANCE:
+            yield Broken(f"a weight of {lowest:.4g} is below {low:g}", {"lowest": lowest})
+        if high is not None and highest > high + TOLERANCE:
+            yield Broken(f"a weight of {highest:.4g} is above {high:g}", {"highest": highest})
+
+    def _together(self, frame: pl.DataFrame) -> Iterable[Broken]:
+        import polars as pl
+
+        days = frame.group_by("date").agg(
+            pl.col(WEIGHT).sum().alias("sum"),
+            (pl.col(WEIGHT).abs() > TOLERANCE).sum().alias("assets"),
+        )
+        lowest, highest = _extremes(days, "sum")
+        low, high = self.config.min_sum, self.config.max_sum
+        if low is not None and lowest < low - TOLERANCE:
+            yield Broken(f"the weights of a date sum to {lowest:.4g}, below {low:g}")
+        if high is not None and highest > high + TOLERANCE:
+            yield Broken(f"the weights of a date sum to {highest:.4g}, above {high:g}")
+        fewest = int(_extremes(days, "assets")[0])
+        if fewest < self.config.min_assets:
+            text = f"only {fewest} assets are held on a date, fewer than {self.config.min_assets}"
+            yield Broken(text, {"assets": fewest})
+
+
+class PortfolioLeverage(Guardrail):
+    """``portfolio.leverage``: gross and net exposure on every date within bounds.
+
+    Of an optimizer's weights both are judged; of a backtest the net exposure that its positions
+    really had. At ``instance.create`` it is the gross leverage that the constraints allow.
+    """
+
+    name = "portfolio.leverage"
+    gates = (Gate.WRITE, Gate.CREATE)
+    flows = (FlowKind.OPTIMIZE, FlowKind.BACKTEST)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        max_gross: float | None = Field(default=None, gt=0, description="Of absolute weights.")
+        min_net: float | None = Field(default=None, description="Lowest sum of weights.")
+        max_net: float | None = Field(default=None, description="Highest sum of weights.")
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Rows with weights or exposure, or an optimizer's constraints."""
+        if evidence.gate is Gate.CREATE:
+            return "constraints" in evidence.configured or "optimizer" in evidence.configured
+        return super().judges(evidence) and evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.gate is Gate.CREATE:
+            yield from self._constraints(dict(evidence.configured.get("constraints") or {}))
+            return
+        frame = evidence.frame
+        assert frame is not None
+        days = _exposures(frame)
+        if days is None:
+            yield Broken(f"there is no column {WEIGHT} or {EXPOSURE}", {"columns": frame.columns})
+            return
+        gross, (low, high) = _extremes(days, "gross")[1], _extremes(days, "net")
+        asked = self.config
+        if asked.max_gross is not None and gross > asked.max_gross + TOLERANCE:
+            text = f"gross leverage reaches {gross:.4g}, above {asked.max_gross:g}"
+            yield Broken(text, {"gross": gross})
+        if asked.max_net is not None and high > asked.max_net + TOLERANCE:
+            yield Broken(f"net exposure reaches {high:.4g}, above {asked.max_net:g}", {"net": high})
+        if asked.min_net is not None and low < asked.min_net - TOLERANCE:
+            yield Broken(f"net exposure falls to {low:.4g}, below {asked.min_net:g}", {"net": low})
+
+    def _constraints(self, given: dict[str, float]) -> Iterable[Broken]:
+        limit, shorts = given.get("gross_leverage"), (given.get("min_weight") or 0.0) < 0
+        # Long only, the weights sum to one: no more can come of them.
+        allowed = limit if limit is not None else (None if shorts else 1.0)
+        wanted = self.config.max_gross
+        if wanted is not None and (allowed is None or allowed > wanted):
+            reach = "any gross leverage" if allowed is None else f"a gross leverage of {allowed:g}"
+            yield Broken(f"constraints allow {reach}, above {wanted:g}")
+
+
+def _exposures(frame: pl.DataFrame) -> pl.DataFrame | None:
+    """(date, gross, net) of weights, or of a portfolio's exposure; None of anything else."""
+    import polars as pl
+
+    if WEIGHT in frame.columns:
+        weight = pl.col(WEIGHT)
+        return frame.group_by("date").agg(weight.abs().sum().alias("gross"), weight.sum().alias("net"))
+    if EXPOSURE not in frame.columns:
+        return None
+    own = frame.filter(pl.col("symbol") == "PORTFOLIO")
+    return own.select("date", pl.col(EXPOSURE).abs().alias("gross"), pl.col(EXPOSURE).alias("net"))
+
+
+def _extremes(frame: pl.DataFrame, column: str) -> tuple[float, float]:
+    """Lowest and highest of a column; zeros where it is empty."""
+    import polars as pl
+
+    found = frame.select(
+        pl.col(column).min().alias("low"), pl.col(column).max().alias("high")
+    ).row(0)
+    return float(found[0] or 0.0), float(found[1] or 0.0)
