@@ -17,6 +17,7 @@ from libs.core.status import Cause, Mode
 from libs.services import reports
 from libs.services.context import Services
 from libs.services.execution import Finished, NotASession, Page, Work, execute
+from libs.services.guarding import GuardrailBlocked, rows_of
 from libs.services.ledger import Ask
 from libs.services.procedures import procedure_of
 from libs.wiring import connect
@@ -51,7 +52,11 @@ def executed(kind: str, instance: str, opening: str | None, asked: RunParameters
 
 def _run(work: Work) -> Any:
     with connect() as services:
-        outcome = execute(services, work, procedure_of(work.kind))
+        try:
+            outcome = execute(services, work, procedure_of(work.kind))
+        except GuardrailBlocked as error:
+            _show_blocked(services, work, error)
+            raise
         if isinstance(outcome, Skipped):
             return skipped(outcome)
         if isinstance(outcome, Blocked):
@@ -61,6 +66,19 @@ def _run(work: Work) -> Any:
         get_run_logger().info("%s", _sentence(outcome))
         _show(services, outcome, work.flow_run_id)
         return None
+
+
+def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> None:
+    """The reports of a run that was stopped; the error itself is told anyway."""
+    record = reports.run_info(services.database, str(work.flow_run_id))
+    parts = (record["instance"], *([] if work.kind == "refresh" else [work.kind]), "guardrails")
+    key = "-".join(parts).lower().replace("_", "-")
+    try:
+        services.prefect.create_artifact(
+            key, "table", rows_of(error.reports), "Guardrail contracts", work.flow_run_id
+        )
+    except InstancesError as missing:
+        get_run_logger().warning("artifact %s is missing: %s", key, missing)
 
 
 def _sentence(outcome: Finished) -> str:

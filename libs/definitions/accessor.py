@@ -40,6 +40,8 @@ class Accessor(Definition):
     """Base of the definitions that decide which rows of a version a reader sees."""
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.ACCESSOR
+    answers_knowledge_time: ClassVar[bool] = False
+    """Whether it can always say what was known when."""
 
     def generation(self, pinned: int) -> int:
         """Which version a reader sees that pinned the one of generation ``pinned``.

@@ -10,9 +10,14 @@ import semver
 
 from libs.core.errors import DefinitionUnavailable, InvalidSpec, Problem
 from libs.definitions.base import Definition, DefinitionKind, closest
+from libs.definitions.guardrails import BUILT_IN, Declared, Guardrail
 
 GROUP = "prefect_instances.definitions"
 """The entry point group; by convention an entry is named ``<pipeline|store|accessor>.<name>``."""
+
+
+GUARDRAILS = "prefect_instances.guardrails"
+"""The entry point group of kinds of guardrail contract beyond the built-in ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Registry:
         """A registry of ``definitions``; raises ``InvalidSpec`` as ``add`` does."""
         self._classes: dict[tuple[DefinitionKind, str], dict[str, type[Definition]]] = {}
         self.broken: list[Broken] = []
+        self.guardrails: dict[str, type[Guardrail]] = {kind.name: kind for kind in BUILT_IN}
         for definition in definitions:
             self.add(definition)
 
@@ -44,13 +50,15 @@ class Registry:
     def discover(cls, group: str = GROUP) -> Registry:
         """Load every entry point of ``group``; one that fails is kept in ``broken``."""
         registry = cls()
+        for entry in sorted(importlib.metadata.entry_points(group=GUARDRAILS)):
+            registry._load_guardrail(entry)
         for entry in sorted(importlib.metadata.entry_points(group=group)):
             registry._load(entry)
         return registry
 
     def add(self, definition: type[Definition]) -> None:
         """Take in a class; raises ``InvalidSpec`` if it declares itself wrongly or is there."""
-        problems = definition.declaration_problems()
+        problems = [*definition.declaration_problems(), *self._guardrail_problems(definition)]
         if problems:
             raise InvalidSpec(problem.under(definition.__qualname__) for problem in problems)
         versions = self._classes.setdefault((definition.kind, definition.name), {})
@@ -60,6 +68,14 @@ class Registry:
             message = f"{label} is already defined by {other.__module__}.{other.__qualname__}"
             raise InvalidSpec([Problem(definition.__qualname__, message)])
         versions[definition.version] = definition
+
+    def _guardrail_problems(self, definition: type[Definition]) -> Iterable[Problem]:
+        for at, document in enumerate(definition.guardrail_contracts):
+            try:
+                Declared.of(document).made(self.guardrails, definition.name)
+            except InvalidSpec as error:
+                for problem in error.problems:
+                    yield problem.under(f"guardrail_contracts[{at}]")
 
     def get(self, kind: DefinitionKind, name: str, version: str = "") -> type[Definition]:
         """The class of that name and version; ``""`` means the newest.
@@ -85,6 +101,19 @@ class Registry:
             for _, versions in sorted(self._classes.items())
             for version in sorted(versions, key=_precedence)
         )
+
+    def _load_guardrail(self, entry: importlib.metadata.EntryPoint) -> None:
+        try:
+            loaded = entry.load()
+            if not (isinstance(loaded, type) and issubclass(loaded, Guardrail)):
+                raise TypeError("is not a Guardrail class")
+            if self.guardrails.setdefault(loaded.name, loaded) is not loaded:
+                raise TypeError(f"{loaded.name} is registered already")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+            text = str(error).strip().splitlines() or [""]
+            self.broken.append(
+                Broken(entry.name, entry.value, f"{type(error).__name__}: {text[0]}")
+            )
 
     def _load(self, entry: importlib.metadata.EntryPoint) -> None:
         try:

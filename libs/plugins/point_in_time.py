@@ -20,6 +20,7 @@ class PointInTimeAccessor(Accessor):
 
     name = "point_in_time"
     version = "1.0.0"
+    answers_knowledge_time = True
     input_schema: ClassVar[dict[str, str]] = {
         "date": "Date",
         "symbol": "String",

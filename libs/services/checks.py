@@ -26,6 +26,7 @@ from libs.db.repositories.resources import (
     flows_of,
 )
 from libs.definitions.base import MIN_SEVERITY, Definition, DefinitionKind, UpstreamShape
+from libs.definitions.guardrails import Declared
 from libs.definitions.registry import Registry
 from libs.services.kits import KITS, Component, Composition, Kit, Pending, Upstream
 from libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
@@ -88,9 +89,20 @@ def examine(
     upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)
     if len(shapes) == len(references) and len(components) == len(kit.roles):
         found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
+    found.problems += _guardrail_problems(registry, spec)
     if found.problems:
         raise InvalidSpec(found.problems)
     return Blueprint(spec, components, tuple(upstreams), tuple(shapes), registry)
+
+
+def _guardrail_problems(registry: Registry, spec: InstanceSpec) -> list[Problem]:
+    problems: list[Problem] = []
+    for at, written in enumerate(spec.guardrail_contracts):
+        try:
+            Declared(**written.model_dump()).made(registry.guardrails, "the instance")
+        except InvalidSpec as error:
+            problems += [problem.under(f"guardrail_contracts[{at}]") for problem in error.problems]
+    return problems
 
 
 def _references(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
@@ -22,9 +22,11 @@ from libs.core.records import Pin, Run
 from libs.core.status import Cause, FlowKind, RunStatus
 from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, RunRecord
 from libs.db.repositories.resources import Named, find_instance, newest_version
+from libs.definitions.guardrails import Gate, Report
 from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
 from libs.services.data import read_version
+from libs.services.guarding import guard, rows_of
 from libs.services.heartbeat import heartbeat
 from libs.services.ledger import Ask, Drift, Publication
 from libs.services.relay import relay_or_leave
@@ -233,7 +235,11 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     try:
         with heartbeat(services, started.run.id):
             job = _job(services, work.instance_id, started.run)
-            finished = _publish(job, procedure(job))
+            reports = guard(job, Gate.START)
+            result = procedure(job)
+            rows = result.output.rows if isinstance(result.output, Frame) else None
+            reports += guard(job, Gate.WRITE, rows, result.metrics)
+            finished = _publish(job, _with_guardrails(result, reports))
     except Interrupted:
         raise
     except Exception as error:
@@ -241,6 +247,14 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
         raise
     relay_or_leave(services)
     return finished
+
+
+def _with_guardrails(result: Result, reports: Sequence[Report]) -> Result:
+    """The result with a page of how the contracts came out, where there are any."""
+    if not reports:
+        return result
+    page = Page("guardrails", "table", rows_of(reports), "Guardrail contracts")
+    return replace(result, pages=[*result.pages, page])
 
 
 NO_SLOT = frozenset({Cause.BACKFILL, Cause.RERUN})

@@ -24,6 +24,7 @@ from libs.db import Database
 from libs.db.models import (
     DatasetVersion,
     FlowExecutionResource,
+    GuardrailReport,
     LineageEdge,
     Resource,
     ResourceVersion,
@@ -353,7 +354,28 @@ def run_info(database: Database, run_id: str) -> Document:
             "artifacts": run.artifacts,
             "retries": run.retries,
             "opening_id": _text(run.opening_id),
+            "guardrails": _guardrails(session, run.id),
         }
+
+
+def _guardrails(session: Session, run_id: UUID) -> list[Document]:
+    """How the guardrail contracts of a run came out, in the order in which they were checked."""
+    query = (
+        select(GuardrailReport)
+        .where(GuardrailReport.run_id == run_id)
+        .order_by(GuardrailReport.created_at, GuardrailReport.kind, GuardrailReport.id)
+    )
+    return [
+        {
+            "kind": report.kind,
+            "gate": report.gate,
+            "mode": report.mode,
+            "passed": report.passed,
+            "message": report.message,
+            "details": report.details_json,
+        }
+        for report in session.scalars(query)
+    ]
 
 
 def _run(run: RunRecord, kind: str) -> Document:

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema
 from libs.core.status import InstanceType
 from libs.specs.base import Reading, SpecModel
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
+from libs.specs.guardrails import GuardrailSpec
 from libs.specs.names import Name, full_name
 from libs.specs.plain import Config, Text
 from libs.specs.problems import Fault, Loc, kind_of
@@ -29,6 +30,7 @@ LAST_FIELDS = (
     "run_on_provision",
     "work_pool",
     "job_variables",
+    "guardrail_contracts",
     "type",
 )
 """Fields of every type that a form shows after those of the type itself."""
@@ -91,6 +93,13 @@ class InstanceFields(SpecModel):
         description="Values of the pool's template for its runs, such as an image or a memory "
         "limit; never secrets.",
         examples=[{"mem_limit": "4g"}],
+    )
+    guardrail_contracts: list[GuardrailSpec] = Field(
+        default_factory=list,
+        title="Guardrail contracts",
+        description="What runs must keep to; those of a kind at a gate take the place of the "
+        "definitions' own of that kind at that gate.",
+        examples=[[{"kind": "dataset.freshness", "config": {"max_age_days": 5}}]],
     )
     type: str = Field(
         default="",

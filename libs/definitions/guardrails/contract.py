@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from libs.core.errors import InvalidSpec, Problem
-from libs.definitions.base import config_problem
+from libs.definitions.base import closest, config_problem
 
 if TYPE_CHECKING:
     import polars as pl
@@ -99,6 +99,8 @@ class Guardrail(ABC):
     name: ClassVar[str]
     gates: ClassVar[tuple[Gate, ...]]
     flows: ClassVar[tuple[str, ...]] = ()
+    usual_flow: ClassVar[str] = ""
+    """The flow that is judged where a contract names none; empty for all of ``flows``."""
 
     class Config(BaseModel):
         """The parameters; a kind without any keeps this empty one."""
@@ -212,13 +214,13 @@ class Declared:
             problems.append(Problem("config", "must be a mapping of parameters"))
         if problems or not isinstance(config, Mapping):
             raise InvalidSpec(problems)
-        named = {key: str(document[key]) for key in ("kind", "gate", "mode", "flow") if key in document}
+        named = {
+            key: str(document[key]) for key in ("kind", "gate", "mode", "flow") if key in document
+        }
         return cls(**named, config=config)
 
     def made(self, kinds: Mapping[str, type[Guardrail]], origin: str) -> Contract:
         """The contract, ready to judge; raises ``InvalidSpec`` with every problem."""
-        from libs.definitions.base import closest
-
         rule = kinds.get(self.kind)
         if rule is None:
             known = ", ".join(sorted(kinds))
@@ -238,4 +240,5 @@ class Declared:
             raise InvalidSpec([*problems, *error.problems]) from None
         if problems:
             raise InvalidSpec(problems)
-        return Contract(configured, Gate(gate), GuardrailMode(self.mode), self.flow, origin)
+        flow = self.flow or rule.usual_flow
+        return Contract(configured, Gate(gate), GuardrailMode(self.mode), flow, origin)

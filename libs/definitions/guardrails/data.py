@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from libs.definitions.content import KNOWLEDGE
 from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail, InputFacts
 
 if TYPE_CHECKING:
     import polars as pl
+
+KNOWLEDGE = "knowledge_time"
+"""As in ``libs.definitions.content``, which imports polars."""
 
 SAMPLE = 5
 """Offending rows that a report shows."""
@@ -186,7 +188,9 @@ class SignalBounds(Guardrail):
         outside = values.filter(beyond)
         if outside.height > asked.max_share_outside * values.height:
             text = f"{outside.height} of {values.height} values lie outside {_range(low, high)}"
-            sample = [{k: str(v) for k, v in row.items()} for row in outside.head(SAMPLE).to_dicts()]
+            sample = [
+                {k: str(v) for k, v in row.items()} for row in outside.head(SAMPLE).to_dicts()
+            ]
             yield Broken(text, {"outside": outside.height, "sample": sample})
 
 
@@ -261,5 +265,3 @@ class PointInTimePolicy(Guardrail):
         early = frame.filter(known.dt.date() < pl.col("date")).height
         if early:
             yield Broken(f"{early} rows were known before their own date", {"rows": early})
-
-

@@ -30,6 +30,7 @@ class ModelValidation(Guardrail):
     name = "ml.validation"
     gates = (Gate.WRITE,)
     flows = (FlowKind.TRAINING, FlowKind.MONITORING)
+    usual_flow = FlowKind.TRAINING
 
     class Config(Guardrail.Config):
         """Parameters of the contract."""

@@ -62,7 +62,9 @@ class PortfolioWeights(Guardrail):
     def _constraints(self, given: dict[str, float]) -> Iterable[Broken]:
         low, high = given.get("min_weight") or 0.0, given.get("max_weight")
         if self.config.min_weight is not None and low < self.config.min_weight:
-            yield Broken(f"constraints allow weights down to {low:g}, below {self.config.min_weight:g}")
+            yield Broken(
+                f"constraints allow weights down to {low:g}, below {self.config.min_weight:g}"
+            )
         if self.config.max_weight is not None and (high is None or high > self.config.max_weight):
             allowed = "of any size" if high is None else f"up to {high:g}"
             yield Broken(f"constraints allow weights {allowed}, above {self.config.max_weight:g}")
@@ -157,7 +159,9 @@ def _exposures(frame: pl.DataFrame) -> pl.DataFrame | None:
 
     if WEIGHT in frame.columns:
         weight = pl.col(WEIGHT)
-        return frame.group_by("date").agg(weight.abs().sum().alias("gross"), weight.sum().alias("net"))
+        return frame.group_by("date").agg(
+            weight.abs().sum().alias("gross"), weight.sum().alias("net")
+        )
     if EXPOSURE not in frame.columns:
         return None
     own = frame.filter(pl.col("symbol") == "PORTFOLIO")
@@ -168,7 +172,7 @@ def _extremes(frame: pl.DataFrame, column: str) -> tuple[float, float]:
     """Lowest and highest of a column; zeros where it is empty."""
     import polars as pl
 
-    found = frame.select(
-        pl.col(column).min().alias("low"), pl.col(column).max().alias("high")
-    ).row(0)
+    found = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(
+        0
+    )
     return float(found[0] or 0.0), float(found[1] or 0.0)

@@ -1,0 +1,177 @@
+"""Guardrail contracts in force: collecting the evidence, judging it, and storing the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from sqlalchemy.orm import Session
+
+from libs.core.errors import PermanentError
+from libs.core.status import FlowKind
+from libs.db.models import GuardrailReport
+from libs.db.repositories.resources import COMPONENTS, EXTENSIONS
+from libs.definitions.base import Definition
+from libs.definitions.guardrails import (
+    Contract,
+    Declared,
+    Evidence,
+    Gate,
+    Guardrail,
+    InputFacts,
+    Report,
+    judge,
+)
+from libs.services.checks import definition_of
+from libs.services.data import open_data
+from libs.services.kits import KITS
+from libs.specs import InstanceSpec, spec_document
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from libs.services.execution import Job, PinnedInput
+
+
+class GuardrailBlocked(PermanentError):
+    """A contract with mode block is broken: mend the data, or change the contract.
+
+    ``reports`` are those of all contracts that were judged at the gate.
+    """
+
+    def __init__(self, reports: Sequence[Report]) -> None:
+        self.reports = tuple(reports)
+        blocking = "; ".join(str(report) for report in reports if report.blocks)
+        super().__init__(f"blocked by a guardrail: {blocking}")
+
+
+def effective(
+    kinds: Mapping[str, type[Guardrail]],
+    definitions: Mapping[str, type[Definition]],
+    spec: InstanceSpec,
+) -> list[Contract]:
+    """The contracts that apply: the instance's, and what they leave of the definitions'.
+
+    Raises InvalidSpec where one of a kind is declared that is not installed any more.
+    """
+    own = [
+        Declared(**written.model_dump()).made(kinds, "the instance")
+        for written in spec.guardrail_contracts
+    ]
+    replaced = {contract.key for contract in own}
+    declared = (
+        Declared.of(document).made(kinds, f"{role} {definition.name}")
+        for role, definition in definitions.items()
+        for document in definition.guardrail_contracts
+    )
+    return [contract for contract in declared if contract.key not in replaced] + own
+
+
+def guard(
+    job: Job,
+    gate: Gate,
+    frame: pl.DataFrame | None = None,
+    metrics: Mapping[str, object] | None = None,
+) -> list[Report]:
+    """Judge what a run is about to read or write, and store the reports with it.
+
+    Raises GuardrailBlocked where a broken contract says so. A rehearsal is not judged: what is
+    repeated was.
+    """
+    if job.rehearsal:
+        return []
+    with job.services.database.read() as session:
+        definitions = _definitions(session, job)
+    contracts = effective(job.services.registry.guardrails, definitions, job.spec)
+    if all(contract.gate is not gate for contract in contracts):
+        return []
+    reports = judge(contracts, _evidence(job, gate, frame, metrics or {}))
+    _store(job, reports)
+    if any(report.blocks for report in reports):
+        raise GuardrailBlocked(reports)
+    return reports
+
+
+def _definitions(session: Session, job: Job) -> dict[str, type[Definition]]:
+    """The definitions of the instance by role, as they were resolved."""
+    kit, registry = KITS[job.spec.type], job.services.registry
+    extension = session.get_one(EXTENSIONS[job.spec.type], job.instance.id)
+    found = {}
+    for role, part in kit.roles.items():
+        row: Any = extension
+        if part.component_type:
+            component = getattr(extension, f"{role}_instance_id")
+            row = session.get_one(COMPONENTS[part.component_type], component)
+        if row.definition_resource_id is not None:
+            found[role] = definition_of(session, registry, row)
+    return found
+
+
+def _evidence(
+    job: Job, gate: Gate, frame: pl.DataFrame | None, metrics: Mapping[str, object]
+) -> Evidence:
+    return Evidence(
+        gate=gate,
+        instance=job.instance.name,
+        flow=job.kind,
+        now=job.run.started_at,
+        as_of=job.run.parameters.as_of,
+        inputs=[_facts(item) for item in job.inputs],
+        frame=frame,
+        metrics=metrics,
+        configured=spec_document(job.spec),
+    )
+
+
+def _facts(item: PinnedInput) -> InputFacts:
+    is_model = item.flow_kind == FlowKind.TRAINING
+    point_in_time = None if is_model else False
+    if item.flow_kind == FlowKind.REFRESH:
+        accessor = open_data(item.services, item.instance_id).accessor
+        point_in_time = accessor.answers_knowledge_time
+    return InputFacts(
+        resource=item.resource,
+        role=item.role,
+        columns=tuple(item.version.columns) if not is_model else None,
+        last_date=item.version.max_date,
+        point_in_time=point_in_time,
+        frame=None if is_model else lambda: item.frame,
+    )
+
+
+def _store(job: Job, reports: Sequence[Report]) -> None:
+    now = job.services.now()
+
+    def write(session: Session) -> None:
+        session.add_all(
+            GuardrailReport(
+                id=uuid4(),
+                instance_id=job.instance.id,
+                run_id=job.run.id,
+                gate=report.gate.value,
+                kind=report.kind,
+                mode=report.mode.value,
+                passed=report.passed,
+                message=report.message,
+                details_json=dict(report.details),
+                created_at=now,
+            )
+            for report in reports
+        )
+
+    job.services.database.transact(write)
+
+
+def rows_of(reports: Iterable[Report]) -> list[dict[str, object]]:
+    """The reports as a table for people."""
+    return [
+        {
+            "contract": report.kind,
+            "gate": report.gate.value,
+            "mode": report.mode.value,
+            "outcome": "kept" if report.passed else "BROKEN",
+            "message": report.message,
+        }
+        for report in reports
+    ]
