@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,8 +27,9 @@ from libs.db.repositories.resources import (
     flows_of,
 )
 from libs.definitions.base import MIN_SEVERITY, Definition, DefinitionKind, UpstreamShape
-from libs.definitions.guardrails import Declared
+from libs.definitions.guardrails import Declared, Report
 from libs.definitions.registry import Registry
+from libs.services.admission import admit
 from libs.services.kits import KITS, Component, Composition, Kit, Pending, Upstream
 from libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
 
@@ -41,6 +43,7 @@ class Blueprint:
     upstreams: tuple[Upstream, ...]
     shapes: tuple[UpstreamShape, ...]
     registry: Registry
+    reports: tuple[Report, ...] = ()
 
     @property
     def kit(self) -> Kit:
@@ -76,6 +79,7 @@ def examine(
     session: Session,
     registry: Registry,
     spec: InstanceSpec,
+    now: datetime,
     pending: Pending | None = None,
 ) -> Blueprint:
     """The blueprint of a spec; InvalidSpec with every problem where it cannot be provisioned.
@@ -92,7 +96,12 @@ def examine(
     found.problems += _guardrail_problems(registry, spec)
     if found.problems:
         raise InvalidSpec(found.problems)
-    return Blueprint(spec, components, tuple(upstreams), tuple(shapes), registry)
+    pairs = zip(upstreams, shapes, strict=True)
+    judged = admit(session, registry, spec, components, pairs, now)
+    if blocking := [(role, report) for role, report in judged if report.blocks]:
+        raise InvalidSpec(Problem(role, f"guardrail {report}") for role, report in blocking)
+    reports = tuple(report for _, report in judged)
+    return Blueprint(spec, components, tuple(upstreams), tuple(shapes), registry, reports)
 
 
 def _guardrail_problems(registry: Registry, spec: InstanceSpec) -> list[Problem]:

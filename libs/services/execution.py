@@ -237,8 +237,8 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
             job = _job(services, work.instance_id, started.run)
             reports = guard(job, Gate.START)
             result = procedure(job)
-            rows = result.output.rows if isinstance(result.output, Frame) else None
-            reports += guard(job, Gate.WRITE, rows, result.metrics)
+            kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
+            reports += guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
             finished = _publish(job, _with_guardrails(result, reports))
     except Interrupted:
         raise
@@ -249,12 +249,16 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     return finished
 
 
+def _written(output: Frame | Added | Stored | None) -> pl.DataFrame | None:
+    """The rows that are about to be written; of a version that grows, only those added."""
+    if isinstance(output, Frame):
+        return output.rows
+    return output.later if isinstance(output, Added) and output.later.height else None
+
+
 def _with_guardrails(result: Result, reports: Sequence[Report]) -> Result:
-    """The result with a page of how the contracts came out, where there are any."""
-    if not reports:
-        return result
     page = Page("guardrails", "table", rows_of(reports), "Guardrail contracts")
-    return replace(result, pages=[*result.pages, page])
+    return replace(result, pages=[*result.pages, page]) if reports else result
 
 
 NO_SLOT = frozenset({Cause.BACKFILL, Cause.RERUN})
@@ -424,9 +428,7 @@ def _publish(job: Job, result: Result) -> Finished:
     seconds = round((now - run.started_at) / timedelta(seconds=1), 3)
     metrics = {"rows": made.rows, **result.metrics, "seconds": seconds}
     version = _version_row(run, made, made.stored, now) if made.stored else None
-    artifacts: list[dict[str, object]] = [
-        {"key": page.key, "kind": page.kind} for page in result.pages
-    ]
+    artifacts = [dict[str, object](key=page.key, kind=page.kind) for page in result.pages]
     services.ledger.succeed(
         run.id,
         output,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
 from libs.core.errors import PermanentError
 from libs.core.status import FlowKind
-from libs.db.models import GuardrailReport
 from libs.db.repositories.resources import COMPONENTS, EXTENSIONS
 from libs.definitions.base import Definition
 from libs.definitions.guardrails import (
@@ -23,6 +21,7 @@ from libs.definitions.guardrails import (
     Report,
     judge,
 )
+from libs.services.admission import report_rows
 from libs.services.checks import definition_of
 from libs.services.data import open_data
 from libs.services.kits import KITS
@@ -73,6 +72,7 @@ def guard(
     gate: Gate,
     frame: pl.DataFrame | None = None,
     metrics: Mapping[str, object] | None = None,
+    kept_rows: int = 0,
 ) -> list[Report]:
     """Judge what a run is about to read or write, and store the reports with it.
 
@@ -86,7 +86,7 @@ def guard(
     contracts = effective(job.services.registry.guardrails, definitions, job.spec)
     if all(contract.gate is not gate for contract in contracts):
         return []
-    reports = judge(contracts, _evidence(job, gate, frame, metrics or {}))
+    reports = judge(contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
     _store(job, reports)
     if any(report.blocks for report in reports):
         raise GuardrailBlocked(reports)
@@ -109,16 +109,21 @@ def _definitions(session: Session, job: Job) -> dict[str, type[Definition]]:
 
 
 def _evidence(
-    job: Job, gate: Gate, frame: pl.DataFrame | None, metrics: Mapping[str, object]
+    job: Job,
+    gate: Gate,
+    frame: pl.DataFrame | None,
+    metrics: Mapping[str, object],
+    kept_rows: int,
 ) -> Evidence:
     return Evidence(
         gate=gate,
         instance=job.instance.name,
         flow=job.kind,
-        now=job.run.started_at,
+        now=job.run.started_at if gate is Gate.START else job.services.now(),
         as_of=job.run.parameters.as_of,
         inputs=[_facts(item) for item in job.inputs],
         frame=frame,
+        kept_rows=kept_rows,
         metrics=metrics,
         configured=spec_document(job.spec),
     )
@@ -141,26 +146,8 @@ def _facts(item: PinnedInput) -> InputFacts:
 
 
 def _store(job: Job, reports: Sequence[Report]) -> None:
-    now = job.services.now()
-
-    def write(session: Session) -> None:
-        session.add_all(
-            GuardrailReport(
-                id=uuid4(),
-                instance_id=job.instance.id,
-                run_id=job.run.id,
-                gate=report.gate.value,
-                kind=report.kind,
-                mode=report.mode.value,
-                passed=report.passed,
-                message=report.message,
-                details_json=dict(report.details),
-                created_at=now,
-            )
-            for report in reports
-        )
-
-    job.services.database.transact(write)
+    rows = report_rows(job.instance.id, job.run.id, reports, job.services.now())
+    job.services.database.transact(lambda session: session.add_all(rows))
 
 
 def rows_of(reports: Iterable[Report]) -> list[dict[str, object]]:

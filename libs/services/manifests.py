@@ -156,7 +156,7 @@ def _faults(
     services: Services, session: Session, spec: InstanceSpec, pending: Mapping[str, InstanceSpec]
 ) -> Iterable[Problem]:
     try:
-        examine(session, services.registry, spec, pending)
+        examine(session, services.registry, spec, services.now(), pending)
     except InvalidSpec as error:
         return error.problems
     return ()

@@ -122,7 +122,7 @@ def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Po
         if _document_of(session, resource) == spec_document(spec):
             return _adopt(services, session, resource, ports)
         raise BusyElsewhere(named.name, "provisioned")
-    blueprint = examine(session, services.registry, spec)
+    blueprint = examine(session, services.registry, spec, services.now())
     resource = write_rows(session, blueprint, services.now())
     hold(resource, ports.flow_run_id, services.now(), "reserve")
     return _Reserved(resource.id, done=False)

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, aliased
 
 from libs.core import gate
@@ -244,6 +244,9 @@ def show(database: Database, now: datetime, name: str) -> Document:
         document["config"] = version.spec_json if version else None
         document["components"] = _composition(session, extension)
         document["handles"] = _handles(extension)
+        document["guardrails"] = _guardrails(
+            session, GuardrailReport.instance_id == instance_id, GuardrailReport.run_id.is_(None)
+        )
         document["output"] = _output(session, instance_id, SHAPES[resource.type].output)
     return document
 
@@ -354,15 +357,15 @@ def run_info(database: Database, run_id: str) -> Document:
             "artifacts": run.artifacts,
             "retries": run.retries,
             "opening_id": _text(run.opening_id),
-            "guardrails": _guardrails(session, run.id),
+            "guardrails": _guardrails(session, GuardrailReport.run_id == run.id),
         }
 
 
-def _guardrails(session: Session, run_id: UUID) -> list[Document]:
-    """How the guardrail contracts of a run came out, in the order in which they were checked."""
+def _guardrails(session: Session, *which: ColumnElement[bool]) -> list[Document]:
+    """How guardrail contracts came out, in the order in which they were checked."""
     query = (
         select(GuardrailReport)
-        .where(GuardrailReport.run_id == run_id)
+        .where(*which)
         .order_by(GuardrailReport.created_at, GuardrailReport.kind, GuardrailReport.id)
     )
     return [

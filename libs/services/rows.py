@@ -17,6 +17,7 @@ from libs.core.rewiring import WantedEdge
 from libs.core.status import FlowKind, FlowStatus, Lifecycle, Reason
 from libs.db.models import FlowExecutionResource, LineageEdge, Resource, ResourceVersion
 from libs.db.repositories.resources import COMPONENTS, EXTENSIONS, PROJECT, find_project
+from libs.services.admission import report_rows
 from libs.services.catalog import register
 from libs.services.checks import Blueprint
 from libs.specs import InstanceSpec, output_fingerprint, spec_document
@@ -32,6 +33,7 @@ def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resourc
     session.add(resource)
     session.flush()
     session.add(version_row(resource.id, spec, now))
+    session.add_all(report_rows(resource.id, None, blueprint.reports, now))
     components = {
         role: record_component(session, resource, role, blueprint, now)
         for role in blueprint.components

@@ -44,6 +44,7 @@ from libs.db.repositories.resources import (
     lineage_pairs,
     newest_version,
 )
+from libs.services.admission import report_rows
 from libs.services.catalog import register
 from libs.services.checks import Blueprint, examine
 from libs.services.context import Services
@@ -111,7 +112,8 @@ def _commit(
     require_free(services, resource, ports.flow_run_id)
     if problems := list(refusals(session, named, version, spec)):
         raise InvalidSpec(problems)
-    write_update(services, session, examine(session, services.registry, spec), version)
+    blueprint = examine(session, services.registry, spec, services.now())
+    write_update(services, session, blueprint, version)
     hold(resource, ports.flow_run_id, services.now(), "commit")
     return named.id, "updated"
 
@@ -158,6 +160,7 @@ def write_update(
     instance_id, now = before.resource_id, services.now()
     old = parse_spec(before.spec_json)
     session.add(version_row(instance_id, blueprint.spec, now, before.number + 1))
+    session.add_all(report_rows(instance_id, None, blueprint.reports, now))
     _rewrite_extension(services, session, blueprint, old, instance_id)
     kinds = {FlowKind(flow.kind): flow.id for flow in flows_of(session, instance_id)}
     _rewire(session, blueprint, kinds)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,7 +13,9 @@ from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import InvalidSpec
 from libs.core.ids import WORK_POOL
 from libs.db import Database
+from libs.plugins.expression import ExpressionPipeline
 from libs.services import reports
+from libs.services.data import read_version
 from libs.services.guarding import GuardrailBlocked
 from tests.integration.bench import Bench, derived, make_bench, prices
 from tests.integration.test_models import model
@@ -132,3 +135,56 @@ def test_what_is_wrong_with_a_contract_is_told_all_at_once(bench: Bench, project
         "guardrail_contracts[1].config.max_age_days",
         "guardrail_contracts[2].gate",
     }
+
+
+def test_rows_that_are_appended_are_judged_and_the_good_version_stays(
+    bench: Bench, project: str
+) -> None:
+    few = {"symbols": ["AAPL"], "end_date": "2020-01-10"}
+    bench.provision(prices(project, "plain", **few))
+    bench.drain()
+    plain = reports.show(bench.services.database, bench.services.now(), "plain")["output"]
+    stored = read_version(bench.services, UUID(plain["version"])).collect()
+    highest = float(stored["close"].max())  # type: ignore[arg-type]
+    bounds = contract("signal.bounds", "block", {"column": "close", "max_value": highest})
+    bench.provision({**prices(project, **few), "guardrail_contracts": [bounds]})
+    bench.drain()
+    before = reports.show(bench.services.database, bench.services.now(), "prices")["output"]
+    assert newest(bench, "prices", "refresh")["guardrails"][0]["passed"] is True
+
+    with pytest.raises(GuardrailBlocked) as caught:
+        bench.run("prices", as_of=date(2020, 2, 12))
+
+    assert "\n" not in str(caught.value)
+    after = reports.show(bench.services.database, bench.services.now(), "prices")["output"]
+    assert after == before
+    (report,) = newest(bench, "prices", "refresh")["guardrails"]
+    assert report["passed"] is False
+    assert report["details"]["broken"][0]["outside"] > 0
+
+
+def test_contracts_of_a_definition_hold_when_an_instance_is_made(
+    bench: Bench, project: str
+) -> None:
+    def guarded(name: str, mode: str) -> dict[str, Any]:
+        config = {"max_age_days": 5}
+        declared = contract("dataset.freshness", mode, config, "instance.create")
+        body = {"name": name, "guardrail_contracts": (declared,), "__module__": __name__}
+        bench.services.registry.add(type(name, (ExpressionPipeline,), body))
+        document = derived(project, name, "close * 2", "prices")
+        return {**document, "pipeline": {**document["pipeline"], "definition": name}}
+
+    bench.provision(prices(project))
+    bench.drain()
+
+    with pytest.raises(InvalidSpec) as caught:
+        bench.provision(guarded("blocking", "block"))
+    (problem,) = caught.value.problems
+    assert problem.path == "pipeline"
+    assert "prices ends on 2020-12-30" in problem.message
+
+    bench.provision(guarded("warning", "warn"))
+    shown = reports.show(bench.services.database, bench.services.now(), "warning")
+    (report,) = shown["guardrails"]
+    assert (report["gate"], report["mode"], report["passed"]) == ("instance.create", "warn", False)
+    assert report["details"]["declared_by"] == "pipeline warning"

@@ -135,3 +135,21 @@ def test_what_failed_to_load_is_named_where_it_is_asked_for() -> None:
 
 def test_no_group_is_an_empty_registry() -> None:
     assert Registry.discover("prefect_instances.no_such_group").list() == ()
+
+
+def test_bad_guardrail_contracts_are_refused_with_every_problem() -> None:
+    bad = accessor("guarded", "1.0.0")
+    bad.guardrail_contracts = (
+        {"kind": "dataset.freshnes"},
+        {"kind": "dataset.freshness", "gate": "run.end", "mode": "stop", "config": {"max_age": 1}},
+    )
+    with pytest.raises(InvalidSpec) as caught:
+        Registry([bad])
+    paths = {problem.path.partition(".")[2] for problem in caught.value.problems}
+    assert paths == {
+        "guardrail_contracts[0].kind",
+        "guardrail_contracts[1].gate",
+        "guardrail_contracts[1].mode",
+        "guardrail_contracts[1].config.max_age",
+        "guardrail_contracts[1].config.max_age_days",
+    }

@@ -56,9 +56,10 @@ class Evidence:
     """Everything that a contract may look at; what a gate does not have is None or empty.
 
     ``flow`` is the kind of flow that runs, empty at ``instance.create``; ``now`` (aware) is when it
-    began, ``as_of`` the last day of data that it was asked for. ``frame`` is what is about to be
-    written: (date x symbol) long; None for a model. ``metrics`` are those of the run,
-    ``configured`` is the document of the instance.
+    began, at ``data.write`` the present; ``as_of`` the last day of data that it was asked for.
+    ``frame`` is what is about to be written: (date x symbol) long; None for a model. Where a
+    version only grows it holds the new rows, and ``kept_rows`` counts the others. ``metrics`` are
+    those of the run, ``configured`` is the document of the instance.
     """
 
     gate: Gate
@@ -68,6 +69,7 @@ class Evidence:
     as_of: date | None = None
     inputs: Sequence[InputFacts] = ()
     frame: pl.DataFrame | None = None
+    kept_rows: int = 0
     metrics: Mapping[str, object] = field(default_factory=dict)
     configured: Mapping[str, Any] = field(default_factory=dict)
 

@@ -51,9 +51,10 @@ class DatasetSchema(Guardrail):
         """See ``Guardrail.check``."""
         if evidence.frame is not None:
             yield from self._columns(evidence.instance, _types(evidence.frame.schema))
-            if evidence.frame.height < self.config.min_rows:
-                text = f"{evidence.frame.height} rows, at least {self.config.min_rows} are wanted"
-                yield Broken(text, {"rows": evidence.frame.height})
+            rows = evidence.frame.height + evidence.kept_rows
+            if rows < self.config.min_rows:
+                text = f"{rows} rows, at least {self.config.min_rows} are wanted"
+                yield Broken(text, {"rows": rows})
             return
         for item in evidence.in_role(self.config.role):
             if item.frame is not None:
