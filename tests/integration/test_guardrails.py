@@ -52,8 +52,8 @@ def broken_both_ways(
     """The instance runs once blocked and once warned; each run has its stored report."""
     blocked = contract(kind, "block", config, gate)
     document = {**document, "run_on_provision": False}
-    bench.provision({**document, "guardrail_contracts": [blocked]})
     bench.drain()
+    bench.provision({**document, "guardrail_contracts": [blocked]})
 
     with pytest.raises(GuardrailBlocked):
         bench.run(document["name"], flow)
