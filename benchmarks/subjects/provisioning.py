@@ -84,7 +84,7 @@ def _reapply(run: Run, services: Services, count: int) -> Iterator[Figure]:
 
     def write(session: Any) -> None:
         for spec in survey.manifest.instances:
-            blueprint = examine(session, services.registry, spec)
+            blueprint = examine(session, services.registry, spec, services.now())
             write_rows(session, blueprint, services.now()).lifecycle = Lifecycle.ACTIVE
 
     services.database.transact(write)

@@ -108,7 +108,7 @@ def _displaced(
     _replaceable(services, resource, ports)
     with session.begin_nested() as attempt:
         delete_rows(session, named.id)
-        examine(session, services.registry, spec)
+        examine(session, services.registry, spec, services.now())
         attempt.rollback()
     step = (resource.condition or {}).get("step", "replace")
     hold(resource, ports.flow_run_id, services.now(), step)
