@@ -14,6 +14,7 @@ from libs.core.commands import Blocked, Skipped
 from libs.core.errors import InstancesError
 from libs.core.records import RunParameters
 from libs.core.status import Cause, Mode
+from libs.db.repositories.resources import Named
 from libs.services import reports
 from libs.services.context import Services
 from libs.services.execution import Finished, NotASession, Page, Work, execute
@@ -70,9 +71,7 @@ def _run(work: Work) -> Any:
 
 def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> None:
     """The reports of a run that was stopped; the error itself is told anyway."""
-    record = reports.run_info(services.database, str(work.flow_run_id))
-    parts = (record["instance"], *([] if work.kind == "refresh" else [work.kind]), "guardrails")
-    key = "-".join(parts).lower().replace("_", "-")
+    key = artifact_key(error.instance, work.kind, "guardrails")
     try:
         services.prefect.create_artifact(
             key, "table", rows_of(error.reports), "Guardrail contracts", work.flow_run_id
@@ -99,17 +98,21 @@ def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
     for page in pages:
         try:
             services.prefect.create_artifact(
-                artifact_key(outcome, page), page.kind, page.data, page.description, flow_run_id
+                artifact_key(outcome.instance, outcome.kind, page.key),
+                page.kind,
+                page.data,
+                page.description,
+                flow_run_id,
             )
         except InstancesError as error:
             get_run_logger().warning("artifact %s is missing: %s", page.key, error)
 
 
-def artifact_key(outcome: Finished, page: Page) -> str:
+def artifact_key(instance: Named, kind: str, page: str) -> str:
     """``demo-sp500-prices`` for the summary of a dataset, with the flow and page appended else."""
-    parts: Sequence[str] = (outcome.instance.project, outcome.instance.name)
-    parts = [*parts, *([] if outcome.kind == "refresh" else [outcome.kind])]
-    return "-".join([*parts, *([page.key] if page.key else [])]).lower().replace("_", "-")
+    parts: Sequence[str] = (instance.project, instance.name)
+    parts = [*parts, *([] if kind == "refresh" else [kind])]
+    return "-".join([*parts, *([page] if page else [])]).lower().replace("_", "-")
 
 
 def _summary(services: Services, outcome: Finished) -> Page:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from libs.core.errors import PermanentError
 from libs.core.status import FlowKind
-from libs.db.repositories.resources import COMPONENTS, EXTENSIONS
+from libs.db.repositories.resources import COMPONENTS, EXTENSIONS, Named
 from libs.definitions.base import Definition
 from libs.definitions.guardrails import (
     Contract,
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 class GuardrailBlocked(PermanentError):
     """A contract with mode block is broken: mend the data, or change the contract.
 
-    ``reports`` are those of all contracts that were judged at the gate.
+    ``reports`` are those of all contracts that were judged at the gate, ``instance`` is whose.
     """
 
-    def __init__(self, reports: Sequence[Report]) -> None:
+    def __init__(self, instance: Named, reports: Sequence[Report]) -> None:
+        self.instance = instance
         self.reports = tuple(reports)
         blocking = "; ".join(str(report) for report in reports if report.blocks)
         super().__init__(f"blocked by a guardrail: {blocking}")
@@ -89,7 +90,7 @@ def guard(
     reports = judge(contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
     _store(job, reports)
     if any(report.blocks for report in reports):
-        raise GuardrailBlocked(reports)
+        raise GuardrailBlocked(job.instance, reports)
     return reports
 
 
