@@ -48,7 +48,10 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one state and changes nothing; what it loaded outlives it."""
-        with _translated(self.url), Session(self.engine) as session:
+        # SQLite reads one snapshot by itself; PostgreSQL sees what commits between two queries.
+        one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        engine = self.engine.execution_options(**one_state)
+        with _translated(self.url), Session(engine) as session:
             yield session
 
     @contextmanager
