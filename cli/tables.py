@@ -34,6 +34,7 @@ FRESHNESS_HEADERS = (
     "since",
     "reason",
     "blocks",
+    "root cause",
 )
 
 
@@ -124,6 +125,7 @@ def freshness_rows(document: Mapping[str, Any], now: datetime) -> list[list[str]
             ago(upstream["since"], now),
             shown(upstream["reason"]),
             "yes" if upstream["blocking"] else "",
+            ", ".join(f"{root['resource']}.{root['flow_kind']}" for root in upstream["roots"]),
         ]
         for upstream in document["upstreams"]
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -61,18 +62,22 @@ def status(name: OptionalName = "", json: Json = False) -> None:
 
 
 def freshness(name: Name, json: Json = False) -> None:
-    """How fresh the upstreams of an instance are."""
-    from libs.services import reports
+    """How fresh the upstreams of an instance are, and the root cause of what blocks."""
+    from libs.services import explaining
 
     now = utc_now()
     with open_database() as database:
-        document = reports.freshness(database, now, name)
+        document = explaining.freshness(database, now, name)
     if json:
         emit_json(document)
         return
     print(f"{document['instance']}: upstreams {'fresh' if document['fresh'] else 'not fresh'}")
     if document["upstreams"]:
         emit_rows(FRESHNESS_HEADERS, freshness_rows(document, now))
+    blocking = [entry for entry in document["upstreams"] if entry["blocking"]]
+    for sentence in dict.fromkeys(entry["why"] for entry in blocking):
+        print(sentence)
+    _print_remedies([root for entry in blocking for root in entry["roots"]])
 
 
 def why(
@@ -92,10 +97,13 @@ def why(
         return
     for entry in document["flows"]:
         print(entry["why"])
-        for root in entry["roots"]:
-            if root["remedy"]:
-                print(f"  to unblock {root['resource']}.{root['flow_kind']}: {root['remedy']}")
-            if root["next_at"]:
-                print(f"  {root['resource']}.{root['flow_kind']} goes on at {root['next_at']}")
+        _print_remedies(entry["roots"])
         if entry["next_at"] and not entry["roots"]:
             print(f"  runs next at {entry['next_at']}")
+
+
+def _print_remedies(roots: Sequence[Mapping[str, Any]]) -> None:
+    from libs.services.explaining import remedies
+
+    for flow, what in remedies(roots):
+        print(f"  to unblock {flow}: {what}")

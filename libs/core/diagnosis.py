@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -72,15 +72,28 @@ class Diagnosis:
 
 def diagnose(draft: Draft, flow_id: UUID) -> Diagnosis:
     """The diagnosis of a flow in a region that holds all of its ancestors, evaluated."""
+    return diagnose_each(draft, [flow_id])[flow_id]
+
+
+def diagnose_each(draft: Draft, flow_ids: Iterable[UUID]) -> dict[UUID, Diagnosis]:
+    """The diagnosis of each of some flows; what they wait for in common is judged once."""
+    known: dict[UUID, Finding] = {}
+    return {flow_id: Diagnosis(_chain(draft, flow_id, known)) for flow_id in flow_ids}
+
+
+def _chain(draft: Draft, flow_id: UUID, known: dict[UUID, Finding]) -> tuple[Finding, ...]:
+    """The flow and all that it waits for, the nearest first; ``known`` grows by them."""
     found: dict[UUID, Finding] = {}
     queue = deque([flow_id])
     while queue:
         current = queue.popleft()
         if current in found:
             continue
-        found[current] = _finding(draft, draft.flows[current])
+        if current not in known:
+            known[current] = _finding(draft, draft.flows[current])
+        found[current] = known[current]
         queue.extend(found[current].waits_for)
-    return Diagnosis(tuple(found.values()))
+    return tuple(found.values())
 
 
 def _finding(draft: Draft, flow: FlowState) -> Finding:

@@ -104,7 +104,7 @@ def _instance(
         "message": message(worst) if worst else "",
         "condition": condition,
         "freshness": freshness_of(worst, now).value if worst else Freshness.UNKNOWN.value,
-        "flows": [_flow(draft, flow, now) for flow in sorted(flows, key=lambda f: f.kind)],
+        "flows": [flow_document(draft, flow, now) for flow in sorted(flows, key=lambda f: f.kind)],
     }
 
 
@@ -127,7 +127,8 @@ def freshness_of(flow: FlowState, now: datetime) -> Freshness:
     return Freshness.STALE if late or flow.status is FlowStatus.STALE else Freshness.FRESH
 
 
-def _flow(draft: Draft, flow: FlowState, now: datetime) -> Document:
+def flow_document(draft: Draft, flow: FlowState, now: datetime) -> Document:
+    """One flow in the shape that it has in ``instances status --json``."""
     return {
         "id": str(flow.id),
         "kind": flow.kind,
@@ -401,48 +402,6 @@ def _run(run: RunRecord, kind: str) -> Document:
     }
 
 
-def freshness(database: Database, now: datetime, name: str) -> Document:
-    """Every upstream flow of an instance with its status, and whether it blocks."""
-    with database.read() as session:
-        named = get_instance(session, name)
-        draft = _draft(session, [named.id], now)
-    own = [flow for flow in draft.flows.values() if flow.instance_id == named.id]
-    upstreams = [entry for flow in own for entry in _upstreams(draft, flow, now)]
-    return {
-        "instance": named.name,
-        "project": named.project,
-        "fresh": not any(entry["blocking"] for entry in upstreams),
-        "flows": [_flow(draft, flow, now) for flow in own],
-        "upstreams": upstreams,
-    }
-
-
-def _upstreams(draft: Draft, flow: FlowState, now: datetime) -> list[Document]:
-    entries = []
-    for edge in draft.upstream_edges(flow.id):
-        upstream = draft.flows[edge.upstream]
-        entries.append(
-            {
-                "for_flow": flow.kind,
-                "resource": draft.instance_of(upstream).name,
-                "flow_kind": upstream.kind,
-                "role": edge.role,
-                "require": edge.require.value,
-                "triggers": edge.triggers,
-                "status": upstream.status.value,
-                "reason": upstream.reason.value,
-                "message": message(upstream),
-                "since": _iso(upstream.since),
-                "generation": upstream.generation,
-                "consumed_generation": edge.consumed,
-                "last_data_date": _iso(upstream.last_data_date),
-                "freshness": freshness_of(upstream, now).value,
-                "blocking": not gate.satisfied(edge, upstream),
-            }
-        )
-    return entries
-
-
 def cascade(database: Database, now: datetime, name: str) -> Document:
     """How far the cascade that starts at an instance has come.
 
@@ -459,7 +418,9 @@ def cascade(database: Database, now: datetime, name: str) -> Document:
     return {
         "settled": not busy,
         "ready": all(flow.status is FlowStatus.READY for flow in flows),
-        "flows": [{"instance": draft.instance_of(f).name, **_flow(draft, f, now)} for f in flows],
+        "flows": [
+            {"instance": draft.instance_of(f).name, **flow_document(draft, f, now)} for f in flows
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from libs.services import reports
+from libs.services import explaining
 from libs.services.ledger import utc_now
 from tests.e2e.stack import Stack, eventually, expression, gated, market, slow, write_rows
 
@@ -155,4 +155,4 @@ def _all_at(stack: Stack, project: str, generation: int) -> bool:
 
 
 def _freshness(stack: Stack, name: str) -> dict[str, Any]:
-    return reports.freshness(stack.database, utc_now(), name)
+    return explaining.freshness(stack.database, utc_now(), name)

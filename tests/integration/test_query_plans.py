@@ -18,7 +18,7 @@ from libs.core.status import Cause
 from libs.db import Database
 from libs.db.models import LineageEdge
 from libs.db.repositories.outbox import unpublished
-from libs.services import reports
+from libs.services import explaining, reports
 from libs.services.ledger import Ask, Ledger
 
 COUNT = 20_000
@@ -57,7 +57,7 @@ ACTS: dict[str, Act] = {
     "the sweep": sweep,
     "the relay": relay,
     "status of one": lambda database: reports.status(database, NOW, f"bench/i{LEAF:06d}"),
-    "freshness of one": lambda database: reports.freshness(database, NOW, f"bench/i{LEAF:06d}"),
+    "freshness of one": lambda database: explaining.freshness(database, NOW, f"bench/i{LEAF:06d}"),
     "lineage of one": lambda database: reports.lineage(database, f"bench/i{LEAF:06d}"),
     "runs of one": lambda database: reports.runs(database, f"bench/i{LEAF:06d}"),
 }

@@ -143,11 +143,13 @@ def test_a_blocking_upstream_is_marked() -> None:
         "since": None,
         "reason": "RunFailed",
         "blocking": True,
+        "roots": [{"resource": "vendor", "flow_kind": "refresh"}],
     }
 
     (row,) = freshness_rows({"upstreams": [upstream]}, NOW)
 
-    assert row == ["prices", "refresh", "ERROR", "FAILED", "0", "", "", "RunFailed", "yes"]
+    cells = ["prices", "refresh", "ERROR", "FAILED", "0", "", "", "RunFailed", "yes"]
+    assert row == [*cells, "vendor.refresh"]
 
 
 def test_plain_columns_are_aligned_and_not_padded_at_the_end() -> None:
