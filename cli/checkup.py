@@ -170,7 +170,7 @@ def check_worker(inspector: Inspector, settings: Settings) -> Finding:
 
 def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
     """Every lifecycle flow is deployed, and none is paused."""
-    from deployments.lifecycle import lifecycle_plans
+    from libs.services.lifecycle_flows import lifecycle_plans
 
     names = [plan.full_name for plan in lifecycle_plans(settings.pool)]
     found = {name: inspector.find_deployment_by_name(name) for name in names}

@@ -25,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         address = options.api_url or configured_api_url() or settings.prefect_api_url or None
         with PrefectGateway.connect(address) as gateway:
             for item in apply(
-                gateway, options.pool, options.pool_type, settings.sweep_seconds, options.notify
+                gateway,
+                options.pool,
+                options.pool_type,
+                settings.chosen_sweep_seconds,
+                options.notify,
             ):
                 print(item)
     except InstancesError as error:

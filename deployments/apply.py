@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.lifecycle import LIFECYCLE_TAG, lifecycle_plans
 from deployments.pools import base_job_template
 from libs.adapters.prefect import Change, EnsureResult, PrefectGateway
 from libs.core.errors import NotFound, PermanentError
@@ -18,6 +17,7 @@ from libs.services.automations import (
     account_for_bad_ends,
     notify_of_breaches,
 )
+from libs.services.lifecycle_flows import LIFECYCLE_TAG, lifecycle_plans
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -52,8 +52,10 @@ def apply(
     ``notify`` names the block document of a notification (``slack-webhook/team``) that is sent for
     every missed deadline; without it none is.
 
+    ``sweep_seconds`` is the time between two sweeps; None leaves what is there, at first 60.
+
     Applying again changes nothing. What a person has switched off in Prefect (a deployment, a
-    schedule, an automation) stays off.
+    schedule, an automation) stays off, and so does a limit of runs or an interval of theirs.
 
     Raises AlreadyExists if the pool is there with another type, Unavailable where Prefect does not
     answer; applying again goes on from there.

@@ -82,7 +82,14 @@ class Settings(BaseSettings):
         ),
     )
     worker_limit: int = Field(4, ge=1, description="Runs that the local worker executes at once.")
-    sweep_seconds: int = Field(60, ge=1, description="Seconds between two sweeps.")
+    sweep_seconds: int = Field(
+        60,
+        ge=1,
+        description=(
+            "Seconds between two sweeps. Where it is not set, an interval that a person gave the "
+            "sweep in Prefect stays."
+        ),
+    )
     lease_seconds: int = Field(
         30,
         ge=1,
@@ -118,6 +125,11 @@ class Settings(BaseSettings):
             "published; while there is none, nothing is."
         ),
     )
+
+    @property
+    def chosen_sweep_seconds(self) -> int | None:
+        """``sweep_seconds`` where somebody set it; None where it is only the default."""
+        return self.sweep_seconds if "sweep_seconds" in self.model_fields_set else None
 
     @classmethod
     def settings_customise_sources(

@@ -209,7 +209,7 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
     with connect(settings) as services:
         migrate(services.database)
         say("registering flows, blocks and automations")
-        apply(services.prefect, settings.pool, settings.pool_type, settings.sweep_seconds)
+        apply(services.prefect, settings.pool, settings.pool_type, settings.chosen_sweep_seconds)
     return settings
 
 

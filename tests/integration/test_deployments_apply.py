@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from deployments.apply import Applied, apply, block_classes
-from deployments.lifecycle import RECONCILE, SWEEP, definition_file, lifecycle_plans
 from libs.adapters.prefect import Change, Every, PrefectGateway
 from libs.core.errors import AlreadyExists, InvalidSpec
 from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_NAME
+from libs.services.lifecycle_flows import RECONCILE, SWEEP, definition_file, lifecycle_plans
 from tests.prefect_server import running_server
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,59 @@ def _a_persons_switches_survive(gateway: PrefectGateway, person: httpx.Client) -
     assert not kept.schedules[0].active
 
 
+def test_prefect_deploy_again_changes_no_field_and_keeps_what_people_set(
+    empty_server: dict[str, str],
+) -> None:
+    url = empty_server["PREFECT_API_URL"]
+    with PrefectGateway.connect(url) as gateway, httpx.Client(base_url=url) as person:
+        apply(gateway)
+        assert deploy_all(empty_server).returncode == 0
+        _a_person_changes_much(gateway, person)
+        before = _fields(person)
+
+        deployed = deploy_all(empty_server)
+
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        assert _fields(person) == before
+        assert changes(apply(gateway)) == {Change.UNCHANGED}
+        assert _fields(person) == before
+
+
+def _a_person_changes_much(gateway: PrefectGateway, person: httpx.Client) -> None:
+    """Pauses, limits, switches off and moves: each of another deployment, and all of one."""
+    sweep, reconcile, aggregate = (
+        gateway.find_deployment_by_name(name) for name in (SWEEP, RECONCILE, AGGREGATE_STATUS)
+    )
+    assert sweep is not None
+    assert reconcile is not None
+    assert aggregate is not None
+    slower = {"schedule": {"interval": 300}}
+    for view in (sweep, reconcile):
+        (schedule,) = view.schedules
+        path = f"/deployments/{view.id}/schedules/{schedule.id}"
+        person.patch(path, json=slower).raise_for_status()
+    person.patch(path, json={"active": False}).raise_for_status()
+    own = [{"schedule": {"cron": "0 4 * * *"}, "active": True}]
+    person.post(f"/deployments/{sweep.id}/schedules", json=own).raise_for_status()
+    limit = {"concurrency_limit": 3, "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
+    for view in (reconcile, aggregate):
+        person.patch(f"/deployments/{view.id}", json=limit).raise_for_status()
+        person.post(f"/deployments/{view.id}/pause_deployment").raise_for_status()
+
+
+def _fields(person: httpx.Client) -> dict[str, dict[str, Any]]:
+    """Every field of every deployment by id, without the moment it was last written."""
+    found = person.post("/deployments/filter", json={}).json()
+    return {document["id"]: _field(document) for document in found}
+
+
+def _field(document: dict[str, Any]) -> dict[str, Any]:
+    limit = document["global_concurrency_limit"]
+    told = None if limit is None else (limit["limit"], limit["active"])
+    kept = {name: value for name, value in document.items() if name != "updated"}
+    return {**kept, "global_concurrency_limit": told}
+
+
 def test_the_command_prints_what_it_did_after_which_prefect_deploy_works(
     empty_server: dict[str, str],
 ) -> None:
@@ -159,7 +213,7 @@ def test_the_pool_and_the_time_between_sweeps_may_be_chosen() -> None:
     assert {plan.work_pool for plan in plans} == {"other"}
     schedules = {plan.full_name: plan.schedule for plan in plans}
     assert schedules.pop(SWEEP) == Every(5)
-    assert schedules.pop(RECONCILE) == Every(900)
+    assert schedules.pop(RECONCILE) == Every(900, yields=True)
     assert set(schedules.values()) == {None}
 
 
@@ -173,7 +227,7 @@ def test_block_classes_are_those_that_people_fill_in() -> None:
     [
         (("pull: []", "pull:"), "pull"),
         (("pull: []", "pull: [{step: {}}]"), "pull"),
-        (("build: null", "build: [{step: {}}]"), "build"),
+        (("keep_what_people_set: {}", "something_else: {}"), "build"),
         (("- name: default", "- version: 1"), "deployments[0].version"),
         (("- name: default", "- tags: []"), "deployments[0].name"),
         (("tags: [instances-lifecycle]", "schedules: []"), "deployments[0].schedules"),

@@ -113,7 +113,6 @@ def test_ensuring_again_writes_nothing(
         {"parameters": {**PARAMETERS, "force": True}},
         {"description": "another"},
         {"tags": ("other",)},
-        {"concurrency_limit": None},
         {"concurrency_limit": 3},
         {"job_variables": {"env": {"A": "b"}}},
         {"schedule": cron("5 7 * * *")},

@@ -112,11 +112,11 @@ def test_only_what_differs_is_written() -> None:
     assert differences(plan(tags=("a",), parameters={"n": 2}), current) == {"parameters": {"n": 2}}
 
 
-def test_a_changed_concurrency_limit_is_written() -> None:
+def test_a_concurrency_limit_is_written_where_the_plan_has_one() -> None:
     current = deployed(plan(), global_concurrency_limit={"limit": 1})
     assert differences(plan(concurrency_limit=1), current) == {}
     assert differences(plan(concurrency_limit=2), current) == {"concurrency_limit": 2}
-    assert differences(plan(), current) == {"concurrency_limit": None}
+    assert differences(plan(), current) == {}
 
 
 def test_the_version_that_prefect_deploy_writes_is_no_difference() -> None:

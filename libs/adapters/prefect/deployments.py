@@ -1,9 +1,9 @@
 """Deployments: made once, then changed only where they differ, so that a person's switches last.
 
 Prefect's own upsert resets what it is not told and replaces every schedule. Here a deployment is
-created by POST and from then on patched field by field, its schedule by slug. Two things belong to
-people and are never undone: that a deployment is paused, and that a schedule is switched off (or
-on) while our specification did not change its mind.
+created by POST and from then on patched field by field, its schedule by slug. What belongs to
+people is never undone: that a deployment is paused, a limit of its runs where we have none, and
+that a schedule is switched off (or on) while our specification did not change its mind.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class DeploymentPlan:
     would load a second copy of every class. It, ``flow_name`` and ``parameter_schema`` come from
     ``describe_flow``; Prefect refuses runs whose parameters break the schema. ``parameters`` are
     defaults of every run, overridden by those of the run. ``concurrency_limit`` counts runs at a
-    time, None means any number.
+    time; None leaves that to people: any number, unless one of them sets a limit in Prefect.
     """
 
     flow_name: str
@@ -164,6 +164,20 @@ class DeploymentCalls(Calls):
         except Refused as refusal:
             raise absent(refusal, "deployment", deployment_id) from refusal
 
+    def limit_deployment(
+        self, deployment_id: UUID, limit: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Let at most ``limit`` runs go on at a time; ``options`` say what happens to the others.
+
+        Raises NotFound where there is no such deployment.
+        """
+        body = {"concurrency_limit": limit, "concurrency_options": options}
+        try:
+            path = f"/deployments/{deployment_id}"
+            self._api.request("PATCH", path, body, doing="limit a deployment")
+        except Refused as refusal:
+            raise absent(refusal, "deployment", deployment_id) from refusal
+
     def _view_deployment(self, document: Mapping[str, Any]) -> DeploymentView:
         return DeploymentView(
             id=UUID(document["id"]),
@@ -246,6 +260,7 @@ def schedule_requests(
     enabled, was_enabled = _enabled(plan), current["version"] != SCHEDULE_OFF
     switched = enabled != was_enabled
     silenced = bool(stored) and not any(item["active"] for item in stored.values())
+    yields = isinstance(plan.schedule, Every) and plan.schedule.yields
     requests: list[tuple[str, str, object]] = []
     for slug, schedule in native_schedules(plan.schedule).items():
         known = stored.pop(slug, None)
@@ -255,7 +270,7 @@ def schedule_requests(
             requests.append(("POST", "", [{"schedule": schedule, "slug": slug, "active": active}]))
             continue
         changes: dict[str, Any] = {}
-        if not same_schedule(schedule, known["schedule"]):
+        if not yields and not same_schedule(schedule, known["schedule"]):
             changes["schedule"] = schedule
         if switched and enabled != known["active"]:
             changes["active"] = enabled
@@ -285,20 +300,22 @@ def differences(plan: DeploymentPlan, current: Mapping[str, Any]) -> dict[str, A
 
 def deployment_fields(plan: DeploymentPlan) -> dict[str, Any]:
     """What a POST and a PATCH have in common, in JSON values and a canonical order."""
-    return {
+    fields = {
         "entrypoint": plan.entrypoint,
         "parameters": to_jsonable_python(dict(plan.parameters)),
         "tags": sorted(set(plan.tags)),
         "description": plan.description,
         "work_pool_name": plan.work_pool,
         "job_variables": to_jsonable_python(dict(plan.job_variables)),
-        "concurrency_limit": plan.concurrency_limit,
         "parameter_openapi_schema": dict(plan.parameter_schema),
         "enforce_parameter_schema": plan.enforce_schema,
         # Empty on purpose: without steps Prefect would record the deployer's own directory.
         "pull_steps": [],
         "version": _version(plan),
     }
+    if plan.concurrency_limit is not None:
+        fields["concurrency_limit"] = plan.concurrency_limit
+    return fields
 
 
 def _limit(document: Mapping[str, Any]) -> int | None:

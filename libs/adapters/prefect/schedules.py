@@ -21,10 +21,15 @@ SECONDS_A_MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A plain interval in seconds, for lifecycle flows; instances use their ``ScheduleSpec``."""
+    """A plain interval in seconds, for lifecycle flows; instances use their ``ScheduleSpec``.
+
+    One that ``yields`` is that of a new deployment: another schedule that a person puts in its
+    place stays.
+    """
 
     seconds: int
     enabled: bool = True
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,14 @@ RECONCILE = "reconcile/default"
 LIFECYCLE_TAG = "instances-lifecycle"
 """Carried by what the file lists, so that what it lists no more can be told and deleted."""
 
-SCHEDULES: Mapping[str, Every] = {SWEEP: Every(60), RECONCILE: Every(900)}
-"""When lifecycle flows run by themselves, unless a person switched that off."""
+SCHEDULES: Mapping[str, Every] = {
+    SWEEP: Every(60, yields=True),
+    RECONCILE: Every(900, yields=True),
+}
+"""When lifecycle flows run by themselves, unless a person changed that or switched it off."""
 
+KEEP = "deployments.keeping.keep_what_people_set"
+"""The one step that the file may have: only ``prefect deploy`` needs it."""
 
 _TOP = frozenset({"name", "prefect-version", "build", "push", "pull", "deployments"})
 _ENFORCE = "enforce_parameter_schema"
@@ -36,7 +41,7 @@ _DEPLOYMENT = frozenset({"name", "entrypoint", "tags", "parameters", "work_pool"
 def definition_file() -> Path:
     """Where ``prefect.yaml`` is: packed beside this module, or at the root of a checkout."""
     packed = Path(__file__).with_name(FILE_NAME)
-    return packed if packed.exists() else Path(__file__).parents[1] / FILE_NAME
+    return packed if packed.exists() else Path(__file__).parents[2] / FILE_NAME
 
 
 def lifecycle_plans(
@@ -45,8 +50,9 @@ def lifecycle_plans(
     """Plans of all lifecycle deployments, in the file's order, their flows imported.
 
     ``pool`` is the work pool that they run in, whatever the file says; ``sweep_seconds`` the time
-    between two sweeps where it is not the usual one. Raises InvalidSpec for a file that says
-    more than is understood here.
+    between two sweeps, None where nobody asked for one: a new deployment then has the usual one,
+    and one that a person changed stays. Raises InvalidSpec for a file that says more than is
+    understood here.
     """
     document = yaml.safe_load((path or definition_file()).read_text())
     if problems := list(_problems(document)):
@@ -78,7 +84,7 @@ def _problems(document: Any) -> Iterable[Problem]:
     """Everything in the file that this module would not honour as ``prefect deploy`` does."""
     yield from _unknown(document, _TOP, FILE_NAME)
     for step in ("build", "push", "pull"):
-        if document.get(step):
+        if document.get(step) and (step, document[step]) != ("build", [{KEEP: {}}]):
             yield Problem(step, "steps are not supported: code is installed with the worker")
     if document.get("pull") is None:
         yield Problem("pull", "write `pull: []`, or deployments remember this directory")
