@@ -10,6 +10,7 @@ from prefect.states import Completed
 from flows.execution import ports
 from flows.reporting import current_run, current_run_id, reported
 from libs.services.context import Services
+from libs.services.lifecycle_flows import lifecycle_plans
 from libs.services.reconciling import Outcome, Reconciled, rows
 from libs.services.reconciling import reconcile as reconcile_all
 from libs.wiring import connect
@@ -22,9 +23,10 @@ def reconcile(remove_unknown: bool = False) -> Any:
     """Find what differs from the records, put right what is safe, report the rest.
 
     A deployment, block, automation, MLflow experiment or Evidently project that was deleted comes
-    back; an edited automation or deployment is set right (a pause or a schedule that a person
-    switched off stays); an edited block is applied; a run that ended
-    unnoticed is ended. A block with faults and a deployment of no instance are reported.
+    back, and so do deployments of lifecycle flows; an edited automation or deployment is set right
+    (a pause, a limit of runs or a schedule that a person switched off stays); an edited block is
+    applied; a run that ended unnoticed is ended. A block with faults, a deployment of no instance
+    and one of a lifecycle flow that is not installed any more are reported.
 
     Args:
         remove_unknown: Delete deployments that belong to no instance of this database.
@@ -38,6 +40,7 @@ def _reconcile(remove_unknown: bool) -> Any:
         found = reconcile_all(
             services,
             lambda spec, document_id: ports(services, spec, document_id),
+            lifecycle_plans(services.settings.pool, services.settings.chosen_sweep_seconds),
             remove_unknown=remove_unknown,
         )
         for text in found.unseen:

@@ -32,6 +32,7 @@ class Divergence(StrEnum):
     HANDLE_MISSING = "handle missing"
     RUN_ENDED = "run ended unnoticed"
     LIFECYCLE_MISSING = "lifecycle deployment missing"
+    LIFECYCLE_STALE = "lifecycle deployment of no flow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class World:
     """What was seen. ``known`` are the ids of all instances, settled or not.
 
     ``absent_handles`` are (instance id, name of the handle); documents that are gone are not in
-    ``documents``.
+    ``documents``. Lifecycle deployments are named ``flow/deployment``: ``absent_lifecycle`` are
+    gone, ``stale_lifecycle`` are there and no flow of the installed version is theirs.
     """
 
     known: frozenset[UUID] = frozenset()
@@ -109,6 +111,7 @@ class World:
     automations: tuple[SeenAutomation, ...] = ()
     runs: tuple[SeenRun, ...] = ()
     absent_lifecycle: tuple[str, ...] = ()
+    stale_lifecycle: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,9 @@ class Diverged:
 
 
 def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
-    """Every difference, those of automations first: without them nothing starts."""
+    """Every difference, lifecycle flows and automations first: without them nothing starts."""
     instances = list(recorded)
-    found = [*_automations(world)]
+    found = [*_lifecycle(world), *_automations(world)]
     present = {seen.id: seen for seen in world.deployments}
     for instance in instances:
         found += _deployments(instance, present)
@@ -138,10 +141,16 @@ def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
     return [*found, *_runs(world), *_strangers(instances, world)]
 
 
-def _automations(world: World) -> Iterable[Diverged]:
+def _lifecycle(world: World) -> Iterable[Diverged]:
     for name in world.absent_lifecycle:
-        lines = ("register it again: python -m deployments",)
+        lines = ("it is not in Prefect",)
         yield Diverged(Divergence.LIFECYCLE_MISSING, name, "deployment", lines)
+    for name in world.stale_lifecycle:
+        lines = ("no such flow is installed: `python -m deployments` deletes it",)
+        yield Diverged(Divergence.LIFECYCLE_STALE, name, "deployment", lines)
+
+
+def _automations(world: World) -> Iterable[Diverged]:
     for seen in world.automations:
         if not seen.present:
             yield _about(Divergence.AUTOMATION_MISSING, seen, "it was deleted")

@@ -6,7 +6,7 @@ are looked up, so that the work is bounded by the number of instances.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -42,6 +42,7 @@ from libs.db.repositories.resources import (
 from libs.services.automations import AGGREGATE_STATUS, START_FLOW, account_for_bad_ends
 from libs.services.context import Services
 from libs.services.kits import KITS
+from libs.services.lifecycle_flows import LIFECYCLE_TAG
 from libs.specs import InstanceSpec, parse_spec, read_spec, spec_document
 
 SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
@@ -69,8 +70,11 @@ PlanOf = Callable[[UUID, InstanceSpec, str], DeploymentPlan]
 """What the deployment of a flow has to be: of an instance, its configuration and a flow kind."""
 
 
-def observe(services: Services, plan_of: PlanOf) -> Sight:
-    """Read both sides. Raises Unavailable where Prefect or the database does not answer."""
+def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentPlan] = ()) -> Sight:
+    """Read both sides; ``lifecycle`` are the deployments of the lifecycle flows as they have to be.
+
+    Raises Unavailable where Prefect or the database does not answer.
+    """
     views = services.prefect.deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
         named = named_instances(session)
@@ -79,7 +83,8 @@ def observe(services: Services, plan_of: PlanOf) -> Sight:
         rows = {one.id: _handle_rows(session, one) for one in settled}
         running = _running(session, settled)
     handles = _look_at_handles(services, settled, rows)
-    plans, absent = _automation_plans(services)
+    plans = _automation_plans(services)
+    absent, stale = _lifecycle(services, lifecycle)
     world = World(
         known=frozenset(one.id for one in named),
         deployments=tuple(_deployments(services, recorded, views, plan_of)),
@@ -88,6 +93,7 @@ def observe(services: Services, plan_of: PlanOf) -> Sight:
         automations=tuple(_automation(services, plan) for plan in plans),
         runs=tuple(_ended(services, running)),
         absent_lifecycle=absent,
+        stale_lifecycle=stale,
     )
     by_name = {plan.name: plan for plan in plans}
     return Sight(recorded, world, by_name, tuple(handles.unseen.values()))
@@ -186,12 +192,23 @@ def read_document(data: Mapping[str, Any], type_: str) -> SeenDocument:
     return SeenDocument(spec_document(spec))
 
 
-def _automation_plans(services: Services) -> tuple[list[AutomationPlan], tuple[str, ...]]:
-    """Our automations, and which lifecycle deployment they would need but is gone."""
+def _lifecycle(
+    services: Services, planned: Sequence[DeploymentPlan]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which lifecycle deployments are gone, and which are there and planned no more."""
+    if not planned:
+        return (), ()
+    tagged = {view.full_name for view in services.prefect.deployments_tagged(LIFECYCLE_TAG)}
+    names = [plan.full_name for plan in planned]
+    untagged = [name for name in names if name not in tagged]
+    absent = [one for one in untagged if services.prefect.find_deployment_by_name(one) is None]
+    return tuple(absent), tuple(sorted(tagged.difference(names)))
+
+
+def _automation_plans(services: Services) -> list[AutomationPlan]:
+    """Our automations; the second one as far as the deployment that it starts is there."""
     account = services.prefect.find_deployment_by_name(AGGREGATE_STATUS)
-    if account is None:
-        return [START_FLOW], (AGGREGATE_STATUS,)
-    return [START_FLOW, account_for_bad_ends(account.id)], ()
+    return [START_FLOW] if account is None else [START_FLOW, account_for_bad_ends(account.id)]
 
 
 def _automation(services: Services, plan: AutomationPlan) -> SeenAutomation:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from libs.db.models import FlowExecutionResource, OutboxEvent, Resource
 from libs.db.repositories.outbox import record_events
 from libs.db.repositories.resources import newest_version
 from libs.services.accounts import BAD_STATES, end_run
+from libs.services.automations import AGGREGATE_STATUS, account_for_bad_ends
 from libs.services.context import Services
 from libs.services.handles import Ports, deploy_flow, deployment_plan, make_external, save_document
 from libs.services.kits import KITS
@@ -88,9 +89,16 @@ PortsOf = Callable[[InstanceSpec, UUID | None], Ports]
 """Ports for a spec, and for the block document that holds it where that is to stay as it is."""
 
 
-def reconcile(services: Services, ports: PortsOf, *, remove_unknown: bool = False) -> Reconciled:
+def reconcile(
+    services: Services,
+    ports: PortsOf,
+    lifecycle: Sequence[DeploymentPlan] = (),
+    *,
+    remove_unknown: bool = False,
+) -> Reconciled:
     """Compare the records with Prefect, MLflow and Evidently; repair, and report the rest.
 
+    ``lifecycle`` are the deployments of the lifecycle flows; none of them is looked for by default.
     ``remove_unknown`` deletes deployments that belong to no instance of this database (another
     database may use the same server: only a person can know).
     Raises Unavailable where Prefect or the database does not answer.
@@ -99,8 +107,9 @@ def reconcile(services: Services, ports: PortsOf, *, remove_unknown: bool = Fals
     def plan_of(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
         return deployment_plan(services, id_, spec, ports(spec, None), kind)
 
-    sight = observe(services, plan_of)
-    repairer = Repairer(services, sight, ports, remove_unknown)
+    sight = observe(services, plan_of, lifecycle)
+    by_name = {plan.full_name: plan for plan in lifecycle}
+    repairer = Repairer(services, sight, ports, remove_unknown, by_name)
     items = []
     for diverged in compare(sight.recorded, sight.world):
         item = repairer.settle(diverged)
@@ -123,6 +132,7 @@ class Repairer:
     sight: Sight
     ports: PortsOf
     remove_unknown: bool
+    lifecycle: Mapping[str, DeploymentPlan] = field(default_factory=dict)
     budget: int = REPAIRS
 
     def settle(self, diverged: Diverged) -> Settled | None:
@@ -146,6 +156,7 @@ class Repairer:
         repairs: dict[Divergence, Callable[[Diverged], None]] = {
             Divergence.DEPLOYMENT_MISSING: self._deploy,
             Divergence.DEPLOYMENT_EDITED: self._undo_edits,
+            Divergence.LIFECYCLE_MISSING: self._register,
             Divergence.AUTOMATION_MISSING: self._automate,
             Divergence.AUTOMATION_CHANGED: self._automate,
             Divergence.DOCUMENT_MISSING: self._save,
@@ -172,6 +183,12 @@ class Repairer:
         ensured = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
         if ensured.change is Change.UNCHANGED:
             raise _Vanished
+
+    def _register(self, diverged: Diverged) -> None:
+        """The automation of bad ends names its deployment by id: it follows to the new one."""
+        made = self.services.prefect.ensure_deployment(self.lifecycle[diverged.subject])
+        if diverged.subject == AGGREGATE_STATUS:
+            self.services.prefect.ensure_automation(account_for_bad_ends(made.id))
 
     def _automate(self, diverged: Diverged) -> None:
         self.services.prefect.ensure_automation(self.sight.plans[diverged.subject])

@@ -19,9 +19,10 @@ from libs.core.status import Lifecycle, RunStatus
 from libs.db import Database
 from libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
 from libs.services import reports
-from libs.services.automations import START_FLOW, START_NAME
+from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_FLOW, START_NAME
 from libs.services.execution import Work, execute
 from libs.services.handles import Ports, deployment_plan
+from libs.services.lifecycle_flows import lifecycle_plans
 from libs.services.model_stores import model_row, monitoring, tracking
 from libs.services.observing import PlanOf, observe
 from libs.services.reconciling import Outcome, PortsOf, Repairer, Settled, reconcile
@@ -207,13 +208,16 @@ def test_what_a_person_may_set_in_a_deployment_is_no_difference(
     own = [{"schedule": {"cron": "0 4 * * *"}, "active": True, "slug": "mine"}]
     person.post(f"{path}/schedules", json=own).raise_for_status()
     person.post(f"{path}/pause_deployment").raise_for_status()
+    person.patch(path, json={"concurrency_limit": 2}).raise_for_status()
 
     assert settle(bench) == {}
 
     person.delete(f"{path}/schedules/{schedule['id']}").raise_for_status()
     (item,) = settle(bench).values()
     assert item.diverged.difference == ("schedule instances was deleted",)
-    assert {one["slug"] for one in person.get(path).json()["schedules"]} == {"instances", "mine"}
+    after = person.get(path).json()
+    assert {one["slug"] for one in after["schedules"]} == {"instances", "mine"}
+    assert (after["paused"], after["global_concurrency_limit"]["limit"]) == (True, 2)
 
 
 def test_a_second_deployment_of_a_flow_is_reported(
@@ -291,6 +295,66 @@ def test_an_automation_that_was_deleted_or_edited_is_set_right(
     person.delete(f"/automations/{edited['id']}")
     assert outcomes(settle(bench)) == {Divergence.AUTOMATION_MISSING: Outcome.REPAIRED}
     assert stored()["actions"][0]["source"] == "inferred"
+
+
+def test_lifecycle_deployments_that_were_deleted_come_back_and_automations_follow(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    plans = {plan.full_name: plan for plan in lifecycle_plans()}
+    account = plans[AGGREGATE_STATUS]
+    other = replace(account, flow_name=f"other-{project}")
+    prefect = bench.services.prefect
+
+    def differences() -> dict[str, tuple[Divergence, Outcome]]:
+        found = reconcile(bench.services, ports_of(bench), [account, other])
+        kinds = (Divergence.LIFECYCLE_MISSING, Divergence.AUTOMATION_CHANGED)
+        return {
+            item.diverged.subject: (item.diverged.kind, item.outcome)
+            for item in found.items
+            if item.diverged.kind in kinds
+        }
+
+    try:
+        registered = (Divergence.LIFECYCLE_MISSING, Outcome.REPAIRED)
+        assert differences() == {AGGREGATE_STATUS: registered, other.full_name: registered}
+        assert differences() == {}
+        for name in (AGGREGATE_STATUS, other.full_name):
+            view = prefect.find_deployment_by_name(name)
+            assert view is not None
+            prefect.delete_deployment(view.id)
+        assert differences() == {AGGREGATE_STATUS: registered, other.full_name: registered}
+        view = prefect.find_deployment_by_name(AGGREGATE_STATUS)
+        body = {"automations": {"name": {"any_": [BAD_END_NAME]}}}
+        (document,) = person.post("/automations/filter", json=body).json()
+        assert view is not None
+        assert document["actions"][0]["deployment_id"] == str(view.id)
+        assert differences() == {}
+    finally:
+        prefect.delete_automation(BAD_END_NAME)
+        for name in (AGGREGATE_STATUS, other.full_name):
+            if view := prefect.find_deployment_by_name(name):
+                prefect.delete_deployment(view.id)
+
+
+def test_a_lifecycle_deployment_of_no_installed_flow_is_reported_and_kept(
+    bench: Bench, project: str
+) -> None:
+    (plan, *_) = lifecycle_plans()
+    listed, renamed = (replace(plan, flow_name=f"{word}-{project}") for word in ("new", "old"))
+    made = [bench.services.prefect.ensure_deployment(one).id for one in (listed, renamed)]
+    try:
+        found = reconcile(bench.services, ports_of(bench), [listed]).items
+        outcomes = {
+            item.diverged.subject: item.outcome
+            for item in found
+            if item.diverged.kind is Divergence.LIFECYCLE_STALE
+        }
+        assert outcomes[renamed.full_name] is Outcome.REPORTED
+        assert listed.full_name not in outcomes
+        assert bench.services.prefect.find_deployment(made[1]) is not None
+    finally:
+        for id_ in made:
+            bench.services.prefect.delete_deployment(id_)
 
 
 def test_an_automation_that_was_switched_off_is_reported(
