@@ -122,6 +122,20 @@ class Stack:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
+    def run_deployment(
+        self, full_name: str, parameters: Mapping[str, Any], seconds: float = 90
+    ) -> dict[str, Any]:
+        """Run ``flow/deployment`` as any other tool would; the flow run when it has ended."""
+        found = httpx.get(f"{self.api_url}/deployments/name/{full_name}", timeout=30).json()
+        path = f"/deployments/{found['id']}/create_flow_run"
+        run = self.post(path, {"parameters": dict(parameters)})
+
+        def ended() -> dict[str, Any]:
+            current: dict[str, Any] = httpx.get(f"{self.api_url}/flow_runs/{run['id']}").json()
+            return current if current["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
+
+        return eventually(ended, seconds, f"{full_name} ended", pause=0.2)
+
     def apply(self, manifest: Mapping[str, Any], *arguments: str) -> Answer:
         """Apply a manifest and wait until all of it is READY."""
         path = self.home / "manifest.yaml"

@@ -103,8 +103,7 @@ def _block_document(stack: Stack, slug: str, name: str, data: dict[str, Any]) ->
 def test_an_inline_spec_with_faults_ends_failed_with_all_of_them(
     stack: Stack, project: str
 ) -> None:
-    flow_run = _run(
-        stack,
+    flow_run = stack.run_deployment(
         "provision-instance/default",
         {
             "instance": {
@@ -124,27 +123,13 @@ def test_an_inline_spec_with_faults_ends_failed_with_all_of_them(
     assert stack.statuses(project) == {}
 
 
-def _run(stack: Stack, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    import httpx
-
-    flow, deployment = name.split("/")
-    found = httpx.get(f"{stack.api_url}/deployments/name/{flow}/{deployment}").json()
-    run = stack.post(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-
-    def ended() -> dict[str, Any]:
-        current: dict[str, Any] = httpx.get(f"{stack.api_url}/flow_runs/{run['id']}").json()
-        return current if current["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
-
-    return eventually(ended, 90, f"{name} ended")
-
-
 def test_deprovisioning_by_flow_refuses_then_cascades(stack: Stack, project: str) -> None:
     stack.apply(
         {"project": project, "instances": [market("px"), expression("twice", "close * 2", "px")]},
         "--wait",
     )
 
-    refused = _run(stack, "deprovision-instance/default", {"instance": f"{project}/px"})
+    refused = stack.run_deployment("deprovision-instance/default", {"instance": f"{project}/px"})
     removed = stack.cli("delete", f"{project}/px", "--cascade", "--purge")
 
     assert refused["state_type"] == "FAILED"
@@ -168,8 +153,7 @@ def test_prefect_deploy_all_in_a_clean_checkout_leaves_working_lifecycle_flows(
 
     deployed = stack.prefect("--no-prompt", "deploy", "--all", cwd=checkout)
     listed = stack.post("/deployments/filter", {"deployments": {"name": {"any_": ["default"]}}})
-    flow_run = _run(
-        stack,
+    flow_run = stack.run_deployment(
         "provision-instance/default",
         {"instance": {**market("px"), "project": project}},
     )
