@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from cli.commands import (
+    backfill,
     catalog,
     changing,
     doctor,
@@ -50,6 +51,7 @@ for group in (
     lineage,
     live,
     runs,
+    backfill,
     catalog,
     doctor,
     maintenance,

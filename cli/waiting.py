@@ -82,15 +82,17 @@ def wait_for_run(
     progress: Progress,
     patience: Patience,
     statuses: Statuses | None = None,
+    how_far: Callable[[], str] = lambda: "",
 ) -> RunView:
     """Wait until ``run`` is over and return it; raise FlowFailed unless it ended COMPLETED.
 
-    ``what`` names it for the person who waits; ``statuses`` are shown meanwhile.
+    ``what`` names it for the person who waits; ``statuses`` are shown meanwhile, and ``how_far`` it
+    has come where that is known.
     """
     from libs.adapters.prefect import RunState
 
     while not run.ended:
-        progress.say(_doing(what, run))
+        progress.say(how_far() or _doing(what, run))
         if statuses is not None:
             progress.show(statuses())
         patience.pause(what)

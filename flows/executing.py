@@ -11,35 +11,41 @@ from prefect import get_run_logger
 
 from flows.reporting import current_run, not_a_session, reported, skipped, upstream_not_ready
 from libs.core.commands import Blocked, Skipped
-from libs.core.errors import InstancesError
+from libs.core.errors import InstancesError, InvalidSpec
 from libs.core.records import RunParameters
 from libs.core.status import Cause, Mode
 from libs.db.repositories.resources import Named
 from libs.services import reports
 from libs.services.context import Services
-from libs.services.execution import Finished, NotASession, Page, Work, execute
+from libs.services.execution import NotASession, Work, execute
 from libs.services.guarding import GuardrailBlocked, rows_of
+from libs.services.jobs import Page
 from libs.services.ledger import Ask
 from libs.services.procedures import procedure_of
+from libs.services.publishing import Finished
 from libs.wiring import connect
 
 
-def asked_for(
+def asked_for(  # one argument for each parameter of a flow
     mode: str = Mode.INCREMENTAL,
     as_of: date | None = None,
     force: bool = False,
     *,
     recursive: bool = False,
     smart: bool = False,
+    start: date | None = None,
+    end: date | None = None,
 ) -> RunParameters:
     """The parameters of a run from those of a flow."""
-    return RunParameters(Mode(mode), as_of, force, recursive, smart)
+    return RunParameters(Mode(mode), as_of, force, recursive, smart, start, end)
 
 
 def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
     """Run the flow of an instance once and end in the Prefect state that says how it went."""
     run = current_run()
     cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
+    if asked.start is not None:
+        cause = Cause.BACKFILL
     work = Work(
         instance_id=UUID(instance),
         flow_run_id=run.id,
@@ -48,10 +54,13 @@ def executed(kind: str, instance: str, opening: str | None, asked: RunParameters
         slot=run.expected_start_time if run.auto_scheduled else None,
         kind=kind,
     )
-    return reported(lambda: _run(work))
+    return reported(lambda: _run(work, asked))
 
 
-def _run(work: Work) -> Any:
+def _run(work: Work, asked: RunParameters) -> Any:
+    problems = asked.problems()
+    if problems:
+        raise InvalidSpec(problems)
     with connect() as services:
         try:
             outcome = execute(services, work, procedure_of(work.kind))

@@ -20,6 +20,8 @@ def refresh_dataset(
     force: bool = False,
     recursive: bool = False,
     smart: bool = False,
+    start: date | None = None,
+    end: date | None = None,
 ) -> Any:
     """Refresh a dataset or signal: read what is pinned, extract, store, publish.
 
@@ -32,6 +34,8 @@ def refresh_dataset(
             output is unchanged.
         recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
         smart: Skip the run if the output is fresh already.
+        start: Read the history from this day on anew; empty to read what is new.
+        end: Last day of the history to read anew; empty for all there is from the start on.
     """
-    asked = asked_for(mode, as_of, force, recursive=recursive, smart=smart)
+    asked = asked_for(mode, as_of, force, recursive=recursive, smart=smart, start=start, end=end)
     return executed(FlowKind.REFRESH, instance, opening, asked)

@@ -42,7 +42,7 @@ def measure(run: Run) -> Iterator[Figure]:
     """The way of one change; unless ``--quick``, pairs of cascades with a broken Centrifugo."""
     yield from latency(run)
     if not run.quick:
-        yield paired_cascades(run, 10)
+        yield paired_cascades(run, 30)
 
 
 def latency(run: Run) -> Iterator[Figure]:

@@ -54,7 +54,8 @@ class Output:
     ``version_id`` is None where the output equals the current version (early cut-off).
     ``next_due_at`` and ``due_deadline`` are the schedule's next slot and that plus grace, None
     without a schedule. ``expected_data_date`` is what the slot that the run served demands of the
-    newest data, None where that is not judged.
+    newest data, None where that is not judged. A run about the past does not serve a slot: what
+    was due still is.
     """
 
     version_id: UUID | None
@@ -63,6 +64,7 @@ class Output:
     next_due_at: datetime | None = None
     due_deadline: datetime | None = None
     expected_data_date: date | None = None
+    serves_slot: bool = True
 
     @property
     def source_delayed(self) -> bool:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from libs.core.aggregation import AggregationContract
+from libs.core.errors import Problem
 from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, Require, RunStatus
 
 
@@ -118,8 +119,10 @@ class Opening:
 class RunParameters:
     """What a person or a schedule may ask of one run.
 
-    ``recursive`` waits for stale ancestors, which are asked as well; ``smart`` is content with an
-    output that is fresh already.
+    ``start`` and ``end`` (both inclusive) are the dates to read anew whatever is stored; ``end``
+    None is up to the newest there is, ``start`` None reads only what is new. ``recursive`` waits
+    for stale ancestors, which are asked as well; ``smart`` is content with an output that is fresh
+    already.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -127,19 +130,49 @@ class RunParameters:
     force: bool = False
     recursive: bool = False
     smart: bool = False
+    start: date | None = None
+    end: date | None = None
+
+    def problems(self) -> list[Problem]:
+        """What contradicts itself; empty if nothing."""
+        found = []
+        if self.end is not None and self.start is None:
+            found.append(Problem("end", "needs a start: the first day to read anew"))
+        if self.start and self.end and self.end < self.start:
+            found.append(Problem("end", f"{self.end} is before the start {self.start}"))
+        if self.start is not None and self.mode is Mode.FULL:
+            found.append(Problem("start", "mode full reads every day: leave start and end out"))
+        return found
+
+    @property
+    def about_the_past(self) -> bool:
+        """Whether the run reads up to a day of the past, and so serves no slot."""
+        return self.as_of is not None or self.end is not None
+
+    def covers(self, start: date, end: date) -> bool:
+        """Whether a run with these parameters reads all dates from ``start`` to ``end`` anew."""
+        if self.as_of is not None and self.as_of < end:
+            return False
+        if self.mode is Mode.FULL:
+            return True
+        return self.start is not None and self.start <= start and (self.end or end) >= end
 
     def merged(self, newer: RunParameters) -> RunParameters:
         """One request out of two: the newer one's words, but full beats incremental.
 
-        It waits for ancestors if one of the two does, and is content with a fresh output only if
-        both are.
+        It reads the dates of both: one without dates is about the newest. It waits for ancestors
+        if one of the two does, and is content with a fresh output only if both are.
         """
         full = Mode.FULL in (self.mode, newer.mode)
+        starts = [asked.start for asked in (self, newer) if asked.start]
+        ends = [asked.end for asked in (self, newer) if asked.end]
         return replace(
             newer,
             mode=Mode.FULL if full else newer.mode,
             recursive=self.recursive or newer.recursive,
             smart=self.smart and newer.smart,
+            start=None if full else min(starts, default=None),
+            end=None if full or len(ends) < 2 else max(ends),  # both have one
         )
 
 

@@ -71,7 +71,8 @@ def _after_success(flow: FlowState, run: Run, output: Output) -> FlowState:
         consumed_config_version=run.config_version,
         last_data_date=output.last_data_date or flow.last_data_date,
     )
-    if not (output.source_delayed and flow.next_due_at):
+    serves = output.serves_slot and not output.source_delayed
+    if serves or flow.next_due_at is None:
         # Without the data of its slot a run has not served it: what was due still is.
         after = replace(
             after,
@@ -106,6 +107,8 @@ def _settle(draft: Draft, flow_id: UUID, run: Run, output: Output) -> None:
         newest = output.last_data_date or "none"
         detail = f"the newest data are of {newest}, those of {output.expected_data_date} are due"
         draft.set_status(flow_id, FlowStatus.STALE, Reason.SOURCE_DELAYED, detail)
+    elif flow.breached and not output.serves_slot:
+        draft.set_status(flow_id, FlowStatus.STALE, Reason.PAST_DUE)
     else:
         _ready(draft, flow_id, Reason.RUN_SUCCEEDED)
 

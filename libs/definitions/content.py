@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -137,43 +137,94 @@ def extend_hash(published: str, later: pl.DataFrame) -> str:
     return _hex(int(published, 16) + _rows_sum(ordered, _schema_bytes(ordered.schema)))
 
 
-def merge(base: pl.DataFrame | None, extract: Extract, since: date | None) -> pl.DataFrame:
+def merge(
+    base: pl.DataFrame | None, extract: Extract, since: date | None, until: date | None = None
+) -> pl.DataFrame:
     """The whole dataset after ``extract`` over what is stored (``base``, ``None`` if nothing).
 
-    The result is in the form of ``conform``. Raises ``DataRejected`` if an incremental extract
-    holds rows before ``since``, or has other columns or types than what is stored.
+    A complete extract is the whole, unless there is an ``until``: then, as those of any other, its
+    rows replace what is stored from ``since`` to ``until`` (both inclusive; ``None``: no limit on
+    that side), and what it holds later is left out. The result is in the form of ``conform``.
+    Raises ``DataRejected`` if an incremental extract holds rows before ``since``, or has other
+    columns or types than what is stored.
     """
-    frame = conform(extract.frame)
-    if extract.complete or since is None or base is None:
-        return frame
+    if base is None or (until is None and (extract.complete or since is None)):
+        return _up_to(conform(extract.frame), until)
     stored = conform(base)
+    frame = _part(extract, stored.schema, since, until)
     if not frame.height:
         return stored
-    _reject_misfit(frame, stored.schema, since)
-    kept = stored.filter(pl.col("date") < since)
+    kept = stored.filter(~_between(since, until))
     return conform(pl.concat([kept, frame.select(kept.columns)]))
 
 
 def later_rows(
-    base: pl.LazyFrame, extract: Extract, since: date | None, newest: date | None
+    base: pl.LazyFrame,
+    extract: Extract,
+    since: date | None,
+    newest: date | None,
+    until: date | None = None,
 ) -> pl.DataFrame | None:
     """The rows by which ``extract`` only extends what is stored, ``None`` if it does more.
 
-    ``newest`` is the last date stored. With a frame as the answer the new dataset is ``base`` and
-    these rows, all of later dates (none: nothing changed), so ``StoreHandle.append`` and
-    ``extend_hash`` do; of ``base`` only the dates from ``since`` on are read.
+    ``newest`` is the last date stored; ``since`` and ``until`` are those of ``merge``. With a frame
+    as the answer the new dataset is ``base`` and these rows, all of later dates (none: nothing
+    changed), so ``StoreHandle.append`` and ``extend_hash`` do; of ``base`` only the dates from
+    ``since`` to ``until`` are read.
     """
-    if extract.complete or since is None or newest is None:
+    if since is None or newest is None or (extract.complete and until is None):
         return None
-    frame = conform(extract.frame)
+    frame = _part(extract, base.collect_schema(), since, until)
     if not frame.height:
         return conform(base.head(0).collect())
-    _reject_misfit(frame, base.collect_schema(), since)
-    stored = conform(base.filter(pl.col("date") >= since).collect())
+    stored = conform(base.filter(_between(since, until)).collect())
     again = frame.filter(pl.col("date") <= newest).select(stored.columns)
     if not again.equals(stored):
         return None
     return frame.filter(pl.col("date") > newest).select(stored.columns)
+
+
+def first_change(before: pl.DataFrame, after: pl.DataFrame) -> date | None:
+    """The first date of which the rows differ between two datasets.
+
+    ``None`` where the columns or their types differ, so that no date is as it was, and where
+    nothing differs.
+    """
+    before, after = conform(before), conform(after)
+    if dict(before.schema) != dict(after.schema):
+        return None
+    both = _digests(before.select(after.columns)).join(
+        _digests(after), on="date", how="full", coalesce=True, suffix="_after"
+    )
+    same = pl.col("digest").eq_missing(pl.col("digest_after"))
+    changed = both.filter(~(same & pl.col("rows").eq_missing(pl.col("rows_after"))))
+    return cast("date | None", changed["date"].min())
+
+
+def _digests(frame: pl.DataFrame) -> pl.DataFrame:
+    """Of each date how many rows there are and what they add up to, within this process."""
+    hashed = frame.select("date", digest=frame.hash_rows())
+    return hashed.group_by("date").agg(pl.col("digest").sum(), rows=pl.len())
+
+
+def _between(since: date | None, until: date | None) -> pl.Expr:
+    return pl.col("date").is_between(since or date.min, until or date.max)
+
+
+def _up_to(frame: pl.DataFrame, until: date | None) -> pl.DataFrame:
+    return frame if until is None else frame.filter(pl.col("date") <= until)
+
+
+def _part(
+    extract: Extract, stored: Mapping[str, pl.DataType], since: date | None, until: date | None
+) -> pl.DataFrame:
+    """The rows of an extract that are to replace those between two dates."""
+    frame = _up_to(conform(extract.frame), until)
+    if extract.complete:
+        frame = frame.filter(_between(since, until))
+    if frame.height:
+        _reject_misfit(frame, stored, since or date.min)
+    return frame
 
 
 def check_signal(

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from libs.core.errors import DataRejected
-from libs.services.execution import Job
+from libs.services.jobs import Job
 from libs.services.panels import only
 from libs.specs import ModelSpec
 

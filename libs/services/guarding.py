@@ -30,7 +30,7 @@ from libs.specs import InstanceSpec, spec_document
 if TYPE_CHECKING:
     import polars as pl
 
-    from libs.services.execution import Job, PinnedInput
+    from libs.services.jobs import Job, PinnedInput
 
 
 class GuardrailBlocked(PermanentError):

@@ -14,8 +14,8 @@ from libs.core.errors import DataRejected
 from libs.core.status import Mode
 from libs.db.models import DatasetVersion
 from libs.services.data import open_output, read_version
-from libs.services.execution import Frame, Job, PinnedInput, Result
 from libs.services.features import feature_names, features, spec_of
+from libs.services.jobs import Frame, Job, PinnedInput, Result
 from libs.services.model_stores import model_name, tracking, version_number
 from libs.services.panels import only
 from libs.services.training import module_of

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from libs.core.errors import DataRejected
 from libs.definitions.content import field_columns
-from libs.services.execution import Job, PinnedInput
+from libs.services.jobs import Job, PinnedInput
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from libs.core.errors import DataRejected
 from libs.definitions.pipeline import ExtractContext, Input
 from libs.quant.statistics import distribution, information_coefficients, mean_of
 from libs.services.data import open_output
-from libs.services.execution import Frame, Job, Page, Result
+from libs.services.jobs import Frame, Job, Page, Result
 from libs.services.kits.experiments import expression_pipeline
 from libs.services.panels import Panel, panel, panel_of
 from libs.services.plots import bars_plot, histogram

@@ -7,7 +7,7 @@ from typing import cast
 
 from libs.core.errors import NotFound
 from libs.core.status import FlowKind
-from libs.services.execution import Procedure
+from libs.services.jobs import Procedure
 
 PROCEDURES: dict[str, str] = {
     FlowKind.REFRESH: "libs.services.refresh:refresh",

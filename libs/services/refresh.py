@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from libs.core.status import Mode
 from libs.definitions.content import check_frame, check_signal, later_rows, merge
 from libs.definitions.pipeline import ExtractContext, Input
 from libs.services.data import Data, open_data
-from libs.services.execution import Added, Frame, Job, Result
+from libs.services.jobs import Added, Frame, Job, Result, inputs_changed_from
 from libs.specs import DatasetSpec, SignalContract
 
 if TYPE_CHECKING:
@@ -41,25 +42,28 @@ def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
 def _output(job: Job, data: Data) -> Frame | Added:
     parameters = job.run.parameters
     stored = _stored(job, data)
-    newest = since = job.flow.last_data_date if stored is not None else None
-    context = ExtractContext(data.name, job.run.started_at, parameters.as_of, parameters.mode)
+    newest = job.flow.last_data_date if stored is not None else None
+    since, until = _dates(job, newest)
+    as_of = min((day for day in (parameters.as_of, until) if day), default=None)
+    context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
     inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
     extract = data.pipeline.extract(context, inputs, since)
     if stored is None:
-        return Frame(merge(None, extract, since), data.store)
-    later = (
-        None if job.rehearsal or parameters.force else later_rows(stored, extract, since, newest)
-    )
+        return Frame(merge(None, extract, since, until), data.store)
+    later = None
+    if not (job.rehearsal or parameters.force):
+        later = later_rows(stored, extract, since, newest, until)
     if later is not None:
         return Added(later, data.store)
-    return Frame(merge(stored.collect(), extract, since), data.store)
+    return Frame(merge(stored.collect(), extract, since, until), data.store)
 
 
 def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
     """What an incremental run adds to; None where everything is read anew.
 
-    That is the case for the first run, for mode full, after a change of the configuration, and
-    when the data are asked for as of a day before the newest that is stored.
+    That is the case for the first run, for mode full, after a change of the configuration, where
+    any date of an input may have changed, and when the data are asked for as of a day before the
+    newest that is stored.
     """
     flow, run = job.flow, job.run
     newest, as_of = flow.last_data_date, run.parameters.as_of
@@ -67,4 +71,22 @@ def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
         return None
     if flow.consumed_config_version != run.config_version or (as_of and as_of < newest):
         return None
+    if inputs_changed_from(job.inputs) == date.min:
+        return None
     return data.store.scan(job.current.location)
+
+
+def _dates(job: Job, newest: date | None) -> tuple[date | None, date | None]:
+    """From and up to which date the source is read, both inclusive; None: no limit on that side.
+
+    ``newest`` is the last date stored, None where everything is read anew. A run that is asked for
+    a range reads just that, unless it has more to do: nothing is stored next to the range, or
+    inputs changed outside of it.
+    """
+    asked = job.run.parameters
+    if newest is None:
+        first = job.current is None
+        return (asked.start, asked.end) if first else (None, None)
+    changed = inputs_changed_from(job.inputs)
+    since = min(day for day in (asked.start, changed, newest) if day)
+    return since, asked.end if changed is None else None

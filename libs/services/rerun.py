@@ -19,7 +19,7 @@ from libs.db.repositories.region import read_run
 from libs.db.repositories.resources import find_instance
 from libs.services.context import Services
 from libs.services.data import read_version
-from libs.services.execution import Added, Frame, Job, Result, pinned_input
+from libs.services.jobs import Added, Frame, Job, Result, pinned_inputs
 from libs.services.procedures import procedure_of
 from libs.specs import parse_spec
 
@@ -120,9 +120,7 @@ def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
     columns = {column.key: getattr(record, column.key) for column in RunRecord.__table__.columns}
     run = read_run({key: columns[key] for key in read_run_fields()})
     base = _base(session, record)
-    inputs = [
-        found for pin in run.pins if (found := pinned_input(services, session, pin)) is not None
-    ]
+    inputs = pinned_inputs(services, session, run)
     then = _flow_then(session, flow, base)
     return Job(services, instance, parse_spec(spec), then, run, inputs, base, rehearsal=True)
 
@@ -187,7 +185,7 @@ def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion |
     return version or job.current
 
 
-OF_THE_RUN = frozenset({"rows", "seconds", "model_version", "mlflow_run"})
+OF_THE_RUN = frozenset({"rows", "seconds", "inputs_changed_from", "model_version", "mlflow_run"})
 """Metrics that say when and where a run was, not what it found."""
 
 

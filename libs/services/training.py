@@ -15,8 +15,8 @@ from libs.definitions.base import DefinitionKind
 from libs.definitions.ml_module import MLModule, Sample
 from libs.definitions.store import StoredVersion
 from libs.services.data import open_definition
-from libs.services.execution import Job, Page, Result, Stored
 from libs.services.features import TARGET, Split, feature_names, features, spec_of, split
+from libs.services.jobs import Job, Page, Result, Stored
 from libs.services.model_stores import model_name, model_row, tracking, version_number
 from libs.services.plots import bars_plot
 from libs.specs import PromotionSpec

@@ -13,7 +13,7 @@ from libs.core.commands import Blocked, Skipped
 from libs.core.ids import WORK_POOL
 from libs.db import Database
 from libs.services import reports
-from libs.services.execution import Finished
+from libs.services.publishing import Finished
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 

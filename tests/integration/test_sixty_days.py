@@ -33,8 +33,9 @@ from libs.definitions.registry import Registry
 from libs.definitions.store import StoredVersion
 from libs.services.accounts import sweep
 from libs.services.context import Services
-from libs.services.execution import Job, NotASession, Result, Stored, Work, execute
+from libs.services.execution import NotASession, Work, execute
 from libs.services.handles import Ports
+from libs.services.jobs import Job, Result, Stored
 from libs.services.ledger import Ask, Ledger
 from libs.services.live import Live
 from libs.services.provisioning import provision

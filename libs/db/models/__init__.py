@@ -1,5 +1,6 @@
 """The tables, one aggregate a file."""
 
+from libs.db.models.backfills import Backfill
 from libs.db.models.base import Base
 from libs.db.models.components import AccessorInstance, PipelineInstance, StoreInstance
 from libs.db.models.datasets import DatasetInstance, DatasetVersion, SignalInstance
@@ -29,6 +30,7 @@ from libs.db.models.runs import RunRecord
 __all__ = [
     "AccessorDef",
     "AccessorInstance",
+    "Backfill",
     "BacktestInstance",
     "Base",
     "DatasetInstance",

@@ -49,7 +49,11 @@ class SignalInstance(DatasetColumns, Base):
 
 
 class DatasetVersion(Base):
-    """An immutable snapshot that a run published; a row exists only once it is published."""
+    """An immutable snapshot that a run published; a row exists only once it is published.
+
+    ``changed_from`` is the first date that differs from the version before, None where that may be
+    any.
+    """
 
     __tablename__ = "dataset_versions"
     __table_args__ = (
@@ -70,3 +74,4 @@ class DatasetVersion(Base):
     content_hash: Mapped[str] = mapped_column(String(64))
     produced_by_run: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    changed_from: Mapped[date | None]

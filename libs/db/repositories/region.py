@@ -255,10 +255,9 @@ def _read_pin(document: Mapping[str, Any]) -> Pin:
 
 def read_parameters(document: Mapping[str, Any]) -> RunParameters:
     """Run parameters from their JSON document."""
-    as_of = document.get("as_of")
     return RunParameters(
         mode=Mode(document.get("mode", Mode.INCREMENTAL)),
-        as_of=date.fromisoformat(as_of) if as_of else None,
+        **{name: _date(document.get(name)) for name in DATES},
         force=bool(document.get("force", False)),
         recursive=bool(document.get("recursive", False)),
         smart=bool(document.get("smart", False)),
@@ -267,8 +266,18 @@ def read_parameters(document: Mapping[str, Any]) -> RunParameters:
 
 def write_parameters(parameters: RunParameters) -> dict[str, Any]:
     """Run parameters as a JSON document."""
-    as_of = parameters.as_of.isoformat() if parameters.as_of else None
-    return {**asdict(parameters), "mode": parameters.mode.value, "as_of": as_of}
+    document = {**asdict(parameters), "mode": parameters.mode.value}
+    for name in DATES:
+        document[name] = document[name].isoformat() if document[name] else None
+    return document
+
+
+DATES = ("as_of", "start", "end")
+"""Run parameters that are dates; ISO texts in the document."""
+
+
+def _date(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def _rows(

@@ -1,0 +1,105 @@
+"""``backfill``: reading a range of dates of a dataset or signal anew."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.commands.arguments import Json, Name, Timeout
+from cli.output import emit_json, emit_rows, end_not_ready, shown
+from cli.progress import Progress
+from cli.session import open_services
+from libs.core.backfill import Chunk
+
+if TYPE_CHECKING:
+    from cli.waiting import Patience
+    from libs.services.backfilling import Asked
+    from libs.services.context import Services
+
+BACKFILL = "backfill-instance/default"
+ARTIFACT = "backfill"
+HEADERS = ("start", "end", "run", "generation", "changed_from")
+
+Day = datetime
+FORMATS = ["%Y-%m-%d"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("backfill")(backfill)
+
+
+def backfill(  # one argument for each option of the command
+    name: Name,
+    start: Annotated[Day, typer.Option("--start", formats=FORMATS, help="First day to read.")],
+    end: Annotated[Day, typer.Option("--end", formats=FORMATS, help="Last day to read.")],
+    chunk: Annotated[Chunk, typer.Option("--chunk", help="How much one run reads.")] = Chunk.MONTH,
+    downstream: Annotated[
+        bool,
+        typer.Option(
+            "--downstream",
+            help="Run again what is below and not triggered too (trainings, backtests), and wait "
+            "for all of it; exit 3 if it is not READY then.",
+        ),
+    ] = False,
+    timeout: Timeout = 0.0,
+    json: Json = False,
+) -> None:
+    """Read a range of dates anew, run by run; interrupted, the same command goes on.
+
+    Where the source revised its history a new version is published, and what reads it runs again.
+    """
+    from cli.waiting import Patience
+    from libs.services.backfilling import Asked
+
+    asked = Asked(start.date(), end.date(), chunk, downstream)
+    asked.pieces()
+    with open_services() as services:
+        patience = Patience.of(timeout)
+        message, rows = _backfilled(services, name, asked, patience, json)
+        missing = _below(services, name, patience, json) if downstream else []
+    if json:
+        emit_json({"backfill": rows, "message": message})
+    else:
+        emit_rows(HEADERS, [[shown(row[header]) for header in HEADERS] for row in rows])
+        print(message)
+    end_not_ready(missing)
+
+
+def _backfilled(
+    services: Services, name: str, asked: Asked, patience: Patience, json: bool
+) -> tuple[str, list[dict[str, Any]]]:
+    """Run it, showing how far it is; its last line, and what each piece found."""
+    from cli.waiting import submit, wait_for_run
+    from libs.services.backfilling import how_far
+
+    def told() -> str:
+        progress = how_far(services.database, name, asked)
+        return str(progress) if progress else ""
+
+    told()
+    parameters = {
+        "instance": name,
+        "start": asked.start.isoformat(),
+        "end": asked.end.isoformat(),
+        "chunk": asked.chunk.value,
+        "downstream": asked.downstream,
+    }
+    with Progress(json=json) as progress:
+        started = submit(services, BACKFILL, parameters)
+        what = f"backfill of {name}"
+        ended = wait_for_run(services, started, what, progress, patience, how_far=told)
+    return ended.message, services.prefect.read_artifact(ARTIFACT, started.id) or []
+
+
+def _below(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
+    """Wait for everything below; a line for each instance that did not become READY."""
+    from cli.waiting import settled_in, statuses_of, wait_until_settled
+    from libs.services import reports
+
+    names = reports.downstream(services.database, name)
+    statuses = statuses_of(services, names)
+    with Progress(json=json) as progress:
+        return wait_until_settled(statuses, settled_in(services), progress, patience)

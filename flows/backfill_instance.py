@@ -1,0 +1,70 @@
+"""Reading a range of dates of a dataset or signal anew."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Literal
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.states import Completed
+
+from flows.reporting import current_run_id, reported
+from libs.core.backfill import Chunk
+from libs.services.backfilling import Asked, Progress, backfill
+from libs.wiring import connect
+
+ARTIFACT = "backfill"
+
+
+@flow(name="backfill-instance", persist_result=False)
+def backfill_instance(
+    instance: str,
+    start: date,
+    end: date,
+    chunk: Literal["day", "week", "month", "quarter", "year", "all"] = "month",
+    downstream: bool = False,
+) -> Any:
+    """Read a range of dates of a dataset or signal anew, one run after another.
+
+    Where the source revised its history a new version is published, and what reads it runs again.
+    Started again with the same words after a failure it goes on where it was.
+
+    Args:
+        instance: Its name, project/name or id.
+        start: First day to read.
+        end: Last day to read.
+        chunk: How much one run reads.
+        downstream: Also run again what is below and not triggered by its upstreams, such as
+            trainings and backtests.
+    """
+    asked = Asked(start, end, Chunk(chunk), downstream)
+    return reported(lambda: _backfill(instance, asked))
+
+
+def _backfill(reference: str, asked: Asked) -> Any:
+    bar = create_progress_artifact(0.0, description=f"Backfill of {reference}")
+
+    def tell(progress: Progress) -> None:
+        if progress.piece is not None:
+            get_run_logger().info("%s", progress)
+        share = 100.0 * progress.done / progress.total
+        update_progress_artifact(bar, share, description=str(progress))
+
+    with connect() as services:
+        found = backfill(services, reference, asked, tell)
+        services.prefect.create_artifact(
+            ARTIFACT, "table", found, f"Backfill of {reference}", current_run_id()
+        )
+    return Completed(message=sentence(found))
+
+
+def sentence(found: list[dict[str, Any]]) -> str:
+    """One line on what came of it."""
+    versions = [row for row in found if row["generation"] is not None]
+    told = f"{len(found)} pieces read"
+    if not versions:
+        return f"{told}: nothing differs from what is stored"
+    since = min((row["changed_from"] for row in versions if row["changed_from"]), default=None)
+    many = f"{len(versions)} new versions" if len(versions) > 1 else "1 new version"
+    return f"{told}: {many}" + (f", changed from {since} on" if since else "")

@@ -1,0 +1,33 @@
+"""Backfills: ranges of dates that are read anew, piece by piece."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.db.models.base import Base
+from libs.db.types import UtcDateTime
+
+
+class Backfill(Base):
+    """What was asked for; how far it has come is what the runs since ``created_at`` have read.
+
+    The dates are inclusive; ``finished_at`` is None until every piece was read.
+    """
+
+    __tablename__ = "backfills"
+    __table_args__ = (Index("ix_backfills_flow", "flow_id", "created_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_execution_resources.id", ondelete="CASCADE")
+    )
+    start_date: Mapped[date]
+    end_date: Mapped[date]
+    chunk: Mapped[str] = mapped_column(String(10))
+    downstream: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
