@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any, Literal
+from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -44,6 +45,7 @@ def backfill_instance(
 
 def _backfill(reference: str, asked: Asked) -> Any:
     bar = create_progress_artifact(0.0, description=f"Backfill of {reference}")
+    assert isinstance(bar, UUID)
 
     def tell(progress: Progress) -> None:
         if progress.piece is not None:

@@ -12,7 +12,7 @@ from libs.core.status import FlowKind
 
 
 @flow(name="refresh-dataset", persist_result=False)
-def refresh_dataset(
+def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
     instance: str,
     opening: str | None = None,
     mode: Literal["incremental", "full"] = "incremental",

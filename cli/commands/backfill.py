@@ -97,9 +97,9 @@ def _backfilled(
 def _below(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
     """Wait for everything below; a line for each instance that did not become READY."""
     from cli.waiting import settled_in, statuses_of, wait_until_settled
-    from libs.services import reports
+    from libs.services.backfilling import downstream
 
-    names = reports.downstream(services.database, name)
+    names = downstream(services.database, name)
     statuses = statuses_of(services, names)
     with Progress(json=json) as progress:
         return wait_until_settled(statuses, settled_in(services), progress, patience)

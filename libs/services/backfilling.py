@@ -28,6 +28,7 @@ from libs.db import Database
 from libs.db.models import (
     Backfill,
     DatasetVersion,
+    FlowExecutionResource,
     LineageEdge,
     RunRecord,
     RunRequest,
@@ -331,3 +332,13 @@ def _row(session: Session, piece: Piece, run: RunRecord) -> dict[str, Any]:
         "generation": version.generation if version else None,
         "changed_from": first.isoformat() if first else None,
     }
+
+
+def downstream(database: Database, reference: str) -> list[str]:
+    """The instance and all below it, as ``project/name``."""
+    with database.read() as session:
+        own = [flow.id for flow in flows_of(session, get_instance(session, reference).id)]
+        flow = FlowExecutionResource
+        below = among(session, flow.id, descendants_of(session, own))
+        ids = set(session.scalars(select(flow.instance_id).where(below)))
+        return [get_instance(session, str(id_)).label for id_ in ids]

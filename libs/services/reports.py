@@ -431,17 +431,6 @@ def _busy(draft: Draft, flow: FlowState) -> bool:
     return bool(draft.unclaimed(flow.id)) and not gate.blockers(draft, flow.id)
 
 
-def downstream(database: Database, name: str) -> list[str]:
-    """The instance and all below it, as ``project/name``."""
-    with database.read() as session:
-        own = [flow.id for flow in flows_of(session, get_instance(session, name).id)]
-        below = descendants_of(session, own)
-        rows = session.execute(
-            _nodes_query().where(among(session, FlowExecutionResource.id, below))
-        )
-        return list(dict.fromkeys(f"{row.project}/{row.name}" for row in rows))
-
-
 def has_request(database: Database, name: str) -> bool:
     """True while something that was asked of an instance waits for its gate to open."""
     with database.read() as session:

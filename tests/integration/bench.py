@@ -110,14 +110,15 @@ class Bench:
         """What a worker does with a flow run."""
         return execute(self.services, work, procedure_of(work.kind))
 
-    def drain(self, limit: int = 50) -> list[str]:
+    def drain(self, limit: int = 50, only: str = "") -> list[str]:
         """Run every opening that is announced, until none is; what ran, in order.
 
-        A dataset or signal by its name, any other flow as ``name.kind``.
+        A dataset or signal by its name, any other flow as ``name.kind``. ``only`` that of one
+        instance, if it is given.
         """
         ran = []
         for _ in range(limit):
-            opening = self._next_opening()
+            opening = self._next_opening(only)
             if opening is None:
                 return ran
             name, instance_id, opening_id, kind = opening
@@ -125,7 +126,7 @@ class Bench:
             ran.append(name if kind == "refresh" else f"{name}.{kind}")
         raise AssertionError(f"still opening after {limit} runs: {ran}")
 
-    def _next_opening(self) -> tuple[str, UUID, UUID, str] | None:
+    def _next_opening(self, only: str) -> tuple[str, UUID, UUID, str] | None:
         from libs.db.models import Resource
 
         query = (
@@ -135,6 +136,8 @@ class Bench:
             .where(GateOpening.status == OpeningStatus.OPEN)
             .order_by(GateOpening.opened_at)
         )
+        if only:
+            query = query.where(Resource.name == only)
         with self.services.database.read() as session:
             row = session.execute(query).first()
         return (row[0], row[1], row[2], row[3]) if row else None

@@ -149,14 +149,24 @@ class Scene:
         return answer.run
 
     def finish(
-        self, name: str, *, same: bool = False, delayed: bool = False, due_in: float | None = None
+        self,
+        name: str,
+        *,
+        same: bool = False,
+        delayed: bool = False,
+        due_in: float | None = None,
+        past: bool = False,
     ) -> None:
-        """The running run succeeds, with new output unless ``same``; ``due_in`` in hours."""
+        """The running run succeeds, with new output unless ``same``; ``due_in`` in hours.
+
+        A run about the ``past`` does not serve a slot.
+        """
         run = self.running(name)
         due = None if due_in is None else self.now + timedelta(hours=due_in)
         late = date.max if delayed else None
         version = None if same else uuid5(run.id, "version")
-        self.backend.succeed(run.id, Output(version, str(version), None, due, due, late))
+        output = Output(version, str(version), None, due, due, late, not past)
+        self.backend.succeed(run.id, output)
         self._hear()
 
     def end(self, name: str, status: RunStatus, error: str = "boom") -> None:

@@ -26,7 +26,14 @@ from tests.property.graphs import named, region_of
 from tests.property.worlds import World, worlds
 
 VECTORS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 5), max_size=4)
-PARAMETERS = st.builds(RunParameters, st.sampled_from(Mode), st.none() | st.dates(), st.booleans())
+PARAMETERS = st.builds(
+    RunParameters,
+    st.sampled_from(Mode),
+    st.none() | st.dates(),
+    st.booleans(),
+    start=st.none() | st.dates(),
+    end=st.none() | st.dates(),
+).filter(lambda parameters: not parameters.problems())
 
 
 @st.composite

@@ -21,6 +21,7 @@ from libs.definitions.content import (
     conform,
     content_hash,
     extend_hash,
+    first_change,
     frame_problems,
     later_rows,
     merge,
@@ -288,6 +289,45 @@ def test_an_extract_without_rows_changes_nothing(base: pl.DataFrame, day: int) -
     assert_frame_equal(merge(base, nothing, since), base, check_row_order=False)
     rows = later_rows(base.lazy(), nothing, since, newest)
     assert (rows is None) if newest is None else (rows is not None and rows.is_empty())
+
+
+@given(base=frames(), extract=frames(), day=st.integers(-1, 6), more=st.integers(0, 4))
+def test_a_merge_up_to_a_date_leaves_the_later_rows(
+    base: pl.DataFrame, extract: pl.DataFrame, day: int, more: int
+) -> None:
+    since, until = START + timedelta(days=day), START + timedelta(days=day + more)
+    inside = pl.col("date").is_between(since, until)
+    new = extract.filter(inside)
+    assume(not new.is_empty())
+    for step in (
+        Extract(extract.filter(pl.col("date") >= since), complete=False),
+        Extract(extract, complete=True),
+    ):
+        merged = merge(base, step, since, until)
+        assert_frame_equal(merged.filter(inside), new, check_row_order=False)
+        assert_frame_equal(merged.filter(~inside), base.filter(~inside), check_row_order=False)
+        assert frame_problems(merged) == []
+        rows = later_rows(base.lazy(), step, since, newest_date(base), until)
+        if rows is not None:
+            assert_frame_equal(conform(pl.concat([base, rows])), merged)
+
+
+@given(base=frames(), extract=frames())
+def test_the_first_change_is_where_two_datasets_part(
+    base: pl.DataFrame, extract: pl.DataFrame
+) -> None:
+    first = first_change(base, extract)
+    if first is None:
+        assert content_hash(base) == content_hash(extract)
+        return
+    before = pl.col("date") < first
+    assert content_hash(base.filter(before)) == content_hash(extract.filter(before))
+    upto = pl.col("date") <= first
+    assert content_hash(base.filter(upto)) != content_hash(extract.filter(upto))
+
+
+def test_with_other_columns_no_date_is_as_it_was() -> None:
+    assert first_change(frame(x=[1.0]), frame(y=[1.0])) is None
 
 
 def test_a_revised_row_is_no_append() -> None:
