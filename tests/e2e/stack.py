@@ -180,6 +180,15 @@ class Stack:
         """Every instance of a project is READY."""
         return set(self.statuses(project).values()) == {"READY"}
 
+    def running_pid(self, deployment_id: str) -> int:
+        """Process of a deployment's running run, as the worker reports it to Prefect."""
+        body = {
+            "deployments": {"id": {"any_": [deployment_id]}},
+            "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
+        }
+        runs = eventually(lambda: self.post("/flow_runs/filter", body), 30, "a RUNNING run")
+        return int(str(runs[0]["infrastructure_pid"]).split(":")[-1])
+
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to this home."""
         mine = []

@@ -40,7 +40,7 @@ def test_a_killed_refresh_is_seen_retried_and_its_cascade_completes(
     began = (folder / "began").read_text().count("\n")
     stack.cli("run", f"{project}/source")
     eventually(lambda: (folder / "began").read_text().count("\n") > began, 60, "the run began")
-    pid = running_pid(stack, project)
+    pid = stack.running_pid(stack.flow(f"{project}/source")["deployment_id"])
 
     psutil.Process(pid).send_signal(signal.SIGKILL)
     crashed = eventually(
@@ -60,17 +60,6 @@ def test_a_killed_refresh_is_seen_retried_and_its_cascade_completes(
     assert stack.settled(project)
     assert len(stack.completed(f"{project}/first")) == 2
     assert stack.runs(f"{project}/source")[0]["status"] == "completed"
-
-
-def running_pid(stack: Stack, project: str) -> int:
-    """Process of the running run of ``source``, as the worker reports it to Prefect."""
-    deployment = stack.flow(f"{project}/source")["deployment_id"]
-    body = {
-        "deployments": {"id": {"any_": [deployment]}},
-        "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
-    }
-    runs = eventually(lambda: stack.post("/flow_runs/filter", body), 30, "a RUNNING run")
-    return int(str(runs[0]["infrastructure_pid"]).split(":")[-1])
 
 
 def _arrived(stack: Stack, project: str, generation: int) -> bool:
