@@ -126,7 +126,7 @@ class Bench:
             ran.append(name if kind == "refresh" else f"{name}.{kind}")
         raise AssertionError(f"still opening after {limit} runs: {ran}")
 
-    def _next_opening(self, only: str) -> tuple[str, UUID, UUID, str] | None:
+    def _next_opening(self, only: str = "") -> tuple[str, UUID, UUID, str] | None:
         from libs.db.models import Resource
 
         query = (
