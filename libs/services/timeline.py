@@ -14,9 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from libs.core.errors import NotFound
-from libs.core.status import RunStatus
+from libs.core.status import Cause, RunStatus
 from libs.db import Database
 from libs.db.models import FlowExecutionResource, Resource, RunRecord
+from libs.db.repositories.region import read_parameters
 from libs.db.repositories.resources import flows_of, get_instance, newest_version
 from libs.specs import ScheduleSpec, native_zone, next_slot, parse_spec, session_hours
 
@@ -61,12 +62,21 @@ def timeline(database: Database, now: datetime, name: str, days: int) -> Documen
 
 
 def _runs(session: Session, flow_id: UUID, since: datetime) -> list[tuple[datetime, RunStatus]]:
+    """When the runs began that may serve a slot; those about the past are no slot's."""
     query = (
-        select(RunRecord.started_at, RunRecord.status)
-        .where(RunRecord.flow_id == flow_id, RunRecord.started_at >= since)
+        select(RunRecord.started_at, RunRecord.status, RunRecord.parameters)
+        .where(
+            RunRecord.flow_id == flow_id,
+            RunRecord.started_at >= since,
+            RunRecord.cause != Cause.RERUN,
+        )
         .order_by(RunRecord.started_at)
     )
-    return [(row.started_at, row.status) for row in session.execute(query)]
+    return [
+        (row.started_at, row.status)
+        for row in session.execute(query)
+        if not read_parameters(row.parameters).about_the_past
+    ]
 
 
 def _flow(
