@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.browser import Person, person_at
-from tests.e2e.stack import Stack, eventually, expression
+from tests.e2e.stack import Stack, eventually, expression, write_rows
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("stack", ["sqlite"], indirect=True)]
 
@@ -28,6 +30,81 @@ def test_an_instance_lives_in_the_pages_of_prefect(stack: Stack, project: str) -
         look_at_artifacts(person, stack, project)
         switch_the_schedule_off(person, stack, project)
         change(person, stack, project)
+
+
+def test_the_root_cause_of_what_waits_is_read_in_the_pages(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    write_rows(tmp_path, 1.0)
+    stack.apply(chain(project, tmp_path / "data.csv"), "--wait")
+    (tmp_path / "data.csv").unlink()
+    stack.cli("run", f"{project}/prices", "--wait", code=1)
+    stack.cli("run", f"{project}/composite", "--recursive")
+    eventually(lambda: len(failed(stack, f"{project}/prices")) == 2, 120, "it fails again")
+
+    with person_at(stack.api_url.removesuffix("/api"), "freshness") as person:
+        check_freshness(person, stack, project)
+        read_the_table(person)
+        read_the_graph(person, project)
+
+
+def chain(project: str, path: Path) -> dict[str, Any]:
+    """prices, of a file → momentum → composite, which reads an index as well."""
+    prices = {
+        "name": "prices",
+        "type": "DatasetInstance",
+        "pipeline": {"definition": "file", "config": {"path": str(path)}},
+    }
+    momentum = expression("momentum", "close * 2", "prices")
+    inputs = {"own": {"role": "own", "column": "value"}, "all": {"role": "all", "column": "close"}}
+    upstreams = [{"resource": "momentum", "role": "own"}, {"resource": "prices", "role": "all"}]
+    composite = expression("composite", "own + all", *upstreams, inputs=inputs)
+    return {"project": project, "instances": [prices, momentum, composite]}
+
+
+def failed(stack: Stack, name: str) -> list[dict[str, Any]]:
+    return [run for run in stack.runs(name) if run["status"] == "failed"]
+
+
+def check_freshness(person: Person, stack: Stack, project: str) -> None:
+    own = deployment(stack, "check-upstream-freshness", "default")
+    person.open(f"deployments/deployment/{own}/run")
+    person.fill("instance", f"{project}/composite")
+    person.look("asking")
+    person.press("Submit")
+    key = f"freshness-{project}-composite"
+    body = {"artifacts": {"key": {"any_": [key]}}}
+    (artifact, *_) = eventually(lambda: stack.post("/artifacts/filter", body), 60, "the artifact")
+    person.open(f"runs/flow-run/{artifact['flow_run_id']}")
+    person.sees("Completed")
+    person.page.get_by_role("tab", name="Artifacts").click()
+    person.page.get_by_text(key, exact=True).click()
+
+
+def read_the_table(person: Person) -> None:
+    person.page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
+    person.page.wait_for_url("**/artifacts/artifact/**")
+    person.sees(ROOT_CAUSE)
+    row = person.page.get_by_role("row").filter(has_text="momentum.refresh")
+    expect(row).to_contain_text("prices.refresh")
+    expect(row).to_contain_text("waits for prices.refresh: ERROR RunFailed since")
+    person.look("table")
+
+
+ROOT_CAUSE = re.compile(
+    r"composite\.refresh waits for prices\.refresh: ERROR RunFailed since \S+: file .*data\.csv.*"
+)
+
+
+def read_the_graph(person: Person, project: str) -> None:
+    person.open(f"artifacts/key/why-freshness-{project}-composite")
+    person.page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
+    person.page.wait_for_url("**/artifacts/artifact/**")
+    person.sees(ROOT_CAUSE)
+    root = person.page.locator("svg .node.root")
+    expect(root).to_contain_text("prices.refresh")
+    expect(root).to_contain_text("No such file")
+    person.look("graph")
 
 
 def make_block(person: Person, project: str) -> None:

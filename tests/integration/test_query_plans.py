@@ -76,6 +76,22 @@ def test_nothing_that_happens_often_reads_a_whole_table(database: Database) -> N
     assert {name: reads for name, reads in found.items() if reads} == {}
 
 
+def test_who_is_late_is_found_by_one_query_on_a_range_of_an_index(database: Database) -> None:
+    database.transact(lambda session: fill(session, COUNT, tree, flow=late))
+    quiet = Ledger(database, lambda: NOW - timedelta(hours=1))
+
+    sent = statements(database, lambda _: quiet.mark_past_due())
+
+    (statement, parameters), *more = [one for one in sent if one[0].startswith("SELECT")]
+    assert more == []
+    plan = plan_of(database, statement, parameters)
+    assert "ix_flow_execution_resources_due" in plan
+    wanted = (
+        "breached=? AND due_deadline<?" if database.is_sqlite else "Index Cond: .*due_deadline <"
+    )
+    assert re.search(wanted.replace("?", r"\?"), plan)
+
+
 def test_a_query_that_reads_a_whole_table_is_noticed(database: Database) -> None:
     database.transact(lambda session: fill(session, 3))
 
@@ -118,13 +134,18 @@ def statements(database: Database, act: Act) -> list[tuple[str, Any]]:
 
 def whole_reads(database: Database, act: Act) -> list[str]:
     """The steps of the plans of an act that read all of a table that grows."""
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
     steps = []
-    with database.engine.connect() as connection:
-        for statement, parameters in statements(database, act):
-            if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
-                one = parameters[0] if isinstance(parameters, list) else parameters
-                plan = connection.exec_driver_sql(explain + statement, one)
-                text = "\n".join(str(row) for row in plan)
-                steps += [f"{match[0]}: {statement}" for match in WHOLE.finditer(text)]
+    for statement, parameters in statements(database, act):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            plan = plan_of(database, statement, parameters)
+            steps += [f"{match[0]}: {statement}" for match in WHOLE.finditer(plan)]
     return steps
+
+
+def plan_of(database: Database, statement: str, parameters: Any) -> str:
+    """How the database executes a statement, a step a line."""
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    one = parameters[0] if isinstance(parameters, list) else parameters
+    with database.engine.connect() as connection:
+        plan = connection.exec_driver_sql(explain + statement, one)
+        return "\n".join(str(row) for row in plan)
