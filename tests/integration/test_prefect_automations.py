@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import yaml
 
 from libs.adapters.prefect import Change, DeploymentPlan, PrefectGateway, RunView, describe_flow
 from libs.core.errors import NotFound
 from libs.core.events import Event
-from libs.core.ids import EXECUTION_TAG, GATE_OPENED
+from libs.core.ids import EXECUTION_TAG, GATE_OPENED, SLA_BREACHED
+from libs.core.status import RunStatus
 from libs.services.automations import NOTIFY_NAME, START_FLOW, START_NAME, account_for_bad_ends
 from tests.prefect_server import eventually
+from tests.property.graphs import chain
+from tests.property.scene import BY_HAND, Scene
 
 POOL = "automation-tests"
+PAGE = Path(__file__).parents[2] / "docs" / "scheduling.md"
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +314,91 @@ def test_a_notification_of_missed_deadlines_is_made_for_a_block_that_is_there(
             _notify(gateway, "slack-webhook/nobody")
     finally:
         gateway.delete_automation(NOTIFY_NAME)
+
+
+class Inbox(HTTPServer):
+    """A web server that keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, str]] = []
+        super().__init__(("127.0.0.1", 0), _Receive)
+
+
+class _Receive(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append(json.loads(body))
+        self.send_response(204)
+        self.end_headers()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    server = Inbox()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def breach() -> Event:
+    """A missed deadline as the core tells of it: a slot an hour ago, with a grace of an hour."""
+    scene = Scene.ready(chain())
+    scene.begin("A", BY_HAND)
+    scene.finish("A", same=True, due_in=1)
+    scene.begin("A", BY_HAND)
+    scene.end("A", RunStatus.FAILED, "file not found")
+    scene.pass_time(2.5)
+    (event,) = (event for event in scene.told if event.name == SLA_BREACHED)
+    return replace(event, id=uuid4(), occurred=datetime.now(UTC))
+
+
+def test_a_missed_deadline_is_told_to_who_asked_with_the_slot_and_the_hours(
+    gateway: PrefectGateway, inbox: Inbox
+) -> None:
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    from deployments.apply import _notify
+
+    gateway.ensure_block_type(CustomWebhookNotificationBlock)
+    name = f"test-{uuid4().hex[:8]}"
+    block = CustomWebhookNotificationBlock(
+        name="inbox",
+        url=f"http://127.0.0.1:{inbox.server_port}/",
+        json_data={"subject": "{{subject}}", "body": "{{body}}"},
+    )
+    gateway.save_block(block, name)
+    event = breach()
+    try:
+        _notify(gateway, f"custom-webhook/{name}")
+        gateway.publish([event])
+        (message,) = eventually(lambda: inbox.received)
+    finally:
+        gateway.delete_automation(NOTIFY_NAME)
+    assert message["subject"] == f"{event.payload['project']}/A is overdue"
+    assert f"was expected at {event.payload['expected_refresh_at']}" in message["body"]
+    assert event.payload["overdue_hours"] == pytest.approx(1.5, abs=0.01)
+    assert f"is {event.payload['overdue_hours']} h late" in message["body"]
+    assert "It is ERROR (RunFailed): file not found" in message["body"]
+
+
+def test_the_automation_of_the_page_explains_what_is_late(
+    gateway: PrefectGateway, person: httpx.Client, aggregate_status: UUID
+) -> None:
+    assert aggregate_status, "its fixture makes the work pool"
+    (written,) = re.findall(r"```yaml\n# late\.yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    check = deploy(gateway, "flows.check_upstream_freshness.check_upstream_freshness")
+    document = yaml.safe_load(written.replace(str(UUID(int=0)), str(check)))
+    made = person.post("/automations/", json=document)
+    made.raise_for_status()
+    event = breach()
+    try:
+        gateway.publish([event])
+        (run,) = eventually(lambda: started(gateway, check))
+    finally:
+        person.delete(f"/automations/{made.json()['id']}").raise_for_status()
+    assert run.parameters == {"instance": event.payload["instance_id"]}
