@@ -207,11 +207,26 @@ def _iso(value: datetime | date | None) -> str | None:
 
 def headline(document: Mapping[str, Any]) -> str:
     """A freshness document in a sentence or a few: what waits and blocks, and why."""
-    blocked = [entry["why"] for entry in document["upstreams"] if entry["blocking"]]
-    told = [flow["why"] for flow in document["flows"] if flow["status"] != "READY"]
-    if not blocked and not told:
+    told = [flow["why"] for flow in document["flows"] if flow["status"] != "READY" or _waits(flow)]
+    told += _besides(document)
+    if not told:
         return f"{document['project']}/{document['instance']} is READY and no upstream blocks it"
-    return shorten("; ".join(dict.fromkeys(told or blocked)), HEADLINE, placeholder=" …")
+    return shorten("; ".join(told), HEADLINE, placeholder=" …")
+
+
+def _waits(flow: Mapping[str, Any]) -> bool:
+    return len(flow["chain"]) > 1
+
+
+def _besides(document: Mapping[str, Any]) -> list[str]:
+    """What blocks a flow that does not wait: one that is READY, or that fails by itself."""
+    waiting = {flow["kind"] for flow in document["flows"] if _waits(flow)}
+    told = (
+        entry["why"]
+        for entry in document["upstreams"]
+        if entry["blocking"] and entry["for_flow"] not in waiting
+    )
+    return list(dict.fromkeys(told))
 
 
 def remedies(roots: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -262,17 +277,6 @@ def page(document: Mapping[str, Any]) -> str:
     if found := remedies(roots):
         lines += ["To unblock it:", "", *(f"- **{flow}**: {what}" for flow, what in found), ""]
     return "\n".join([*lines, *_picture(document["graph"])])
-
-
-def _besides(document: Mapping[str, Any]) -> list[str]:
-    """What blocks a flow that does not wait (it is READY), or that fails by itself."""
-    waiting = {flow["kind"] for flow in document["flows"] if len(flow["chain"]) > 1}
-    told = (
-        entry["why"]
-        for entry in document["upstreams"]
-        if entry["blocking"] and entry["for_flow"] not in waiting
-    )
-    return list(dict.fromkeys(told))
 
 
 def _text(text: str) -> str:

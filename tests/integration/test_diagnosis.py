@@ -176,6 +176,19 @@ def test_what_blocks_an_instance_that_is_ready_is_explained_as_well(sql: SqlBack
     assert row["to unblock"].startswith("A.refresh: mend the cause, then ")
 
 
+def test_an_instance_that_is_ready_and_asked_to_run_waits_in_one_sentence(sql: SqlBackend) -> None:
+    scene = Scene.ready(chain(), backend=sql)
+    scene.begin("A", BY_HAND)
+    scene.end("A", RunStatus.FAILED, "broke")
+    scene.ask("B")
+
+    document = freshness(sql.databases[0], scene.now, "B")
+
+    assert document["flows"][0]["status"] == "READY"
+    assert headline(document).startswith("B.refresh waits for A.refresh: ERROR RunFailed since ")
+    assert page(document).count("ERROR RunFailed since") == 1
+
+
 def test_an_instance_that_nothing_blocks_says_so(sql: SqlBackend) -> None:
     scene = Scene.ready(chain(), backend=sql)
 
