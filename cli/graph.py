@@ -10,14 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MERMAID_FILLS = {
-    "READY": "#d4f5dd",
-    "RUNNING": "#d3ecfd",
-    "STALE": "#fdf0c8",
-    "ERROR": "#fbd5d5",
-    "NOT_INITIALIZED": "#e8e8e8",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -133,16 +125,11 @@ def _note(graph: Graph, node: Node) -> str:
 
 def mermaid(graph: Graph) -> str:
     """The graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
-    ids = {key: f"n{place}" for place, key in enumerate(graph.nodes)}
-    lines = ["flowchart LR"]
-    for key, node in graph.nodes.items():
-        text = f"{node.label}<br/>{node.status}".replace('"', "#quot;")
-        lines.append(f'  {ids[key]}["{text}"]:::{node.status}')
-    for edge in graph.edges:
-        arrow = "-->" if edge.triggers else "-.->"
-        lines.append(f"  {ids[edge.upstream]} {arrow}|{edge.role}| {ids[edge.downstream]}")
-    used = {node.status for node in graph.nodes.values()}
-    fills = [
-        f"  classDef {name} fill:{fill}" for name, fill in MERMAID_FILLS.items() if name in used
+    from libs.services.pictures import Arrow, Box, flowchart
+
+    boxes = [Box(key, (node.label, node.status), node.status) for key, node in graph.nodes.items()]
+    arrows = [
+        Arrow(edge.upstream, edge.downstream, triggers=edge.triggers, text=edge.role)
+        for edge in graph.edges
     ]
-    return "\n".join([*lines, *fills])
+    return flowchart(boxes, arrows)

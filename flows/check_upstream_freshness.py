@@ -9,7 +9,7 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed
 
 from flows.reporting import current_run_id, reported
-from libs.services.explaining import freshness, headline, page, table
+from libs.services.explaining import as_markdown, freshness, headline, page, table
 from libs.wiring import connect
 
 
@@ -28,7 +28,7 @@ def _check(instance: str) -> Any:
         document = freshness(services.database, services.now(), instance)
         key = f"freshness-{document['project']}-{document['instance']}".lower().replace("_", "-")
         said, run_id = headline(document), current_run_id()
-        services.prefect.create_artifact(key, "table", table(document), said, run_id)
+        services.prefect.create_artifact(key, "table", table(document), as_markdown(said), run_id)
         services.prefect.create_artifact(
             f"why-{key}", "markdown", page(document), "What it waits for, and why", run_id
         )

@@ -98,6 +98,8 @@ class FilePipeline(Pipeline):
         """
         try:
             raw = self._scan().collect()
+        except FileNotFoundError as error:
+            raise Unavailable(f"file {self.config.path!r}", "file not found") from error
         except OSError as error:
             raise Unavailable(f"file {self.config.path!r}", _line(error)) from error
         except pl.exceptions.PolarsError as error:

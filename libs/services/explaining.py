@@ -34,6 +34,11 @@ DRAWN, ARROWS = 60, 300
 HEADLINE = 1000
 """Letters of the sentence that stands above a page and beside a run."""
 
+LEGEND = (
+    "Thick frames: root causes. Thick arrows: waits for. Dashed frames: READY, but waits. "
+    "Dotted arrows: do not trigger."
+)
+
 
 def why(database: Database, now: datetime, name: str, kind: str = "") -> Document:
     """Per flow of an instance: what it waits for, the root causes, and what would unblock it.
@@ -270,8 +275,8 @@ def page(document: Mapping[str, Any]) -> str:
     """A page of a freshness document: the sentences, the remedies, and the graph as a diagram."""
     lines = [f"## Why {document['project']}/{document['instance']} is as it is", ""]
     for flow in document["flows"]:
-        lines += [f"**{flow['kind']}**: {_text(flow['why'])}", ""]
-    lines += [*(f"- {_text(sentence)}" for sentence in _besides(document)), ""]
+        lines += [f"**{flow['kind']}**: {as_markdown(flow['why'])}", ""]
+    lines += [*(f"- {as_markdown(sentence)}" for sentence in _besides(document)), ""]
     blocking = [entry for entry in document["upstreams"] if entry["blocking"]]
     roots = [root for entry in [*document["flows"], *blocking] for root in entry["roots"]]
     if found := remedies(roots):
@@ -279,7 +284,7 @@ def page(document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *_picture(document["graph"])])
 
 
-def _text(text: str) -> str:
+def as_markdown(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{letter}" if letter in "\\`*[]|~" else letter for letter in plain)
@@ -287,5 +292,4 @@ def _text(text: str) -> str:
 
 def _picture(graph: Mapping[str, Any]) -> list[str]:
     more = f" {graph['left_out']} more upstream flows are not shown." if graph["left_out"] else ""
-    legend = "Thick arrows: waits for. Thick frames: root causes. Dotted: does not trigger."
-    return [freshness_picture(graph), "", f"{legend}{more}"]
+    return [freshness_picture(graph), "", f"{LEGEND}{more}"]

@@ -35,13 +35,17 @@ SENTENCE = 140
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One flow in a diagram: round where it is asked about, with a thick frame if it is a root."""
+    """One flow in a diagram: round where it is asked about.
+
+    Its frame is thick if it is a root cause, dashed if it is READY and waits all the same.
+    """
 
     key: str
     lines: tuple[str, ...]
     status: str
     asked: bool = False
     root: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +80,27 @@ def mermaid(lineage: Mapping[str, Any]) -> str:
         )
         for edge in lineage["edges"]
     ]
-    return flowchart(boxes, arrows)
+    return fenced(flowchart(boxes, arrows))
 
 
 def freshness_picture(graph: Mapping[str, Any]) -> str:
     """A fenced mermaid flowchart of the graph of an ``explaining.freshness`` document."""
     boxes = [
-        Box(node["flow_id"], _said(node), node["status"], node["asked"], node["root"])
+        Box(
+            node["flow_id"],
+            _said(node),
+            node["status"],
+            asked=node["asked"],
+            root=node["root"],
+            waits=node["status"] == "READY" and bool(node["waits_for"]),
+        )
         for node in graph["nodes"]
     ]
     arrows = [
         Arrow(edge["upstream"], edge["downstream"], edge["triggers"], edge["blocks"])
         for edge in graph["edges"]
     ]
-    return flowchart(boxes, arrows)
+    return fenced(flowchart(boxes, arrows))
 
 
 def _said(node: Mapping[str, Any]) -> tuple[str, ...]:
@@ -110,21 +121,32 @@ def minute(moment: str) -> str:
     return f"{moment[:16].replace('T', ' ')} UTC"
 
 
+def fenced(diagram: str) -> str:
+    """A diagram as a part of a Markdown page."""
+    return f"```mermaid\n{diagram}\n```"
+
+
 def flowchart(boxes: Sequence[Box], arrows: Iterable[Arrow]) -> str:
-    """A fenced mermaid flowchart; arrows that begin or end outside of it are left out."""
+    """A mermaid flowchart; arrows that begin or end outside of it are left out."""
     keys = {box.key: f"n{at}" for at, box in enumerate(boxes)}
     inside = [arrow for arrow in arrows if arrow.upstream in keys and arrow.downstream in keys]
-    lines = ["```mermaid", WRAP, f"flowchart {_direction(keys, inside)}"]
+    lines = [WRAP, f"flowchart {_direction(keys, inside)}"]
     for box in boxes:
         begin, end = ('(["', '"])') if box.asked else ('["', '"]')
         text = "<br/>".join(map(_escaped, box.lines))
         lines.append(f"  {keys[box.key]}{begin}{text}{end}:::{box.status}")
     lines += [f"  {keys[a.upstream]} {_line(a)} {keys[a.downstream]}" for a in inside]
     lines += [f"  classDef {name} fill:{style},color:#111" for name, style in COLOURS.items()]
-    roots = ",".join(keys[box.key] for box in boxes if box.root)
-    if roots:
-        lines += ["  classDef root stroke-width:4px", f"  class {roots} root"]
-    return "\n".join([*lines, "```"])
+    lines += _frame("root", "stroke-width:4px", [keys[box.key] for box in boxes if box.root])
+    lines += _frame("waits", _DASHED, [keys[box.key] for box in boxes if box.waits])
+    return "\n".join(lines)
+
+
+_DASHED = "stroke:#b7791f,stroke-width:3px,stroke-dasharray:6 4"
+
+
+def _frame(name: str, style: str, keys: Sequence[str]) -> list[str]:
+    return [f"  classDef {name} {style}", f"  class {','.join(keys)} {name}"] if keys else []
 
 
 def _line(arrow: Arrow) -> str:

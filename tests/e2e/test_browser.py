@@ -103,7 +103,7 @@ def read_the_graph(person: Person, project: str) -> None:
     person.sees(ROOT_CAUSE)
     root = person.page.locator("svg .node.root")
     expect(root).to_contain_text("prices.refresh")
-    expect(root).to_contain_text("No such file")
+    expect(root).to_contain_text("file not found")
     person.look("graph")
 
 

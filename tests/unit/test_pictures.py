@@ -75,9 +75,18 @@ def test_roots_have_a_thick_frame_and_the_flow_asked_about_is_round() -> None:
     diagram = flowchart([box("a", root=True), box("b", asked=True), box("c", root=True)], [])
 
     assert '  n1(["b"]):::READY' in diagram
-    assert "  class n0,n2 root\n" in diagram
+    assert diagram.endswith("  class n0,n2 root")
     assert "classDef root stroke-width" in diagram
     assert "root" not in flowchart([box("a")], [])
+
+
+def test_a_flow_that_is_ready_and_waits_all_the_same_has_a_dashed_frame() -> None:
+    nodes = [node("a", status="READY"), node("b"), node("c", status="READY", waits_for=[])]
+
+    diagram = freshness_picture({"nodes": nodes, "edges": []})
+
+    assert "\n  class n0 waits\n" in diagram
+    assert "stroke-dasharray" in diagram
 
 
 def node(name: str, **more: Any) -> dict[str, Any]:
