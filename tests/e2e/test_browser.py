@@ -30,6 +30,7 @@ def test_an_instance_lives_in_the_pages_of_prefect(stack: Stack, project: str) -
         look_at_artifacts(person, stack, project)
         switch_the_schedule_off(person, stack, project)
         change(person, stack, project)
+        remove(person, stack, project)
 
 
 def test_the_root_cause_of_what_waits_is_read_in_the_pages(
@@ -215,6 +216,42 @@ def change(person: Person, stack: Stack, project: str) -> None:
     person.open(f"deployments/deployment/{own}")
     person.sees("At 07:00 AM")
     person.look("updated-and-still-off")
+
+
+def remove(person: Person, stack: Stack, project: str) -> None:
+    """Refused while another reads it, with that one named; with all that read it, gone."""
+    own = deployment(stack, "deprovision-instance", "default")
+    person.open(f"deployments/deployment/{own}/run")
+    person.page.get_by_label("instance", exact=True).fill(f"{project}/prices")
+    person.look("remove")
+    person.press("Submit")
+    refused = eventually(lambda: newest_run(stack, own, "FAILED"), 60, "the refusal")
+    assert f"{project}/twice" in refused["state"]["message"]
+    person.open(f"runs/flow-run/{refused['id']}")
+    person.sees("remove these first or use")
+    person.look("removal-refused")
+    person.open(f"deployments/deployment/{own}/run")
+    person.page.get_by_label("instance", exact=True).fill(f"{project}/prices")
+    person.page.get_by_label("cascade (Optional)").click()
+    person.press("Submit")
+    done = eventually(lambda: newest_run(stack, own, "COMPLETED"), 60, "the removal")
+    assert stack.statuses(project) == {}
+    assert stack.post("/deployments/filter", {"deployments": {"name": {"like_": project}}}) == []
+    person.open(f"runs/flow-run/{done['id']}")
+    person.page.get_by_role("tab", name="Artifacts").click()
+    person.sees("plan")
+    person.look("removed")
+
+
+def newest_run(stack: Stack, deployment_id: str, state: str) -> dict[str, Any]:
+    """The newest run of a deployment, if that is how it ended; else nothing."""
+    body = {
+        "deployments": {"id": {"any_": [deployment_id]}},
+        "sort": "EXPECTED_START_TIME_DESC",
+        "limit": 1,
+    }
+    found = stack.post("/flow_runs/filter", body)
+    return dict(found[0]) if found and found[0]["state"]["type"] == state else {}
 
 
 def schedule(stack: Stack, deployment_id: str) -> dict[str, Any]:
