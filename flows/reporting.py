@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
@@ -47,7 +48,16 @@ def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
                 logger.error("%s", problem)
         else:
             logger.error("%s", error)
+        _RUN_LOGGER.addFilter(_said_already)
         return Failed(message=str(error))
+
+
+_RUN_LOGGER = logging.getLogger("prefect.flow_runs")
+
+
+def _said_already(record: logging.LogRecord) -> bool:
+    """Without what Prefect's engine says of a Failed state: a traceback of its own code."""
+    return not str(record.msg).startswith("Engine execution exited")
 
 
 def skipped(outcome: Skipped) -> State[Any]:

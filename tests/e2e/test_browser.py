@@ -229,6 +229,8 @@ def remove(person: Person, stack: Stack, project: str) -> None:
     assert f"{project}/twice" in refused["state"]["message"]
     person.open(f"runs/flow-run/{refused['id']}")
     person.sees("remove these first or use")
+    logs = stack.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [refused["id"]]}}})
+    assert not any("Traceback" in line["message"] for line in logs)
     person.look("removal-refused")
     person.open(f"deployments/deployment/{own}/run")
     person.page.get_by_label("instance", exact=True).fill(f"{project}/prices")
