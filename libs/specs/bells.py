@@ -1,7 +1,8 @@
 """Schedules by the bell: so many minutes from the opening or the close of an exchange's session.
 
 Written where a cron expression stands: ``@close+30``, ``@open-15``, ``@close``. An early close
-moves the slot with it, and a day without a session has none.
+moves the slot with it, and a day without a session has none. ``@close+30 monthly`` is meant of the
+first session of each month alone, ``weekly`` of the first one from Monday on.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, cast
 
-from libs.specs.sessions import session_hours, session_zone
+from libs.specs.sessions import is_session_day, session_hours, session_zone
 
-_FORM = re.compile(r"@(open|close)\s*(?:([+-])\s*(\d{1,4}))?\Z", re.IGNORECASE)
+_FORM = re.compile(
+    r"@(open|close)\s*(?:([+-])\s*(\d{1,4}))?(?:\s+(weekly|monthly))?\Z", re.IGNORECASE
+)
 MAX_OFFSET = 24 * 60
 """Minutes; further from the bell it would be unclear which session is meant."""
 
@@ -27,17 +30,28 @@ _NATIVE_YEARS = range(2020, 2040)
 
 @dataclass(frozen=True, slots=True)
 class Bell:
-    """A moment of every session of an exchange: its opening or close, and minutes from it."""
+    """A moment of sessions of an exchange: their opening or close, and minutes from it.
+
+    ``every`` says of which: all of them, or the first one of each week or month.
+    """
 
     at: Literal["open", "close"]
     minutes: int
+    every: Literal["session", "weekly", "monthly"] = "session"
 
     def moment(self, calendar: str, day: date) -> datetime | None:
-        """When that is on one day, aware UTC; None where the day is no session."""
+        """When that is on one day, aware UTC; None where the day is no such session."""
         hours = session_hours(calendar, day)
-        if hours is None:
+        if hours is None or not self._is_first(calendar, day):
             return None
         return hours[self.at == "close"] + timedelta(minutes=self.minutes)
+
+    def _is_first(self, calendar: str, day: date) -> bool:
+        if self.every == "session":
+            return True
+        passed = day.weekday() if self.every == "weekly" else day.day - 1
+        earlier = (day - timedelta(days=back) for back in range(1, passed + 1))
+        return not any(is_session_day(calendar, one) for one in earlier)
 
 
 def is_bell(expression: str) -> bool:
@@ -49,7 +63,10 @@ def bell_fault(expression: str) -> str:
     """Why it cannot be used; empty where it can."""
     form = _FORM.match(expression.strip())
     if form is None:
-        return "is no moment of a session; write @close, @close+30 or @open-15 (minutes)"
+        return (
+            "is no moment of a session; write @close, @close+30 or @open-15 (minutes), "
+            "and weekly or monthly after it for the first session alone"
+        )
     if int(form[3] or 0) > MAX_OFFSET:
         return f"is more than {MAX_OFFSET} minutes from the bell"
     return ""
@@ -61,7 +78,8 @@ def parse_bell(expression: str) -> Bell:
     if form is None:
         raise ValueError(bell_fault(expression))
     sign = -1 if form[2] == "-" else 1
-    return Bell(cast(Literal["open", "close"], form[1].lower()), sign * int(form[3] or 0))
+    every = cast(Literal["session", "weekly", "monthly"], (form[4] or "session").lower())
+    return Bell(cast(Literal["open", "close"], form[1].lower()), sign * int(form[3] or 0), every)
 
 
 def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -> datetime | None:
@@ -92,6 +110,9 @@ def bell_crons(bell: Bell, calendar: str) -> list[str]:
             weekdays = {wall.isoweekday() % 7 for wall in found}
             months = {wall.month for wall in found}
             crons.append(f"{minute} {hour} * {_listed(months, 12)} {_listed(weekdays, 7)}")
+        elif bell.every == "monthly":
+            days, months = {wall.day for wall in found}, {wall.month for wall in found}
+            crons.append(f"{minute} {hour} {_listed(days, 31)} {_listed(months, 12)} *")
         else:
             crons += _dated(found)
     return crons

@@ -53,6 +53,11 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "expression": "@close+30",
         "calendar": "XNYS",
     },
+    "half an hour after the first close of a month": {
+        "type": "cron",
+        "expression": "@close+30 monthly",
+        "calendar": "XNYS",
+    },
     "a time zone without a schedule": {"type": "manual", "timezone": "Asia/Tokyo"},
 }
 
@@ -100,6 +105,7 @@ def test_times_of_day_are_kept_with_two_digits() -> None:
         ({"type": "cron", "expression": "@close+30"}, "are those of an exchange"),
         ({"type": "cron", "expression": "@noon", "calendar": "XNYS"}, "write @close"),
         ({"type": "cron", "expression": "@open-1441", "calendar": "XNYS"}, "more than 1440"),
+        ({"type": "cron", "expression": "@close yearly", "calendar": "XNYS"}, "weekly or monthly"),
         (
             {"type": "interval", "minutes": 5, "window_start": "9:00", "window_end": "09:00"},
             "leave both out",

@@ -173,6 +173,15 @@ BELLS = [
         ("XASX", "@close+20", "autumn", "2026-04-01", 9),
         ("CMES", "@open", "the evening before", "2026-01-14", 7),
         ("24/7", "@close", "every midnight", "2026-12-24", 4),
+        ("XNYS", "@close+90 monthly", "from a Sunday on", "2026-10-30", 40),
+        ("XNYS", "@close+90 monthly", "after New Year", "2026-12-28", 40),
+        ("XNYS", "@close+90 monthly", "a half day before Independence Day", "2023-06-29", 8),
+        ("XNYS", "@open-60 monthly", "Labour Day", "2026-08-30", 10),
+        ("XNYS", "@close+1440 monthly", "a day later", "2026-10-30", 8),
+        ("CMES", "@open monthly", "the evening before", "2026-05-28", 8),
+        ("XNYS", "@close weekly", "Labour Day", "2026-08-30", 16),
+        ("XNYS", "@open-15 weekly", "Christmas on a Friday", "2026-12-18", 16),
+        ("24/7", "@close weekly", "every Monday", "2026-12-24", 16),
     ]
 ]
 
@@ -327,14 +336,15 @@ def _is_session(calendar: str, day: date) -> bool:
 def _bells(schedule: ScheduleSpec, start: datetime, end: datetime) -> Iterator[datetime]:
     calendar = _calendar(schedule.calendar)
     bell, sign, offset = "", 1, 0
+    said, _, every = schedule.expression.partition(" ")
     for name in ("open", "close"):
-        rest = schedule.expression.removeprefix(f"@{name}")
-        if rest != schedule.expression:
+        rest = said.removeprefix(f"@{name}")
+        if rest != said:
             bell, sign, offset = name, -1 if rest[:1] == "-" else 1, int(rest[1:] or 0)
     times = getattr(calendar, f"{bell}s")
-    for moment in times.loc[
-        (start - 4 * DAY).date().isoformat() : (end + 2 * DAY).date().isoformat()
-    ]:
+    period = {"": "D", "weekly": "W-SUN", "monthly": "M"}[every]
+    times = times.groupby(times.index.to_period(period)).first()
+    for moment in times:
         slot = moment.to_pydatetime().astimezone(UTC) + MINUTE * sign * offset
         if start < slot <= end:
             yield slot

@@ -401,9 +401,10 @@ windows = st.builds(
 )
 grids = st.builds(every, st.integers(1, 5000))
 bells = st.builds(
-    lambda bell, minutes, calendar: cron(f"@{bell}{minutes:+}", calendar=calendar),
+    lambda bell, minutes, every, calendar: cron(f"@{bell}{minutes:+}{every}", calendar=calendar),
     st.sampled_from(["open", "close"]),
     st.integers(-1440, 1440),
+    st.sampled_from(["", " weekly", " monthly"]),
     st.sampled_from(["XNYS", "XLON", "XASX", "CMES", "24/7"]),
 )
 schedules = crons | windows | grids | bells
