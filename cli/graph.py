@@ -23,7 +23,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One dependency; ``triggers`` is false where the downstream waits to be asked."""
+    """One dependency; ``triggers`` is false where the downstream waits for a slot or request."""
 
     upstream: str
     downstream: str
@@ -116,7 +116,7 @@ def _note(graph: Graph, node: Node) -> str:
     """What a tree alone cannot show: all upstreams of a joint, and edges that do not trigger."""
     edges = graph.upstream.get(node.key, [])
     names = [
-        graph.nodes[edge.upstream].label + ("" if edge.triggers else " (on request)")
+        graph.nodes[edge.upstream].label + ("" if edge.triggers else " (does not trigger)")
         for edge in edges
     ]
     plain = len(edges) <= 1 and all(edge.triggers for edge in edges)

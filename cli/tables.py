@@ -112,6 +112,22 @@ def run_rows(document: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+def freshness_table(
+    document: Mapping[str, Any], now: datetime
+) -> tuple[Sequence[str], list[list[str]]]:
+    """Headers of ``instances freshness``, and one row for each upstream flow.
+
+    Where several flows of the instance read upstreams, the first column says which of them does.
+    """
+    rows = freshness_rows(document, now)
+    readers = [upstream["for_flow"] for upstream in document["upstreams"]]
+    if len(set(readers)) < 2:
+        return FRESHNESS_HEADERS, rows
+    return ("read by", *FRESHNESS_HEADERS), [
+        [r, *row] for r, row in zip(readers, rows, strict=True)
+    ]
+
+
 def freshness_rows(document: Mapping[str, Any], now: datetime) -> list[list[str]]:
     """One row for each upstream flow of ``instances freshness``."""
     return [

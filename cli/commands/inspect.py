@@ -10,7 +10,7 @@ import typer
 from cli.commands.arguments import Json, Name, OptionalName
 from cli.output import emit_document, emit_json, emit_rows, shown
 from cli.session import open_database, utc_now
-from cli.tables import FRESHNESS_HEADERS, STATUS_HEADERS, freshness_rows, status_rows
+from cli.tables import STATUS_HEADERS, freshness_table, status_rows
 
 LISTED = ("id", "name", "project", "type", "lifecycle", "status", "freshness")
 LIST_HEADERS = ("project", "instance", "type", "lifecycle", "status", "freshness")
@@ -73,7 +73,7 @@ def freshness(name: Name, json: Json = False) -> None:
         return
     print(f"{document['instance']}: upstreams {'fresh' if document['fresh'] else 'not fresh'}")
     if document["upstreams"]:
-        emit_rows(FRESHNESS_HEADERS, freshness_rows(document, now))
+        emit_rows(*freshness_table(document, now))
     blocking = [entry for entry in document["upstreams"] if entry["blocking"]]
     for sentence in dict.fromkeys(entry["why"] for entry in blocking):
         print(sentence)

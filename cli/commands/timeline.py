@@ -17,6 +17,8 @@ HEADERS = ("flow", "day", "session", "slots")
 MOST = 4
 """Slots of one day that are listed; more are counted."""
 
+MOMENT = "%a %Y-%m-%d %H:%M"
+
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
@@ -36,26 +38,50 @@ def timeline(
     if json:
         emit_json(document)
         return
-    zones = ", ".join(sorted({flow["timezone"] for flow in document["flows"]}))
-    print(f"{document['project']}/{document['instance']}: times in {zones}")
+    print(f"{document['project']}/{document['instance']}{zones_said(document)}")
     emit_rows(HEADERS, timeline_rows(document))
 
 
+def zones_said(document: Mapping[str, Any]) -> str:
+    """Whose clock the times are read on; flows without slots have none."""
+    zones: dict[str, list[str]] = {}
+    for flow in document["flows"]:
+        if flow["next_slot"] or _has_slots(flow):
+            zones.setdefault(flow["timezone"], []).append(flow["flow_kind"])
+    if len(zones) > 1:
+        said = ", ".join(f"{' and '.join(kinds)} in {zone}" for zone, kinds in zones.items())
+        return f": times of {said}"
+    return "".join(f": times in {zone}" for zone in zones)
+
+
 def timeline_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """One row a flow and day; a flow without slots has one row that says so."""
+    """One row a flow and day; a flow without slots in these days has one row that says so."""
     rows = []
     for flow in document["flows"]:
-        if not any(day["slots"] for day in flow["days"]):
-            rows.append([flow["flow_kind"], "-", "-", "no slots: upstreams and people only"])
-            continue
-        rows += [_row(flow["flow_kind"], day, document["now"]) for day in flow["days"]]
+        if _has_slots(flow):
+            rows += [_row(flow, day) for day in flow["days"]]
+        else:
+            rows.append([flow["flow_kind"], "-", "-", _without_slots(flow)])
     return rows
 
 
-def _row(kind: str, day: Mapping[str, Any], now: str) -> list[str]:
+def _has_slots(flow: Mapping[str, Any]) -> bool:
+    return any(day["slots"] for day in flow["days"])
+
+
+def _without_slots(flow: Mapping[str, Any]) -> str:
+    if flow["next_slot"]:
+        return f"none in these days, the next {datetime.fromisoformat(flow['next_slot']):{MOMENT}}"
+    if not flow["schedule"].get("enabled", True):
+        return "no slots: its schedule is switched off"
+    return "no slots: upstreams and people only"
+
+
+def _row(flow: Mapping[str, Any], day: Mapping[str, Any]) -> list[str]:
     date = datetime.fromisoformat(day["date"])
-    today = " (today)" if now.startswith(day["date"]) else ""
-    return [kind, f"{date:%a} {day['date']}{today}", _session(day), _slots(day["slots"])]
+    today = " (today)" if day["date"] == flow["today"] else ""
+    shown = f"{date:%a} {day['date']}{today}"
+    return [flow["flow_kind"], shown, _session(day), _slots(day["slots"])]
 
 
 def _session(day: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -34,11 +35,12 @@ _STATES = {
 
 
 def timeline(database: Database, now: datetime, name: str, days: int) -> Document:
-    """``days`` to each side of now, never before the instance was made.
+    """``days`` to each side of today, whole ones, never before the instance was made.
 
     Each flow has its days, in the time zone of its schedule: the session of the exchange, if it has
     a calendar, and the slots with what became of them (``done``, ``running``, ``failed``,
-    ``cancelled``, ``missed`` or ``coming``).
+    ``cancelled``, ``missed`` or ``coming``). ``next_slot`` is the first one that is coming, however
+    far away; None where there is none.
     """
     with database.read() as session:
         named = get_instance(session, name)
@@ -48,17 +50,33 @@ def timeline(database: Database, now: datetime, name: str, days: int) -> Documen
         spec = parse_spec(version.spec_json)
         created = session.get_one(Resource, named.id).created_at
         flows = sorted(flows_of(session, named.id), key=lambda flow: flow.kind)
-        runs = {flow.id: _runs(session, flow.id, now - timedelta(days=days)) for flow in flows}
-    start, end = max(created, now - timedelta(days=days)), now + timedelta(days=days)
+        since = now - timedelta(days=days + 2)
+        runs = {flow.id: _runs(session, flow.id, since) for flow in flows}
     return {
         "instance": named.name,
         "project": named.project,
         "now": now.isoformat(),
         "flows": [
-            _flow(flow, spec.schedule_of(flow.kind), runs[flow.id], (start, now, end))
+            _flow(flow, spec.schedule_of(flow.kind), runs[flow.id], _Span(created, now, days))
             for flow in flows
         ],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """So many days to each side of today, but none before the instance was made."""
+
+    created: datetime
+    now: datetime
+    days: int
+
+    def bounds(self, zone: ZoneInfo) -> tuple[datetime, datetime]:
+        """Its first moment and the end of its last day, on the clock of a zone."""
+        today, around = self.now.astimezone(zone).date(), timedelta(days=self.days)
+        first = datetime.combine(today - around, time(), zone)
+        end = datetime.combine(today + around, time.max, zone)
+        return max(self.created, first.astimezone(UTC)), end.astimezone(UTC)
 
 
 def _runs(session: Session, flow_id: UUID, since: datetime) -> list[tuple[datetime, RunStatus]]:
@@ -83,12 +101,13 @@ def _flow(
     flow: FlowExecutionResource,
     schedule: ScheduleSpec,
     runs: Sequence[tuple[datetime, RunStatus]],
-    span: tuple[datetime, datetime, datetime],
+    span: _Span,
 ) -> Document:
-    start, now, end = span
     zone = ZoneInfo(native_zone(schedule))
+    start, end = span.bounds(zone)
     moments = _slots(schedule, start, end)
-    states = _slot_states(moments, runs, now)
+    states = _slot_states(moments, runs, span.now)
+    coming = next_slot(schedule, span.now)
     by_day: dict[date, list[Document]] = defaultdict(list)
     for moment, state in zip(moments, states, strict=True):
         local = moment.astimezone(zone)
@@ -99,7 +118,9 @@ def _flow(
         "flow_kind": flow.kind,
         "schedule": schedule.document(),
         "timezone": zone.key,
+        "today": span.now.astimezone(zone).date().isoformat(),
         "next_due_at": flow.next_due_at.isoformat() if flow.next_due_at else None,
+        "next_slot": coming.astimezone(zone).isoformat() if coming else None,
         "days": [
             {"date": day.isoformat(), **_session(schedule, day, zone), "slots": by_day[day]}
             for day in listed

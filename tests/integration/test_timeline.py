@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from cli.commands.timeline import timeline_rows
+from cli.commands.timeline import timeline_rows, zones_said
 from libs.adapters.prefect import PrefectGateway
 from libs.core.ids import WORK_POOL
 from libs.core.status import Cause
@@ -14,7 +14,7 @@ from libs.db import Database
 from libs.services.execution import Work
 from libs.services.ledger import Ask
 from libs.services.timeline import timeline
-from tests.integration.bench import make_bench, prices
+from tests.integration.bench import NEXT_DAY, make_bench, prices
 
 SLOT = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
 
@@ -52,3 +52,55 @@ def test_a_timeline_has_slots_sessions_and_holidays(
         ["Sat 2026-11-28", "weekend", "-"],
     ]
     assert flow["next_due_at"] == "2026-11-25T21:30:00+00:00"
+
+
+def test_the_slots_of_a_model_are_told_flow_by_flow(
+    database: Database, gateway: PrefectGateway, tmp_path: Path
+) -> None:
+    """On the clock of each, with what lies beyond the days that are asked for."""
+    now = [datetime(2026, 11, 25, 2, tzinfo=UTC)]
+    project = f"p{uuid4().hex[:8]}"
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    bench = make_bench(database, gateway, tmp_path, clock=lambda: now[0])
+    bench.provision(prices(project))
+    schedule = {
+        "training": {"type": "cron", "expression": "@close+90 monthly", "calendar": "XNYS"},
+        "inference": {"type": "cron", "expression": "0 8 * * 6", "timezone": "Asia/Tokyo"},
+        "monitoring": {"type": "cron", "expression": "0 8 * * *", "enabled": False},
+    }
+    model = {"name": "model", "project": project, "type": "ModelInstance", "schedule": schedule}
+    model |= {"module": {"definition": "ridge"}}
+    model |= {"features": [{"role": "prices", "column": "close"}]}
+    bench.provision({**model, "upstream_refs": [{"resource": "prices", "role": "prices"}]})
+
+    near, far = (timeline(database, now[0], "model", days) for days in (5, 7))
+
+    assert timeline_rows(near) == [
+        ["inference", "Sat 2026-11-28", "-", "08:00 coming"],
+        ["monitoring", "-", "-", "no slots: its schedule is switched off"],
+        ["training", "-", "-", "none in these days, the next Tue 2026-12-01 17:30"],
+    ]
+    assert zones_said(near) == ": times of inference in Asia/Tokyo, training in America/New_York"
+    training = [row[1:] for row in timeline_rows(far) if row[0] == "training"]
+    # It is still the evening of the 24th in New York, and the last day is there as a whole.
+    assert training[0] == ["Tue 2026-11-24 (today)", "09:30-16:00", "-"]
+    assert training[-1] == ["Tue 2026-12-01", "09:30-16:00", "17:30 coming"]
+
+
+def test_runs_about_the_past_serve_no_slot(
+    database: Database, gateway: PrefectGateway, tmp_path: Path
+) -> None:
+    now = [datetime(2026, 11, 23, 15, tzinfo=UTC)]
+    project = f"p{uuid4().hex[:8]}"
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    bench = make_bench(database, gateway, tmp_path, clock=lambda: now[0])
+    schedule = {"type": "cron", "expression": "@close+30", "calendar": "XNYS"}
+    bench.provision({**prices(project), "schedule": schedule})
+    bench.drain()
+    now[0] = SLOT
+    bench.run("prices", as_of=NEXT_DAY)
+    now[0] = SLOT + timedelta(hours=2)
+
+    (flow,) = timeline(database, now[0], "prices", 1)["flows"]
+
+    assert [day["slots"][0]["state"] for day in flow["days"]] == ["missed", "missed", "coming"]

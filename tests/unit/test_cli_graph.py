@@ -65,7 +65,7 @@ def test_an_edge_that_does_not_trigger_is_told() -> None:
 
     (_, line) = tree_lines(read_graph(document))
 
-    assert line.note == "reads a (on request)"
+    assert line.note == "reads a (does not trigger)"
 
 
 def test_an_edge_to_a_node_outside_of_the_document_is_left_out() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.output import ago, plain_rows
-from cli.tables import freshness_rows, not_ready, run_rows, status_rows
+from cli.tables import freshness_rows, freshness_table, not_ready, run_rows, status_rows
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -150,6 +150,20 @@ def test_a_blocking_upstream_is_marked() -> None:
 
     cells = ["prices", "refresh", "ERROR", "FAILED", "0", "", "", "RunFailed", "yes"]
     assert row == [*cells, "vendor.refresh"]
+
+
+def test_several_flows_of_one_instance_are_told_apart_in_the_freshness_table() -> None:
+    read = {**flow(), "resource": "prices", "flow_kind": "refresh", "blocking": False}
+    read["freshness"] = "FRESH"
+    one = [{**read, "for_flow": "training"}]
+    both = [*one, {**read, "for_flow": "inference"}]
+
+    alone, _ = freshness_table({"upstreams": one}, NOW)
+    headers, rows = freshness_table({"upstreams": both}, NOW)
+
+    assert alone[0] == "upstream"
+    assert headers[:2] == ("read by", "upstream")
+    assert [row[:2] for row in rows] == [["training", "prices"], ["inference", "prices"]]
 
 
 def test_plain_columns_are_aligned_and_not_padded_at_the_end() -> None:
