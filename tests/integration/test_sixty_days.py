@@ -1,443 +1,396 @@
-"""Sixty days of mixed cadences through the real database code, with a clock that is turned by hand.
+"""Sixty days of the demonstration: every slot has its run, none has two, no deadline goes untold.
 
-Prefect is a stand-in that fires the native schedules and starts what events name; everything else
-(provisioning, claims, the ledger, the relay, the sweep) is real. In these days a source is late, a
-source fails, an event gets lost, and the worker is away for a weekend.
+What is expected is written down here and in ``trading_desk`` from the calendar on the wall; nothing
+of it is computed by the code that is tested.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from heapq import heappop, heappush
-from itertools import count, pairwise
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
-from zoneinfo import ZoneInfo
+from uuid import UUID, uuid4
 
 import pytest
-from cronsim import CronSim
 from sqlalchemy import select
 
 from libs.core import ids
-from libs.core.errors import Unavailable
 from libs.core.events import Event
-from libs.core.status import Cause, RunStatus
+from libs.core.status import Cause, FlowStatus, RunStatus
 from libs.db import Database
 from libs.db.models import FlowExecutionResource, Resource, RunRecord
-from libs.definitions.registry import Registry
-from libs.definitions.store import StoredVersion
-from libs.services.accounts import sweep
-from libs.services.context import Services
-from libs.services.execution import NotASession, Work, execute
-from libs.services.handles import Ports
-from libs.services.jobs import Job, Result, Stored
-from libs.services.ledger import Ask, Ledger
-from libs.services.live import Live
-from libs.services.provisioning import provision
-from libs.settings import load_settings
-from libs.specs import (
-    ScheduleSpec,
-    expected_data_date,
-    native_crons,
-    native_zone,
-    next_slot,
-    parse_spec,
+from libs.services.timeline import timeline
+from tests.integration.trading_desk import (
+    AWAY,
+    END,
+    GRACE,
+    HOUR,
+    INDEX,
+    INFERENCE,
+    LOST,
+    MINUTE,
+    OPTIMIZER,
+    PRICES,
+    SLOTS,
+    START,
+    SWEEP,
+    TRAINING,
+    Desk,
+    Flow,
+    Played,
+    after_close,
 )
 
-START = datetime(2026, 10, 5, 12, tzinfo=UTC)
-END = START + timedelta(days=60)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-SWEEP = 2 * HOUR
-SLACK = timedelta(minutes=10)
-"""A sweep comes after the runs that are due with it, each of which takes a minute."""
+SLACK = 30 * MINUTE
+"""How much later something may be because the one worker is busy, a minute with each run."""
 
-AWAY = (datetime(2026, 11, 6, 12, tzinfo=UTC), datetime(2026, 11, 10, 9, tzinfo=UTC))
-"""The worker is away over a weekend, and on the Friday and Monday about it."""
+JOINT, BACKTEST = ("relative_momentum", "refresh"), ("out_of_sample", "backtest")
+BY_INPUT = (("returns_1d", "refresh"), ("momentum_12m", "refresh"), JOINT, INFERENCE, BACKTEST)
 
-LATE = {date(2026, 10, 14): 2 * HOUR, date(2026, 10, 28): 30 * HOUR, date(2026, 11, 27): 5 * HOUR}
-"""Sessions whose data come so long after the slot."""
+BLOCKED_ALL_DAY = date(2026, 12, 8)
+"""Without the index the joint waits; what it would have read is contained in the next day."""
 
-FAILING = (datetime(2026, 10, 20, 6, tzinfo=UTC), datetime(2026, 10, 21, 6, tzinfo=UTC))
-"""The weekly source answers with an error."""
+WAITED = {
+    (INFERENCE, date(2026, 11, 12)): "the prices come a day late",
+    (INFERENCE, date(2026, 11, 27)): "they come too late for the half day's retries",
+    (TRAINING, date(2026, 11, 28)): "so that there are none on Saturday either",
+    (INFERENCE, date(2026, 12, 1)): "the prices come two hours late",
+    (OPTIMIZER, date(2026, 12, 1)): "on the very first session of a month",
+    (INFERENCE, BLOCKED_ALL_DAY): "the source of the index fails",
+}
+"""Slots at which a flow had to wait for its upstreams, and did.
 
-SOURCE = {"definition": "market_data", "config": {"source": "sp500"}}
-DERIVED = {"definition": "expression", "config": {"expression": "close"}}
-NEW_YORK = "America/New_York"
-SPECS: list[dict[str, Any]] = [
-    {
-        "name": "prices",
-        "schedule": {
-            "type": "cron",
-            "expression": "@close+30",
-            "calendar": "XNYS",
-            "grace_minutes": 90,
-            "max_retries": 6,
-            "backoff": "exponential",
-            "backoff_seconds": 900,
-        },
-    },
-    {
-        "name": "macro",
-        "schedule": {
-            "type": "cron",
-            "expression": "0 8 * * 2",
-            "timezone": "Europe/London",
-            "grace_minutes": 60,
-            "max_retries": 3,
-            "backoff_seconds": 36_000,
-        },
-    },
-    {
-        "name": "features",
-        "upstream_refs": [{"resource": "prices"}, {"resource": "macro", "role": "macro"}],
-    },
-    {
-        "name": "training",
-        "upstream_refs": [{"resource": "features", "triggers": False, "require": "data"}],
-        "schedule": {"type": "cron", "expression": "0 3 * * 6", "timezone": NEW_YORK},
-    },
-    {
-        "name": "inference",
-        "upstream_refs": [
-            {"resource": "features"},
-            {"resource": "training", "role": "model", "require": "data"},
-        ],
-    },
-    {
-        "name": "optimizer",
-        "upstream_refs": [{"resource": "inference", "triggers": False}],
-        "schedule": {"type": "cron", "expression": "0 18 1 * *", "timezone": NEW_YORK},
-    },
-    {
-        "name": "heartbeat",
-        "schedule": {
-            "type": "interval",
-            "minutes": 240,
-            "window_start": "22:00",
-            "window_end": "10:30",
-            "timezone": "Australia/Sydney",
-        },
-    },
-]
+It has to as well where nobody was there, and where an event got lost before it.
+"""
 
 
-@dataclass(order=True)
-class Fired:
-    """A flow run that Prefect is to start at a moment."""
+@dataclass(frozen=True)
+class Ran:
+    """A run as it is on record."""
 
-    at: datetime
-    number: int
-    deployment: UUID = field(compare=False)
-    opening: UUID | None = field(compare=False, default=None)
-    slot: datetime | None = field(compare=False, default=None)
+    flow: Flow
+    id: UUID
+    flow_run_id: UUID
+    cause: Cause
+    status: RunStatus
+    started: datetime
+    ended: datetime
+    by_request: bool
+    pins: tuple[tuple[str, str, int, str], ...]
+    """Instance, kind, generation and version of each upstream."""
 
-
-class Scheduler:
-    """The part of Prefect that matters here: deployments, events that start them, and a queue.
-
-    Every ``lossy``-th event is lost.
-    """
-
-    def __init__(self, clock: list[datetime], lossy: int) -> None:
-        self.clock, self.lossy = clock, lossy
-        self.queue: list[Fired] = []
-        self.keys: set[str] = set()
-        self.published: list[Event] = []
-        self._numbers = count()
-        self._events = 0
-
-    def ensure_deployment(self, plan: Any) -> Any:
-        deployment = uuid5(NAMESPACE_OID, plan.full_name)
-        for moment in fires(plan.schedule):
-            self.push(moment, deployment, slot=moment)
-        return SimpleNamespace(id=deployment)
-
-    def publish(self, events: Sequence[Event]) -> None:
-        if AWAY[0] <= self.clock[0] < AWAY[1]:
-            raise Unavailable("Prefect API", "switched off for the weekend")
-        self.published += events
-        for event in events:
-            if event.name != ids.GATE_OPENED:
-                continue
-            self._events += 1
-            if self._events % self.lossy:
-                name = event.related[0]["prefect.resource.id"]
-                deployment = UUID(name.removeprefix("prefect.deployment."))
-                opening = UUID(str(event.payload["opening"]))
-                self.push(self.clock[0] + timedelta(seconds=1), deployment, opening=opening)
-
-    def start_run(
-        self,
-        deployment_id: UUID,
-        parameters: Mapping[str, Any],
-        idempotency_key: str | None = None,
-        scheduled_time: datetime | None = None,
-    ) -> Any:
-        from libs.adapters.prefect import RunState
-
-        if idempotency_key not in self.keys:
-            self.keys.add(str(idempotency_key))
-            at = scheduled_time or self.clock[0]
-            self.push(at, deployment_id, opening=UUID(parameters["opening"]))
-        return SimpleNamespace(state=RunState.SCHEDULED)
-
-    def read_runs(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Any]:
-        del flow_run_ids
-        return {}
-
-    def live_runs(self, deployments: set[UUID]) -> dict[UUID, Any]:
-        del deployments
-        return {}
-
-    def push(
-        self,
-        at: datetime,
-        deployment: UUID,
-        opening: UUID | None = None,
-        slot: datetime | None = None,
-    ) -> None:
-        heappush(self.queue, Fired(at, next(self._numbers), deployment, opening, slot))
+    @property
+    def completed(self) -> bool:
+        return self.status is RunStatus.COMPLETED
 
 
-def fires(schedule: ScheduleSpec) -> Iterator[datetime]:
-    """When a scheduler without calendars fires; in autumn it shows the repeated hour twice."""
-    zone = ZoneInfo(native_zone(schedule))
-    for expression in native_crons(schedule):
-        for wall in CronSim(expression, START.astimezone(zone).replace(tzinfo=None)):
-            moments = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
-            yield from sorted(moments)
-            if max(moments) > END:
-                break
+@dataclass(frozen=True)
+class Seen:
+    """What happened in the sixty days, oldest first."""
+
+    runs: tuple[Ran, ...]
+    played: tuple[Played, ...]
+    events: tuple[Event, ...]
+    swept: tuple[datetime, ...]
+    dropped: tuple[datetime, ...]
+
+    def runs_of(self, flow: Flow) -> list[Ran]:
+        return [run for run in self.runs if run.flow == flow]
+
+    def events_of(self, flow: Flow, name: str, reason: str = "") -> list[Event]:
+        return [
+            event
+            for event in self.events
+            if (event.payload.get("instance"), event.payload.get("flow_kind")) == flow
+            and event.name == name
+            and reason in ("", event.payload["reason"])
+        ]
 
 
-class World:
-    """The instances, the clock, and what the sources have."""
-
-    def __init__(self, database: Database, home: Path) -> None:
-        self.clock = [START]
-        self.scheduler = Scheduler(self.clock, lossy=17)
-        ledger = Ledger(database, lambda: self.clock[0], lease=timedelta(minutes=10))
-        settings = load_settings(home=home, database_url=str(database.url))
-        prefect: Any = self.scheduler
-        live = Live(database, ledger.clock, lambda: None)
-        self.services = Services(settings, database, prefect, Registry.discover(), ledger, live)
-        self.not_sessions = 0
-        self.instances: dict[UUID, tuple[UUID, ScheduleSpec]] = {}
-        for document in SPECS:
-            pipeline = DERIVED if "upstream_refs" in document else SOURCE
-            common = {"type": "DatasetInstance", "project": "sim", "pipeline": pipeline}
-            spec = parse_spec({**common, **document})
-            ports = Ports({"refresh": ("flows.x.y", {})}, lambda _: uuid4(), uuid4())
-            provision(self.services, spec, ports)
-        with database.read() as session:
-            for flow in session.scalars(select(FlowExecutionResource)):
-                name = session.get_one(Resource, flow.instance_id).name
-                document = next(one for one in SPECS if one["name"] == name)
-                schedule = ScheduleSpec.model_validate(document.get("schedule", {}))
-                assert flow.deployment_id is not None
-                self.instances[flow.deployment_id] = (flow.instance_id, schedule)
-
-    def run(self) -> None:
-        """Until the end, in order of time; the sweep runs every two hours that it can."""
-        swept = START
-        while swept < END:
-            swept += SWEEP
-            while self.scheduler.queue and self.scheduler.queue[0].at <= swept:
-                self.play(heappop(self.scheduler.queue))
-            self.clock[0] = max(self.clock[0], swept)
-            if not AWAY[0] <= swept < AWAY[1]:
-                sweep(self.services)
-
-    def play(self, fired: Fired) -> None:
-        if AWAY[0] <= fired.at < AWAY[1]:
-            # Prefect keeps the run; the worker finds it late.
-            self.scheduler.push(AWAY[1], fired.deployment, fired.opening, fired.slot)
-            return
-        self.clock[0] = max(self.clock[0], fired.at)
-        instance_id, _ = self.instances[fired.deployment]
-        ask = None if fired.opening else Ask(Cause.SCHEDULE)
-        work = Work(instance_id, uuid4(), fired.opening, ask, fired.slot)
-        try:
-            outcome = execute(self.services, work, self.compute)
-        except ConnectionError:
-            return
-        self.not_sessions += isinstance(outcome, NotASession)
-
-    def compute(self, job: Job) -> Result:
-        """A minute of work; the output is a function of what was read."""
-        self.clock[0] += timedelta(minutes=1)
-        name = job.instance.name
-        frequency, newest = None, None
-        if name == "macro" and FAILING[0] <= self.clock[0] < FAILING[1]:
-            raise ConnectionError("the source does not answer")
-        if name == "prices":
-            frequency, newest = "daily", self.newest_session(job.schedule)
-        read = [str(item.version.id) for item in job.inputs]
-        content = str(newest or read or self.clock[0])
-        if name in ("training", "optimizer"):
-            content += str(self.clock[0])
-        digest = uuid5(NAMESPACE_OID, content).hex
-        version = StoredVersion(digest, 1, newest, newest, digest)
-        return Result(Stored(version, digest), frequency=frequency)
-
-    def newest_session(self, schedule: ScheduleSpec) -> date | None:
-        now = self.clock[0]
-        newest = expected_data_date("daily", schedule, now)
-        while newest in LATE and now < _slot_of(schedule, newest) + LATE[newest]:
-            newest = expected_data_date("daily", schedule, _slot_of(schedule, newest) - HOUR)
-        return newest
-
-
-def _slot_of(schedule: ScheduleSpec, day: date) -> datetime:
-    slot = next_slot(schedule, datetime.combine(day, datetime.min.time(), UTC) + 12 * HOUR)
-    assert slot is not None
-    return slot
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the stores beside the database: making them takes longer than the days."""
+    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture
-def world(database: Database, tmp_path: Path) -> World:
-    world = World(database, tmp_path)
-    world.run()
-    return world
+def desk(database: Database, home: Path) -> Desk:
+    desk = Desk(database, home)
+    desk.run()
+    return desk
 
 
-def test_sixty_days_of_mixed_cadences(world: World) -> None:
-    runs, events = runs_of(world), events_of(world)
-    counts: Counter[str] = Counter()
-    for schedule, name in scheduled(world):
-        check_slots(name, schedule, runs[name], counts)
-        check_staleness(name, schedule, runs[name], events[name], counts)
-    check_dependents(runs)
-    assert world.not_sessions > 0
-    assert counts["slots"] > 250
-    assert counts["breaches"] >= 4
-    assert all(status == "READY" for status in statuses(world).values()), statuses(world)
-    assert reasons(events["prices"]) >= {"SourceDelayed", "RunSucceeded"}
-    assert "RunFailed" in reasons(events["macro"])
+def test_sixty_days_of_the_demonstration(desk: Desk) -> None:
+    assert desk.schedules().keys() == SLOTS.keys()
+    seen = observe(desk)
+
+    check(seen)
+
+    assert len(desk.scheduler.lost) == 1
+    assert set(statuses(desk).values()) == {"READY"}
+    check_timeline(desk)
+    assert [fault.__name__ for fault in FAULTS if not is_noticed(fault(seen))] == []
 
 
-def check_slots(
-    name: str, schedule: ScheduleSpec, runs: Sequence[RunRecord], counts: Counter[str]
-) -> None:
-    """Every slot has one run, the slots of the weekend without a worker one together."""
-    slots = list(_slots_between(schedule, START + HOUR, END))
-    fired = [run.started_at for run in runs if run.cause is Cause.SCHEDULE]
-    for slot, following in pairwise(slots):
-        served = [at for at in fired if slot <= at < following]
-        counts["slots"] += 1
-        if following <= AWAY[1] and AWAY[0] <= slot:
-            assert not served, (name, slot, served)
-        elif AWAY[0] <= slot < AWAY[1]:
-            assert len(served) == 1, (name, slot, served)
-            assert served[0] - AWAY[1] <= SWEEP
+def check(seen: Seen) -> None:
+    """Everything that is promised of the sixty days."""
+    waited = set()
+    for flow, slots in SLOTS.items():
+        waited |= check_slots(seen, flow, [slot for slot in slots if START < slot < END])
+        check_staleness(seen, flow)
+    assert waited >= WAITED.keys()
+    dropped = {moment.date() for moment in seen.dropped}
+    assert {day for _, day in waited - WAITED.keys()} <= dropped
+    check_inputs(seen)
+    check_wall_clock(seen)
+    assert {reason for flow in SLOTS for reason in reasons_of(seen, flow)} == {
+        "PastDue",
+        "RunFailed",
+        "RunStarted",
+        "RunSucceeded",
+        "SourceDelayed",
+        "UpstreamAdvanced",
+    }
+
+
+def reasons_of(seen: Seen, flow: Flow) -> set[str]:
+    """Why the flow had the statuses that it had."""
+    named = (ids.flow_event(status) for status in FlowStatus if status != "NOT_INITIALIZED")
+    return {str(e.payload["reason"]) for name in named for e in seen.events_of(flow, name)}
+
+
+def is_noticed(seen: Seen) -> bool:
+    """Whether a check fails."""
+    try:
+        check(seen)
+    except (AssertionError, StopIteration, ValueError):
+        return True
+    return False
+
+
+def check_slots(seen: Seen, flow: Flow, slots: Sequence[datetime]) -> set[tuple[Flow, date]]:
+    """Every slot has its run, and no other run is a slot's; returns the slots that had to wait."""
+    runs, waited, owners = seen.runs_of(flow), set(), set()
+    fired: dict[datetime, list[Played]] = defaultdict(list)
+    for one in seen.played:
+        if one.flow == flow and one.slot is not None:
+            fired[one.slot].append(one)
+    for moment in fired.keys() - set(slots):
+        assert [one.outcome for one in fired[moment]] == ["NotASession"], (flow, moment)
+    for slot, following in pairwise([*slots, END]):
+        if (flow, slot) == LOST:
+            assert slot not in fired
+            owner = next(run for run in runs if run.started >= slot)
+            swept = next_sweep(seen, slot + GRACE[flow])
+            assert swept is not None
+            assert swept <= owner.started <= swept + SLACK, owner
         else:
-            assert len(served) == 1, (name, slot, served)
+            (firing,) = fired[slot]
+            owner = owner_of(firing, runs)
+            if firing.outcome == "Blocked" and not away(slot):
+                waited.add((flow, slot.date()))
+            elif not away(slot):
+                assert owner.started - slot <= SLACK, (flow, slot, owner)
+        assert away(slot) or (flow, slot.date()) in WAITED or owner.started < following, slot
+        owners.add(owner)
+    assert {run for run in runs if run.cause is Cause.SCHEDULE} <= owners, flow
+    alone = [slot for slot in slots if not away(slot) and (flow, slot.date()) not in WAITED]
+    assert len(owners) >= len(alone), flow
+    return waited
 
 
-def check_staleness(
-    name: str,
-    schedule: ScheduleSpec,
-    runs: Sequence[RunRecord],
-    events: Sequence[Event],
-    counts: Counter[str],
-) -> None:
-    """Each deadline that passed without the slot's run is told of, once, by the next sweep."""
-    told = [event for event in events if event.name == ids.SLA_BREACHED]
-    delayed = {event.occurred for event in events if event.payload.get("reason") == "SourceDelayed"}
-    served = [
-        run.ended_at
-        for run in runs
-        if run.status is RunStatus.COMPLETED and run.ended_at and run.ended_at not in delayed
-    ]
+def owner_of(firing: Played, runs: Sequence[Ran]) -> Ran:
+    """The run of a slot: the one it started, or of a slot that came late or early another."""
+    if firing.outcome == "ran":
+        (own,) = (run for run in runs if run.flow_run_id == firing.flow_run_id)
+        assert own.cause is Cause.SCHEDULE or away(firing.slot), own
+        return own
+    assert firing.slot is not None
+    if firing.outcome == "Skipped":
+        assert away(firing.slot), firing
+        return next(run for run in runs if firing.slot <= run.started <= firing.at)
+    assert firing.outcome == "Blocked", firing
+    later = next(run for run in runs if run.started >= firing.at)
+    assert later.by_request, (firing, later)
+    return later
+
+
+def check_staleness(seen: Seen, flow: Flow) -> None:
+    """Each deadline that passes without a success is told of once, by the next sweep."""
+    told = seen.events_of(flow, ids.SLA_BREACHED)
+    stale = ids.flow_event(FlowStatus.STALE)
+    delayed = {event.occurred for event in seen.events_of(flow, stale, "SourceDelayed")}
+    served = [run for run in seen.runs_of(flow) if run.completed and run.ended not in delayed]
     expected = []
-    for slot in _slots_between(schedule, START + DAY, END - DAY):
-        deadline = slot + timedelta(minutes=schedule.grace_minutes)
-        # A slot is owed only from the success before it on: that is what set the deadline.
-        earlier = [at for at in served if at < slot]
-        owed = not earlier or next_slot(schedule, max(earlier)) == slot
-        if owed and not any(slot <= at <= next_sweep(deadline) + SLACK for at in served):
-            expected.append(deadline)
-    assert len(told) == len(expected), (name, [event.occurred for event in told], expected)
-    for deadline, event in zip(expected, told, strict=True):
-        assert timedelta() <= event.occurred - next_sweep(deadline) <= SLACK, (name, deadline)
-        overdue = (event.occurred - deadline) / HOUR + schedule.grace_minutes / 60
+    for run, later in zip(served, [*served[1:], None], strict=True):
+        due = next(slot for slot in SLOTS[flow] if slot > run.started)
+        swept = next_sweep(seen, due + GRACE[flow])
+        if swept is not None and (later is None or later.ended > swept):
+            expected.append((due, swept))
+    assert len(told) == len(expected), (flow, [event.occurred for event in told], expected)
+    for (due, swept), event in zip(expected, told, strict=True):
+        assert event.occurred == swept, (flow, due, event)
+        assert event.payload["expected_refresh_at"] == due.isoformat(), (flow, event)
+        overdue = (event.occurred - due) / HOUR
         assert event.payload["overdue_hours"] == pytest.approx(overdue, abs=0.001)
-    counts["breaches"] += len(told)
+    past_due = {event.occurred for event in seen.events_of(flow, stale, "PastDue")}
+    assert past_due <= {event.occurred for event in told}, flow
+    assert told, flow
 
 
-def next_sweep(moment: datetime) -> datetime:
-    """When the first sweep after a moment runs."""
-    swept = START + ((moment - START) // SWEEP + 1) * SWEEP
-    return START - (START - AWAY[1]) // SWEEP * SWEEP if AWAY[0] <= swept < AWAY[1] else swept
+def next_sweep(seen: Seen, moment: datetime) -> datetime | None:
+    """When the first sweep after a moment ran; None where there was none any more."""
+    return next((swept for swept in seen.swept if swept > moment), None)
 
 
-def check_dependents(runs: Mapping[str, Sequence[RunRecord]]) -> None:
-    """What follows from inputs ran once for each of them, and never without."""
-    for name in ("features", "inference"):
-        vectors = [
-            tuple((pin["resource"], pin["generation"]) for pin in run.pins)
-            for run in runs[name]
-            if run.status is RunStatus.COMPLETED
-        ]
-        assert len(set(vectors)) == len(vectors), name
-        published = len({generation for vector in vectors for _, generation in vector[:1]})
-        assert published > 30, name
+def away(slot: datetime | None) -> bool:
+    """Whether nobody was there at the slot."""
+    return slot is not None and AWAY[0] <= slot < AWAY[1]
 
 
-def _slots_between(schedule: ScheduleSpec, start: datetime, end: datetime) -> Iterator[datetime]:
-    slot = next_slot(schedule, start)
-    while slot is not None and slot < end:
-        yield slot
-        slot = next_slot(schedule, slot)
+def check_inputs(seen: Seen) -> None:
+    """What follows from inputs ran once for each of them, and never on a mix of two sessions."""
+    made = {str(run.id): run for run in seen.runs}
+    for flow in BY_INPUT:
+        runs = [r for r in seen.runs_of(flow) if r.completed and r.cause is Cause.GATE]
+        assert len({run.pins for run in runs}) == len(runs) > 35, flow
+    read = []
+    for run in seen.runs_of(JOINT):
+        halves = [made[pin[3]] for pin in run.pins if pin[0] != INDEX[0]]
+        sessions = {pin[2] for half in halves for pin in half.pins}
+        assert len(sessions) == 1, run
+        read += sessions
+    published = {pin[2] for run in seen.runs for pin in run.pins if pin[0] == PRICES[0]}
+    assert published == set(range(1, max(published) + 1))
+    (overtaken,) = published - set(read)
+    (half,) = (run for run in seen.runs_of(BY_INPUT[0]) if run.started.date() == BLOCKED_ALL_DAY)
+    assert half.pins[0][2] == overtaken
 
 
-def scheduled(world: World) -> list[tuple[ScheduleSpec, str]]:
-    names = names_of(world)
-    return [
-        (schedule, names[instance_id])
-        for instance_id, schedule in world.instances.values()
-        if schedule.type != "manual"
-    ]
+def check_wall_clock(seen: Seen) -> None:
+    """What everybody who looks at the clock expects of some days, in UTC."""
+    begun = {run.started.date(): run.started for run in reversed(seen.runs_of(PRICES))}
+    clock = {day: f"{begun[day]:%H:%M}" for day in begun}
+    assert clock[date(2026, 11, 2)] == "21:30"  # the first Monday of winter time
+    assert clock[date(2026, 11, 25)] == "21:30"
+    assert date(2026, 11, 26) not in clock  # Thanksgiving
+    assert clock[date(2026, 11, 27)] == "18:30"  # a half day
+    assert clock[date(2026, 12, 24)] == "18:30"
+    assert date(2026, 12, 25) not in clock
+    assert Counter(clock.values()).most_common(1)[0][0] == "21:30"
+    optimized = [run.started.date() for run in seen.runs_of(OPTIMIZER)]
+    assert [f"{day:%m-%d}" for day in optimized[1:]] == ["11-02", "12-02"]
 
 
-def names_of(world: World) -> dict[UUID, str]:
-    with world.services.database.read() as session:
-        return {row.id: row.name for row in session.execute(select(Resource.id, Resource.name))}
+def check_timeline(desk: Desk) -> None:
+    """People read the same from the timeline."""
+    database = desk.services.database
+    (flow,) = timeline(database, END, PRICES[0], 60)["flows"]
+    days = {day["date"]: day for day in flow["days"]}
+    past = {day: [slot["state"] for slot in one["slots"]] for day, one in days.items()}
+    missed = [day for day, states in past.items() if states == ["missed"]]
+    assert missed == ["2026-11-06"]  # one run for Friday and Monday
+    assert days["2026-11-26"]["closed"] == "holiday"
+    assert days["2026-11-27"]["early"]
+    assert days["2026-11-27"]["slots"][0]["at"] == "2026-11-27T13:30:00-05:00"
+    assert days["2026-10-30"]["slots"][0]["at"] == "2026-10-30T16:30:00-04:00"
 
 
-def runs_of(world: World) -> dict[str, list[RunRecord]]:
-    names, found = names_of(world), defaultdict(list)
+# --- faults of which one at a time is put into what was seen ------------------------------------
+
+
+def a_run_is_missing(seen: Seen) -> Seen:
+    lost = next(run for run in seen.runs_of(TRAINING) if run.cause is Cause.SCHEDULE)
+    return replace(seen, runs=tuple(run for run in seen.runs if run != lost))
+
+
+def a_slot_has_two_runs(seen: Seen) -> Seen:
+    twice = next(run for run in seen.runs_of(OPTIMIZER) if run.cause is Cause.SCHEDULE)
+    return replace(seen, runs=(*seen.runs, replace(twice, id=uuid4(), flow_run_id=uuid4())))
+
+
+def a_holiday_has_a_run(seen: Seen) -> Seen:
+    holiday = Played(PRICES, uuid4(), after_close(date(2026, 11, 26), 30), END, "ran")
+    return replace(seen, played=(*seen.played, holiday))
+
+
+def a_deadline_is_not_told(seen: Seen) -> Seen:
+    first = seen.events_of(PRICES, ids.SLA_BREACHED)[0]
+    return replace(seen, events=tuple(event for event in seen.events if event != first))
+
+
+def a_deadline_is_told_two_sweeps_late(seen: Seen) -> Seen:
+    first = seen.events_of(INFERENCE, ids.SLA_BREACHED)[0]
+    late = replace(first, occurred=first.occurred + SWEEP)
+    return replace(seen, events=tuple(late if one == first else one for one in seen.events))
+
+
+def the_joint_reads_two_sessions(seen: Seen) -> Seen:
+    before, after = seen.runs_of(JOINT)[4:6]
+    mixed = replace(after, pins=(before.pins[0], *after.pins[1:]))
+    return replace(seen, runs=tuple(mixed if run == after else run for run in seen.runs))
+
+
+FAULTS: Sequence[Callable[[Seen], Seen]] = (
+    a_run_is_missing,
+    a_slot_has_two_runs,
+    a_holiday_has_a_run,
+    a_deadline_is_not_told,
+    a_deadline_is_told_two_sweeps_late,
+    the_joint_reads_two_sessions,
+)
+
+
+# --- reading what happened ---------------------------------------------------------------------
+
+
+def observe(desk: Desk) -> Seen:
     flow = FlowExecutionResource
     query = (
-        select(RunRecord, flow.instance_id)
+        select(RunRecord, Resource.name, flow.kind)
         .join(flow, flow.id == RunRecord.flow_id)
+        .join(Resource, Resource.id == flow.instance_id)
         .order_by(RunRecord.started_at)
     )
-    with world.services.database.read() as session:
-        for run, instance_id in session.execute(query):
-            found[names[instance_id]].append(run)
-    return found
+    with desk.services.database.read() as session:
+        runs = [_ran(row[0], (row[1], row[2])) for row in session.execute(query)]
+    scheduler = desk.scheduler
+    return Seen(
+        tuple(runs),
+        tuple(desk.played),
+        tuple(scheduler.published),
+        tuple(desk.swept),
+        tuple(scheduler.dropped),
+    )
 
 
-def events_of(world: World) -> dict[str, list[Event]]:
-    """Every event that was published, by the name of the instance; the oldest first."""
-    found: dict[str, list[Event]] = defaultdict(list)
-    for event in world.scheduler.published:
-        found[str(event.payload.get("instance"))].append(event)
-    return found
+def _ran(run: RunRecord, flow: Flow) -> Ran:
+    assert run.ended_at is not None
+    return Ran(
+        flow=flow,
+        id=run.id,
+        flow_run_id=run.prefect_flow_run_id,
+        cause=run.cause,
+        status=run.status,
+        started=run.started_at,
+        ended=run.ended_at,
+        by_request=run.request_id is not None,
+        pins=tuple(_pin(pin) for pin in run.pins),
+    )
 
 
-def reasons(events: Sequence[Event]) -> set[str]:
-    return {str(event.payload["reason"]) for event in events if "reason" in event.payload}
+def _pin(pin: Mapping[str, Any]) -> tuple[str, str, int, str]:
+    return pin["resource"], pin["flow_kind"], pin["generation"], pin["version"]
 
 
-def statuses(world: World) -> dict[str, str]:
-    names, flow = names_of(world), FlowExecutionResource
-    with world.services.database.read() as session:
-        query = select(flow.instance_id, flow.status)
-        return {names[row.instance_id]: str(row.status) for row in session.execute(query)}
+def statuses(desk: Desk) -> dict[Flow, str]:
+    flow = FlowExecutionResource
+    query = select(Resource.name, flow.kind, flow.status).join(
+        Resource, Resource.id == flow.instance_id
+    )
+    with desk.services.database.read() as session:
+        return {(name, kind): str(status) for name, kind, status in session.execute(query)}
