@@ -154,7 +154,7 @@ def test_a_blocking_upstream_is_marked() -> None:
 
 def test_several_flows_of_one_instance_are_told_apart_in_the_freshness_table() -> None:
     read = {**flow(), "resource": "prices", "flow_kind": "refresh", "blocking": False}
-    read["freshness"] = "FRESH"
+    read |= {"freshness": "FRESH", "roots": []}
     one = [{**read, "for_flow": "training"}]
     both = [*one, {**read, "for_flow": "inference"}]
 
