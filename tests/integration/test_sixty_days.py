@@ -173,8 +173,12 @@ def is_noticed(seen: Seen) -> bool:
 
 
 def check_slots(seen: Seen, flow: Flow, slots: Sequence[datetime]) -> set[tuple[Flow, date]]:
-    """Every slot has its run, and no other run is a slot's; returns the slots that had to wait."""
+    """Every slot has its run, and no other run is a slot's; returns the slots that had to wait.
+
+    Those of the weekend without a worker have one together.
+    """
     runs, waited, owners = seen.runs_of(flow), set(), set()
+    late: set[Ran] = set()
     fired: dict[datetime, list[Played]] = defaultdict(list)
     for one in seen.played:
         if one.flow == flow and one.slot is not None:
@@ -197,6 +201,8 @@ def check_slots(seen: Seen, flow: Flow, slots: Sequence[datetime]) -> set[tuple[
                 assert owner.started - slot <= SLACK, (flow, slot, owner)
         assert away(slot) or (flow, slot.date()) in WAITED or owner.started < following, slot
         owners.add(owner)
+        late |= {owner} if away(slot) else set()
+    assert len(late) <= 1, (flow, late)
     assert {run for run in runs if run.cause is Cause.SCHEDULE} <= owners, flow
     alone = [slot for slot in slots if not away(slot) and (flow, slot.date()) not in WAITED]
     assert len(owners) >= len(alone), flow
