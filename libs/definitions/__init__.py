@@ -9,26 +9,39 @@ Importing this package does not import polars; ``libs.definitions.content`` does
 
 from libs.definitions.accessor import Accessor, Query
 from libs.definitions.base import CompatibilityRules, Definition, DefinitionKind, UpstreamShape
+from libs.definitions.ml_module import MLModule, Sample
+from libs.definitions.op import Argument, Axis, Op, OpMacro
+from libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
 from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.definitions.registry import Broken, Registry
+from libs.definitions.registry import Broken, Registry, installed
 from libs.definitions.store import Store, StoredVersion, StoreHandle, VersionLost, inside
 
 __all__ = [
     "Accessor",
+    "Argument",
+    "Axis",
     "Broken",
     "CompatibilityRules",
+    "Constraints",
     "Definition",
     "DefinitionKind",
     "Extract",
     "ExtractContext",
     "Input",
+    "MLModule",
+    "Moments",
+    "Op",
+    "OpMacro",
     "Pipeline",
+    "PortfolioOptimizer",
     "Query",
     "Registry",
+    "Sample",
     "Store",
     "StoreHandle",
     "StoredVersion",
     "UpstreamShape",
     "VersionLost",
     "inside",
+    "installed",
 ]

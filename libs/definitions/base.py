@@ -10,13 +10,16 @@ from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import semver
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from libs.core.errors import InvalidSpec, Problem
+
+if TYPE_CHECKING:
+    from libs.definitions.registry import Registry
 
 MIN_SEVERITY: Mapping[str, object] = {
     "aggregation_method": "min_severity",
@@ -119,9 +122,33 @@ class Definition(ABC):
 
     config: Config
 
-    def __init__(self, config: BaseModel | Mapping[str, object] | None = None) -> None:
-        """Configure the definition; raises ``InvalidSpec`` with every problem of ``config``."""
+    def __init__(
+        self,
+        config: BaseModel | Mapping[str, object] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        """Configure the definition; raises ``InvalidSpec`` with every problem of ``config``.
+
+        ``registry`` is where it finds the definitions that it works with; ``None`` means those
+        that are installed.
+        """
         self.config = self.parse_config(config)
+        self._registry = registry
+
+    @property
+    def registry(self) -> Registry:
+        """Where it finds the definitions that it works with."""
+        from libs.definitions.registry import installed
+
+        return self._registry or installed()
+
+    def calls(self) -> Iterable[type[Definition]]:
+        """The further definitions that it works with by name, in the versions that it takes.
+
+        They are recorded with the instance, which keeps to these versions. Raises
+        ``DefinitionUnavailable`` where one is not there (any more).
+        """
+        return ()
 
     @classmethod
     def parse_config(cls, config: BaseModel | Mapping[str, object] | None) -> Config:

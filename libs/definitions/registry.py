@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import semver
 
 from libs.core.errors import DefinitionUnavailable, InvalidSpec, Problem
 from libs.definitions.base import Definition, DefinitionKind, closest
 from libs.definitions.guardrails import BUILT_IN, Declared, Guardrail
+from libs.definitions.op import Function, OpMacro
 
 GROUP = "prefect_instances.definitions"
-"""The entry point group; by convention an entry is named ``<pipeline|store|accessor>.<name>``."""
+"""The entry point group.
 
+By convention an entry is named ``<kind>.<name>``, the kind being ``pipeline``, ``store``,
+``accessor``, ``op``, ``op_macro``, ``ml_module`` or ``optimizer``; a further version of the same
+name adds it: ``op.MEAN.2.0.0``.
+"""
 
 GUARDRAILS = "prefect_instances.guardrails"
 """The entry point group of kinds of guardrail contract beyond the built-in ones."""
+
+
+FUNCTIONS = frozenset({DefinitionKind.OP, DefinitionKind.OP_MACRO})
+"""The kinds that expressions call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,7 @@ class Registry:
     def __init__(self, definitions: Iterable[type[Definition]] = ()) -> None:
         """A registry of ``definitions``; raises ``InvalidSpec`` as ``add`` does."""
         self._classes: dict[tuple[DefinitionKind, str], dict[str, type[Definition]]] = {}
+        self._preferred: Mapping[tuple[DefinitionKind, str], str] = {}
         self.broken: list[Broken] = []
         self.guardrails: dict[str, type[Guardrail]] = {kind.name: kind for kind in BUILT_IN}
         for definition in definitions:
@@ -54,13 +66,24 @@ class Registry:
             registry._load_guardrail(entry)
         for entry in sorted(importlib.metadata.entry_points(group=group)):
             registry._load(entry)
+        registry._drop_broken_macros()
         return registry
+
+    def preferring(self, versions: Mapping[tuple[DefinitionKind, str], str]) -> Registry:
+        """The same definitions, of which ``get`` takes these versions where none is asked for."""
+        other = copy.copy(self)
+        other._preferred = {**self._preferred, **versions}
+        return other
 
     def add(self, definition: type[Definition]) -> None:
         """Take in a class; raises ``InvalidSpec`` if it declares itself wrongly or is there."""
         problems = [*definition.declaration_problems(), *self._guardrail_problems(definition)]
         if problems:
             raise InvalidSpec(problem.under(definition.__qualname__) for problem in problems)
+        for kind in FUNCTIONS - {definition.kind}:
+            if definition.kind in FUNCTIONS and (kind, definition.name) in self._classes:
+                message = f"{definition.name} is a {kind} already: expressions know it by name"
+                raise InvalidSpec([Problem(definition.__qualname__, message)])
         versions = self._classes.setdefault((definition.kind, definition.name), {})
         other = versions.get(definition.version)
         if other is not None and other is not definition:
@@ -78,12 +101,13 @@ class Registry:
                     yield problem.under(f"guardrail_contracts[{at}]")
 
     def get(self, kind: DefinitionKind, name: str, version: str = "") -> type[Definition]:
-        """The class of that name and version; ``""`` means the newest.
+        """The class of that name and version; ``""`` means the preferred one, else the newest.
 
         The newest is the highest release; a pre-release is taken only if there is nothing else.
         Raises ``DefinitionUnavailable`` that says what is installed.
         """
         versions = self._classes.get((kind, name))
+        version = version or self._preferred.get((kind, name), "")
         if not versions:
             raise DefinitionUnavailable(kind.value, name, version, self._unknown(kind, name))
         if not version:
@@ -93,6 +117,36 @@ class Registry:
             detail = f"installed are {there}{self._broken_like(name)}"
             raise DefinitionUnavailable(kind.value, name, version, detail)
         return versions[version]
+
+    def function(self, name: str) -> Function | str:
+        """What an expression calls by that name or alias, or a text that says that it is nothing.
+
+        Raises ``DefinitionUnavailable`` where a preferred version of it is not there.
+        """
+        upper = name.upper()
+        named = [key for key in (*self._classes, *self._preferred) if key[1] == upper]
+        also = [key for key in self._functions() if upper in self._newest(key).aliases]
+        keys = {key for key in named if key[0] in FUNCTIONS} or {*also}
+        if len(keys) > 1:
+            names = " or ".join(sorted(f"{kind} {known}" for kind, known in keys))
+            return f"{name!r} may mean {names}"
+        if not keys:
+            aliases = [alias for key in self._functions() for alias in self._newest(key).aliases]
+            known = [*(key[1] for key in self._functions()), *aliases]
+            broken = self._broken_like(upper)
+            return f"there is no operator {name!r}{closest(upper, known)}{broken}"
+        definition = self.get(*keys.pop())
+        assert issubclass(definition, Function)
+        return definition()
+
+    def _functions(self) -> Iterable[tuple[DefinitionKind, str]]:
+        return [key for key in self._classes if key[0] in FUNCTIONS]
+
+    def _newest(self, key: tuple[DefinitionKind, str]) -> type[Function]:
+        versions = self._classes[key]
+        newest = versions[max(versions, key=_precedence)]
+        assert issubclass(newest, Function)
+        return newest
 
     def list(self) -> tuple[type[Definition], ...]:
         """All classes by kind, name and ascending version."""
@@ -126,6 +180,20 @@ class Registry:
             reason = f"{type(error).__name__}: {text[0]}"
             self.broken.append(Broken(entry.name, entry.value, reason))
 
+    def _drop_broken_macros(self) -> None:
+        """Keep a macro in ``broken`` that cannot be written out; others may build on it."""
+        from libs.definitions.expressions import macro_problems
+
+        for definition in self.list():
+            if not issubclass(definition, OpMacro):
+                continue
+            versions = self._classes[definition.kind, definition.name]
+            pinned = self.preferring({(definition.kind, definition.name): definition.version})
+            if problems := macro_problems(definition, pinned):
+                del versions[definition.version]
+                self.broken.append(_broken_macro(definition, problems))
+        self._classes = {key: versions for key, versions in self._classes.items() if versions}
+
     def _unknown(self, kind: DefinitionKind, name: str) -> str:
         names = sorted(known for a_kind, known in self._classes if a_kind is kind)
         there = f"installed are {', '.join(names)}" if names else "none of its kind is installed"
@@ -134,6 +202,17 @@ class Registry:
     def _broken_like(self, name: str) -> str:
         about = [str(broken) for broken in self.broken if name in broken.entry_point]
         return f"; failed to load: {'; '.join(about)}" if about else ""
+
+
+def _broken_macro(macro: type[OpMacro], problems: Iterable[Problem]) -> Broken:
+    target = f"{macro.__module__}:{macro.__qualname__}"
+    return Broken(f"op_macro.{macro.name}", target, str(InvalidSpec(problems)))
+
+
+@cache
+def installed() -> Registry:
+    """The definitions that were installed when this process first asked."""
+    return Registry.discover()
 
 
 def _precedence(version: str) -> tuple[bool, semver.Version]:

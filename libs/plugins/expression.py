@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
@@ -10,11 +10,12 @@ from typing import ClassVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.core.errors import DataRejected, InvalidSpec, Problem
-from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec, Problem
+from libs.definitions.base import CompatibilityRules, Definition, UpstreamShape, closest
 from libs.definitions.content import KEYS, KNOWLEDGE
+from libs.definitions.expressions import Program, compile_expression
 from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.plugins.expressions.program import Program, compile_expression
+from libs.definitions.registry import FUNCTIONS
 
 
 class FieldSource(BaseModel):
@@ -55,9 +56,8 @@ class ExpressionPipeline(Pipeline):
     version = "1.0.0"
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(min_upstreams=1)
     source_modules: ClassVar[tuple[str, ...]] = (
-        "libs.plugins.expressions.operators",
-        "libs.plugins.expressions.program",
-        "libs.plugins.expressions.syntax",
+        "libs.definitions.expressions.program",
+        "libs.definitions.expressions.syntax",
     )
 
     class Config(Pipeline.Config):
@@ -67,6 +67,12 @@ class ExpressionPipeline(Pipeline):
         inputs: dict[str, FieldSource] = Field(
             default_factory=dict,
             description="Where names come from; one not listed is a column of the first upstream.",
+        )
+        ops: dict[str, str] = Field(
+            default_factory=dict,
+            description="Versions of ops and macros that are pinned, by their names; of the others "
+            "the newest is taken when the instance is made, and kept.",
+            examples=[{"ZSCORE": "1.0.0"}],
         )
         output: str = Field(default="value", min_length=1, description="Name of the result column.")
 
@@ -82,6 +88,11 @@ class ExpressionPipeline(Pipeline):
             program = self._program()
         except InvalidSpec as error:
             return [*problems, *error.problems]
+        except DefinitionUnavailable as error:
+            pinned = error.name in self._pins()
+            path = f"config.ops.{error.name}" if pinned else "config.expression"
+            return [*problems, Problem(path, str(error))]
+        problems += self._unused_pins(program)
         if not upstreams:
             return problems
         return [*problems, *self._bind(program, upstreams)[1]]
@@ -94,8 +105,9 @@ class ExpressionPipeline(Pipeline):
     ) -> Extract:
         """The value of every (date, symbol) that has one, up to ``context.as_of``.
 
-        Raises ``InvalidSpec`` where the expression or a binding is wrong, ``DataRejected`` where
-        an input is not numeric, holds a key twice, or where no row at all gets a value.
+        Raises ``InvalidSpec`` where the expression or a binding is wrong, ``DefinitionUnavailable``
+        where an op is not there any more, ``DataRejected`` where an input is not numeric, holds a
+        key twice, or where no row at all gets a value.
         """
         program = self._program()
         shapes = [_shape(given) for given in inputs]
@@ -112,9 +124,19 @@ class ExpressionPipeline(Pipeline):
             _reject_empty(joined, program, bindings)
         return Extract(values, complete=True)
 
+    def calls(self) -> Iterable[type[Definition]]:
+        """The ops and macros of the expression."""
+        return self._program().calls
+
+    def _pins(self) -> dict[str, str]:
+        return {name.upper(): version for name, version in self.config.ops.items()}
+
     def _program(self) -> Program:
+        pins = {(kind, name): at for name, at in self._pins().items() for kind in FUNCTIONS}
+        there = {(each.kind, each.name) for each in self.registry.list()}
+        registry = self.registry.preferring({key: pins[key] for key in pins if key in there})
         try:
-            return compile_expression(self.config.expression)
+            return compile_expression(self.config.expression, registry)
         except InvalidSpec as error:
             path = "config.expression"
             raise InvalidSpec(problem.under(path) for problem in error.problems) from None
@@ -140,6 +162,14 @@ class ExpressionPipeline(Pipeline):
             message = "at least one name must come from every symbol, not from a broadcast one"
             problems.append(Problem("config.inputs", message))
         return tuple(sorted(bindings, key=lambda b: (bool(b.symbol), b.upstream))), problems
+
+    def _unused_pins(self, program: Program) -> list[Problem]:
+        called = {definition.name for definition in program.calls}
+        return [
+            Problem(f"config.ops.{name}", f"the expression does not call {name!r}")
+            for name in self.config.ops
+            if name.upper() not in called
+        ]
 
     def _unused_inputs(self, program: Program) -> list[Problem]:
         # Not a trifle: with a misspelt one its name would be read from the first upstream.

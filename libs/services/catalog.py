@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from libs.core.aggregation import parse_contract
@@ -15,6 +16,7 @@ from libs.core.errors import DefinitionUnavailable
 from libs.core.status import Lifecycle
 from libs.db.models import (
     AccessorDef,
+    DefinitionCall,
     MLModuleDef,
     OpDef,
     OpMacroDef,
@@ -73,6 +75,33 @@ def register(session: Session, definition: type[Definition], now: datetime) -> R
             "it was registered with different code; give the changed code a new version",
         )
     return Registered(resource_id, known.id)
+
+
+def record_calls(
+    session: Session, owner_id: UUID, calls: Iterable[type[Definition]], now: datetime
+) -> None:
+    """Keep the owner to these versions of the definitions that it calls, instead of any before.
+
+    Raises as ``register``.
+    """
+    versions = {register(session, each, now).version_id for each in calls}
+    session.execute(delete(DefinitionCall).where(DefinitionCall.owner_id == owner_id))
+    session.add_all(
+        DefinitionCall(owner_id=owner_id, definition_version_id=version) for version in versions
+    )
+    session.flush()
+
+
+def recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKind, str], str]:
+    """The versions that an owner keeps to, by kind and name of the definition."""
+    version = ResourceVersion
+    query = (
+        select(Resource.type, Resource.name, version.label)
+        .join(version, version.resource_id == Resource.id)
+        .join(DefinitionCall, DefinitionCall.definition_version_id == version.id)
+        .where(DefinitionCall.owner_id == owner_id)
+    )
+    return {(DefinitionKind(row[0]), row[1]): row[2] for row in session.execute(query)}
 
 
 def _add(session: Session, definition: type[Definition], resource_id: UUID, now: datetime) -> UUID:

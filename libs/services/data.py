@@ -24,7 +24,9 @@ from libs.db.repositories.resources import EXTENSIONS, flows_of
 from libs.definitions.accessor import Accessor, Query
 from libs.definitions.base import Definition, DefinitionKind
 from libs.definitions.pipeline import Pipeline
+from libs.definitions.registry import Registry
 from libs.definitions.store import Store, StoreHandle
+from libs.services.catalog import recorded_calls
 from libs.services.checks import definition_of
 from libs.services.context import Services
 from libs.specs import ComponentSpec, DatasetSpec, ScheduleSpec, SignalContract, SignalSpec
@@ -79,13 +81,14 @@ def _made(
     services: Services, session: Session, row: Any, component: ComponentSpec | None = None
 ) -> Any:
     """A component from its row, or as ``component`` once said; a shared one as it is now."""
-    definition = definition_of(session, services.registry, row)
+    registry = services.registry.preferring(recorded_calls(session, row.resource_id))
+    definition = definition_of(session, registry, row)
     if component is None or component.instance:
-        return definition(row.config_json)
+        return definition(row.config_json, registry)
     named, version = component.definition, component.version or definition.version
     if (named, version) != (definition.name, definition.version):
-        definition = services.registry.get(definition.kind, named, component.version)
-    return definition(component.config)
+        definition = registry.get(definition.kind, named, component.version)
+    return definition(component.config, registry)
 
 
 def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle:
@@ -127,6 +130,12 @@ def _location(services: Services, flow_id: UUID, generation: int) -> str:
     if location is None:
         raise NotFound("version", str(generation))
     return location
+
+
+def keeping(services: Services, instance_id: UUID) -> Registry:
+    """What is installed, where definitions that the instance itself calls are as it keeps them."""
+    with services.database.read() as session:
+        return services.registry.preferring(recorded_calls(session, instance_id))
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from libs.core.errors import DataRejected
 from libs.definitions.pipeline import ExtractContext, Input
 from libs.quant.statistics import distribution, information_coefficients, mean_of
-from libs.services.data import open_output
+from libs.services.data import keeping, open_output
 from libs.services.jobs import Frame, Job, Page, Result
 from libs.services.kits.experiments import expression_pipeline
 from libs.services.panels import Panel, panel, panel_of
@@ -42,7 +42,7 @@ def preview(job: Job) -> Result:
 
 
 def _evaluated(job: Job, spec: ExperimentSpec) -> pl.DataFrame:
-    pipeline = expression_pipeline(job.services.registry, spec)
+    pipeline = expression_pipeline(keeping(job.services, job.instance.id), spec)
     context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
     inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
     return pipeline.extract(context, inputs, None).frame

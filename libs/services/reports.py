@@ -46,6 +46,7 @@ from libs.db.repositories.resources import (
     named_instances,
     newest_version,
 )
+from libs.services.catalog import recorded_calls
 
 Document = dict[str, Any]
 
@@ -265,7 +266,7 @@ def _composition(session: Session, extension: Any) -> Document:
     }
     if not composed and getattr(extension, "definition_resource_id", None) is not None:
         composed["definition"] = _defined(session, extension)
-    return composed
+    return composed or _calls(session, extension.resource_id)
 
 
 def _component(session: Session, type_: str, component_id: UUID) -> Document:
@@ -279,7 +280,14 @@ def _defined(session: Session, row: Any) -> Document:
         "definition": session.get_one(Resource, row.definition_resource_id).name,
         "version": session.get_one(ResourceVersion, row.definition_version_id).label,
         "config": row.config_json,
+        **_calls(session, row.resource_id),
     }
+
+
+def _calls(session: Session, owner_id: UUID) -> Document:
+    """The versions that an expression keeps to, if any."""
+    found = {name: at for (_, name), at in sorted(recorded_calls(session, owner_id).items())}
+    return {"calls": found} if found else {}
 
 
 _HANDLES = ("_deployment_id", "block_document_id", "mlflow_", "evidently_")

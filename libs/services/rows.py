@@ -18,7 +18,7 @@ from libs.core.status import FlowKind, FlowStatus, Lifecycle, Reason
 from libs.db.models import FlowExecutionResource, LineageEdge, Resource, ResourceVersion
 from libs.db.repositories.resources import COMPONENTS, EXTENSIONS, PROJECT, find_project
 from libs.services.admission import report_rows
-from libs.services.catalog import register
+from libs.services.catalog import record_calls, register
 from libs.services.checks import Blueprint
 from libs.specs import InstanceSpec, output_fingerprint, spec_document
 
@@ -40,6 +40,7 @@ def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resourc
     }
     columns = extension_columns(blueprint, components)
     session.add(EXTENSIONS[blueprint.spec.type](resource_id=resource.id, **columns))
+    record_instance_calls(session, resource.id, blueprint, now)
     flows = {kind: _flow(resource.id, kind, now) for kind in blueprint.kit.shape.flows}
     session.add_all(flows.values())
     session.flush()
@@ -124,7 +125,20 @@ def record_component(
         )
     )
     session.flush()
+    calls = component.configured(blueprint.registry).calls()
+    record_calls(session, resource.id, calls, now)
     return Recorded(resource.id, definition.resource_id, definition.version_id)
+
+
+def record_instance_calls(
+    session: Session, instance_id: UUID, blueprint: Blueprint, now: datetime
+) -> None:
+    """The versions that the instance itself keeps to: its kit's, and of definitions of its own."""
+    calls = [*blueprint.kit.calls(blueprint.composition)]
+    for role, component in blueprint.components.items():
+        if not blueprint.kit.roles[role].component_type:
+            calls += component.configured(blueprint.registry).calls()
+    record_calls(session, instance_id, calls, now)
 
 
 def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from libs.db.repositories.resources import (
     newest_version,
 )
 from libs.services.admission import report_rows
-from libs.services.catalog import register
+from libs.services.catalog import record_calls, register
 from libs.services.checks import Blueprint, examine
 from libs.services.context import Services
 from libs.services.handles import Ports, deploy, save_document
@@ -58,6 +58,7 @@ from libs.services.rows import (
     edge_row,
     extension_columns,
     record_component,
+    record_instance_calls,
     version_row,
     wanted_edges,
 )
@@ -229,6 +230,8 @@ def _rewrite_extension(
     }
     for column, value in extension_columns(blueprint, components).items():
         setattr(extension, column, value)
+    if old.output_content() != spec.output_content():
+        record_instance_calls(session, id_, blueprint, services.now())
     if blueprint.kit.main in changed:
         resource.contract = dict(blueprint.contract)
     resource.updated_at = services.now()
@@ -254,6 +257,8 @@ def _rewritten(
     row.definition_resource_id = definition.resource_id
     row.definition_version_id = definition.version_id
     row.config_json = dict(component.config)
+    calls = component.configured(blueprint.registry).calls()
+    record_calls(session, row.resource_id, calls, services.now())
     return Recorded(current, definition.resource_id, definition.version_id)
 
 

@@ -60,6 +60,13 @@ class ExperimentSpec(InstanceFields):
         "a name that is not listed is a column of the first upstream.",
         examples=[{"close": {"role": "input", "column": "close"}}],
     )
+    ops: Config = Field(
+        default_factory=dict,
+        title="Versions",
+        description="Versions of ops and macros that are pinned, by their names; of the others the "
+        "newest is taken when the experiment is made, and kept.",
+        examples=[{"ZSCORE": "1.0.0"}],
+    )
     date_range: PreviewRange = Field(
         default_factory=PreviewRange,
         title="Dates",
@@ -106,4 +113,5 @@ class ExperimentSpec(InstanceFields):
     def output_content(self) -> dict[str, Any]:
         """As the base, with everything that decides the statistics."""
         keys = {"expression", "inputs", "date_range", "universe", "price_column", "horizons"}
-        return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
+        pinned = {"ops": self.ops} if self.ops else {}
+        return {**super().output_content(), **self.model_dump(mode="json", include=keys), **pinned}

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from libs.core.errors import InvalidSpec
-from libs.plugins.expressions.operators import OPERATORS, Argument
-from libs.plugins.expressions.program import compile_expression, lookback
+from libs.definitions.expressions.program import compile_expression, lookback
+from libs.definitions.op import Argument, Op
+from libs.definitions.registry import installed
 
 START = date(2020, 1, 1)
 
@@ -33,6 +34,9 @@ def panel(days: int, symbols: str = "ABCD", seed: int = 7) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+OPS = {op.name: op for op in installed().list() if issubclass(op, Op)}
+
+
 @st.composite
 def expressions(draw: st.DrawFn, depth: int = 3) -> str:
     """A legal expression over x and y."""
@@ -42,9 +46,9 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> str:
     if draw(st.booleans()):
         sign = draw(st.sampled_from(["+", "-", "*", "/"]))
         return f"({draw(part)} {sign} {draw(part)})"
-    operator = OPERATORS[draw(st.sampled_from(sorted(OPERATORS)))]
+    operator = OPS[draw(st.sampled_from(sorted(OPS)))]
     arguments = []
-    for argument in operator.arguments:
+    for argument in operator.arguments.values():
         match argument:
             case Argument.SERIES:
                 arguments.append(draw(part))

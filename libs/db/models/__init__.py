@@ -6,6 +6,7 @@ from libs.db.models.components import AccessorInstance, PipelineInstance, StoreI
 from libs.db.models.datasets import DatasetInstance, DatasetVersion, SignalInstance
 from libs.db.models.definitions import (
     AccessorDef,
+    DefinitionCall,
     MLModuleDef,
     OpDef,
     OpMacroDef,
@@ -35,6 +36,7 @@ __all__ = [
     "Base",
     "DatasetInstance",
     "DatasetVersion",
+    "DefinitionCall",
     "ExperimentInstance",
     "FlowExecutionResource",
     "GateOpening",

@@ -12,6 +12,22 @@ from libs.db.models.base import Base
 from libs.db.types import Json
 
 
+class DefinitionCall(Base):
+    """A version of a definition that another one works with by name, as an expression with an op.
+
+    ``owner_id`` is the component instance, or the instance, that keeps to this version.
+    """
+
+    __tablename__ = "definition_calls"
+
+    owner_id: Mapped[UUID] = mapped_column(
+        ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
+    )
+    definition_version_id: Mapped[UUID] = mapped_column(
+        ForeignKey("resource_versions.id"), primary_key=True
+    )
+
+
 class DefinitionColumns:
     """Columns that every kind of definition has: those of the newest version registered."""
 

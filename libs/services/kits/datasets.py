@@ -24,7 +24,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
     component = composition.components.get("pipeline")
     if component is None:
         return
-    pipeline = component.definition(component.config)
+    pipeline = component.configured(composition.registry)
     assert isinstance(pipeline, Pipeline)
     for problem in pipeline.check(composition.shapes):
         yield problem.under("pipeline") if problem.path.startswith("config") else problem

@@ -7,7 +7,7 @@ from typing import Any
 
 from libs.core.errors import InvalidSpec, Problem
 from libs.core.status import InstanceType
-from libs.definitions.base import DefinitionKind
+from libs.definitions.base import Definition, DefinitionKind
 from libs.definitions.pipeline import Pipeline
 from libs.definitions.registry import Registry
 from libs.services.kits.kit import Composition, Kit
@@ -15,9 +15,13 @@ from libs.specs import ExperimentSpec
 
 
 def expression_pipeline(registry: Registry, spec: ExperimentSpec) -> Pipeline:
-    """The pipeline that evaluates the expression; raises InvalidSpec for faulty inputs."""
+    """The pipeline that evaluates the expression; raises InvalidSpec for faulty inputs.
+
+    ``registry`` prefers the versions that the experiment keeps to.
+    """
     definition = registry.get(DefinitionKind.PIPELINE, "expression")
-    pipeline = definition({"expression": spec.expression, "inputs": spec.inputs})
+    config = {"expression": spec.expression, "inputs": spec.inputs, "ops": spec.ops}
+    pipeline = definition(config, registry)
     assert isinstance(pipeline, Pipeline)
     return pipeline
 
@@ -33,11 +37,17 @@ def _check(composition: Composition) -> Iterable[Problem]:
         yield Problem(problem.path.removeprefix("config."), problem.message)
 
 
+def _calls(composition: Composition) -> Iterable[type[Definition]]:
+    assert isinstance(composition.spec, ExperimentSpec)
+    pipeline = expression_pipeline(composition.registry, composition.spec)
+    return [type(pipeline), *pipeline.calls()]
+
+
 def _columns(composition: Composition) -> dict[str, Any]:
     spec = composition.spec
     assert isinstance(spec, ExperimentSpec)
-    keys = {"expression", "inputs", "date_range", "universe", "price_column", "horizons"}
+    keys = {"expression", "inputs", "ops", "date_range", "universe", "price_column", "horizons"}
     return {"config_json": spec.model_dump(mode="json", include=keys)}
 
 
-EXPERIMENT = Kit(InstanceType.EXPERIMENT, check=_check, columns=_columns)
+EXPERIMENT = Kit(InstanceType.EXPERIMENT, check=_check, columns=_columns, calls=_calls)

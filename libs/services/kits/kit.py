@@ -44,6 +44,10 @@ class Component:
     config: Mapping[str, Any]
     shared: UUID | None = None
 
+    def configured(self, registry: Registry) -> Definition:
+        """The definition with its configuration, which finds what it calls in ``registry``."""
+        return self.definition(self.config, registry)
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -68,6 +72,10 @@ class Composition:
     components: Mapping[str, Component]
     shapes: tuple[UpstreamShape, ...]
     registry: Registry
+
+
+Calls = Callable[[Composition], Iterable[type[Definition]]]
+"""Finds the definitions that an instance works with by name."""
 
 
 def _always(services: Services, row: Mapping[str, Any]) -> bool:
@@ -97,6 +105,11 @@ def _nothing(composition: Composition) -> Iterable[Problem]:
     return ()
 
 
+def _no_calls(composition: Composition) -> Iterable[type[Definition]]:
+    del composition
+    return ()
+
+
 def _no_columns(composition: Composition) -> dict[str, Any]:
     del composition
     return {}
@@ -116,7 +129,8 @@ class Kit:
     ``main`` is the role whose definition gives the aggregation contract and the definition columns
     (empty: none does). ``check`` finds what does not fit together. ``columns`` gives the columns of
     the extension row that only this type has. ``implied`` finds upstreams that the spec means
-    without naming them. ``handles`` names the extension column of each flow's deployment.
+    without naming them. ``handles`` names the extension column of each flow's deployment. ``calls``
+    are the definitions that the instance itself works with by name, beside its components.
     """
 
     type: InstanceType
@@ -129,6 +143,7 @@ class Kit:
     )
     handles: Mapping[str, str] = field(default_factory=dict)
     externals: tuple[External, ...] = ()
+    calls: Calls = _no_calls
 
     @property
     def shape(self) -> Shape:

@@ -23,7 +23,7 @@ RESERVED = frozenset({"model", "predictions"})
 def _check(composition: Composition) -> Iterable[Problem]:
     spec, component = composition.spec, composition.components["module"]
     assert isinstance(spec, ModelSpec)
-    definition = component.definition(component.config)
+    definition = component.configured(composition.registry)
     yield from definition.compatibility_rules.problems(composition.shapes)
     roles = Counter(shape.role for shape in composition.shapes)
     for at, shape in enumerate(composition.shapes):

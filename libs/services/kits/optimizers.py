@@ -35,7 +35,7 @@ def constraints_of(spec: ConstraintsSpec) -> Constraints:
 def _check(composition: Composition) -> Iterable[Problem]:
     spec, component = composition.spec, composition.components["optimizer"]
     assert isinstance(spec, OptimizerSpec)
-    optimizer = component.definition(component.config)
+    optimizer = component.configured(composition.registry)
     assert isinstance(optimizer, PortfolioOptimizer)
     yield from optimizer.compatibility_rules.problems(composition.shapes)
     yield from optimizer.check(constraints_of(spec.constraints))

@@ -10,19 +10,15 @@ import ast
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from operator import add, mul, sub
+from typing import Any, NamedTuple, TypeVar
 
 from libs.core.errors import Problem
 from libs.definitions.content import KEYS, KNOWLEDGE
-from libs.plugins.expressions.operators import (
-    OPERATORS,
-    Argument,
-    Axis,
-    Operator,
-    find_operator,
-)
+from libs.definitions.op import COMPUTED, Argument, Axis, Function, Op, OpMacro
+from libs.definitions.registry import Registry, installed
 
 _T = TypeVar("_T")
 
@@ -81,9 +77,9 @@ class AsNumber:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operator applied to nodes and then to constants, in the order of its arguments."""
+    """An op applied to nodes and then to constants, in the order of its arguments."""
 
-    operator: Operator
+    op: Op
     nodes: tuple[Node, ...]
     constants: tuple[float, ...]
 
@@ -97,6 +93,12 @@ _ARITHMETIC: Mapping[type[ast.operator], str] = {
     ast.Div: "/",
     ast.Pow: "**",
 }
+_FOLDED: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: add,
+    ast.Sub: sub,
+    ast.Mult: mul,
+}
+"""What a macro may compute constants with: ``2 * d`` is a window, too."""
 _COMPARISON: Mapping[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -123,18 +125,49 @@ _REFUSED: Mapping[type[ast.AST], str] = {
 }
 
 
-def read_expression(
-    text: str, operators: Mapping[str, Operator] = OPERATORS
-) -> tuple[Node | None, list[Problem]]:
+class Reading(NamedTuple):
+    """What a text became: its tree, or ``None`` and every problem; and the functions it calls."""
+
+    tree: Node | None
+    problems: list[Problem]
+    calls: tuple[type[Function], ...]
+
+
+def read_expression(text: str, registry: Registry | None = None) -> Reading:
     """The tree of ``text`` and no problem, or ``None`` and all its problems.
 
-    The messages begin with the position: ``line 1, column 5: ...``, both from 1.
+    Macros are written out. The messages begin with the position: ``line 1, column 5: ...``, both
+    from 1. ``registry`` holds the functions that can be called; ``None`` means those installed.
+    Raises ``DefinitionUnavailable`` where it prefers a version of one that is not there.
     """
     if len(text) > MAX_LENGTH:
         message = f"has {len(text)} characters, at most {MAX_LENGTH} are allowed"
-        return None, [Problem("", message)]
-    reader = _Reader(text, operators)
-    return reader.read(), reader.problems
+        return Reading(None, [Problem("", message)], ())
+    reader = _Reader(text, _Scope(registry or installed()))
+    tree = reader.read()
+    return Reading(tree, reader.problems, tuple(reader.scope.calls))
+
+
+def macro_problems(macro: type[OpMacro], registry: Registry) -> list[Problem]:
+    """What is wrong in a macro's expression: its syntax, what it calls, a cycle, unused arguments.
+
+    Raises ``DefinitionUnavailable`` as ``read_expression``.
+    """
+    trial: dict[str, Node | float] = {}
+    for name, kind in macro.arguments.items():
+        node: Node = Name(name)
+        if kind is Argument.CONDITION:
+            node = Comparison(">", node, Number(0.0))
+        trial[name] = node if kind in COMPUTED else _TRIAL_CONSTANT
+    reader = _Reader(macro.expression, _Scope(registry, trial, (macro.name,)))
+    tree = reader.read()
+    if tree is None:
+        return [problem.under("expression") for problem in reader.problems]
+    return [
+        Problem(f"arguments.{name}", "is not used by the expression")
+        for name in macro.arguments
+        if name not in reader.scope.used
+    ]
 
 
 def names_of(node: Node) -> tuple[str, ...]:
@@ -163,6 +196,36 @@ def parts_of(node: Node) -> tuple[Node, ...]:
     return ()
 
 
+def size_of(node: Node) -> int:
+    """How many nodes there are in one, counting a part as often as it occurs."""
+    return 1 + sum(size_of(part) for part in parts_of(node))
+
+
+_TRIAL_CONSTANT = 20
+"""What a constant of a macro stands for while the macro is checked by itself."""
+
+
+@dataclass
+class _Scope:
+    """What names mean in a text, and what the readers of an expression and its macros share.
+
+    ``arguments`` are those of the macro that is read, ``None`` outside of any: then names are
+    fields. ``within`` are the macros that are being written out. ``parts`` counts nodes.
+    """
+
+    registry: Registry
+    arguments: Mapping[str, Node | float] | None = None
+    within: tuple[str, ...] = ()
+    calls: dict[type[Function], None] = field(default_factory=dict)
+    parts: list[int] = field(default_factory=lambda: [0])
+    used: set[str] = field(default_factory=set)
+
+    def inside(self, macro: OpMacro, arguments: Mapping[str, Node | float]) -> _Scope:
+        """The scope of the macro's own expression."""
+        within = (*self.within, macro.name)
+        return _Scope(self.registry, arguments, within, self.calls, self.parts)
+
+
 class _Refused(Exception):
     """A part cannot be read: where in the text and why; without a reason it is noted already."""
 
@@ -174,13 +237,12 @@ class _Refused(Exception):
 class _Reader:
     """One reading: gathers problems, so that a person sees all of them at once."""
 
-    def __init__(self, text: str, operators: Mapping[str, Operator]) -> None:
+    def __init__(self, text: str, scope: _Scope) -> None:
         # One line, so that a line break in the middle is a blank and offsets stay what they are.
         flat = "".join(" " if c.isspace() else c for c in text)
         self._indent = len(flat) - len(flat.lstrip())
         self._text, self._flat = text, flat.strip()
-        self._operators = operators
-        self._nodes = 0
+        self.scope = scope
         self.problems: list[Problem] = []
         self._readers: dict[type[ast.expr], Callable[[Any, int], Node]] = {
             ast.Constant: self._read_constant,
@@ -192,15 +254,17 @@ class _Reader:
             ast.Call: self._read_call,
         }
 
-    def read(self) -> Node | None:
-        """The tree; ``None`` if there are ``problems``."""
+    def read(self, depth: int = 0) -> Node | None:
+        """The tree, as a part at ``depth``; ``None`` if there are ``problems``."""
         try:
-            return self._gather([self._read_text])[0]
+            return self._gather([partial(self._read_text, depth)])[0]
         except _Refused:
             return None
 
-    def _read_text(self) -> Node:
-        tree = self._number(self._parse(), 0)
+    def _read_text(self, depth: int) -> Node:
+        tree = self._read(self._parse(), depth)
+        if self.scope.arguments is None and isinstance(tree, Comparison | Logic):
+            tree = AsNumber(tree)
         if not names_of(tree):
             raise _Refused(0, "it names no field")
         return tree
@@ -257,11 +321,7 @@ class _Reader:
         return read
 
     def _read(self, node: ast.expr, depth: int) -> Node:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            # Noted once: every further part is refused too.
-            reason = f"it has more than {MAX_NODES} parts" if self._nodes == MAX_NODES + 1 else ""
-            raise self._refused(node, reason)
+        self._count(node, 1)
         if depth > MAX_DEPTH:
             raise self._refused(node, f"it is nested deeper than {MAX_DEPTH}")
         reader = self._readers.get(type(node))
@@ -269,6 +329,14 @@ class _Reader:
             known = _REFUSED.get(type(node), "this is no part of an expression")
             raise self._refused(node, known)
         return reader(node, depth + 1)
+
+    def _count(self, node: ast.expr, more: int) -> None:
+        parts, before = self.scope.parts, self.scope.parts[0]
+        parts[0] += more
+        if parts[0] > MAX_NODES:
+            # Noted once: every further part is refused too.
+            reason = f"it has more than {MAX_NODES} parts" if before <= MAX_NODES else ""
+            raise self._refused(node, reason)
 
     def _read_constant(self, node: ast.Constant, _: int) -> Node:
         value = node.value
@@ -284,7 +352,21 @@ class _Reader:
     def _read_name(self, node: ast.Name, _: int) -> Node:
         if node.id in (*KEYS, KNOWLEDGE):
             raise self._refused(node, f"{node.id!r} is a key, not a field")
-        return Name(node.id)
+        if self.scope.arguments is None:
+            return Name(node.id)
+        meant = self._argument_named(node)
+        if isinstance(meant, int | float):
+            return Number(meant)
+        self._count(node, size_of(meant) - 1)
+        return meant
+
+    def _argument_named(self, node: ast.Name) -> Node | float:
+        arguments = self.scope.arguments or {}
+        if node.id not in arguments:
+            there = ", ".join(arguments)
+            raise self._refused(node, f"{node.id!r} is no argument of the macro, only {there}")
+        self.scope.used.add(node.id)
+        return arguments[node.id]
 
     def _read_unary(self, node: ast.UnaryOp, depth: int) -> Node:
         if isinstance(node.op, ast.Not):
@@ -323,82 +405,109 @@ class _Reader:
 
     def _read_call(self, node: ast.Call, depth: int) -> Node:
         try:
-            operator = self._operator(node)
+            function = self._function(node)
         except _Refused as error:
             # What is wrong with its arguments is said at once, too.
             self._note(error)
             self._sides([given for given in node.args if not isinstance(given, ast.Starred)], depth)
             raise _Refused from error
         given = self._gather(
-            partial(self._argument, operator, argument, part, depth)
-            for argument, part in zip(operator.arguments, node.args, strict=False)
+            partial(self._argument, function, argument, part, depth)
+            for argument, part in zip(function.arguments.values(), node.args, strict=False)
         )
-        left_out = len(operator.arguments) - len(given)
-        defaults = operator.defaults[len(operator.defaults) - left_out :]
-        constants = [part for part in given if isinstance(part, int | float)]
-        nodes = tuple(part for part in given if not isinstance(part, int | float))
-        return Call(operator, nodes, (*constants, *defaults))
+        complete = function.completed(given)
+        self.scope.calls[type(function)] = None
+        if isinstance(function, OpMacro):
+            return self._written_out(function, complete, node, depth)
+        assert isinstance(function, Op)
+        constants = tuple(part for part in complete if isinstance(part, int | float))
+        nodes = tuple(part for part in complete if not isinstance(part, int | float))
+        return Call(function, nodes, constants)
 
-    def _operator(self, node: ast.Call) -> Operator:
-        """The operator that is called, if there is one and it takes that many arguments."""
+    def _function(self, node: ast.Call) -> Function:
+        """The function that is called, if there is one and it takes that many arguments."""
         if not isinstance(node.func, ast.Name):
             raise self._refused(node, "only operators can be called")
-        operator = find_operator(node.func.id, self._operators)
-        if isinstance(operator, str):
-            raise self._refused(node, operator)
+        function = self.scope.registry.function(node.func.id)
+        if isinstance(function, str):
+            raise self._refused(node, function)
+        if function.name in self.scope.within:
+            around = " -> ".join((*self.scope.within, function.name))
+            raise self._refused(node, f"a macro cannot call itself: {around}")
         if node.keywords or any(isinstance(given, ast.Starred) for given in node.args):
-            raise self._refused(node, f"arguments go by their place: {operator.usage}")
-        most = len(operator.arguments)
-        least = most - len(operator.defaults)
+            raise self._refused(node, f"arguments go by their place: {function.usage()}")
+        most = len(function.arguments)
+        least = most - len(function.defaults)
         if not least <= len(node.args) <= most:
             needs = f"{least}" if least == most else f"{least} to {most}"
             count = f"takes {needs} arguments, not {len(node.args)}"
-            raise self._refused(node, f"{operator.usage} {count}")
-        return operator
+            raise self._refused(node, f"{function.usage()} {count}")
+        return function
+
+    def _written_out(
+        self, macro: OpMacro, given: Iterable[Node | float], node: ast.Call, depth: int
+    ) -> Node:
+        """The macro's expression with its arguments in place."""
+        arguments = dict(zip(macro.arguments, given, strict=True))
+        reader = _Reader(macro.expression, self.scope.inside(macro, arguments))
+        tree = reader.read(depth)
+        if tree is None:
+            faults = "; ".join(str(problem) for problem in reader.problems)
+            reason = f"in the macro {macro.name} {macro.version}: {faults}" if faults else ""
+            raise self._refused(node, reason)
+        return tree
 
     def _argument(
-        self, operator: Operator, argument: Argument, node: ast.expr, depth: int
+        self, function: Function, argument: Argument, node: ast.expr, depth: int
     ) -> Node | float:
         match argument:
             case Argument.CONDITION:
                 return self._condition(node, depth)
             case Argument.WINDOW:
-                return self._window(operator, node)
+                return self._window(function, node)
             case Argument.NUMBER:
-                return self._constant(operator, node)
+                return self._constant(function, node)
         series = self._number(node, depth)
-        if operator.axis is not Axis.ROW and not names_of(series):
-            raise self._refused(node, f"{operator.name} needs a series here, not a constant")
+        by_row = isinstance(function, Op) and function.axis is Axis.ROW
+        if not by_row and not names_of(series):
+            raise self._refused(node, f"{function.name} needs a series here, not a constant")
         return series
 
-    def _window(self, operator: Operator, node: ast.expr) -> int:
-        value = _constant_of(node)
-        window = f"the window of {operator.name}"
+    def _window(self, function: Function, node: ast.expr) -> int:
+        value = self._constant_of(node)
+        window = f"the window of {function.name}"
         if value is None:
             raise self._refused(node, f"{window} must be a constant")
         if not isinstance(value, int) or isinstance(value, bool):
             raise self._refused(node, f"{window} must be a whole number")
         if value < 0:
             raise self._refused(node, f"{window} would look into the future")
-        if not operator.least <= value <= MAX_WINDOW:
-            raise self._refused(node, f"{window} must be from {operator.least} to {MAX_WINDOW}")
+        least = function.least if isinstance(function, Op) else 1
+        if not least <= value <= MAX_WINDOW:
+            raise self._refused(node, f"{window} must be from {least} to {MAX_WINDOW}")
         return value
 
-    def _constant(self, operator: Operator, node: ast.expr) -> float:
-        value = _constant_of(node)
+    def _constant(self, function: Function, node: ast.expr) -> float:
+        value = self._constant_of(node)
         if value is None or isinstance(value, bool) or not math.isfinite(_as_float(value)):
-            raise self._refused(node, f"{operator.usage} needs a constant number here")
+            raise self._refused(node, f"{function.usage()} needs a constant number here")
         return _as_float(value)
 
-
-def _constant_of(node: ast.expr) -> int | float | None:
-    """The number that a constant, with or without a sign, stands for."""
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        value = _constant_of(node.operand)
-        return -value if value is not None and isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return node.value
-    return None
+    def _constant_of(self, node: ast.expr) -> int | float | None:
+        """The number that a constant, with or without a sign, or a macro's argument stands for."""
+        in_macro = self.scope.arguments is not None
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            value = self._constant_of(node.operand)
+            return -value if value is not None and isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            return node.value
+        if in_macro and isinstance(node, ast.Name):
+            meant = self._argument_named(node)
+            return meant if isinstance(meant, int | float) else None
+        if in_macro and isinstance(node, ast.BinOp) and type(node.op) in _FOLDED:
+            left, right = self._constant_of(node.left), self._constant_of(node.right)
+            return None if left is None or right is None else _FOLDED[type(node.op)](left, right)
+        return None
 
 
 def _as_float(value: float) -> float:

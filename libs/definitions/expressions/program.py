@@ -16,8 +16,7 @@ from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, sub, truediv
 import polars as pl
 
 from libs.core.errors import InvalidSpec
-from libs.plugins.expressions.operators import OPERATORS, Argument, Axis, Operator
-from libs.plugins.expressions.syntax import (
+from libs.definitions.expressions.syntax import (
     Arithmetic,
     AsNumber,
     Call,
@@ -30,6 +29,8 @@ from libs.plugins.expressions.syntax import (
     parts_of,
     read_expression,
 )
+from libs.definitions.op import Function
+from libs.definitions.registry import Registry
 
 _Binary = Callable[[pl.Expr, pl.Expr], pl.Expr]
 _ARITHMETIC: Mapping[str, _Binary] = {
@@ -44,12 +45,16 @@ _COMPARISON: Mapping[str, _Binary] = {"<": lt, "<=": le, ">": gt, ">=": ge, "=="
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled expression: the fields that it names, how far it looks back, and its stages."""
+    """A compiled expression: the fields that it names, how far it looks back, and its stages.
+
+    ``calls`` are the ops and macros that it consists of, those within macros too.
+    """
 
     names: tuple[str, ...]
     lookback: int
     stages: tuple[tuple[pl.Expr, ...], ...]
     result: pl.Expr
+    calls: tuple[type[Function], ...] = ()
 
     def run(self, frame: pl.LazyFrame, output: str = "value") -> pl.LazyFrame:
         """``date``, ``symbol`` and ``output`` (Float64) of every row that has a value.
@@ -65,29 +70,31 @@ class Program:
         return staged.select("date", "symbol", value).drop_nulls(output)
 
 
-def compile_expression(text: str, operators: Mapping[str, Operator] = OPERATORS) -> Program:
-    """The program of an expression; raises ``InvalidSpec`` with every problem of the text."""
-    tree, problems = read_expression(text, operators)
+def compile_expression(text: str, registry: Registry | None = None) -> Program:
+    """The program of an expression; raises ``InvalidSpec`` with every problem of the text.
+
+    ``registry`` holds what can be called; ``None`` means what is installed. Raises
+    ``DefinitionUnavailable`` where it prefers a version of that which is not there.
+    """
+    tree, problems, calls = read_expression(text, registry)
     if tree is None:
         raise InvalidSpec(problems)
     compiler = _Compiler()
     result = compiler.expression(tree)
-    return Program(names_of(tree), _lookback(tree), compiler.stages(), result)
+    return Program(names_of(tree), _lookback(tree), compiler.stages(), result, calls)
 
 
-def lookback(text: str, operators: Mapping[str, Operator] = OPERATORS) -> int:
+def lookback(text: str, registry: Registry | None = None) -> int:
     """How many of a symbol's earlier rows the value in a row depends on.
 
     For ``EMA``, which never forgets, those whose weight counts. Raises as ``compile_expression``.
     """
-    return compile_expression(text, operators).lookback
+    return compile_expression(text, registry).lookback
 
 
 def _lookback(node: Node) -> int:
     below = max((_lookback(part) for part in parts_of(node)), default=0)
-    if isinstance(node, Call) and Argument.WINDOW in node.operator.arguments:
-        return below + node.operator.reach(int(node.constants[0]))
-    return below
+    return below + node.op.lookback(*node.constants) if isinstance(node, Call) else below
 
 
 class _Compiler:
@@ -163,17 +170,8 @@ def _combine(node: Node, parts: list[pl.Expr]) -> pl.Expr:
         case AsNumber():
             return parts[0].cast(pl.Float64)
         case Call():
-            return _apply(node, parts)
+            return node.op(*parts, *node.constants)
     raise TypeError(f"{type(node).__name__} has no parts")
-
-
-def _apply(node: Call, parts: list[pl.Expr]) -> pl.Expr:
-    operator = node.operator
-    constants: list[float] = list(node.constants)
-    if Argument.WINDOW in operator.arguments:
-        constants[0] = int(constants[0])
-    value = operator.build(*parts, *constants)
-    return value if operator.axis is Axis.ROW else value.over(operator.axis)
 
 
 def _finite(value: pl.Expr) -> pl.Expr:
