@@ -114,7 +114,8 @@ class Registry:
             return versions[max(versions, key=_precedence)]
         if version not in versions:
             there = ", ".join(sorted(versions, key=_precedence))
-            detail = f"installed are {there}{self._broken_like(name)}"
+            advice = "install that version, or pin another"
+            detail = f"installed are {there}{self._broken_like(name)}; {advice}"
             raise DefinitionUnavailable(kind.value, name, version, detail)
         return versions[version]
 
@@ -197,11 +198,12 @@ class Registry:
     def _unknown(self, kind: DefinitionKind, name: str) -> str:
         names = sorted(known for a_kind, known in self._classes if a_kind is kind)
         there = f"installed are {', '.join(names)}" if names else "none of its kind is installed"
-        return there + closest(name, names) + self._broken_like(name)
+        advice = "; install the package that brings it"
+        return there + closest(name, names) + (self._broken_like(name) or advice)
 
     def _broken_like(self, name: str) -> str:
         about = [str(broken) for broken in self.broken if name in broken.entry_point]
-        return f"; failed to load: {'; '.join(about)}" if about else ""
+        return f"; failed to load: {'; '.join(about)}; mend or reinstall it" if about else ""
 
 
 def _broken_macro(macro: type[OpMacro], problems: Iterable[Problem]) -> Broken:

@@ -21,8 +21,8 @@ import yaml
 from libs.db import Database, sqlite_url
 from libs.services import reports
 from libs.services.ledger import utc_now
+from tests.example_wheel import installed_wheel
 
-PLUGIN = Path(__file__).parent / "plugin"
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 Found = TypeVar("Found")
@@ -64,7 +64,7 @@ class Stack:
             **kept,
             **FAST,
             "INSTANCES_HOME": str(self.home),
-            "PYTHONPATH": os.pathsep.join([str(PLUGIN), str(REPOSITORY)]),
+            "PYTHONPATH": os.pathsep.join([str(installed_wheel()), str(REPOSITORY)]),
             "DO_NOT_TRACK": "1",
         }
 

@@ -1,7 +1,4 @@
-"""A pipeline from outside the project whose runs can be held and made to fail by files.
-
-It is installed by an entry point, like any definition, and stands for a slow or broken source.
-"""
+"""Pipelines whose runs are held, slowed down and made to fail, for tests."""
 
 import time
 from datetime import date

@@ -1,0 +1,1 @@
+"""One definition of each kind; the page "Writing a definition" walks through them."""
