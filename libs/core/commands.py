@@ -32,12 +32,22 @@ class Blocked:
     blockers: tuple[Blocker, ...]
 
 
-Start = Started | Skipped | Blocked
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A definition that the run needs cannot be used, as ``why`` says; nothing ran."""
+
+    why: str
+
+
+Start = Started | Skipped | Blocked | Unusable
 
 
 @dataclass(frozen=True, slots=True)
 class StartCommand:
-    """A Prefect flow run wants to work: for an opening, or for a request of its own."""
+    """A Prefect flow run wants to work: for an opening, or for a request of its own.
+
+    ``unusable`` says which definition it cannot work with; empty where there is none such.
+    """
 
     run_id: UUID
     prefect_flow_run_id: UUID
@@ -45,6 +55,7 @@ class StartCommand:
     opening_id: UUID | None
     request: Request | None
     lease_until: datetime | None = None
+    unusable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

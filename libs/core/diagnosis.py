@@ -158,6 +158,7 @@ def _root(draft: Draft, flow: FlowState) -> tuple[str, str]:
 _REMEDIES: Mapping[Reason, str] = {
     Reason.RUN_FAILED: "mend the cause, then `{run}`",
     Reason.RUN_CRASHED: "see why the process died (memory?), then `{run}`",
+    Reason.DEFINITION_UNAVAILABLE: "mend what it says, then `{run}`",
     Reason.SOURCE_DELAYED: "wait for the source; its next slot asks again, and so does `{run}`",
 }
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from libs.core import gate, recursion
 from libs.core.asking import remember
-from libs.core.commands import Blocked, Skipped, Start, StartCommand, Started
+from libs.core.commands import Blocked, Skipped, Start, StartCommand, Started, Unusable
 from libs.core.draft import Draft
 from libs.core.records import (
     FlowState,
@@ -43,6 +43,9 @@ def start(draft: Draft, command: StartCommand) -> Start:
     if shut:
         _hand_back(draft, opening)
         return Blocked(shut)
+    if command.unusable:
+        _refuse(draft, flow, request, command.unusable)
+        return Unusable(command.unusable)
     return Started(_begin(draft, flow, opening, request, command))
 
 
@@ -99,6 +102,19 @@ def _hand_back(draft: Draft, opening: Opening | None) -> None:
 def _close(draft: Draft, opening: Opening | None) -> None:
     if opening is not None:
         draft.put_opening(replace(opening, status=OpeningStatus.DONE))
+
+
+def _refuse(draft: Draft, flow: FlowState, request: Request | None, why: str) -> None:
+    """ERROR without a run: what was asked is done with as after a failure, but never retried."""
+    for opening in draft.unclaimed(flow.id):
+        draft.put_opening(replace(opening, status=OpeningStatus.DONE))
+    if request is not None:
+        draft.put_request(replace(request, status=RequestStatus.DONE))
+    key = gate.input_key(flow.config_version, gate.input_vector(draft, flow.id))
+    draft.flows[flow.id] = replace(flow, opened_key=key)
+    draft.set_status(flow.id, FlowStatus.ERROR, Reason.DEFINITION_UNAVAILABLE, why)
+    for edge in draft.downstream_edges(flow.id):
+        gate.evaluate(draft, edge.downstream)
 
 
 def _begin(

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     RUN_FAILED = "RunFailed"
     RUN_CRASHED = "RunCrashed"
     RUN_CANCELLED = "RunCancelled"
+    DEFINITION_UNAVAILABLE = "DefinitionUnavailable"
 
 
 MESSAGES: dict[Reason, str] = {
@@ -47,6 +48,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.RUN_FAILED: "the last run failed",
     Reason.RUN_CRASHED: "the process of the last run died",
     Reason.RUN_CANCELLED: "the last run was cancelled",
+    Reason.DEFINITION_UNAVAILABLE: "a definition that it needs cannot be used, so nothing ran",
 }
 """Stable texts: they hold no times, names or numbers, so that equal states have equal messages."""
 

@@ -36,14 +36,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Data:
+class Kept:
+    """Where the versions of a dataset or signal are, and how they are read."""
+
+    store: StoreHandle
+    accessor: Accessor
+
+
+@dataclass(frozen=True)
+class Data(Kept):
     """The parts of a dataset or signal, ready to use; ``signal`` is None for a dataset."""
 
     name: str
     type: str
     pipeline: Pipeline
-    store: StoreHandle
-    accessor: Accessor
     schedule: ScheduleSpec
     signal: SignalContract | None
 
@@ -55,32 +61,57 @@ def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = 
     not installed, InvalidSpec where a configuration is not valid any more.
     """
     with services.database.read() as session:
-        resource = session.get(Resource, instance_id)
-        extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
-        if resource is None or extension is None:
-            raise NotFound("instance", str(instance_id))
+        resource, extension = _rows(session, instance_id)
         pipeline = session.get_one(PipelineInstance, extension.pipeline_instance_id)
-        store = session.get_one(StoreInstance, extension.store_instance_id)
-        accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
-        root = services.settings.store_root / str(store.resource_id) / str(instance_id)
+        kept = _kept(services, session, extension)
         signal, component = getattr(extension, "signal_json", None), spec.pipeline if spec else None
         if isinstance(spec, SignalSpec):
             signal = spec.signal.document()
         return Data(
             name=resource.name,
             type=resource.type,
-            pipeline=cast(Pipeline, _made(services, session, pipeline, component)),
-            store=cast(Store, _made(services, session, store)).open(root),
-            accessor=cast(Accessor, _made(services, session, accessor)),
+            pipeline=cast(Pipeline, made(services, session, pipeline, component)),
+            store=kept.store,
+            accessor=kept.accessor,
             schedule=ScheduleSpec.model_validate(extension.schedule_json),
             signal=SignalContract.model_validate(signal) if signal is not None else None,
         )
 
 
-def _made(
+def open_kept(services: Services, instance_id: UUID) -> Kept:
+    """What reading an instance's versions takes; its pipeline need not be there any more.
+
+    Raises as ``open_data``.
+    """
+    with services.database.read() as session:
+        return _kept(services, session, _rows(session, instance_id)[1])
+
+
+def _kept(services: Services, session: Session, extension: Any) -> Kept:
+    store = session.get_one(StoreInstance, extension.store_instance_id)
+    accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
+    root = services.settings.store_root / str(store.resource_id) / str(extension.resource_id)
+    return Kept(
+        store=cast(Store, made(services, session, store)).open(root),
+        accessor=cast(Accessor, made(services, session, accessor)),
+    )
+
+
+def _rows(session: Session, instance_id: UUID) -> tuple[Resource, Any]:
+    resource = session.get(Resource, instance_id)
+    extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
+    if resource is None or extension is None:
+        raise NotFound("instance", str(instance_id))
+    return resource, extension
+
+
+def made(
     services: Services, session: Session, row: Any, component: ComponentSpec | None = None
-) -> Any:
-    """A component from its row, or as ``component`` once said; a shared one as it is now."""
+) -> Definition:
+    """A component from its row, or as ``component`` once said; a shared one as it is now.
+
+    Raises DefinitionUnavailable, and InvalidSpec where the configuration does not fit any more.
+    """
     registry = services.registry.preferring(recorded_calls(session, row.resource_id))
     definition = definition_of(session, registry, row)
     if component is None or component.instance:
@@ -110,7 +141,7 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
         instance_id, location, kind = flow.instance_id, version.location, flow.kind
         pinned, flow_id = version.generation, flow.id
     if kind == FlowKind.REFRESH:
-        data = open_data(services, instance_id)
+        data = open_kept(services, instance_id)
         seen = data.accessor.generation(pinned)
         if seen != pinned:
             location = _location(services, flow_id, seen)
@@ -143,7 +174,7 @@ def purge_data(services: Services, instance_id: UUID) -> None:
     with services.database.read() as session:
         kinds = {flow.kind for flow in flows_of(session, instance_id)}
     if FlowKind.REFRESH in kinds:
-        open_data(services, instance_id).store.purge()
+        open_kept(services, instance_id).store.purge()
     for kind in kinds - {FlowKind.REFRESH}:
         open_output(services, instance_id, kind).purge()
     root = _output_root(services, instance_id)
@@ -167,4 +198,4 @@ def open_definition(
         extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
         if extension is None or extension.definition_version_id is None:
             raise NotFound(kind.value, str(instance_id))
-        return cast(Definition, _made(services, session, extension, component))
+        return made(services, session, extension, component)

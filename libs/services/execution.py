@@ -26,6 +26,7 @@ from libs.services.jobs import Added, Frame, Page, Procedure, Result, Stored, jo
 from libs.services.ledger import Ask
 from libs.services.publishing import Finished, publish, retry_policy
 from libs.services.relay import relay_or_leave
+from libs.services.usable import begin
 from libs.specs import InstanceSpec, is_session
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     """Run a flow of an instance once.
 
     Any error is recorded as the failure of the run and raised again. Raises Interrupted where the
-    run lost its claim meanwhile: then nothing was published.
+    run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
     """
     with services.database.read() as session:
         flow_id = _flow_id(session, work)
@@ -70,10 +71,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
         return NotASession(schedule.calendar)
     if work.slot is not None and _is_served(services, flow_id, work.slot):
         return Skipped("a run that began after this slot has served it")
-    started = services.ledger.start(
-        flow_id, work.flow_run_id, opening_id=work.opening_id, ask=work.ask
-    )
-    relay_or_leave(services)
+    started = begin(services, flow_id, spec, work)
     if not isinstance(started, Started):
         return started
     try:

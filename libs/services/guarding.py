@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -21,9 +22,10 @@ from libs.definitions.guardrails import (
     Report,
     judge,
 )
+from libs.definitions.registry import Registry
 from libs.services.admission import report_rows
 from libs.services.checks import definition_of
-from libs.services.data import open_data
+from libs.services.data import open_kept
 from libs.services.kits import KITS
 from libs.specs import InstanceSpec, spec_document
 
@@ -83,8 +85,7 @@ def guard(
     if job.rehearsal:
         return []
     with job.services.database.read() as session:
-        definitions = _definitions(session, job)
-    contracts = effective(job.services.registry.guardrails, definitions, job.spec)
+        contracts = contracts_of(session, job.services.registry, job.spec, job.instance.id)
     if all(contract.gate is not gate for contract in contracts):
         return []
     reports = judge(contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
@@ -94,18 +95,26 @@ def guard(
     return reports
 
 
-def _definitions(session: Session, job: Job) -> dict[str, type[Definition]]:
-    """The definitions of the instance by role, as they were resolved."""
-    kit, registry = KITS[job.spec.type], job.services.registry
-    extension = session.get_one(EXTENSIONS[job.spec.type], job.instance.id)
+def contracts_of(
+    session: Session, registry: Registry, spec: InstanceSpec, instance_id: UUID
+) -> list[Contract]:
+    """The contracts that apply to an instance; raises as ``effective``, DefinitionUnavailable."""
+    rows = composition_of(session, spec.type, instance_id)
+    definitions = {role: definition_of(session, registry, row) for role, row in rows.items()}
+    return effective(registry.guardrails, definitions, spec)
+
+
+def composition_of(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:
+    """The rows by role that say which definitions an instance consists of, as resolved."""
+    extension = session.get_one(EXTENSIONS[type_], instance_id)
     found = {}
-    for role, part in kit.roles.items():
+    for role, part in KITS[type_].roles.items():
         row: Any = extension
         if part.component_type:
             component = getattr(extension, f"{role}_instance_id")
             row = session.get_one(COMPONENTS[part.component_type], component)
         if row.definition_resource_id is not None:
-            found[role] = definition_of(session, registry, row)
+            found[role] = row
     return found
 
 
@@ -134,7 +143,7 @@ def _facts(item: PinnedInput) -> InputFacts:
     is_model = item.flow_kind == FlowKind.TRAINING
     point_in_time = None if is_model else False
     if item.flow_kind == FlowKind.REFRESH:
-        accessor = open_data(item.services, item.instance_id).accessor
+        accessor = open_kept(item.services, item.instance_id).accessor
         point_in_time = accessor.answers_knowledge_time
     return InputFacts(
         resource=item.resource,

@@ -93,6 +93,7 @@ class Ledger:
         *,
         opening_id: UUID | None = None,
         ask: Ask | None = None,
+        unusable: str = "",
     ) -> Start:
         """Claim an opening, or make a request and claim that; see ``starting.start``."""
         run_id, request_id = uuid4(), uuid4()
@@ -105,6 +106,7 @@ class Ledger:
                 opening_id=opening_id,
                 request=_request(request_id, flow_id, ask, draft.now) if ask else None,
                 lease_until=draft.now + self.lease,
+                unusable=unusable,
             )
             return starting.start(draft, command)
 

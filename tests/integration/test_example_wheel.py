@@ -1,0 +1,239 @@
+"""Definitions of an installed wheel, one of each kind, used by instances and taken away again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import pytest
+from sqlalchemy import func, select
+
+from libs.adapters.prefect import PrefectGateway
+from libs.core.errors import DefinitionUnavailable, InvalidSpec
+from libs.core.ids import WORK_POOL
+from libs.core.status import FlowStatus, Reason
+from libs.db import Database
+from libs.db.models import FlowExecutionResource, RunRecord
+from libs.definitions import DefinitionKind, Registry, installed
+from libs.services import reports
+from libs.services.data import read_version
+from libs.services.removal import deprovision
+from libs.services.rerun import rerun
+from tests.example_wheel import installed_wheel
+from tests.integration.bench import Bench, derived, make_bench, prices
+
+KINDS = set(DefinitionKind)
+
+
+@pytest.fixture
+def wheel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The wheel on the path; what was known of it is forgotten afterwards."""
+    folder = installed_wheel()
+    monkeypatch.syspath_prepend(folder)
+    installed.cache_clear()
+    yield folder
+    installed.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("example_definitions")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def bench(wheel: Path, database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    return make_bench(database, gateway, tmp_path)
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def walk(project: str, name: str, version: str = "", **parts: Any) -> dict[str, Any]:
+    config = {"symbols": ["A", "B", "C"], "start": "2020-01-01", "end": "2020-12-31"}
+    pipeline = {"definition": "random_walk", "version": version, "config": config}
+    return {
+        "name": name,
+        "project": project,
+        "type": "DatasetInstance",
+        "pipeline": pipeline,
+        "store": {"definition": "arrow"},
+        **parts,
+    }
+
+
+def flow(bench: Bench, name: str, kind: str = "") -> FlowExecutionResource:
+    with bench.services.database.read() as session:
+        found = session.get_one(FlowExecutionResource, bench.flow_id(name, kind))
+        session.expunge(found)
+        return found
+
+
+def output(bench: Bench, name: str, kind: str = "") -> pl.DataFrame:
+    version = flow(bench, name, kind).version_id
+    assert version is not None
+    return read_version(bench.services, version).sort("date", "symbol").collect()
+
+
+def shown(bench: Bench, name: str) -> dict[str, Any]:
+    document = reports.show(bench.services.database, bench.services.now(), name)
+    components: dict[str, Any] = document["components"]
+    return components
+
+
+def without_the_wheel(bench: Bench) -> Bench:
+    """The same home after the wheel was uninstalled."""
+    kept = [each for each in bench.services.registry.list() if "example" not in each.__module__]
+    return Bench(replace(bench.services, registry=Registry(kept)))
+
+
+def runs_of(bench: Bench, name: str) -> int:
+    query = select(func.count()).where(RunRecord.flow_id == bench.flow_id(name))
+    with bench.services.database.read() as session:
+        return session.scalar(query) or 0
+
+
+def test_one_definition_of_each_kind_is_used_by_instances(bench: Bench, project: str) -> None:
+    brought = [each for each in bench.services.registry.list() if "example" in each.__module__]
+    assert {each.kind for each in brought} == KINDS
+
+    bench.provision(walk(project, "walk"))
+    bench.provision(walk(project, "old_walk", "1.0.0"))
+    bench.provision(walk(project, "monthly", accessor={"definition": "month_end"}))
+    sharpe = derived(project, "sharpe", "CLIP(SHARPE(close, 20), -2, 2)", "walk")
+    bench.provision({**sharpe, "type": "SignalInstance", "signal": {"min_value": -2}})
+    by_hand = "MEAN(DELTA(close, 1) / REF(close, 1), 20) / STD(DELTA(close, 1) / REF(close, 1), 20)"
+    bench.provision(derived(project, "by_hand", by_hand, "walk"))
+    idea = {"name": "idea", "project": project, "type": "ExperimentInstance"}
+    bench.provision(
+        {**idea, "expression": "DRAWDOWN(close, 20)", "upstream_refs": [{"resource": "walk"}]}
+    )
+    bench.provision(
+        {
+            "name": "model",
+            "project": project,
+            "type": "ModelInstance",
+            "module": {"definition": "huber"},
+            "features": [{"role": "sharpe", "column": "value"}],
+            "upstream_refs": [
+                {"resource": "walk", "role": "prices"},
+                {"resource": "sharpe", "role": "sharpe"},
+            ],
+        }
+    )
+    bench.provision(
+        {
+            "name": "portfolio",
+            "project": project,
+            "type": "PortfolioOptimizerInstance",
+            "definition": "inverse_volatility",
+            "lookback_days": 60,
+            "upstream_refs": [{"resource": "walk", "role": "prices"}],
+        }
+    )
+    bench.drain()
+
+    listed = reports.status(bench.services.database, bench.services.now(), project=project)
+    statuses = {each["name"]: each["status"] for each in listed["instances"]}
+    assert (len(statuses), set(statuses.values())) == (8, {"READY"}), statuses
+    # Two versions side by side: the older one is pinned, the newest is taken where none is named.
+    assert shown(bench, "walk")["pipeline"]["version"] == "2.0.0"
+    assert shown(bench, "old_walk")["pipeline"]["version"] == "1.0.0"
+    assert not output(bench, "walk").equals(output(bench, "old_walk"))
+    assert output(bench, "monthly").height == 3 * 12
+    assert output(bench, "sharpe").equals(output(bench, "by_hand"))
+    assert output(bench, "idea")["value"].max() == 0.0
+    assert output(bench, "model", "inference").height > 0
+    weights = output(bench, "portfolio").group_by("date").agg(pl.col("weight").sum())
+    assert weights["weight"].to_list() == pytest.approx([1.0] * weights.height)
+    # What an expression calls is recorded, through the macro.
+    called = ("CLIP", "SHARPE", "MEAN", "STD", "DELTA", "REF")
+    assert shown(bench, "sharpe")["pipeline"]["calls"] == dict.fromkeys(called, "1.0.0")
+    assert shown(bench, "idea")["calls"]["DRAWDOWN"] == "1.0.0"
+    with bench.services.database.read() as session:
+        run = session.scalars(
+            select(RunRecord.id).where(RunRecord.flow_id == bench.flow_id("sharpe"))
+        ).one()
+    assert rerun(bench.services, run, uuid4()).identical
+    deprovision(bench.services, "walk", cascade=True, purge=True)
+
+
+def test_a_missing_definition_stops_only_the_instances_that_use_it(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(walk(project, "walk", store={"definition": "delta"}))
+    bench.provision(derived(project, "reader", "MEAN(close, 5)", "walk"))
+    bench.provision(derived(project, "caller", "DRAWDOWN(close, 5)", "walk"))
+    bench.provision(prices(project))
+    bench.drain()
+    before = {name: flow(bench, name) for name in ("walk", "reader", "caller", "prices")}
+    assert {each.status for each in before.values()} == {FlowStatus.READY}
+
+    gone = without_the_wheel(bench)
+    for name, kind, label in (
+        ("walk", "PipelineDef", "random_walk 2.0.0"),
+        ("caller", "OpDef", "DRAWDOWN 1.0.0"),
+    ):
+        with pytest.raises(DefinitionUnavailable) as caught:
+            gone.run(name, force=True)
+        said = str(caught.value)
+        assert said.startswith(f"{kind} definition '{label}' cannot be used")
+        assert "install the package that brings it" in said
+        assert "\n" not in said
+        stopped = flow(gone, name)
+        assert (stopped.status, stopped.reason) == (FlowStatus.ERROR, Reason.DEFINITION_UNAVAILABLE)
+        assert stopped.detail == said
+        # No run began, none is on its way, and the output stays.
+        assert runs_of(gone, name) == 1
+        assert stopped.version_id == before[name].version_id
+    assert gone.drain() == []
+    # What reads the output of such an instance, and everything else, goes on.
+    gone.run("reader", force=True)
+    gone.run("prices", force=True)
+    assert (runs_of(gone, "reader"), flow(gone, "reader").reason) == (2, Reason.UPSTREAM_ADVANCED)
+    assert flow(gone, "prices").status is FlowStatus.READY
+    assert output(gone, "walk").equals(output(bench, "walk"))
+
+    # Installed again, it runs when it is asked.
+    bench.run("walk")
+    bench.drain()
+    bench.run("caller")
+    assert {flow(bench, name).status for name in before} == {FlowStatus.READY}
+
+
+def test_a_version_that_is_kept_is_not_replaced_by_a_newer_one(bench: Bench, project: str) -> None:
+    from example_definitions.ops import Drawdown  # type: ignore[import-not-found]
+
+    class Newer(Drawdown):  # type: ignore[misc]  # a class that mypy does not see
+        version = "2.0.0"
+
+        def build(self, x: pl.Expr, d: int) -> pl.Expr:
+            return x * 0 + 7
+
+    older = bench.services.registry.list()
+    with_newer = Bench(replace(bench.services, registry=Registry([*older, Newer])))
+    bench.provision(walk(project, "walk"))
+    bench.provision(derived(project, "kept", "DRAWDOWN(close, 5)", "walk"))
+    bench.drain()
+    before = output(bench, "kept")
+
+    with_newer.run("kept", force=True)
+    with_newer.provision(derived(project, "newest", "DRAWDOWN(close, 5)", "walk"))
+    pinned = derived(project, "pinned", "DRAWDOWN(close, 5)", "walk", ops={"DRAWDOWN": "1.0.0"})
+    with_newer.provision(pinned)
+    with_newer.drain()
+
+    assert output(with_newer, "kept").equals(before)
+    assert output(with_newer, "pinned").equals(before)
+    assert set(output(with_newer, "newest")["value"]) == {7.0}
+    wrong = derived(project, "wrong", "DRAWDOWN(close, 5)", "walk", ops={"DRAWDOWN": "3.0.0"})
+    with pytest.raises(InvalidSpec) as caught:
+        with_newer.provision(wrong)
+    assert [problem.path for problem in caught.value.problems] == ["pipeline.config.ops.DRAWDOWN"]
+    # A changed configuration takes the newest again.
+    with_newer.update(derived(project, "kept", "DRAWDOWN(close, 5) + 0", "walk"))
+    assert shown(with_newer, "kept")["pipeline"]["calls"] == {"DRAWDOWN": "2.0.0"}
