@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,10 +25,11 @@ from libs.services import reports
 from libs.services.data import read_version
 from libs.services.removal import deprovision
 from libs.services.rerun import rerun
-from tests.example_wheel import installed_wheel
+from libs.specs import parse_manifest, spec_document
+from tests.example_wheel import SOURCE, installed_wheel
 from tests.integration.bench import Bench, derived, make_bench, prices
 
-KINDS = set(DefinitionKind)
+PAGE = Path(__file__).parents[2] / "docs" / "writing-a-definition.md"
 
 
 @pytest.fixture
@@ -97,68 +99,62 @@ def runs_of(bench: Bench, name: str) -> int:
         return session.scalar(query) or 0
 
 
-def test_one_definition_of_each_kind_is_used_by_instances(bench: Bench, project: str) -> None:
-    brought = [each for each in bench.services.registry.list() if "example" in each.__module__]
-    assert {each.kind for each in brought} == KINDS
+def test_the_wheel_brings_a_definition_of_each_kind(wheel: Path) -> None:
+    registry = Registry.discover()
+    brought = [each for each in registry.list() if "example" in each.__module__]
+    assert {each.kind for each in brought} == set(DefinitionKind)
+    assert registry.broken == []
 
-    bench.provision(walk(project, "walk"))
-    bench.provision(walk(project, "old_walk", "1.0.0"))
-    bench.provision(walk(project, "monthly", accessor={"definition": "month_end"}))
-    sharpe = derived(project, "sharpe", "CLIP(SHARPE(close, 20), -2, 2)", "walk")
-    bench.provision({**sharpe, "type": "SignalInstance", "signal": {"min_value": -2}})
-    by_hand = "MEAN(DELTA(close, 1) / REF(close, 1), 20) / STD(DELTA(close, 1) / REF(close, 1), 20)"
-    bench.provision(derived(project, "by_hand", by_hand, "walk"))
-    idea = {"name": "idea", "project": project, "type": "ExperimentInstance"}
-    bench.provision(
-        {**idea, "expression": "DRAWDOWN(close, 20)", "upstream_refs": [{"resource": "walk"}]}
-    )
-    bench.provision(
-        {
-            "name": "model",
-            "project": project,
-            "type": "ModelInstance",
-            "module": {"definition": "huber"},
-            "features": [{"role": "sharpe", "column": "value"}],
-            "upstream_refs": [
-                {"resource": "walk", "role": "prices"},
-                {"resource": "sharpe", "role": "sharpe"},
-            ],
-        }
-    )
-    bench.provision(
-        {
-            "name": "portfolio",
-            "project": project,
-            "type": "PortfolioOptimizerInstance",
-            "definition": "inverse_volatility",
-            "lookback_days": 60,
-            "upstream_refs": [{"resource": "walk", "role": "prices"}],
-        }
-    )
-    bench.drain()
 
-    listed = reports.status(bench.services.database, bench.services.now(), project=project)
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_code_of_the_page_is_that_of_the_wheel(wheel: Path) -> None:
+    package = SOURCE / "src" / "example_definitions"
+    assert blocks("toml")
+    assert all(block in (SOURCE / "pyproject.toml").read_text() for block in blocks("toml"))
+    kinds = set()
+    for block in blocks("python"):
+        name = re.match(r"# (\w+\.py)\n", block)
+        if name is None:
+            exec(compile(block, PAGE.name, "exec"), {})
+            continue
+        assert block[name.end() :] in (package / name[1]).read_text(), block
+        kinds.add(name[1])
+    named = {path.name for path in package.glob("[a-z]*.py")} - {"held.py"}
+    assert kinds == named
+
+
+def test_the_manifests_of_the_page_become_ready(bench: Bench) -> None:
+    specs = [spec for text in blocks("yaml") for spec in parse_manifest(text).instances]
+    for spec in specs:
+        bench.provision(spec_document(spec))
+        bench.drain()
+    listed = reports.status(bench.services.database, bench.services.now(), project="tutorial")
     statuses = {each["name"]: each["status"] for each in listed["instances"]}
-    assert (len(statuses), set(statuses.values())) == (8, {"READY"}), statuses
+    assert statuses == {spec.name: "READY" for spec in specs}
     # Two versions side by side: the older one is pinned, the newest is taken where none is named.
     assert shown(bench, "walk")["pipeline"]["version"] == "2.0.0"
     assert shown(bench, "old_walk")["pipeline"]["version"] == "1.0.0"
     assert not output(bench, "walk").equals(output(bench, "old_walk"))
     assert output(bench, "monthly").height == 3 * 12
-    assert output(bench, "sharpe").equals(output(bench, "by_hand"))
-    assert output(bench, "idea")["value"].max() == 0.0
+    assert output(bench, "drawdown_idea")["value"].max() == 0.0
     assert output(bench, "model", "inference").height > 0
     weights = output(bench, "portfolio").group_by("date").agg(pl.col("weight").sum())
     assert weights["weight"].to_list() == pytest.approx([1.0] * weights.height)
-    # What an expression calls is recorded, through the macro.
+    # What an expression calls is recorded, through the macro; the macro is its expression.
     called = ("CLIP", "SHARPE", "MEAN", "STD", "DELTA", "REF")
     assert shown(bench, "sharpe")["pipeline"]["calls"] == dict.fromkeys(called, "1.0.0")
-    assert shown(bench, "idea")["calls"]["DRAWDOWN"] == "1.0.0"
+    assert shown(bench, "drawdown_idea")["calls"]["DRAWDOWN"] == "1.0.0"
+    by_hand = "MEAN(DELTA(close, 1) / REF(close, 1), 20) / STD(DELTA(close, 1) / REF(close, 1), 20)"
+    clipped = f"IF({by_hand} > 2, 2, IF({by_hand} < -2, -2, {by_hand}))"
+    bench.provision(derived("tutorial", "by_hand", clipped, "walk"))
+    bench.drain()
+    assert output(bench, "sharpe").equals(output(bench, "by_hand"))
     with bench.services.database.read() as session:
-        run = session.scalars(
-            select(RunRecord.id).where(RunRecord.flow_id == bench.flow_id("sharpe"))
-        ).one()
-    assert rerun(bench.services, run, uuid4()).identical
+        run = select(RunRecord.id).where(RunRecord.flow_id == bench.flow_id("sharpe"))
+        assert rerun(bench.services, session.scalars(run).one(), uuid4()).identical
     deprovision(bench.services, "walk", cascade=True, purge=True)
 
 

@@ -24,6 +24,7 @@ from libs.plugins.delta import DeltaStore
 from libs.plugins.parquet import ParquetStore
 from libs.plugins.sql_table import SqlTableStore
 from tests.databases import Postgres
+from tests.example.src.example_definitions.stores import ArrowStore
 
 START = date(2024, 1, 1)
 NAN = float("nan")
@@ -34,6 +35,7 @@ STORES: dict[str, type[Store]] = {
     "parquet": ParquetStore,
     "sql_table": SqlTableStore,
     "sql_table on PostgreSQL": SqlTableStore,
+    "arrow of the example wheel": ArrowStore,
 }
 
 
