@@ -14,7 +14,14 @@ from libs.definitions.op import Argument, Axis, Op, OpMacro
 from libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
 from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from libs.definitions.registry import Broken, Registry, installed
-from libs.definitions.store import Store, StoredVersion, StoreHandle, VersionLost, inside
+from libs.definitions.store import (
+    LocationRefused,
+    Store,
+    StoredVersion,
+    StoreHandle,
+    VersionLost,
+    inside,
+)
 
 __all__ = [
     "Accessor",
@@ -28,6 +35,7 @@ __all__ = [
     "Extract",
     "ExtractContext",
     "Input",
+    "LocationRefused",
     "MLModule",
     "Moments",
     "Op",

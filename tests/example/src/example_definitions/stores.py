@@ -1,5 +1,8 @@
 """A store: one Arrow file a version."""
 
+import os
+import re
+import shutil
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -9,8 +12,10 @@ import polars as pl
 from pydantic import Field
 
 from libs.core.errors import Unavailable
-from libs.definitions import Store, StoredVersion, StoreHandle, VersionLost, inside
+from libs.definitions import LocationRefused, Store, StoredVersion, StoreHandle, VersionLost
 from libs.definitions.content import conform, content_hash, schema_hash
+
+LOCATION = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 
 
 class ArrowStore(Store):
@@ -41,29 +46,32 @@ class ArrowHandle(StoreHandle):
     def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
         """The name says who wrote what, so that a repeated attempt finds what it made."""
         frame = conform(frame)
-        location = f"{token.hex}-{content_hash(frame)[:16]}.arrow"
-        path, draft = self.root / location, self.root / f"{uuid4().hex}.draft"
+        location = f"{token.hex}-{content_hash(frame)[:16]}"
+        draft = self.root / f"{uuid4().hex}.draft"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                frame.write_ipc(draft)
-                draft.replace(path)  # Whole or not at all.
+            with draft.open("wb") as file:
+                frame.write_ipc(file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path(location))  # Whole or not at all.
         except OSError as error:
             raise Unavailable("the arrow store", str(error)) from error
         first, last = frame["date"].min(), frame["date"].max()
         return StoredVersion(location, frame.height, first, last, schema_hash(frame.schema))
 
     def scan(self, location: str) -> pl.LazyFrame:
-        """The rows of one file; ``inside`` refuses to leave the root."""
-        path = inside(self.root, location)
+        """The rows of one file."""
+        path = self.path(location)
         if not path.is_file():
             raise VersionLost(location, "there is no such file")
         return pl.scan_ipc(path)
 
     def sweep(self, keep: Collection[str]) -> int:
         """Remove files that no version needs, once their writer must have ended."""
+        needed = {self.path(location) for location in keep}
         old = time.time() - self.sweep_after
-        unneeded = [path for path in self.root.glob("*") if path.name not in keep]
+        unneeded = [path for path in self.root.glob("*") if path not in needed]
         swept = [path for path in unneeded if path.stat().st_mtime <= old]
         for path in swept:
             path.unlink(missing_ok=True)
@@ -71,5 +79,10 @@ class ArrowHandle(StoreHandle):
 
     def purge(self) -> None:
         """Remove everything below the root."""
-        for path in self.root.glob("*"):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def path(self, location: str) -> Path:
+        """The file of a version; nothing that could lead out of the root is a location."""
+        if not LOCATION.fullmatch(location):
+            raise LocationRefused(location, "it must be '<token>-<hash>'")
+        return self.root / f"{location}.arrow"
