@@ -20,10 +20,11 @@ from libs.wiring import connect
 def promote_dataset(dataset: str, name: str, signal: SignalContract, plan: bool = False) -> Any:
     """Make a signal of what a dataset computes, once its stored data keep the signal's contract.
 
-    The dataset stays as it is; the signal has the same pipeline, upstreams and schedule.
+    The dataset stays as it is; the signal has the same pipeline, upstreams and schedule. Of an
+    experiment the signal computes the expression, with its ops in the same versions.
 
     Args:
-        dataset: The dataset: its name, project/name or id.
+        dataset: The dataset or experiment: its name, project/name or id.
         name: The name that the signal gets, in the same project.
         signal: What every value of the signal satisfies.
         plan: Only check the stored data and show what would be made; change nothing.

@@ -25,6 +25,10 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     for command in (update, pause, resume, promote, history, diff):
         app.command(command.__name__)(command)
+    experiments = typer.Typer(help="What becomes of experiments.", rich_markup_mode=None)
+    experiments.callback()(lambda: None)
+    experiments.command("promote")(promote_experiment)
+    app.add_typer(experiments, name="experiment")
 
 
 def update(
@@ -92,17 +96,43 @@ def promote(
     json: Json = False,
 ) -> None:
     """Make a signal of a dataset, once its stored data keep the contract in FILE."""
+    document = _read(spec)
+    _promote(name, as_, document.get("signal", document), plan, json)
+
+
+def promote_experiment(
+    name: Name,
+    as_: Annotated[
+        str, typer.Option("--as", metavar="SIGNAL", help="The name that the signal gets.")
+    ],
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            "--spec",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A YAML or JSON file with the signal's contract; no bounds if left out.",
+        ),
+    ] = None,
+    plan: PlanOnly = False,
+    json: Json = False,
+) -> None:
+    """Make a signal of an experiment's expression, if what it saw keeps the contract in FILE."""
+    document = _read(spec) if spec else {}
+    _promote(name, as_, document.get("signal", document), plan, json)
+
+
+def _promote(name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool) -> None:
     from libs.services.manifests import plan_one
     from libs.services.promotion import promoted_spec
 
-    document = _read(spec)
-    contract = document.get("signal", document)
     with open_services() as services:
         planned = plan_one(services, promoted_spec(services, name, as_, contract))
         print_plan(planned, json)
     if plan:
         return
-    parameters = {"dataset": name, "name": as_, "signal": contract}
+    parameters = {"dataset": name, "name": as_, "signal": dict(contract)}
     done = "" if json else f"{name} promoted to {as_}"
     _submit("promote-dataset", parameters, f"promotion of {name}", done)
 

@@ -23,7 +23,7 @@ from libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
 from libs.core.errors import InvalidSpec, PermanentError, Problem, WrongLifecycle
 from libs.core.lineage import topological_order
 from libs.core.records import RequestStatus
-from libs.core.status import Cause, FlowKind, Lifecycle, RunStatus
+from libs.core.status import Cause, FlowKind, Lifecycle, Reason, RunStatus
 from libs.db import Database
 from libs.db.models import (
     Backfill,
@@ -253,6 +253,9 @@ def _why(services: Services, batch: _Batch, since: datetime) -> str:
         for run in _runs(session, batch):
             if run.started_at >= since and run.status is not RunStatus.COMPLETED:
                 return f"its run {run.status}: {run.error}" if run.error else f"{run.status}"
+        flow = session.get_one(FlowExecutionResource, batch.flow_id)
+        if flow.reason is Reason.DEFINITION_UNAVAILABLE:
+            return flow.detail
     return "its run was dropped for another one"
 
 

@@ -1,4 +1,7 @@
-"""Promoting a dataset: a signal of the same composition, once the stored data keep its contract."""
+"""Promoting a dataset or an experiment: a signal that computes the same.
+
+What is stored must keep the signal's contract first; of an experiment that is what it looked at.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,31 @@ from libs.core.status import FlowKind, InstanceType
 from libs.db.models import FlowExecutionResource, OutboxEvent
 from libs.db.repositories.outbox import record_events
 from libs.db.repositories.resources import Named, flows_of, get_instance, newest_version
+from libs.definitions.base import DefinitionKind
 from libs.definitions.content import check_frame, check_signal
+from libs.definitions.registry import FUNCTIONS
+from libs.services.catalog import recorded_calls
 from libs.services.context import Services
 from libs.services.data import read_version
 from libs.services.provisioning import Provisioned
 from libs.services.relay import relay_or_leave
-from libs.specs import InstanceSpec, SignalContract, SignalSpec, parse_spec, spec_document
+from libs.specs import (
+    ExperimentSpec,
+    InstanceSpec,
+    SignalContract,
+    SignalSpec,
+    parse_spec,
+    spec_document,
+)
+
+PROMOTABLE = (FlowKind.REFRESH, FlowKind.PREVIEW)
+"""The flows whose output can become a signal's."""
+
+Calls = Mapping[tuple[DefinitionKind, str], str]
 
 
 class NothingStored(PermanentError):
-    """The dataset has no output that could be checked: run it first."""
+    """The dataset or experiment has no output that could be checked: run it first."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -43,23 +61,43 @@ class BreaksContract(PermanentError):
 def promoted_spec(
     services: Services, reference: str, name: str, contract: Mapping[str, Any]
 ) -> InstanceSpec:
-    """The spec of the signal ``name`` that a dataset becomes; its stored data are checked.
+    """The spec of the signal ``name`` that an instance becomes; its stored data are checked.
 
-    Raises NotFound, InvalidSpec for what is no dataset or contract, NothingStored, BreaksContract.
+    Raises NotFound, InvalidSpec for what is neither dataset nor experiment and for a wrong
+    contract, NothingStored, BreaksContract.
     """
     with services.database.read() as session:
         named = get_instance(session, reference)
         version = newest_version(session, named.id)
-        flow = next((f for f in flows_of(session, named.id) if f.kind == FlowKind.REFRESH), None)
-    if named.type != InstanceType.DATASET or version is None or flow is None:
-        raise InvalidSpec([Problem("dataset", f"{named.label!r} is a {named.type}, no dataset")])
-    document = spec_document(parse_spec(version.spec_json))
+        flow = next((f for f in flows_of(session, named.id) if f.kind in PROMOTABLE), None)
+        calls = recorded_calls(session, named.id)
+    if version is None or flow is None or named.type == InstanceType.SIGNAL:
+        text = f"{named.label!r} is a {named.type}, neither a dataset nor an experiment"
+        raise InvalidSpec([Problem("dataset", text)])
+    before = parse_spec(version.spec_json)
+    document = spec_document(before)
+    if isinstance(before, ExperimentSpec):
+        document = _of_experiment(before, document, calls)
     document |= {"name": name, "type": InstanceType.SIGNAL.value, "signal": dict(contract)}
     document.setdefault("description", f"Promoted from {named.label}")
     spec = parse_spec(document)
     assert isinstance(spec, SignalSpec)
     _check(services, named, flow, spec.signal)
     return spec
+
+
+def _of_experiment(
+    before: ExperimentSpec, document: Mapping[str, Any], calls: Calls
+) -> dict[str, Any]:
+    """What a signal shares with the experiment, its expression in the versions that were seen."""
+    shared = ("project", "upstream_refs", "description")
+    ops = {name: version for (kind, name), version in calls.items() if kind in FUNCTIONS}
+    config = {"expression": before.expression, "inputs": dict(before.inputs), "ops": ops}
+    pipeline = {
+        "definition": "expression",
+        "config": {key: value for key, value in config.items() if value},
+    }
+    return {**{key: document[key] for key in shared if key in document}, "pipeline": pipeline}
 
 
 def _check(
@@ -82,7 +120,7 @@ def _check(
 
 
 def tell(services: Services, done: Provisioned, dataset: str) -> None:
-    """Say by an event that a dataset was promoted; once, however often it is tried."""
+    """Say by an event that something was promoted; once, however often it is tried."""
 
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))
@@ -115,6 +153,6 @@ def _event(services: Services, signal: Named, source: Named) -> Event:
             "instance": signal.name,
             "project": signal.project,
             "type": signal.type,
-            "dataset": source.name,
+            "experiment" if source.type == InstanceType.EXPERIMENT else "dataset": source.name,
         },
     )

@@ -119,6 +119,49 @@ def test_a_dataset_without_output_is_not_promoted(bench: Bench, project: str) ->
         promoted_spec(bench.services, "prices", "alpha", {})
 
 
+def test_an_experiment_is_promoted_with_the_ops_that_it_saw(bench: Bench, project: str) -> None:
+    services = bench.services
+    bench.provision(prices(project))
+    bench.provision(
+        {
+            "name": "idea",
+            "project": project,
+            "type": "ExperimentInstance",
+            "expression": "ZSCORE(DELTA(price, 5))",
+            "inputs": {"price": {"column": "close"}},
+            "upstream_refs": [{"resource": "prices"}],
+        }
+    )
+    with pytest.raises(NothingStored):
+        promoted_spec(services, "idea", "alpha", {})
+    bench.drain()
+    with pytest.raises(BreaksContract):
+        promoted_spec(services, "idea", "alpha", {"max_value": 0.5})
+    with pytest.raises(InvalidSpec) as caught:
+        promoted_spec(services, "idea", "alpha", {"min_value": 2, "max_value": 1, "top": 3})
+    assert {problem.path for problem in caught.value.problems} == {"signal.max_value", "signal.top"}
+
+    spec = promoted_spec(services, "idea", "alpha", {"min_value": -5, "max_value": 5})
+    done = provision(services, spec, bench.ports(services, spec))
+    tell(services, done, f"{project}/idea")
+    assert bench.drain() == ["alpha"]
+
+    shown = reports.show(services.database, services.now(), "alpha")
+    assert (shown["type"], shown["status"]) == ("SignalInstance", "READY")
+    assert shown["components"]["pipeline"]["config"] == {
+        "expression": "ZSCORE(DELTA(price, 5))",
+        "inputs": {"price": {"column": "close"}},
+        "ops": {"ZSCORE": "1.0.0", "DELTA": "1.0.0"},
+    }
+    seen = reports.show(services.database, services.now(), "idea")
+    assert shown["output"]["rows"] == seen["output"]["rows"] > 0
+    with services.database.read() as session:
+        told = select(OutboxEvent.payload).where(OutboxEvent.name == "instance.promoted")
+        assert [payload["experiment"] for payload in session.scalars(told)] == ["idea"]
+    with pytest.raises(InvalidSpec):
+        promoted_spec(services, "alpha", "beta", {})
+
+
 @pytest.mark.usefixtures("pair")
 def test_a_removal_is_planned_as_it_is_done(bench: Bench, project: str) -> None:
     before = bench.rows()
