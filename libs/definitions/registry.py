@@ -192,8 +192,9 @@ class Registry:
             pinned = self.preferring({(definition.kind, definition.name): definition.version})
             if problems := macro_problems(definition, pinned):
                 del versions[definition.version]
+                if not versions:
+                    del self._classes[definition.kind, definition.name]
                 self.broken.append(_broken_macro(definition, problems))
-        self._classes = {key: versions for key, versions in self._classes.items() if versions}
 
     def _unknown(self, kind: DefinitionKind, name: str) -> str:
         names = sorted(known for a_kind, known in self._classes if a_kind is kind)

@@ -84,6 +84,21 @@ class Unversioned(Good):
     version = "latest"
 
 not_a_class = 3
+
+from libs.definitions import Argument, OpMacro
+
+class Whole(OpMacro):
+    name, version, arguments = "WHOLE", "1.0.0", {"x": Argument.SERIES}
+    expression = "ZSCORE(x) + 1"
+
+class Circular(Whole):
+    name, expression = "CIRCULAR", "ON_CIRCULAR(x)"
+
+class OnCircular(Whole):
+    name, expression = "ON_CIRCULAR", "CIRCULAR(x)"
+
+class Unused(Whole):
+    name, arguments = "UNUSED", {"x": Argument.SERIES, "y": Argument.SERIES}
 """
 
 ENTRIES = """
@@ -97,6 +112,10 @@ accessor.absent = sdk_test_plugins:Absent
 accessor.missing = sdk_test_no_such_module:Missing
 accessor.failing = sdk_test_failing:Failing
 accessor.leaving = sdk_test_leaving:Leaving
+op_macro.WHOLE = sdk_test_plugins:Whole
+op_macro.CIRCULAR = sdk_test_plugins:Circular
+op_macro.ON_CIRCULAR = sdk_test_plugins:OnCircular
+op_macro.UNUSED = sdk_test_plugins:Unused
 """
 
 
@@ -124,6 +143,20 @@ def test_a_broken_definition_disturbs_no_other() -> None:
     expected = ("unfinished", "unversioned", "number", "absent", "missing", "failing", "leaving")
     assert set(expected) <= set(broken)
     assert broken["failing"] == "RuntimeError: first line"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_macro_that_cannot_be_written_out_is_broken_and_names_its_fault() -> None:
+    registry = Registry.discover()
+    macros = {each.name for each in registry.list() if each.kind is DefinitionKind.OP_MACRO}
+    assert macros == {"WHOLE"}
+    broken = {each.entry_point: each.error for each in registry.broken}
+    assert "CIRCULAR -> ON_CIRCULAR -> CIRCULAR" in broken["op_macro.CIRCULAR"]
+    assert "there is no operator 'CIRCULAR'" in broken["op_macro.ON_CIRCULAR"]
+    assert "arguments.y: is not used by the expression" in broken["op_macro.UNUSED"]
+    said = registry.function("CIRCULAR")
+    assert isinstance(said, str)
+    assert "failed to load" in said
 
 
 @pytest.mark.usefixtures("installed")
