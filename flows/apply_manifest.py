@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -43,6 +43,8 @@ def apply_manifest(
 ) -> Any:
     """Check a manifest as a whole, then create and update what differs, upstreams first.
 
+    Of two at once in a project the later waits for the other.
+
     Args:
         manifest: `project` and `instances`, as in a manifest file.
         plan: Only check everything and show what would be done; change nothing.
@@ -61,7 +63,8 @@ def _apply(
             planned = plan(services, survey, pruning=prune)
             show_plan(services, planned)
             return planned.document()
-        with projects_held(services, survey.manifest.projects, current_run_id()) as prolong:
+        say, projects = get_run_logger().info, survey.manifest.projects
+        with projects_held(services, projects, current_run_id(), say) as prolong:
             planned = plan(services, survey, pruning=prune)
             if planned_on is not None:
                 require_unmoved(planned, planned_on)
@@ -92,7 +95,7 @@ def _apply_all(
         ]
         for future in futures:
             future.result()
-        prolong()
+            prolong()
 
 
 def _prune(services: Services, planned: Plan) -> None:

@@ -5,6 +5,7 @@ A hold is kept in the resource's ``condition`` and is worth nothing once its flo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -75,16 +76,26 @@ def leave(services: Services, instance_id: UUID, error: Exception) -> None:
 
 
 LONG_LEASE = timedelta(minutes=10)
-"""As ``LEASE``, while a manifest is applied: it is prolonged after each level of the lineage."""
+"""As ``LEASE``, while a manifest is applied: it is prolonged after each instance."""
+
+PATIENCE = timedelta(minutes=15)
+"""How long an apply waits for another one; longer than the lease of one that died."""
+
+LOOK_SECONDS = 0.5
 
 
 @contextmanager
 def projects_held(
-    services: Services, names: Iterable[str], flow_run_id: UUID
+    services: Services,
+    names: Iterable[str],
+    flow_run_id: UUID,
+    say: Callable[[str], None],
+    patience: timedelta = PATIENCE,
 ) -> Iterator[Callable[[], None]]:
     """Keep projects for one apply, so that two at once are one after the other, never a mix.
 
-    Gives what prolongs the hold. Raises BusyElsewhere where another living flow run holds one.
+    Gives what prolongs the hold. While another living flow run holds one of them this waits, and
+    ``say`` is told so; it raises BusyElsewhere where ``patience`` is over.
     """
     listed = sorted(set(names))
 
@@ -102,8 +113,23 @@ def projects_held(
                 session.flush()
                 delete_empty_project(session, project.id)
 
-    services.database.transact(take)
+    _in_turn(lambda: services.database.transact(take), say, patience)
     try:
         yield lambda: services.database.transact(take)
     finally:
         services.database.transact(give_back)
+
+
+def _in_turn(take: Callable[[], None], say: Callable[[str], None], patience: timedelta) -> None:
+    """Take the hold as soon as it is free; what waits is told once."""
+    until, told = time.monotonic() + patience.total_seconds(), False
+    while True:
+        try:
+            return take()
+        except BusyElsewhere as busy:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                say(str(busy))
+            told = True
+        time.sleep(LOOK_SECONDS)

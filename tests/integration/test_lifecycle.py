@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -224,24 +225,30 @@ def test_every_version_is_kept_and_its_runs_repeat(bench: Bench, project: str) -
         assert rerun(bench.services, UUID(run["id"]), uuid4()).identical
 
 
-def test_of_two_applies_of_a_project_one_is_told(bench: Bench, project: str) -> None:
+def test_of_two_applies_of_a_project_one_waits_and_is_told(bench: Bench, project: str) -> None:
     bench.provision(prices(project))
     full_name = f"refresh-dataset/{project}.prices"
     view = bench.services.prefect.find_deployment_by_name(full_name)
     assert view is not None
     first = bench.services.prefect.start_run(view.id, {"instance": str(uuid4())})
 
-    with projects_held(bench.services, [project], first.id):
+    told: list[str] = []
+    a_moment = timedelta(seconds=0.6)
+
+    with projects_held(bench.services, [project], first.id, told.append):
+        assert told == []
         with (
-            pytest.raises(BusyElsewhere),
-            projects_held(bench.services, [project, "other"], uuid4()),
+            pytest.raises(BusyElsewhere) as busy,
+            projects_held(bench.services, [project, "other"], uuid4(), told.append, a_moment),
         ):
             raise AssertionError("both hold the project")
-        with projects_held(bench.services, ["elsewhere"], uuid4()):
+        assert told == [str(busy.value)]
+        with projects_held(bench.services, ["elsewhere"], uuid4(), told.append):
             pass
 
-    with projects_held(bench.services, [project, "other"], uuid4()) as prolong:
+    with projects_held(bench.services, [project, "other"], uuid4(), told.append) as prolong:
         prolong()
+    assert len(told) == 1
     bench.services.prefect.cancel_run(first.id)
     with bench.services.database.read() as session:
         assert find_project(session, project) is not None
