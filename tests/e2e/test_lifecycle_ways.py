@@ -238,6 +238,31 @@ def is_told(world: World, before: int) -> None:
         assert (upstream["upstream"], upstream["blocks"]) == ("px.refresh", "no")
 
 
+DAYS = {"start": "2020-01-15", "end": "2020-02-10"}
+
+
+def days() -> list[str]:
+    return [word for name, day in DAYS.items() for word in (f"--{name}", day)]
+
+
+def backfills(world: World) -> list[dict[str, Any]]:
+    """The runs of ``px`` that read the past anew, which is the same as it was."""
+    runs = world.stack.runs(world.label("px"))
+    return [run for run in runs if run["cause"] == "backfill"]
+
+
+@contextmanager
+def earlier_backfills(world: World) -> Iterator[int]:
+    yield len(backfills(world))
+
+
+def is_read_again(world: World, before: int) -> None:
+    found = backfills(world)
+    assert len(found) == before + 2, "January and February are a run each"
+    assert {run["status"] for run in found} == {"completed"}
+    assert world.stack.flow(world.label("px"))["generation"] == 1
+
+
 @contextmanager
 def an_unpublished_event(world: World) -> Iterator[UUID]:
     """An event that the server was not told of, while no sweep comes by itself."""
@@ -347,6 +372,13 @@ ROWS = (
         lambda world: ["rerun", first_run(world)],
         is_repeated,
         earlier_reruns,
+    ),
+    Row(
+        "backfill-instance",
+        lambda world: {"instance": world.label("px"), **DAYS},
+        lambda world: ["backfill", world.label("px"), *days()],
+        is_read_again,
+        earlier_backfills,
     ),
     Row(
         "check-upstream-freshness",
