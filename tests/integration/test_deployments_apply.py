@@ -25,6 +25,7 @@ LIFECYCLE = {
     "provision-instance/default",
     "deprovision-instance/default",
     "apply-manifest/default",
+    "backfill-instance/default",
     "check-upstream-freshness/default",
     "aggregate-status/default",
     "rerun-run/default",
