@@ -52,7 +52,7 @@ def test_a_killed_backfill_goes_on_by_the_same_command(
     (folder / "hold").unlink()
 
     assert answers[0].code == 1, answers
-    assert "backfill-instance crashed" in answers[0].err
+    assert f"backfill of {source} crashed" in answers[0].err
     again = stack.cli("backfill", source, *WORDS, "--json").json
     mine = [run for run in stack.runs(source) if run["cause"] == "backfill"]
     assert [run["status"] for run in mine] == ["completed"] * 3, "each piece ran once"
