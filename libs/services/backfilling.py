@@ -16,13 +16,13 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
 from libs.core.errors import InvalidSpec, PermanentError, Problem, WrongLifecycle
 from libs.core.lineage import topological_order
-from libs.core.records import RequestStatus
+from libs.core.records import RequestStatus, RunParameters
 from libs.core.status import Cause, FlowKind, Lifecycle, Reason, RunStatus
 from libs.db import Database
 from libs.db.models import (
@@ -221,22 +221,28 @@ def _state(services: Services, batch: _Batch, piece: Piece) -> PieceState:
                 RunRequest.flow_id == batch.flow_id, RunRequest.status == RequestStatus.PENDING
             )
         )
-        runs = [(run.status, read_parameters(run.parameters)) for run in _runs(session, batch)]
+        runs = _asked_of(session, batch)
     return state_of(piece, read_parameters(waiting) if waiting else None, runs)
+
+
+def _asked_of(session: Session, batch: _Batch) -> list[tuple[RunStatus, RunParameters]]:
+    """How the runs since the backfill began stand, and what was asked of them."""
+    rows = session.execute(select(RunRecord.status, RunRecord.parameters).where(*_since(batch)))
+    return [(row.status, read_parameters(row.parameters)) for row in rows]
 
 
 def _runs(session: Session, batch: _Batch) -> Sequence[RunRecord]:
     """The runs of the flow since the backfill began, newest first."""
-    query = (
-        select(RunRecord)
-        .where(
-            RunRecord.flow_id == batch.flow_id,
-            RunRecord.started_at >= batch.begun,
-            RunRecord.cause != Cause.RERUN,
-        )
-        .order_by(RunRecord.started_at.desc())
-    )
+    query = select(RunRecord).where(*_since(batch)).order_by(RunRecord.started_at.desc())
     return session.scalars(query).all()
+
+
+def _since(batch: _Batch) -> tuple[ColumnElement[bool], ...]:
+    return (
+        RunRecord.flow_id == batch.flow_id,
+        RunRecord.started_at >= batch.begun,
+        RunRecord.cause != Cause.RERUN,
+    )
 
 
 def _still_active(services: Services, instance: Named, piece: Piece) -> None:
@@ -302,10 +308,7 @@ def how_far(database: Database, reference: str, asked: Asked) -> Progress | None
         row = session.scalars(_same(flow_id, asked)).first()
         if row is None:
             return None
-        runs = [
-            (run.status, read_parameters(run.parameters))
-            for run in _runs(session, _Batch(row.id, flow_id, row.created_at))
-        ]
+        runs = _asked_of(session, _Batch(row.id, flow_id, row.created_at))
     done = [piece for piece in listed if state_of(piece, None, runs) is PieceState.DONE]
     left = (piece for piece in listed if piece not in set(done))
     return Progress(instance, len(done), len(listed), next(left, None))
