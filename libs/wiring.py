@@ -11,7 +11,7 @@ from libs.adapters.prefect import PrefectGateway, configured_api_url
 from libs.core.commands import RetryPolicy
 from libs.core.errors import PermanentError
 from libs.db import Database
-from libs.definitions.registry import Registry
+from libs.definitions.registry import installed
 from libs.services.context import Services
 from libs.services.ledger import Ledger
 from libs.services.live import Live
@@ -39,7 +39,7 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
                     settings=settings,
                     database=database,
                     prefect=prefect,
-                    registry=Registry.discover(),
+                    registry=installed(),
                     ledger=ledger,
                     live=live,
                 )
@@ -47,6 +47,14 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
                 live.close()
         finally:
             database.close()
+
+
+def warm_up() -> None:
+    """Do what every run would do first, for the runs that are forked from this process."""
+    from libs.services.warming import warm
+
+    with connect() as services:
+        warm(services)
 
 
 def open_broker(settings: Settings, prefect: PrefectGateway) -> Publisher | None:

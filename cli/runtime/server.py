@@ -40,6 +40,12 @@ class Server:
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
+    def client_environment(self) -> dict[str, str]:
+        """What a client of it needs; the embedded one gives no CSRF tokens: none is asked for."""
+        tokens = {"PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false"} if self.embedded else {}
+        return {**tokens, **self.access}
+
+    @property
     def ui_url(self) -> str:
         """Where a person looks at it."""
         return self.api_url.removesuffix("/").removesuffix("/api")

@@ -57,7 +57,7 @@ def _launch(home: Home, settings: Settings, server: Server) -> None:
     command = [sys.executable, "-P", "-m", "prefect", "worker", "start"]
     options = ["--pool", settings.pool, "--limit", str(settings.worker_limit)]
     identity = ["--name", worker_name(home), "--install-policy", "never"]
-    environment = worker_environment(home, server.api_url, server.access)
+    environment = worker_environment(home, server.api_url, server.client_environment)
     processes.start(home, ROLE, [*command, *options, *identity], environment)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
@@ -38,8 +38,12 @@ class Database:
 
     def __init__(self, url: str | URL) -> None:
         self.url = make_url(url)
-        self.engine = _engine(self.url)
+        self.engine = _KEPT.get(self.url) or _engine(self.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+
+    def keep(self) -> None:
+        """Let all databases of that URL in this process and its forks share what is compiled."""
+        _KEPT[self.url] = self.engine
 
     def close(self) -> None:
         """Give all connections back."""
@@ -63,6 +67,14 @@ class Database:
                 session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINEAGE_LOCK})
             yield session
 
+    @contextmanager
+    def undone(self) -> Iterator[Database]:
+        """This database as one writer sees it, whose writes are all taken back at the end."""
+        writer = self.engine.execution_options(instances_write=True)
+        with writer.connect() as connection, connection.begin() as transaction:
+            yield _Undone(self, connection)
+            transaction.rollback()
+
     def transact(self, work: Callable[[Session], Result]) -> Result:
         """Run ``work`` in one serial transaction, again if a lock or lost connection ended it.
 
@@ -79,6 +91,31 @@ class Database:
                         raise
                     time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+class _Undone(Database):
+    """All in one transaction: each session commits to it, and nothing else."""
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self.url, self.engine, self.is_sqlite = database.url, database.engine, database.is_sqlite
+        self._connection = connection
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session within the transaction."""
+        with Session(self._connection, join_transaction_mode="create_savepoint") as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """The same, committed to it."""
+        with self.read() as session, session.begin():
+            session.expire_on_commit = False
+            yield session
+
+
+_KEPT: dict[URL, Engine] = {}
+"""Engines whose cache of compiled statements outlives the databases that fill it."""
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
     """
     with services.database.read() as session:
-        flow_id = _flow_id(session, work)
+        flow_id = flow_id_of(session, work)
         spec = spec_of(session, work.instance_id)
     schedule = spec.schedule_of(work.kind)
     if work.slot is not None and not is_session(schedule, work.slot):
@@ -119,7 +119,8 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
         return any(not read_parameters(p).about_the_past for p in session.scalars(query))
 
 
-def _flow_id(session: Session, work: Work) -> UUID:
+def flow_id_of(session: Session, work: Work) -> UUID:
+    """The flow that is to run; raises NotFound where its instance is gone."""
     flow = FlowExecutionResource
     query = select(flow.id).where(flow.instance_id == work.instance_id, flow.kind == work.kind)
     flow_id = session.scalar(query)

@@ -198,13 +198,16 @@ class ForkServer:
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import modules, all those of a package for ``package.*``.
+    """Import modules, all those of a package for ``package.*``; call ``module:function``.
 
-    One that cannot be imported is only reported: the runs that need it will say so themselves.
+    What fails is only reported: the runs that need it will say so themselves.
     """
     for name in modules:
         try:
-            module = importlib.import_module(name.removesuffix(".*"))
+            path, _, function = name.partition(":")
+            module = importlib.import_module(path.removesuffix(".*"))
+            if function:
+                getattr(module, function)()
         except Exception:
             logger.warning("Module %r could not be preloaded", name, exc_info=True)
             continue
@@ -221,6 +224,24 @@ def share_certificates() -> None:
     for_prefect = SimpleNamespace(**{**vars(ssl), "create_default_context": shared})
     setattr(orchestration, "ssl", for_prefect)  # noqa: B010 - no name that it exports
     orchestration.SyncPrefectClient("http://127.0.0.1/api")
+
+
+def leave_out_first_heartbeats() -> None:
+    """Leave out the heartbeat with which a run begins: its state has just told the same.
+
+    For it the run would read four documents from the server, while the server starts it.
+    """
+    from prefect.flow_engine import BaseFlowRunEngine
+
+    beat = BaseFlowRunEngine._emit_flow_run_heartbeat
+    begun: set[int] = set()
+
+    def beat_again(engine: Any, *template: Any) -> None:
+        if id(engine) in begun:
+            beat(engine, *template)
+        begun.add(id(engine))
+
+    BaseFlowRunEngine._emit_flow_run_heartbeat = beat_again  # type: ignore[method-assign,assignment]
 
 
 def index_packages() -> None:
@@ -324,6 +345,7 @@ def main() -> None:
     server = ForkServer(socket.socket(fileno=descriptor))
     preload((*ENGINE, *modules))
     share_certificates()
+    leave_out_first_heartbeats()
     index_packages()
     if modules and (hazards := fork_hazards()):
         logger.error("Nothing is preloaded: importing %s started threads: %s", modules, hazards)

@@ -7,10 +7,11 @@ Prefect's process worker uses for it, so that a flow sees the same under either 
 """
 
 import asyncio
+import functools
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +67,9 @@ PRELOAD_BY_TAG = {
 }
 """What the runs with a tag import besides; equal lists share one process to fork from."""
 
+VOUCHED_FOR = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
+"""Settings of runs: the worker, of the same version, has asked the server for its version."""
+
 T = TypeVar("T")
 
 
@@ -81,11 +85,12 @@ class WarmVariables(BaseVariables):
         description="Directory that runs start in; if left out, a new one for each run.",
     )
     preload: list[str] = Field(
-        default=["flows.*", "libs.plugins.*", "libs.wiring", "polars", "deltalake"],
+        default=["flows.*", "libs.plugins.*", "libs.wiring:warm_up", "polars", "deltalake"],
         title="Preloaded Modules",
         description=(
             "Modules imported once instead of by each run; package.* stands for all modules of a "
-            "package. They may start no threads and open no connections when they are imported."
+            "package, module:function for a function that is called as well. They may start no "
+            "threads and leave no connections open."
         ),
     )
     preload_by_tag: dict[str, list[str]] = Field(
@@ -123,10 +128,15 @@ class WarmJobConfiguration(BaseJobConfiguration):
         more = (name for tag in sorted(tags) for name in self.preload_by_tag.get(tag, ()))
         return list(dict.fromkeys([*self.preload, *more]))
 
+    @classmethod
+    def _base_environment(cls) -> dict[str, str]:
+        """Prefect's settings, as far as they are set."""
+        return dict(_settings_environment())
+
     def environment(self) -> dict[str, str | None]:
         """The worker's environment, with its Prefect settings and what is set here on top."""
         own = {name: value for name, value in self.env.items() if value is not None}
-        return {**os.environ, **self._base_environment(), **own}
+        return {**os.environ, **self._base_environment(), **VOUCHED_FOR, **own}
 
 
 class WarmWorkerResult(BaseWorkerResult):
@@ -241,6 +251,20 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._logger.exception("Flow run '%s' could not be submitted", flow_run.id)
             self._submitting_flow_run_ids.discard(flow_run.id)
             self._release_limit_slot(flow_run.id)
+
+    async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
+        """Leave it Pending: a fork takes no time that a state of its own could tell of."""
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        """Label the run while it starts; nothing waits for its labels."""
+        assert self._runs_task_group is not None
+        self._runs_task_group.start_soon(self._label, flow_run_id)
+
+    async def _label(self, flow_run_id: UUID) -> None:
+        try:
+            await super()._give_worker_labels_to_flow_run(flow_run_id)
+        except (httpx.HTTPError, ObjectNotFound):
+            self._logger.warning("Flow run '%s' has no labels", flow_run_id, exc_info=True)
 
     async def _until_end(self, run: Run) -> None:
         """Wait for the child; end it where the worker is told to stop."""
@@ -404,6 +428,12 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """Port and token with which the run's engine reaches the control channel."""
         port, token = self._control.register(flow_run_id)
         return str(port), token
+
+
+@functools.cache
+def _settings_environment() -> Mapping[str, str]:
+    """Prefect's settings do not change while a worker lives; writing all of them takes 40 ms."""
+    return get_current_settings().to_environment_variables(exclude_unset=True)
 
 
 def _job(
