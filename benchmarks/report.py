@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from benchmarks.record import Figure
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 MARKS = {True: "met", False: "missed", None: ""}
+PACKAGES = ("prefect", "sqlalchemy", "polars", "deltalake")
 COLUMNS = ("", "at", "figure", "compared to", "", "ratio", "target", "")
 
 
@@ -33,14 +35,22 @@ def document(figures: Iterable[Figure], *, quick: bool) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """The machine in general terms, and the versions that matter."""
-    names = ("prefect", "sqlalchemy", "polars", "deltalake")
     return {
         "cores": os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 2),
-        **{name: version(name) for name in names},
+        "loop": round(loop_seconds(), 2),
+        **{name: version(name) for name in PACKAGES},
     }
+
+
+def loop_seconds() -> float:
+    """Seconds of ten million additions in Python: how quick the machine was, told two of them."""
+    begin, total = time.perf_counter(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.perf_counter() - begin
 
 
 def show(figures: Sequence[Figure]) -> None:
@@ -97,12 +107,10 @@ def write_docs(figures: Sequence[Figure], page: Path = PAGE) -> None:
 
 def _section(figures: Sequence[Figure], plots: Sequence[str]) -> Iterable[str]:
     facts = machine()
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", *PACKAGES))
     yield (
-        f"Taken {datetime.now(UTC):%d %B %Y} on a machine of {facts['cores']} cores, "
-        + ", ".join(
-            f"{name} {facts[name]}" for name in facts if name not in ("cores", "load", "system")
-        )
-        + f"; load when it ended {facts['load']}."
+        f"Taken {datetime.now(UTC):%d %B %Y} on a machine of {facts['cores']} cores, {versions}; "
+        f"load when it ended {facts['load']}, ten million additions in Python {facts['loop']} s."
     )
     for subject, own in by_subject(figures).items():
         yield f"\n### {subject}\n"
