@@ -79,16 +79,12 @@ def guard(
 ) -> list[Report]:
     """Judge what a run is about to read or write, and store the reports with it.
 
-    Raises GuardrailBlocked where a broken contract says so. A rehearsal is not judged: what is
-    repeated was.
+    Raises GuardrailBlocked where a broken contract says so. A rehearsal has no contracts: what is
+    repeated was judged.
     """
-    if job.rehearsal:
+    if all(contract.gate is not gate for contract in job.contracts):
         return []
-    with job.services.database.read() as session:
-        contracts = contracts_of(session, job.services.registry, job.spec, job.instance.id)
-    if all(contract.gate is not gate for contract in contracts):
-        return []
-    reports = judge(contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
+    reports = judge(job.contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
     _store(job, reports)
     if any(report.blocks for report in reports):
         raise GuardrailBlocked(job.instance, reports)

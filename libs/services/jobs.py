@@ -20,9 +20,11 @@ from libs.core.records import Pin, Run
 from libs.core.status import Cause, RunStatus
 from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, RunRecord
 from libs.db.repositories.resources import Named, find_instance, newest_version
+from libs.definitions.guardrails import Contract
 from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
 from libs.services.data import read_version
+from libs.services.guarding import contracts_of
 from libs.services.ledger import Drift
 from libs.specs import ComponentSpec, InstanceSpec, ScheduleSpec, parse_spec
 
@@ -58,7 +60,8 @@ class PinnedInput:
 class Job:
     """Everything a procedure works with. ``current`` is the version that is published now.
 
-    In a ``rehearsal`` nothing outside may change: the result is compared and thrown away.
+    ``contracts`` are the guardrails that its inputs and its output are to keep. In a ``rehearsal``
+    nothing outside may change: the result is compared and thrown away.
     """
 
     services: Services
@@ -68,6 +71,7 @@ class Job:
     run: Run
     inputs: Sequence[PinnedInput]
     current: DatasetVersion | None
+    contracts: Sequence[Contract] = ()
     rehearsal: bool = False
 
     @property
@@ -174,7 +178,8 @@ def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
         spec = spec_of(session, instance_id)
         inputs = pinned_inputs(services, session, run)
-    return Job(services, instance, spec, flow, run, inputs, current)
+        contracts = contracts_of(session, services.registry, spec, instance_id)
+    return Job(services, instance, spec, flow, run, inputs, current, contracts)
 
 
 def pinned_inputs(services: Services, session: Session, run: Run) -> list[PinnedInput]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,38 @@ TOLERANCE = 1e-6
 """What a solver may be off a bound by."""
 
 
-class PortfolioWeights(Guardrail):
+class _OfPortfolio(Guardrail):
+    """Judges what is written, and beforehand what the constraints of an optimizer allow."""
+
+    gates = (Gate.WRITE, Gate.CREATE)
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Rows, or an optimizer's constraints."""
+        if evidence.gate is Gate.CREATE:
+            return "constraints" in evidence.configured or "optimizer" in evidence.configured
+        return super().judges(evidence) and evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.gate is Gate.CREATE:
+            return self._constraints(dict(evidence.configured.get("constraints") or {}))
+        assert evidence.frame is not None
+        return self._rows(evidence.frame)
+
+    @abstractmethod
+    def _constraints(self, given: dict[str, float]) -> Iterable[Broken]: ...
+
+    @abstractmethod
+    def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]: ...
+
+
+class PortfolioWeights(_OfPortfolio):
     """``portfolio.weights``: each weight and their sum, on every date, within bounds.
 
     At ``instance.create`` it judges the constraints that the optimizer is given instead.
     """
 
     name = "portfolio.weights"
-    gates = (Gate.WRITE, Gate.CREATE)
     flows = (FlowKind.OPTIMIZE,)
 
     class Config(Guardrail.Config):
@@ -40,19 +65,7 @@ class PortfolioWeights(Guardrail):
 
     config: Config
 
-    def judges(self, evidence: Evidence) -> bool:
-        """Rows with weights, or an optimizer's constraints."""
-        if evidence.gate is Gate.CREATE:
-            return "constraints" in evidence.configured or "optimizer" in evidence.configured
-        return super().judges(evidence) and evidence.frame is not None
-
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
-        """See ``Guardrail.check``."""
-        if evidence.gate is Gate.CREATE:
-            yield from self._constraints(dict(evidence.configured.get("constraints") or {}))
-            return
-        frame = evidence.frame
-        assert frame is not None
+    def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]:
         if WEIGHT not in frame.columns:
             yield Broken(f"there is no column {WEIGHT}", {"columns": frame.columns})
             return
@@ -96,7 +109,7 @@ class PortfolioWeights(Guardrail):
             yield Broken(text, {"assets": fewest})
 
 
-class PortfolioLeverage(Guardrail):
+class PortfolioLeverage(_OfPortfolio):
     """``portfolio.leverage``: gross and net exposure on every date within bounds.
 
     Of an optimizer's weights both are judged; of a backtest the net exposure that its positions
@@ -104,7 +117,6 @@ class PortfolioLeverage(Guardrail):
     """
 
     name = "portfolio.leverage"
-    gates = (Gate.WRITE, Gate.CREATE)
     flows = (FlowKind.OPTIMIZE, FlowKind.BACKTEST)
 
     class Config(Guardrail.Config):
@@ -116,19 +128,7 @@ class PortfolioLeverage(Guardrail):
 
     config: Config
 
-    def judges(self, evidence: Evidence) -> bool:
-        """Rows with weights or exposure, or an optimizer's constraints."""
-        if evidence.gate is Gate.CREATE:
-            return "constraints" in evidence.configured or "optimizer" in evidence.configured
-        return super().judges(evidence) and evidence.frame is not None
-
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
-        """See ``Guardrail.check``."""
-        if evidence.gate is Gate.CREATE:
-            yield from self._constraints(dict(evidence.configured.get("constraints") or {}))
-            return
-        frame = evidence.frame
-        assert frame is not None
+    def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]:
         days = _exposures(frame)
         if days is None:
             yield Broken(f"there is no column {WEIGHT} or {EXPOSURE}", {"columns": frame.columns})
