@@ -5,7 +5,8 @@ All are JSON-serialisable documents; times are ISO 8601 with offset.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -59,7 +60,8 @@ def status(
         chosen = _chosen(session, name, project)
         draft = _draft(session, [named.id for named in chosen], now)
         conditions = _conditions(session, [named.id for named in chosen])
-    return {"instances": [_instance(draft, named, conditions, now) for named in chosen]}
+    flows = _by_instance(draft)
+    return {"instances": [_instance(draft, named, flows, conditions, now) for named in chosen]}
 
 
 def _chosen(session: Session, name: str | None, project: str | None) -> list[Named]:
@@ -86,10 +88,22 @@ def _conditions(session: Session, ids: Collection[UUID]) -> dict[UUID, Document]
     return {row.id: row.condition for row in session.execute(query)}
 
 
+def _by_instance(draft: Draft) -> Mapping[UUID, Sequence[FlowState]]:
+    """The flows of each instance, in the order of their kinds."""
+    grouped: dict[UUID, list[FlowState]] = defaultdict(list)
+    for flow in sorted(draft.flows.values(), key=lambda flow: flow.kind):
+        grouped[flow.instance_id].append(flow)
+    return grouped
+
+
 def _instance(
-    draft: Draft, named: Named, conditions: Mapping[UUID, Document], now: datetime
+    draft: Draft,
+    named: Named,
+    flows_of: Mapping[UUID, Sequence[FlowState]],
+    conditions: Mapping[UUID, Document],
+    now: datetime,
 ) -> Document:
-    flows = [flow for flow in draft.flows.values() if flow.instance_id == named.id]
+    flows = flows_of.get(named.id, ())
     state = draft.instances.get(named.id)
     overall = state.status if state else FlowStatus.NOT_INITIALIZED
     worst = next((flow for flow in flows if flow.status is overall), None)
@@ -105,7 +119,7 @@ def _instance(
         "message": message(worst) if worst else "",
         "condition": condition,
         "freshness": freshness_of(worst, now).value if worst else Freshness.UNKNOWN.value,
-        "flows": [flow_document(draft, flow, now) for flow in sorted(flows, key=lambda f: f.kind)],
+        "flows": [flow_document(draft, flow, now) for flow in flows],
     }
 
 
