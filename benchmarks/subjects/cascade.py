@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.cascades import Home
+import httpx
+
+from benchmarks.cascades import SECONDS, Home
 from benchmarks.live import derived, eventually, new_day, source
 from benchmarks.record import Figure, Run, Target
+from libs.adapters.prefect import DeploymentPlan
 
 APART_SECONDS = 3.0
 
@@ -61,12 +65,41 @@ def _fan_out(run: Run, width: int) -> Iterator[Figure]:
     bodies = max(_at(run, "started_at") for run in runs)
     ends = max(_at(run, "ended_at") for run in runs)
     name, target = f"fan-out 1→{width}", Target(12) if width == 50 else None
+    peer = f"{width} empty runs of Prefect's in the same worker"
     yield Figure(
         "cascade", f"{name}, all bodies started", (bodies - committed).total_seconds(), "s"
     )
     yield Figure(
-        "cascade", f"{name}, all committed", (ends - committed).total_seconds(), "s", target=target
+        "cascade", f"{name}, all committed", (ends - committed).total_seconds(), "s",
+        peer, _empty_runs(run, width), target,
+    )  # fmt: skip
+
+
+def _empty_runs(run: Run, count: int) -> float:
+    """Seconds from the creation of the first to the end of the last."""
+    services = run.live.services
+    plan = DeploymentPlan(
+        flow_name="empty",
+        name="benchmark",
+        entrypoint="benchmarks.empty.empty",
+        parameter_schema={"type": "object", "properties": {}},
+        work_pool=services.settings.pool,
     )
+    deployment = services.prefect.ensure_deployment(plan).id
+    begin = datetime.now(UTC)
+    with ThreadPoolExecutor(4) as callers:
+        started = list(
+            callers.map(lambda _: services.prefect.start_run(deployment, {}).id, range(count))
+        )
+    wanted = {"flow_runs": {"id": {"any_": [str(one) for one in started]}}, "limit": count}
+    with httpx.Client(base_url=services.prefect.api_url, timeout=30) as client:
+
+        def ended() -> list[dict[str, Any]]:
+            runs: list[dict[str, Any]] = client.post("/flow_runs/filter", json=wanted).json()
+            return runs if all(one["state_type"] == "COMPLETED" for one in runs) else []
+
+        runs = eventually(ended, SECONDS, f"{count} empty runs")
+    return (max(_at(one, "end_time") for one in runs) - begin).total_seconds()
 
 
 def _diamond(run: Run) -> Iterator[Figure]:
