@@ -16,6 +16,7 @@ from cli.progress import Progress
 from cli.session import open_database, open_services, utc_now
 from cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
 from libs.core.errors import PermanentError
+from libs.core.status import FlowKind
 
 if TYPE_CHECKING:
     from cli.waiting import Patience
@@ -152,7 +153,7 @@ def rerun(
 
 
 def choose_flow(services: Services, name: str, kind: str) -> Target:
-    """The instance's flow of ``kind``, or its only one.
+    """The instance's flow of ``kind``, or its only one beside those that its definition adds.
 
     Raises NotFound for an unknown instance, NoSuchFlow where the choice is not clear, Unavailable
     for an instance whose provisioning has not come to its deployments.
@@ -163,6 +164,8 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
     (entry,) = reports.status(services.database, utc_now(), name=name)["instances"]
     full_name = f"{entry['project']}/{entry['name']}"
     matching = [flow for flow in entry["flows"] if kind in ("", flow["kind"])]
+    if not kind and len(matching) > 1:
+        matching = [flow for flow in matching if flow["kind"] in frozenset(FlowKind)]
     if len(matching) != 1:
         raise NoSuchFlow(full_name, kind, [flow["kind"] for flow in entry["flows"]])
     if matching[0]["deployment_id"] is None:
