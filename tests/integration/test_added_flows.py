@@ -33,8 +33,10 @@ from libs.definitions import (
     Pipeline,
     Registry,
 )
+from libs.plugins.optimizers import EqualWeight
 from libs.services import explaining, reports
 from libs.services.data import read_version
+from libs.services.guarding import GuardrailBlocked
 from libs.services.manifests import plan
 from libs.services.pausing import pause, resume
 from libs.services.reconciling import Outcome, reconcile
@@ -42,7 +44,7 @@ from libs.services.removal import deprovision
 from libs.services.rerun import rerun
 from libs.services.timeline import timeline
 from libs.specs import survey_manifest
-from tests.integration.bench import Bench, derived, make_bench
+from tests.integration.bench import Bench, derived, make_bench, prices
 from tests.integration.test_reconcile import ports_of
 
 WEEKLY = {"type": "cron", "expression": "0 8 * * 1"}
@@ -104,11 +106,22 @@ class Joined(Plain):
         return Extract(inputs[0].frame.collect(), True)
 
 
+class Watched(EqualWeight):
+    """An optimizer with a flow that reads its weights and what they were made of."""
+
+    name = "watched"
+    flow_specs = (FlowSpec("exposure", "expose", reads=("output", "upstreams"), publishes=False),)
+
+    def expose(self, context: FlowContext, inputs: Sequence[Input]) -> FlowResult:
+        columns = {item.role: item.frame.collect_schema().names()[-1] for item in inputs}
+        return FlowResult(metrics=columns)
+
+
 @pytest.fixture
 def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
     gateway.ensure_work_pool(WORK_POOL, "process", None)
     made = make_bench(database, gateway, tmp_path)
-    registry = Registry([*made.services.registry.list(), Plain, Checked, Joined])
+    registry = Registry([*made.services.registry.list(), Plain, Checked, Joined, Watched])
     return Bench(replace(made.services, registry=registry))
 
 
@@ -267,6 +280,35 @@ def test_what_it_returns_has_to_be_what_it_declares(
     monkeypatch.setattr(Checked, method, lambda *_: made)
     with pytest.raises(DataRejected, match=said):
         bench.drain()
+
+
+def test_it_may_read_the_upstreams_too_and_be_an_optimizers(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    weights = {
+        "name": "weights",
+        "project": project,
+        "type": "PortfolioOptimizerInstance",
+        "definition": "watched",
+        "lookback_days": 60,
+        "upstream_refs": [{"resource": "prices", "role": "prices"}],
+    }
+    bench.provision(weights)
+    assert bench.drain() == ["prices", "weights.optimize", "weights.exposure"]
+    assert status(bench, "weights") == ("READY", {"optimize": "READY", "exposure": "READY"})
+    [run, _] = reports.runs(bench.services.database, "weights")["runs"]
+    assert run["metrics"] | {"output": "weight", "prices": "close"} == run["metrics"]
+
+
+def test_guardrails_judge_it_where_they_name_it(bench: Bench, project: str) -> None:
+    """It writes no closes: that breaks the contract only where it is meant."""
+    contract = {"kind": "dataset.schema", "config": {"columns": {"close": "Float64"}}}
+    bench.provision(source(project, guardrail_contracts=[contract]))
+    bench.drain()
+    assert status(bench)[0] == "READY"
+    named = {**contract, "flow": "quality"}
+    bench.update(source(project, guardrail_contracts=[named]))
+    with pytest.raises(GuardrailBlocked):
+        bench.run("prices", "quality", force=True)
 
 
 def test_an_upstream_that_advances_makes_it_due(bench: Bench, project: str) -> None:
