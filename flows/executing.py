@@ -15,11 +15,11 @@ from libs.core.errors import InstancesError, InvalidSpec
 from libs.core.records import RunParameters
 from libs.core.status import Cause, Mode
 from libs.db.repositories.resources import Named
+from libs.definitions.flow import Page
 from libs.services import reports
 from libs.services.context import Services
 from libs.services.execution import NotASession, Work, execute
 from libs.services.guarding import GuardrailBlocked, rows_of
-from libs.services.jobs import Page
 from libs.services.ledger import Ask
 from libs.services.procedures import procedure_of
 from libs.services.publishing import Finished

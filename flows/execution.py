@@ -1,4 +1,4 @@
-"""Which flow executes which kind, as provisioning writes it into deployments."""
+"""The flows that execute instances, as provisioning writes them into deployments."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ from flows.preview_experiment import preview_experiment
 from flows.refresh_dataset import refresh_dataset
 from flows.reporting import current_run_id
 from flows.run_backtest import run_backtest
+from flows.run_definition_flow import run_definition_flow
 from flows.run_inference import run_inference
 from flows.train_model import train_model
 from libs.adapters.prefect import schema_of
-from libs.core.status import FlowKind
 from libs.services.context import Services
 from libs.services.handles import Ports
 from libs.specs import InstanceSpec
 
+FLOWS: tuple[Flow[..., Any], ...] = (
+    refresh_dataset,
+    preview_experiment,
+    train_model,
+    run_inference,
+    monitor_model,
+    optimize_portfolio,
+    run_backtest,
+    run_definition_flow,
+)
+
 EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
-    FlowKind.REFRESH: ("flows.refresh_dataset.refresh_dataset", refresh_dataset),
-    FlowKind.PREVIEW: ("flows.preview_experiment.preview_experiment", preview_experiment),
-    FlowKind.TRAINING: ("flows.train_model.train_model", train_model),
-    FlowKind.INFERENCE: ("flows.run_inference.run_inference", run_inference),
-    FlowKind.MONITORING: ("flows.monitor_model.monitor_model", monitor_model),
-    FlowKind.OPTIMIZE: ("flows.optimize_portfolio.optimize_portfolio", optimize_portfolio),
-    FlowKind.BACKTEST: ("flows.run_backtest.run_backtest", run_backtest),
+    flow.name: (f"{flow.fn.__module__}.{flow.fn.__name__}", flow) for flow in FLOWS
 }
+"""Entrypoint and flow by the flow's name; ``libs.core.ids.flow_name`` says which executes what."""
 
 
 def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
@@ -54,5 +60,5 @@ def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = Non
 
 @cache
 def _execution() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """Entrypoints and parameter schemas by kind; reconciling asks for them at every instance."""
-    return {kind: (path, schema_of(flow)) for kind, (path, flow) in EXECUTION.items()}
+    """Entrypoints and parameter schemas by name; reconciling asks for them at every instance."""
+    return {name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()}

@@ -65,7 +65,7 @@ def _ports(services: Services, spec: Any) -> Any:
     from libs.services.handles import Ports
 
     return Ports(
-        execution={kind: (path, schema_of(flow)) for kind, (path, flow) in EXECUTION.items()},
+        execution={name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()},
         save_document=lambda name: services.prefect.save_block(block_for(spec), name),
         flow_run_id=uuid4(),
     )

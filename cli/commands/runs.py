@@ -15,7 +15,8 @@ from cli.output import emit_document, emit_json, emit_rows, end_not_ready
 from cli.progress import Progress
 from cli.session import open_database, open_services, utc_now
 from cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
-from libs.core.errors import PermanentError
+from libs.core.errors import NotFound, PermanentError
+from libs.core.status import FlowKind
 
 if TYPE_CHECKING:
     from cli.waiting import Patience
@@ -35,6 +36,10 @@ class Target:
     deployment_id: UUID
 
 
+UNSAID = {"mode": "incremental", "as_of": None, "force": False, "recursive": False, "smart": False}
+"""What a flow does of itself, and so need not be told; not every flow knows all of it."""
+
+
 class RunMode(StrEnum):
     """How much the run reads from its source."""
 
@@ -49,6 +54,15 @@ class NoSuchFlow(PermanentError):
         self.instance, self.asked, self.kinds = instance, asked, kinds
         wanted = f"no flow {asked!r}" if asked else "several flows"
         super().__init__(f"{instance!r} has {wanted}; choose one with --flow: {', '.join(kinds)}")
+
+
+class OptionNotTaken(PermanentError):
+    """The flow has no use for an option: leave it out, or name another flow with --flow."""
+
+    def __init__(self, instance: str, options: list[str]) -> None:
+        self.instance, self.options = instance, options
+        listed = ", ".join(f"--{option.replace('_', '-')}" for option in options)
+        super().__init__(f"this flow of {instance!r} does not take {listed}")
 
 
 def register(app: typer.Typer) -> None:
@@ -96,6 +110,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     }
     with open_services() as services:
         target = choose_flow(services, name, flow)
+        parameters = parameters_for(services, target, parameters)
         missing = _execute(services, target, parameters, wait, timeout)
     end_not_ready(missing)
 
@@ -152,7 +167,7 @@ def rerun(
 
 
 def choose_flow(services: Services, name: str, kind: str) -> Target:
-    """The instance's flow of ``kind``, or its only one.
+    """The instance's flow of ``kind``, or its only one beside those that its definition adds.
 
     Raises NotFound for an unknown instance, NoSuchFlow where the choice is not clear, Unavailable
     for an instance whose provisioning has not come to its deployments.
@@ -163,11 +178,28 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
     (entry,) = reports.status(services.database, utc_now(), name=name)["instances"]
     full_name = f"{entry['project']}/{entry['name']}"
     matching = [flow for flow in entry["flows"] if kind in ("", flow["kind"])]
+    if not kind and len(matching) > 1:
+        matching = [flow for flow in matching if flow["kind"] in frozenset(FlowKind)]
     if len(matching) != 1:
         raise NoSuchFlow(full_name, kind, [flow["kind"] for flow in entry["flows"]])
     if matching[0]["deployment_id"] is None:
         raise Unavailable(f"the flow of {full_name}", "it is not provisioned yet; apply it again")
     return Target(full_name, UUID(matching[0]["deployment_id"]))
+
+
+def parameters_for(services: Services, target: Target, asked: dict[str, Any]) -> dict[str, Any]:
+    """What has to be said to the flow of what was asked for.
+
+    Raises OptionNotTaken for what it has no parameter for, NotFound where its deployment is gone.
+    """
+    said = {name: value for name, value in asked.items() if value != UNSAID[name]}
+    view = services.prefect.find_deployment(target.deployment_id)
+    if view is None:
+        raise NotFound("deployment", str(target.deployment_id))
+    known = view.stored["parameter_openapi_schema"]["properties"]
+    if strange := [name for name in said if name not in known]:
+        raise OptionNotTaken(target.instance, strange)
+    return said
 
 
 def _execute(

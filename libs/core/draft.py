@@ -164,7 +164,7 @@ class Draft:
     def _aggregate(self, touched: set[UUID]) -> None:
         statuses: dict[UUID, list[FlowStatus]] = defaultdict(list)
         for flow in self.flows.values():
-            if flow.instance_id in touched:
+            if flow.instance_id in touched and flow.aggregated:
                 statuses[flow.instance_id].append(flow.status)
         for instance_id, present in statuses.items():
             instance = self.instances[instance_id]

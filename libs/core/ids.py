@@ -28,13 +28,26 @@ FLOW_OF_KIND: dict[str, str] = {
     FlowKind.BACKTEST: "run-backtest",
 }
 
+DEFINITION_FLOW = "run-definition-flow"
+"""The Prefect flow that executes every kind of flow that a definition adds."""
+
 EXECUTION_TAG = "instances-execution"
 """Carried by every deployment of an instance's flow, and so by its runs; automations match it."""
 
 
-def deployment_name(project: str, instance: str) -> str:
-    """Second half of ``refresh-dataset/demo.sp500_prices``."""
-    return f"{project}.{instance}"
+def flow_name(kind: str) -> str:
+    """The Prefect flow that executes a kind of flow."""
+    return FLOW_OF_KIND.get(kind, DEFINITION_FLOW)
+
+
+def deployment_name(project: str, instance: str, kind: str) -> str:
+    """Second half of ``refresh-dataset/demo.sp500_prices``.
+
+    Added flows have one Prefect flow in common, so that their kind has to tell them apart:
+    ``run-definition-flow/demo.sp500_prices.quality``.
+    """
+    name = f"{project}.{instance}"
+    return name if kind in FLOW_OF_KIND else f"{name}.{kind}"
 
 
 def deployment_tags(

@@ -39,7 +39,8 @@ class FlowState:
     that affects the output and ``consumed_config_version`` the one its last success used (0 before
     the first); ``opened_key`` is the cause key of the newest inputs that a gate opened for;
     ``overtaken`` counts the successes in a row that ended STALE; ``detail`` is the error's text.
-    ``breached`` says that the deadline passed and that this was told.
+    ``breached`` says that the deadline passed and that this was told; ``aggregated`` whether the
+    status counts in that of the instance.
     """
 
     id: UUID
@@ -64,6 +65,7 @@ class FlowState:
     next_due_at: datetime | None = None
     due_deadline: datetime | None = None
     breached: bool = False
+    aggregated: bool = True
 
 
 @dataclass(frozen=True, slots=True)

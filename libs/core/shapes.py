@@ -1,19 +1,22 @@
-"""The fixed shape of each instance type: its flows, what they read, and the edges among them."""
+"""The shape of each instance type: its flows, what they read, and the edges among them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from libs.core.status import TRIGGERED_BY_DEFAULT, FlowKind, InstanceType, Require
+
+OWN_OUTPUT = "output"
+"""The role of an instance's own output to the flows that a definition adds."""
 
 
 @dataclass(frozen=True, slots=True)
 class InnerEdge:
     """An edge between two flows of the same instance."""
 
-    upstream: FlowKind
-    downstream: FlowKind
+    upstream: str
+    downstream: str
     role: str
     require: Require = Require.READY
     triggers: bool = True
@@ -21,26 +24,39 @@ class InnerEdge:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is the same for all instances of one type.
+    """The flows of an instance: those of its type, and those that its definition adds.
 
     ``output`` is the flow whose output others read. ``readers`` are the flows that read the
     instance's upstreams; those in ``observers`` only look at what is there: an upstream never
-    triggers or blocks them once it has published.
+    triggers or blocks them once it has published. Those in ``triggered`` are made due by upstreams
+    that advance, unless an edge says otherwise.
     """
 
-    flows: tuple[FlowKind, ...]
-    output: FlowKind
-    readers: tuple[FlowKind, ...]
-    observers: frozenset[FlowKind] = frozenset()
+    flows: tuple[str, ...]
+    output: str
+    readers: tuple[str, ...]
+    observers: frozenset[str] = frozenset()
     inner: tuple[InnerEdge, ...] = ()
+    triggered: frozenset[str] = TRIGGERED_BY_DEFAULT
+
+    def adding(self, kind: str, *, output: bool, upstreams: bool, triggered: bool) -> Shape:
+        """The same with a flow that a definition adds, which reads what is said."""
+        own = InnerEdge(self.output, kind, OWN_OUTPUT, triggers=triggered)
+        return replace(
+            self,
+            flows=(*self.flows, kind),
+            readers=(*self.readers, kind) if upstreams else self.readers,
+            inner=(*self.inner, own) if output else self.inner,
+            triggered=self.triggered | {kind} if triggered else self.triggered,
+        )
 
     def policy(
-        self, kind: FlowKind, require: Require | None, triggers: bool | None
+        self, kind: str, require: Require | None, triggers: bool | None
     ) -> tuple[Require, bool]:
         """The policy of an upstream's edge into ``kind``; None is what was not asked for."""
         if kind in self.observers:
             return Require.DATA, False
-        by_default = kind in TRIGGERED_BY_DEFAULT
+        by_default = kind in self.triggered
         return require or Require.READY, by_default if triggers is None else triggers
 
 

@@ -2,13 +2,15 @@
 
 What belongs here: the base classes of definitions, the values that pass between a definition and
 the flows, the contract of the data, and the registry. What must not: a definition that does real
-work (``libs.plugins``), the database, Prefect, or how an instance is specified (``libs.specs``).
+work (``libs.plugins``), the database, or Prefect. Of how an instance is specified (``libs.specs``)
+it knows only what a schedule is.
 
 Importing this package does not import polars; ``libs.definitions.content`` does.
 """
 
 from libs.definitions.accessor import Accessor, Query
 from libs.definitions.base import CompatibilityRules, Definition, DefinitionKind, UpstreamShape
+from libs.definitions.flow import FlowContext, FlowResult, FlowSpec, LineageContract, Page
 from libs.definitions.ml_module import MLModule, Sample
 from libs.definitions.op import Argument, Axis, Op, OpMacro
 from libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
@@ -34,12 +36,17 @@ __all__ = [
     "DefinitionKind",
     "Extract",
     "ExtractContext",
+    "FlowContext",
+    "FlowResult",
+    "FlowSpec",
     "Input",
+    "LineageContract",
     "LocationRefused",
     "MLModule",
     "Moments",
     "Op",
     "OpMacro",
+    "Page",
     "Pipeline",
     "PortfolioOptimizer",
     "Query",

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from libs.core.errors import InvalidSpec, Problem
+from libs.core.status import InstanceType
+from libs.definitions.flow import FlowSpec, LineageContract, flow_problems, lineage_problems
 
 if TYPE_CHECKING:
     from libs.definitions.registry import Registry
@@ -38,6 +40,17 @@ class DefinitionKind(StrEnum):
     OP_MACRO = "OpMacroDef"
     ML_MODULE = "MLModuleDef"
     OPTIMIZER = "PortfolioOptimizerDef"
+
+
+OWNERS: Mapping[DefinitionKind, InstanceType] = {
+    DefinitionKind.PIPELINE: InstanceType.DATASET,
+    DefinitionKind.ML_MODULE: InstanceType.MODEL,
+    DefinitionKind.OPTIMIZER: InstanceType.OPTIMIZER,
+}
+"""The type of instance whose flows, lineage and status a kind of definition has a say in.
+
+A signal has the flows of a dataset.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +121,10 @@ class Definition(ABC):
     """Columns that it always delivers and their polars types, where that is known beforehand."""
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules()
     guardrail_contracts: ClassVar[tuple[Mapping[str, object], ...]] = ()
-    flow_specs: ClassVar[tuple[Mapping[str, object], ...]] = ()
-    """Flows beyond the fixed kinds of its instance type."""
-    lineage_contracts: ClassVar[tuple[Mapping[str, object], ...]] = ()
+    flow_specs: ClassVar[tuple[FlowSpec, ...]] = ()
+    """Flows beyond those of its instance type, and usual schedules of these."""
+    lineage_contracts: ClassVar[tuple[LineageContract, ...]] = ()
+    """What upstreams are to its instances, by role."""
     status_aggregation_contract: ClassVar[Mapping[str, object]] = MIN_SEVERITY
     source_modules: ClassVar[tuple[str, ...]] = ()
     """Further modules that hold the definition's code, for ``content_hash``."""
@@ -194,8 +208,8 @@ class Definition(ABC):
             "output_schema": _plain(cls.output_schema),
             "compatibility_rules": asdict(cls.compatibility_rules),
             "guardrail_contracts": [dict(contract) for contract in cls.guardrail_contracts],
-            "flow_specs": [dict(spec) for spec in cls.flow_specs],
-            "lineage_contracts": [dict(contract) for contract in cls.lineage_contracts],
+            "flow_specs": [asdict(spec) for spec in cls.flow_specs],
+            "lineage_contracts": [asdict(each) for each in cls.lineage_contracts],
             "status_aggregation_contract": dict(cls.status_aggregation_contract),
             "content_hash": cls.content_hash(),
         }
@@ -216,7 +230,19 @@ class Definition(ABC):
         if inspect.isabstract(cls):
             missing = ", ".join(sorted(cls.__abstractmethods__))
             problems.append(Problem("", f"does not implement {missing}"))
+        owner = OWNERS.get(getattr(cls, "kind", DefinitionKind.OP))
+        problems += flow_problems(cls.flow_specs, owner, cls._implements)
+        problems += lineage_problems(cls.lineage_contracts, owner)
         return problems
+
+    @classmethod
+    def flow_spec(cls, kind: str) -> FlowSpec | None:
+        """What it declares about a kind of flow; None where that is nothing."""
+        return next((spec for spec in cls.flow_specs if spec.kind == kind), None)
+
+    @classmethod
+    def _implements(cls, method: str) -> bool:
+        return callable(getattr(cls, method, None))
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -15,12 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from libs.core.errors import DataRejected
+from libs.definitions.flow import Page
 from libs.quant.backtest import Costs, History, Slippage, simulate
 from libs.quant.calendar import Frequency, decision_bars
 from libs.quant.measures import drawdown_of, measures
 from libs.quant.statistics import ranks
 from libs.services.data import open_output
-from libs.services.jobs import Frame, Job, Page, Result
+from libs.services.jobs import Frame, Job, Result
 from libs.services.panels import Panel, long_of, of_role, only, panel_of
 from libs.services.plots import equity_plot, weights_plot
 from libs.specs import BacktestSpec

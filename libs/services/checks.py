@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, PermanentError, Problem
-from libs.core.shapes import SHAPES
+from libs.core.shapes import SHAPES, Shape
 from libs.core.status import Lifecycle, Require
 from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, ResourceVersion
 from libs.db.repositories.resources import (
@@ -31,6 +31,7 @@ from libs.definitions.guardrails import Declared, Report
 from libs.definitions.registry import Registry
 from libs.services.admission import admit
 from libs.services.kits import KITS, Component, Composition, Kit, Pending, Upstream
+from libs.services.shaping import bound, lineage_problems, schedule_problems, shape_of
 from libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
 
 
@@ -56,10 +57,20 @@ class Blueprint:
         return Composition(self.spec, self.components, self.shapes, self.registry)
 
     @property
-    def contract(self) -> Mapping[str, object]:
-        """How the instance's status aggregates: its main definition says."""
+    def definition(self) -> type[Definition] | None:
+        """The definition in charge, whose flows, lineage and status contracts hold."""
         main = self.components.get(self.kit.main)
-        return main.definition.status_aggregation_contract if main else MIN_SEVERITY
+        return main.definition if main else None
+
+    @property
+    def shape(self) -> Shape:
+        """The flows of the instance, those that its definition adds among them."""
+        return shape_of(self.spec.type, self.definition)
+
+    @property
+    def contract(self) -> Mapping[str, object]:
+        """How the instance's status aggregates."""
+        return self.definition.status_aggregation_contract if self.definition else MIN_SEVERITY
 
 
 @dataclass(slots=True)
@@ -90,7 +101,14 @@ def examine(
     kit = KITS[spec.type]
     components = _components(session, registry, spec, found)
     references = _references(session, kit, spec, pending or {}, found)
-    upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)
+    if kit.main in components:
+        definition = components[kit.main].definition
+        found.problems += lineage_problems(definition, references)
+        references = bound(definition, references)
+    if kit.main in ("", *components):
+        blueprint = Blueprint(spec, components, (), (), registry)
+        found.problems += schedule_problems(spec, blueprint.shape)
+    upstreams, shapes = _upstreams(session, registry, spec, references, pending or {}, found)
     if len(shapes) == len(references) and len(components) == len(kit.roles):
         found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
     found.problems += _guardrail_problems(registry, spec)
@@ -131,10 +149,7 @@ def _components(
     for role, part in KITS[spec.type].roles.items():
         component = spec.components()[role]
         try:
-            if component.instance:
-                resolved[role] = _shared(session, registry, spec, component, part.component_type)
-            else:
-                resolved[role] = _inline(session, registry, component, part.kind)
+            resolved[role] = _component(session, registry, spec, role)
         except InvalidSpec as error:
             found.problems += [problem.under(role) for problem in error.problems]
         except DefinitionUnavailable as error:
@@ -145,6 +160,23 @@ def _components(
                 f"{role}.instance", f"there is no {part.component_type} {component.instance!r}"
             )
     return resolved
+
+
+def kinds_of(session: Session, registry: Registry, spec: InstanceSpec) -> tuple[str, ...]:
+    """The kinds of flow of an instance; those of its type where its definition cannot be found."""
+    main = KITS[spec.type].main
+    try:
+        definition = _component(session, registry, spec, main).definition if main else None
+    except PermanentError:
+        definition = None
+    return shape_of(spec.type, definition).flows
+
+
+def _component(session: Session, registry: Registry, spec: InstanceSpec, role: str) -> Component:
+    component, part = spec.components()[role], KITS[spec.type].roles[role]
+    if component.instance:
+        return _shared(session, registry, spec, component, part.component_type)
+    return _inline(session, registry, component, part.kind)
 
 
 def _inline(
@@ -190,6 +222,7 @@ def definition_of(session: Session, registry: Registry, component: Any) -> type[
 
 def _upstreams(
     session: Session,
+    registry: Registry,
     spec: InstanceSpec,
     references: Sequence[tuple[str, UpstreamRef]],
     pending: Pending,
@@ -198,7 +231,7 @@ def _upstreams(
     upstreams, shapes = [], []
     for path, ref in references:
         try:
-            upstream, shape = _upstream(session, spec, ref, pending)
+            upstream, shape = _upstream(session, registry, spec, ref, pending)
         except InvalidSpec as error:
             found.problems += [problem.under(path) for problem in error.problems]
         except PermanentError as error:
@@ -210,22 +243,19 @@ def _upstreams(
 
 
 def _upstream(
-    session: Session, spec: InstanceSpec, ref: UpstreamRef, pending: Pending
+    session: Session, registry: Registry, spec: InstanceSpec, ref: UpstreamRef, pending: Pending
 ) -> tuple[Upstream, UpstreamShape]:
     label = ref.resource if "/" in ref.resource else f"{spec.project}/{ref.resource}"
     planned = pending.get(label.lower())
     if planned is not None:
-        return _planned(label, ref, planned.type)
+        kinds = kinds_of(session, registry, planned)
+        kind = _flow_kind(ref, planned.type, kinds)
+        upstream = Upstream(label, ref.role, kind, None, _require(ref), ref.triggering)
+        return upstream, UpstreamShape(ref.resource, ref.role, planned.type, None)
     named = find_instance(session, ref.resource, spec.project)
     if named is None:
         raise InvalidSpec([Problem("resource", f"there is no instance {ref.resource!r}")])
     return _existing(session, named, ref)
-
-
-def _planned(label: str, ref: UpstreamRef, type_: str) -> tuple[Upstream, UpstreamShape]:
-    kind = _flow_kind(ref, type_, SHAPES[type_].flows)
-    upstream = Upstream(label, ref.role, kind, None, _require(ref), ref.triggering)
-    return upstream, UpstreamShape(ref.resource, ref.role, type_, None)
 
 
 def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstream, UpstreamShape]:

@@ -18,16 +18,17 @@ from libs.core.records import Run
 from libs.core.status import Cause, FlowKind, RunStatus
 from libs.db.models import FlowExecutionResource, RunRecord
 from libs.db.repositories.region import read_parameters
+from libs.definitions.flow import Page
 from libs.definitions.guardrails import Gate, Report
 from libs.services.context import Services
 from libs.services.guarding import guard, rows_of
 from libs.services.heartbeat import heartbeat
-from libs.services.jobs import Added, Frame, Page, Procedure, Result, Stored, job_of, spec_of
+from libs.services.jobs import Added, Frame, Procedure, Result, Stored, job_of, spec_of
 from libs.services.ledger import Ask
 from libs.services.publishing import Finished, publish, retry_policy
 from libs.services.relay import relay_or_leave
 from libs.services.usable import begin
-from libs.specs import InstanceSpec, is_session
+from libs.specs import ScheduleSpec, is_session
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,14 +65,14 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
     """
     with services.database.read() as session:
-        flow_id = flow_id_of(session, work)
+        flow = flow_of(session, work)
         spec = spec_of(session, work.instance_id)
-    schedule = spec.schedule_of(work.kind)
+    schedule = spec.schedule_of(work.kind, flow.schedule_json)
     if work.slot is not None and not is_session(schedule, work.slot):
         return NotASession(schedule.calendar)
-    if work.slot is not None and _is_served(services, flow_id, work.slot):
+    if work.slot is not None and _is_served(services, flow.id, work.slot):
         return Skipped("a run that began after this slot has served it")
-    started = begin(services, flow_id, spec, work)
+    started = begin(services, flow.id, spec, work)
     if not isinstance(started, Started):
         return started
     try:
@@ -85,7 +86,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     except Interrupted:
         raise
     except Exception as error:
-        _record_failure(services, spec, work.kind, started.run, error)
+        _record_failure(services, schedule, started.run, error)
         raise
     relay_or_leave(services)
     return finished
@@ -119,24 +120,22 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
         return any(not read_parameters(p).about_the_past for p in session.scalars(query))
 
 
-def flow_id_of(session: Session, work: Work) -> UUID:
+def flow_of(session: Session, work: Work) -> FlowExecutionResource:
     """The flow that is to run; raises NotFound where its instance is gone."""
     flow = FlowExecutionResource
-    query = select(flow.id).where(flow.instance_id == work.instance_id, flow.kind == work.kind)
-    flow_id = session.scalar(query)
-    if flow_id is None:
+    query = select(flow).where(flow.instance_id == work.instance_id, flow.kind == work.kind)
+    found = session.scalar(query)
+    if found is None:
         raise NotFound("instance", str(work.instance_id))
-    return flow_id
+    return found
 
 
-def _record_failure(
-    services: Services, spec: InstanceSpec, kind: str, run: Run, error: Exception
-) -> None:
+def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:
     """Commit the failure; a run that was declared dead meanwhile has its end already."""
     text = str(error).strip() or type(error).__name__
     if not isinstance(error, InstancesError):
         text = f"{type(error).__name__}: {text}"
-    policy = retry_policy(services, spec, kind, run)
+    policy = retry_policy(services, schedule, run)
     try:
         services.ledger.end_badly(run.id, RunStatus.FAILED, text[:2000], policy)
     except Interrupted as lost:

@@ -92,12 +92,18 @@ def guard(
 
 
 def contracts_of(
-    session: Session, registry: Registry, spec: InstanceSpec, instance_id: UUID
+    session: Session, registry: Registry, spec: InstanceSpec, instance_id: UUID, kind: str = ""
 ) -> list[Contract]:
-    """The contracts that apply to an instance; raises as ``effective``, DefinitionUnavailable."""
+    """The contracts that apply to an instance, or to one of its flows if ``kind`` names it.
+
+    A flow that a definition adds is judged by those only that name it. Raises as ``effective``,
+    DefinitionUnavailable.
+    """
     rows = composition_of(session, spec.type, instance_id)
     definitions = {role: definition_of(session, registry, row) for role, row in rows.items()}
-    return effective(registry.guardrails, definitions, spec)
+    found = effective(registry.guardrails, definitions, spec)
+    is_added = kind and kind not in KITS[spec.type].shape.flows
+    return [contract for contract in found if contract.flow == kind] if is_added else found
 
 
 def composition_of(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from libs.adapters.prefect import DeploymentPlan, EnsureResult
 from libs.core import ids
-from libs.db.models import Resource
+from libs.db.models import FlowExecutionResource, Resource
 from libs.db.repositories.resources import EXTENSIONS, flows_of
 from libs.services.context import Services
 from libs.services.kits import KITS, External
@@ -25,9 +26,9 @@ from libs.specs import InstanceSpec
 class Ports:
     """What provisioning needs from the flows above it.
 
-    ``execution`` gives per flow kind the entrypoint and parameter schema of the flow that executes
-    it; ``save_document`` keeps the configuration as a block document (given its name) and returns
-    the id; ``flow_run_id`` names the provisioning flow run.
+    ``execution`` gives per Prefect flow, by its name, the entrypoint and the parameter schema;
+    ``save_document`` keeps the configuration as a block document (given its name) and returns the
+    id; ``flow_run_id`` names the provisioning flow run.
     """
 
     execution: Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -71,19 +72,28 @@ def deployment_plan(
     services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
 ) -> DeploymentPlan:
     """What the deployment of one flow of the instance has to be."""
-    entrypoint, schema = ports.execution[kind]
+    flow_name = ids.flow_name(kind)
+    entrypoint, schema = ports.execution[flow_name]
+    own = {"kind": kind} if flow_name == ids.DEFINITION_FLOW else {}
     return DeploymentPlan(
-        flow_name=ids.FLOW_OF_KIND[kind],
-        name=ids.deployment_name(spec.project, spec.name),
+        flow_name=flow_name,
+        name=ids.deployment_name(spec.project, spec.name, kind),
         entrypoint=entrypoint,
         parameter_schema=schema,
-        parameters={"instance": str(instance_id)},
+        parameters={"instance": str(instance_id), **own},
         tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
         description=spec.description,
-        schedule=spec.schedule_of(kind),
+        schedule=spec.schedule_of(kind, _usual_schedule(services, instance_id, kind)),
         work_pool=spec.work_pool or services.settings.pool,
         job_variables=spec.job_variables,
     )
+
+
+def _usual_schedule(services: Services, instance_id: UUID, kind: str) -> Mapping[str, Any] | None:
+    flow = FlowExecutionResource
+    query = select(flow.schedule_json).where(flow.instance_id == instance_id, flow.kind == kind)
+    with services.database.read() as session:
+        return session.scalar(query)
 
 
 def record_deployment(

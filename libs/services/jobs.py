@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from sqlalchemy import select
@@ -20,6 +20,7 @@ from libs.core.records import Pin, Run
 from libs.core.status import Cause, RunStatus
 from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, RunRecord
 from libs.db.repositories.resources import Named, find_instance, newest_version
+from libs.definitions.flow import Page
 from libs.definitions.guardrails import Contract
 from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
@@ -86,21 +87,7 @@ class Job:
     @property
     def schedule(self) -> ScheduleSpec:
         """When the flow is due."""
-        return self.spec.schedule_of(self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Something for people to look at: it becomes a Prefect artifact of the run.
-
-    ``key`` tells the pages of one flow apart; ``data`` is markdown, in which an image may be a data
-    URI, or the rows of a table. (Prefect's own image artifacts print the whole URI below.)
-    """
-
-    key: str
-    kind: Literal["markdown", "table"]
-    data: object
-    description: str = ""
+        return self.spec.schedule_of(self.kind, self.flow.schedule_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +165,7 @@ def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
         spec = spec_of(session, instance_id)
         inputs = pinned_inputs(services, session, run)
-        contracts = contracts_of(session, services.registry, spec, instance_id)
+        contracts = contracts_of(session, services.registry, spec, instance_id, flow.kind)
     return Job(services, instance, spec, flow, run, inputs, current, contracts)
 
 

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from libs.core.errors import InvalidSpec, MovedOn, Problem
 from libs.core.lineage import find_cycle
 from libs.core.plan import Lineage, Node, Plan, Present, Wanted, compute
-from libs.core.shapes import SHAPES
 from libs.core.status import Lifecycle
 from libs.db.models import FlowExecutionResource, LineageEdge, Resource, ResourceVersion
 from libs.db.repositories.resources import Named, named_instances
-from libs.services.checks import examine, label_of
+from libs.services.checks import examine, kinds_of, label_of
 from libs.services.context import Services
+from libs.services.flow_sets import loss_problems
 from libs.services.pruning import prune
 from libs.services.updating import refusals
 from libs.specs import (
@@ -64,10 +64,13 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
             prune(session, placed, survey.manifest.projects) if pruning else ([], [])
         )
         problems += obstacles
+        kinds = {label_of(spec): kinds_of(session, services.registry, spec) for spec in specs}
     if problems:
         raise InvalidSpec(problems)
-    known = {label: _present(world, world.named[label]) for label in pending.keys() & world.named}
-    computed = compute([_wanted(spec) for spec in specs], known, world.lineage)
+    there = kinds.keys() & world.named
+    known = {label: _present(world, world.named[label], kinds[label]) for label in there}
+    wanted = [_wanted(spec, kinds[label_of(spec)]) for spec in specs]
+    computed = compute(wanted, known, world.lineage)
     return replace(computed, steps=(*computed.steps, *removals))
 
 
@@ -148,21 +151,25 @@ def _problems(
             return []
         if named.lifecycle in COMPLETE:
             refused = list(refusals(session, named, version, spec))
-            return [*refused, *_faults(services, session, spec, pending)]
+            return [*refused, *_faults(services, session, spec, pending, version)]
     return _faults(services, session, spec, pending)
 
 
 def _faults(
-    services: Services, session: Session, spec: InstanceSpec, pending: Mapping[str, InstanceSpec]
+    services: Services,
+    session: Session,
+    spec: InstanceSpec,
+    pending: Mapping[str, InstanceSpec],
+    before: ResourceVersion | None = None,
 ) -> Iterable[Problem]:
     try:
-        examine(session, services.registry, spec, services.now(), pending)
+        blueprint = examine(session, services.registry, spec, services.now(), pending)
     except InvalidSpec as error:
         return error.problems
-    return ()
+    return loss_problems(session, blueprint, before) if before else ()
 
 
-def _present(world: _World, named: Named) -> Present:
+def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
     version = world.versions[named.id]
     complete, condition = named.lifecycle in COMPLETE, world.conditions.get(named.id)
     unfinished = ""
@@ -170,22 +177,23 @@ def _present(world: _World, named: Named) -> Present:
         held = condition or {}
         unfinished = f"step {held.get('step', '?')}: {held.get('error', 'interrupted')}"
     spec = parse_spec(version.spec_json)
-    return Present(spec_document(spec), version.number, complete, unfinished, _contents(spec))
+    contents = _contents(spec, kinds)
+    return Present(spec_document(spec), version.number, complete, unfinished, contents)
 
 
-def _wanted(spec: InstanceSpec) -> Wanted:
+def _wanted(spec: InstanceSpec, kinds: Iterable[str]) -> Wanted:
     return Wanted(
         label=label_of(spec),
         name=f"{spec.project}/{spec.name}",
         type=spec.type,
         document=spec_document(spec),
         upstreams=[_label(ref.resource, spec) for _, ref in spec.references()],
-        contents=_contents(spec),
+        contents=_contents(spec, kinds),
     )
 
 
-def _contents(spec: InstanceSpec) -> dict[str, str]:
-    return {kind: flow_fingerprint(spec, kind) for kind in SHAPES[spec.type].flows}
+def _contents(spec: InstanceSpec, kinds: Iterable[str]) -> dict[str, str]:
+    return {kind: flow_fingerprint(spec, kind) for kind in kinds}
 
 
 def _label(reference: str, spec: InstanceSpec) -> str:

@@ -9,8 +9,9 @@ from sqlalchemy import select
 from libs.adapters.evidently import Comparison, Report
 from libs.core.status import FlowKind
 from libs.db.models import FlowExecutionResource
+from libs.definitions.flow import Page
 from libs.services.features import MIN_ROWS, TARGET, feature_names, features, spec_of, targets
-from libs.services.jobs import Job, Page, Result
+from libs.services.jobs import Job, Result
 from libs.services.ledger import Drift
 from libs.services.model_stores import model_row, monitoring
 from libs.services.panels import only

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from libs.core.errors import DataRejected
 from libs.definitions.base import DefinitionKind
+from libs.definitions.flow import Page
 from libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
 from libs.quant.calendar import Frequency, decision_bars
 from libs.services.data import open_definition, open_output
-from libs.services.jobs import Frame, Job, Page, Result
+from libs.services.jobs import Frame, Job, Result
 from libs.services.kits.optimizers import SIGNAL_ROLES, constraints_of
 from libs.services.panels import Panel, long_of, of_role, only, panel, panel_of
 from libs.services.plots import weights_plot

@@ -12,10 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from libs.core.errors import DataRejected
+from libs.definitions.flow import Page
 from libs.definitions.pipeline import ExtractContext, Input
 from libs.quant.statistics import distribution, information_coefficients, mean_of
 from libs.services.data import keeping, open_output
-from libs.services.jobs import Frame, Job, Page, Result
+from libs.services.jobs import Frame, Job, Result
 from libs.services.kits.experiments import expression_pipeline
 from libs.services.panels import Panel, panel, panel_of
 from libs.services.plots import bars_plot, histogram

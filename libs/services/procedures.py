@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from libs.core.errors import NotFound
 from libs.core.status import FlowKind
 from libs.services.jobs import Procedure
 
@@ -20,10 +19,11 @@ PROCEDURES: dict[str, str] = {
 }
 """Module and function of each kind."""
 
+ADDED = "libs.services.added:run_added"
+"""Those of every kind that a definition adds."""
+
 
 def procedure_of(kind: str) -> Procedure:
-    """The procedure of a kind of flow; raises NotFound for a kind that has none."""
-    if kind not in PROCEDURES:
-        raise NotFound("flow kind", kind)
-    module, _, name = PROCEDURES[kind].partition(":")
+    """The procedure of a kind of flow."""
+    module, _, name = PROCEDURES.get(kind, ADDED).partition(":")
     return cast(Procedure, getattr(import_module(module), name))

@@ -17,11 +17,12 @@ from libs.core.records import Run
 from libs.core.status import Cause
 from libs.db.models import DatasetVersion
 from libs.db.repositories.resources import Named
+from libs.definitions.flow import Page
 from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
-from libs.services.jobs import Added, Frame, Job, Page, Result, Stored, inputs_changed_from
+from libs.services.jobs import Added, Frame, Job, Result, Stored, inputs_changed_from
 from libs.services.ledger import Publication
-from libs.specs import InstanceSpec, due_window, expected_data_date, retry_delay, served_slot
+from libs.specs import ScheduleSpec, due_window, expected_data_date, retry_delay, served_slot
 
 _log = logging.getLogger("instances.execution")
 
@@ -86,7 +87,7 @@ def publish(job: Job, result: Result) -> Finished:
         run.id,
         output,
         Publication(version, metrics, artifacts, result.drift, result.record),
-        retry_policy(services, job.spec, job.kind, run),
+        retry_policy(services, job.schedule, run),
     )
     _follow_up(job, result)
     generation = job.flow.generation + (1 if made.stored else 0)
@@ -229,9 +230,9 @@ def _version_row(run: Run, made: Made, stored: StoredVersion, now: datetime) -> 
     )
 
 
-def retry_policy(services: Services, spec: InstanceSpec, kind: str, run: Run) -> RetryPolicy:
+def retry_policy(services: Services, schedule: ScheduleSpec, run: Run) -> RetryPolicy:
     """The schedule says how often a failure is repeated; crashes have a setting of their own."""
-    base, schedule = services.ledger.retry, spec.schedule_of(kind)
+    base = services.ledger.retry
     delay = retry_delay(schedule, run.retries + 1, str(run.id))
     if delay is None:
         return base

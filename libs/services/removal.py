@@ -5,11 +5,12 @@ Each step is idempotent, so that a removal that died is simply run again.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import Session
 
 from libs.core import ids
@@ -39,7 +40,7 @@ from libs.db.repositories.resources import (
     newest_version,
 )
 from libs.services.context import Services
-from libs.services.data import purge_data
+from libs.services.data import open_output, purge_data
 from libs.services.kits import KITS, External
 from libs.services.relay import relay_or_leave
 
@@ -120,7 +121,7 @@ def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
 
 def remove(services: Services, named: Named, *, purge: bool) -> None:
     """Remove one instance whose gates are shut."""
-    _stop_runs(services, named.id)
+    _stop_runs(services, FlowExecutionResource.instance_id == named.id)
     if purge:
         purge_data(services, named.id)
     remove_handles(services, named.id, purge=purge)
@@ -133,21 +134,28 @@ def remove(services: Services, named: Named, *, purge: bool) -> None:
     services.database.transact(rows)
 
 
-def _stop_runs(services: Services, instance_id: UUID) -> None:
+def remove_flow(services: Services, named: Named, flow: FlowExecutionResource) -> None:
+    """Remove one flow of an instance with its output and its deployment; it may be done again."""
+    _stop_runs(services, FlowExecutionResource.id == flow.id)
+    deployment_id = flow.deployment_id or _unrecorded(services, named, flow.kind)
+    if deployment_id is not None:
+        services.prefect.delete_deployment(deployment_id)
+    open_output(services, named.id, flow.kind).purge()
+    services.database.transact(lambda session: _delete_flows(session, [flow.id]))
+
+
+def _stop_runs(services: Services, whose: ColumnElement[bool]) -> None:
     with services.database.read() as session:
         query = (
             select(RunRecord.id, RunRecord.prefect_flow_run_id)
             .join(FlowExecutionResource, FlowExecutionResource.id == RunRecord.flow_id)
-            .where(
-                FlowExecutionResource.instance_id == instance_id,
-                RunRecord.status == RunStatus.RUNNING,
-            )
+            .where(whose, RunRecord.status == RunStatus.RUNNING)
         )
         running = list(session.execute(query))
     for run_id, flow_run_id in running:
         services.prefect.cancel_run(flow_run_id)
         try:
-            services.ledger.end_badly(run_id, RunStatus.CANCELLED, "the instance is being removed")
+            services.ledger.end_badly(run_id, RunStatus.CANCELLED, "its flow is being removed")
         except Interrupted:
             continue  # It ended by itself in between, which is all that is wanted.
 
@@ -199,7 +207,7 @@ def _handles_of(session: Session, instance_id: UUID) -> _Handles:
 
 
 def _unrecorded(services: Services, named: Named, kind: str) -> UUID | None:
-    full_name = f"{ids.FLOW_OF_KIND[kind]}/{ids.deployment_name(named.project, named.name)}"
+    full_name = f"{ids.flow_name(kind)}/{ids.deployment_name(named.project, named.name, kind)}"
     view = services.prefect.find_deployment_by_name(full_name)
     return view.id if view is not None and f"instance:{named.id}" in view.tags else None
 
@@ -219,12 +227,7 @@ def _delete_document(services: Services, handles: _Handles) -> None:
 def delete_rows(session: Session, instance_id: UUID) -> None:
     """Delete an instance and the components that only it uses; its project if nothing is left."""
     resource = session.get_one(Resource, instance_id)
-    flow_ids = [flow.id for flow in flows_of(session, instance_id)]
-    either = or_(
-        LineageEdge.upstream_flow_id.in_(flow_ids), LineageEdge.downstream_flow_id.in_(flow_ids)
-    )
-    session.execute(delete(LineageEdge).where(either))
-    session.execute(delete(DatasetVersion).where(DatasetVersion.flow_id.in_(flow_ids)))
+    _delete_flows(session, [flow.id for flow in flows_of(session, instance_id)])
     components = _own_components(session, instance_id)
     session.execute(
         delete(EXTENSIONS[resource.type]).where(
@@ -233,11 +236,20 @@ def delete_rows(session: Session, instance_id: UUID) -> None:
     )
     _delete_components(session, components)
     session.execute(delete(ResourceVersion).where(ResourceVersion.resource_id == instance_id))
-    session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
     project_id = resource.parent_id
     session.execute(delete(Resource).where(Resource.id == instance_id))
     delete_empty_project(session, project_id)
     session.expire_all()
+
+
+def _delete_flows(session: Session, flow_ids: Collection[UUID]) -> None:
+    """Delete flows with their edges and versions, and what hangs on their rows."""
+    either = or_(
+        LineageEdge.upstream_flow_id.in_(flow_ids), LineageEdge.downstream_flow_id.in_(flow_ids)
+    )
+    session.execute(delete(LineageEdge).where(either))
+    session.execute(delete(DatasetVersion).where(DatasetVersion.flow_id.in_(flow_ids)))
+    session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
 
 
 def _own_components(session: Session, instance_id: UUID) -> list[tuple[str, UUID]]:

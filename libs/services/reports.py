@@ -106,7 +106,7 @@ def _instance(
     flows = flows_of.get(named.id, ())
     state = draft.instances.get(named.id)
     overall = state.status if state else FlowStatus.NOT_INITIALIZED
-    worst = next((flow for flow in flows if flow.status is overall), None)
+    worst = next((f for f in flows if f.aggregated and f.status is overall), None)
     condition = conditions.get(named.id)
     return {
         "id": str(named.id),

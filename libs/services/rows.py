@@ -14,9 +14,11 @@ from uuid import UUID, uuid4, uuid5
 from sqlalchemy.orm import Session
 
 from libs.core.rewiring import WantedEdge
-from libs.core.status import FlowKind, FlowStatus, Lifecycle, Reason
+from libs.core.shapes import Shape
+from libs.core.status import FlowStatus, Lifecycle, Reason
 from libs.db.models import FlowExecutionResource, LineageEdge, Resource, ResourceVersion
 from libs.db.repositories.resources import COMPONENTS, EXTENSIONS, PROJECT, find_project
+from libs.definitions.base import Definition
 from libs.services.admission import report_rows
 from libs.services.catalog import record_calls, register
 from libs.services.checks import Blueprint
@@ -41,10 +43,11 @@ def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resourc
     columns = extension_columns(blueprint, components)
     session.add(EXTENSIONS[blueprint.spec.type](resource_id=resource.id, **columns))
     record_instance_calls(session, resource.id, blueprint, now)
-    flows = {kind: _flow(resource.id, kind, now) for kind in blueprint.kit.shape.flows}
+    shape, definition = blueprint.shape, blueprint.definition
+    flows = {kind: flow_row(resource.id, kind, definition, now) for kind in shape.flows}
     session.add_all(flows.values())
     session.flush()
-    wanted = wanted_edges(blueprint, {kind: flow.id for kind, flow in flows.items()})
+    wanted = wanted_edges(blueprint, shape, {kind: flow.id for kind, flow in flows.items()})
     session.add_all(edge_row(edge) for edge in wanted)
     session.flush()
     return resource
@@ -161,11 +164,14 @@ def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) 
     }
 
 
-def _flow(instance_id: UUID, kind: FlowKind, now: datetime) -> FlowExecutionResource:
-    return FlowExecutionResource(
+def flow_row(
+    instance_id: UUID, kind: str, definition: type[Definition] | None, now: datetime
+) -> FlowExecutionResource:
+    """A new flow, which never ran."""
+    row = FlowExecutionResource(
         id=uuid5(instance_id, kind),
         instance_id=instance_id,
-        kind=kind.value,
+        kind=str(kind),
         status=FlowStatus.NOT_INITIALIZED,
         reason=Reason.NEVER_RAN,
         since=now,
@@ -177,15 +183,23 @@ def _flow(instance_id: UUID, kind: FlowKind, now: datetime) -> FlowExecutionReso
         opened_key="",
         overtaken=0,
     )
+    declare(row, definition)
+    return row
 
 
-def wanted_edges(blueprint: Blueprint, flows: Mapping[FlowKind, UUID]) -> list[WantedEdge]:
+def declare(row: FlowExecutionResource, definition: type[Definition] | None) -> None:
+    """Write down what the definition in charge says of a flow."""
+    spec = definition.flow_spec(row.kind) if definition else None
+    row.schedule_json = dict(spec.schedule) if spec and spec.schedule else None
+    row.aggregated = spec is None or spec.aggregated
+
+
+def wanted_edges(blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]) -> list[WantedEdge]:
     """Each upstream into every flow that reads it, then the edges among the flows themselves.
 
     Every upstream has to exist by now.
     """
-    shape, last = blueprint.kit.shape, len(blueprint.upstreams)
-    edges = []
+    last, edges = len(blueprint.upstreams), []
     for kind in shape.readers:
         for position, upstream in enumerate(blueprint.upstreams):
             assert upstream.flow_id is not None

@@ -57,7 +57,12 @@ def timeline(database: Database, now: datetime, name: str, days: int) -> Documen
         "project": named.project,
         "now": now.isoformat(),
         "flows": [
-            _flow(flow, spec.schedule_of(flow.kind), runs[flow.id], _Span(created, now, days))
+            _flow(
+                flow,
+                spec.schedule_of(flow.kind, flow.schedule_json),
+                runs[flow.id],
+                _Span(created, now, days),
+            )
             for flow in flows
         ],
     }

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from libs.adapters.mlflow import CHALLENGER, CHAMPION, LoadedModel, LoggedInput, Training
 from libs.db.models import ModelInstance
 from libs.definitions.base import DefinitionKind
+from libs.definitions.flow import Page
 from libs.definitions.ml_module import MLModule, Sample
 from libs.definitions.store import StoredVersion
 from libs.services.data import open_definition
 from libs.services.features import TARGET, Split, feature_names, features, spec_of, split
-from libs.services.jobs import Job, Page, Result, Stored
+from libs.services.jobs import Job, Result, Stored
 from libs.services.model_stores import model_name, model_row, tracking, version_number
 from libs.services.plots import bars_plot
 from libs.specs import PromotionSpec

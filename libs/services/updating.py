@@ -2,8 +2,8 @@
 
 1. *commit*: one transaction writes the new version, its rows and edges, and decides what becomes
    STALE and whose gates open. From here on the new configuration holds.
-2. *deployment*: the deployments are patched where they differ; their ids and what a person
-   switched off stay.
+2. *deployment*: flows that the definition has no more are removed; the deployments are patched
+   where they differ; their ids and what a person switched off stay.
 3. *document*: the block document is saved.
 4. *finish*: the hold is given up, and ``instance.updated`` told.
 
@@ -13,6 +13,7 @@ A process that dies after the commit leaves its step in the condition; the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -20,12 +21,14 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from libs.core import rewiring
+from libs.core.draft import Draft
 from libs.core.errors import InvalidSpec, MovedOn, Problem, TemporaryError
 from libs.core.events import Event
 from libs.core.ids import UPDATED, instance_resource
 from libs.core.lineage import find_cycle
 from libs.core.rewiring import Due, Reconfiguration, Rewiring
-from libs.core.status import Cause, FlowKind, Lifecycle, RunStatus
+from libs.core.shapes import Shape
+from libs.core.status import Cause, Lifecycle, RunStatus
 from libs.db.models import (
     FlowExecutionResource,
     LineageEdge,
@@ -48,6 +51,7 @@ from libs.services.admission import report_rows
 from libs.services.catalog import record_calls, register
 from libs.services.checks import Blueprint, examine
 from libs.services.context import Services
+from libs.services.flow_sets import drop_lost, loss_problems, sync_flows
 from libs.services.handles import Ports, deploy, save_document
 from libs.services.holds import hold, leave, mark, require_free
 from libs.services.provisioning import Provisioned
@@ -62,7 +66,15 @@ from libs.services.rows import (
     version_row,
     wanted_edges,
 )
-from libs.specs import InstanceSpec, due_window, flow_fingerprint, parse_spec, spec_document
+from libs.services.shaping import changed_components
+from libs.specs import (
+    InstanceSpec,
+    ScheduleSpec,
+    due_window,
+    flow_fingerprint,
+    parse_spec,
+    spec_document,
+)
 
 DONE = "unchanged"
 
@@ -114,6 +126,8 @@ def _commit(
     if problems := list(refusals(session, named, version, spec)):
         raise InvalidSpec(problems)
     blueprint = examine(session, services.registry, spec, services.now())
+    if problems := list(loss_problems(session, blueprint, version)):
+        raise InvalidSpec(problems)
     write_update(services, session, blueprint, version)
     hold(resource, ports.flow_run_id, services.now(), "commit")
     return named.id, "updated"
@@ -141,11 +155,6 @@ def refusals(
         yield Problem("store", text)
 
 
-def changed_components(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The roles whose component is another one now."""
-    return [role for role, component in after.items() if before.get(role) != component]
-
-
 def _moves(before: Any, after: Any) -> bool:
     return (before.definition, before.instance) != (after.definition, after.instance)
 
@@ -160,40 +169,46 @@ def write_update(
     """Everything that a new configuration changes here, in the caller's transaction."""
     instance_id, now = before.resource_id, services.now()
     old = parse_spec(before.spec_json)
+    schedules = _schedules(session, old, instance_id)
     session.add(version_row(instance_id, blueprint.spec, now, before.number + 1))
     session.add_all(report_rows(instance_id, None, blueprint.reports, now))
     _rewrite_extension(services, session, blueprint, old, instance_id)
-    kinds = {FlowKind(flow.kind): flow.id for flow in flows_of(session, instance_id)}
-    _rewire(session, blueprint, kinds)
-    ordered = [kind for kind in blueprint.kit.shape.flows if kind in kinds]
+    shape = sync_flows(services, session, blueprint.spec.type, instance_id, before.number + 1)
+    kinds = {flow.kind: flow.id for flow in flows_of(session, instance_id)}
+    _rewire(session, blueprint, shape, kinds)
+    after = _schedules(session, blueprint.spec, instance_id)
     change = Reconfiguration(
-        flows=tuple(kinds[kind] for kind in ordered),
-        changed={kinds[kind] for kind in changed_kinds(old, blueprint.spec, ordered)},
+        flows=tuple(kinds[kind] for kind in shape.flows),
+        changed={kinds[kind] for kind in changed_kinds(old, blueprint.spec, shape.flows)},
         version=before.number + 1,
         due={
-            kinds[kind]: _due(session, kinds[kind], old, blueprint.spec, kind, services)
-            for kind in ordered
-            if old.schedule_of(kind) != blueprint.spec.schedule_of(kind)
+            kinds[kind]: _due(session, kinds[kind], schedules[kind], after[kind], now)
+            for kind in schedules.keys() & {*shape.flows}
+            if schedules[kind] != after[kind]
         },
     )
+
+    def decide(draft: Draft) -> None:
+        rewiring.reconfigure(draft, change)
+        draft.touched.add(instance_id)  # Which flows count in its status may have changed.
+
     region = load_region(session, change.flows, descend=True)
-    services.ledger.apply(session, region, lambda draft: rewiring.reconfigure(draft, change))
+    services.ledger.apply(session, region, decide)
 
 
-def changed_kinds(
-    before: InstanceSpec, after: InstanceSpec, kinds: Iterable[FlowKind]
-) -> list[FlowKind]:
+def _schedules(session: Session, spec: InstanceSpec, id_: UUID) -> dict[str, ScheduleSpec]:
+    """When each flow is due by a spec, and by what was recorded of the definition."""
+    flows = flows_of(session, id_)
+    return {flow.kind: spec.schedule_of(flow.kind, flow.schedule_json) for flow in flows}
+
+
+def changed_kinds(before: InstanceSpec, after: InstanceSpec, kinds: Iterable[str]) -> list[str]:
     """The flows whose output the change decides anew."""
     return [k for k in kinds if flow_fingerprint(before, k) != flow_fingerprint(after, k)]
 
 
 def _due(
-    session: Session,
-    flow_id: UUID,
-    before: InstanceSpec,
-    after: InstanceSpec,
-    kind: FlowKind,
-    services: Services,
+    session: Session, flow_id: UUID, before: ScheduleSpec, after: ScheduleSpec, now: datetime
 ) -> Due:
     """The next slot of the new schedule, and its deadline; None before the first success.
 
@@ -212,8 +227,8 @@ def _due(
     served = session.scalar(query)
     if served is None:
         return None
-    had = due_window(before.schedule_of(kind), served) is not None
-    return due_window(after.schedule_of(kind), served if had else services.now())
+    had = due_window(before, served) is not None
+    return due_window(after, served if had else now)
 
 
 def _rewrite_extension(
@@ -272,11 +287,13 @@ def _as_it_was(session: Session, role: str, blueprint: Blueprint, extension: Any
     return Recorded(current, row.definition_resource_id, row.definition_version_id)
 
 
-def _rewire(session: Session, blueprint: Blueprint, kinds: Mapping[FlowKind, UUID]) -> None:
+def _rewire(
+    session: Session, blueprint: Blueprint, shape: Shape, kinds: Mapping[str, UUID]
+) -> None:
     """Write the new edges; InvalidSpec with the path where they would close a cycle."""
     region = load_region(session, list(kinds.values()))
     own = [edge for edge in region.edges.values() if edge.downstream in kinds.values()]
-    change = rewiring.rewire(own, wanted_edges(blueprint, kinds))
+    change = rewiring.rewire(own, wanted_edges(blueprint, shape, kinds))
     session.execute(delete(LineageEdge).where(LineageEdge.id.in_(change.removed)))
     _write_kept(session, change)
     session.add_all(edge_row(edge) for edge in change.added)
@@ -304,7 +321,7 @@ def _names(session: Session, flow_ids: Iterable[UUID]) -> list[str]:
 
 def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("deployment", lambda: deploy(services, id_, spec, ports)),
+        ("deployment", lambda: _deploy(services, id_, spec, ports)),
         (DOCUMENT_STEP, lambda: save_document(services, id_, spec, ports)),
         ("finish", lambda: _finish(services, id_, spec)),
     )
@@ -312,6 +329,11 @@ def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -
         mark(services, id_, ports.flow_run_id, name)
         step()
     return [name for name, _ in steps]
+
+
+def _deploy(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> None:
+    drop_lost(services, id_)
+    deploy(services, id_, spec, ports)
 
 
 def _finish(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:

@@ -21,7 +21,7 @@ from libs.definitions.guardrails import Gate
 from libs.definitions.store import StoredVersion
 from libs.services.checks import examine
 from libs.services.context import Services
-from libs.services.execution import Work, flow_id_of
+from libs.services.execution import Work, flow_of
 from libs.services.guarding import guard
 from libs.services.jobs import Result, Stored, job_of, spec_of
 from libs.services.ledger import Ledger
@@ -76,7 +76,7 @@ def _run(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     """What ``execute`` does, but for what leaves the database."""
     with services.database.read() as session:
         work = Work(instance_id, uuid4(), None, None)
-        flow_id = flow_id_of(session, work)
+        flow_id = flow_of(session, work).id
         opening = session.scalars(select(GateOpening.id).filter_by(flow_id=flow_id)).one()
         spec_of(session, instance_id)
     find_fault(services, flow_id, spec, instance_id)

@@ -9,6 +9,7 @@ from pydantic import Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from libs.core.shapes import SHAPES
 from libs.core.status import InstanceType
 from libs.specs.base import Reading, SpecModel
 from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
@@ -27,6 +28,7 @@ WRAPPER = "metadata_json"
 LAST_FIELDS = (
     "upstream_refs",
     "schedule",
+    "flow_schedules",
     "run_on_provision",
     "work_pool",
     "job_variables",
@@ -75,6 +77,13 @@ class InstanceFields(SpecModel):
         description="When it is due by the clock, and how failures are retried.",
         examples=[{"type": "cron", "expression": "0 6 * * 1-5", "timezone": "America/New_York"}],
     )
+    flow_schedules: dict[Name, ScheduleSpec] = Field(
+        default_factory=dict,
+        title="Schedules of added flows",
+        description="When the flows that its definition adds are due, by their kinds; one that is "
+        "left out has the schedule that the definition gives it.",
+        examples=[{"quality": {"type": "cron", "expression": "0 8 * * 1"}}],
+    )
     run_on_provision: bool = Field(
         default=True,
         title="Run when provisioned",
@@ -115,10 +124,24 @@ class InstanceFields(SpecModel):
         """The components by the field that holds them."""
         return {part: getattr(self, part) for part in self.PARTS}
 
-    def schedule_of(self, kind: str) -> ScheduleSpec:
-        """The schedule of one of its flows."""
-        del kind
-        return self.schedule
+    def schedule_of(self, kind: str, usual: Mapping[str, Any] | None = None) -> ScheduleSpec:
+        """The schedule of one of its flows.
+
+        Where the spec says nothing of it, that is the ``usual`` one, which the definition gives the
+        flow; None where it gives none.
+        """
+        said = self.written_schedule(kind)
+        return ScheduleSpec.model_validate(usual) if usual and said == ScheduleSpec() else said
+
+    def written_schedule(self, kind: str) -> ScheduleSpec:
+        """What the spec itself says of when a flow is due."""
+        own = kind in SHAPES[self.type].flows
+        return self.schedule if own else self.flow_schedules.get(kind, ScheduleSpec())
+
+    @classmethod
+    def flow_schedule_path(cls, kind: str) -> str:
+        """Where a person looks for the schedule of an added flow."""
+        return f"flow_schedules.{kind}"
 
     def output_content(self) -> dict[str, Any]:
         """What decides the output, for the fingerprint; a type adds what else does."""
@@ -179,7 +202,12 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """No reference to itself, and none twice."""
+        """No reference to itself, and none twice; no second schedule for a flow of the type."""
+        given = values.get("flow_schedules")
+        for kind in given if isinstance(given, Mapping) else ():
+            if kind in SHAPES[cls.instance_type()].flows:
+                message = f"is a flow of every {cls.instance_type()}: use schedule"
+                yield Fault(("flow_schedules", str(kind)), message)
         project = _text(values.get("project")) or "default"
         own = full_name(_text(values.get("name")), project)
         seen: dict[tuple[str, str, str], int] = {}

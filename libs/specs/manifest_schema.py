@@ -31,6 +31,7 @@ def manifest_schema() -> dict[str, Any]:
     classes = {model.__name__: model for model in _subclasses(SpecModel)}
     for name, definition in definitions.items():
         definitions[name] = _widened(classes[name], definition)
+    definitions["FlowSchedules"]["additionalProperties"] = {"$ref": "#/$defs/ScheduleSpec"}
     for tag, model in SPEC_TYPES.items():
         _tag(definitions[model.__name__], tag)
     return {

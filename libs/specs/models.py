@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from libs.specs.base import SpecModel
+from libs.specs.base import Reading, SpecModel
 from libs.specs.components import ComponentSpec
 from libs.specs.instances import InstanceFields
 from libs.specs.names import Name
 from libs.specs.plain import Number, Text, Whole
-from libs.specs.problems import Fault
+from libs.specs.problems import Fault, Loc
 from libs.specs.schedules import ScheduleSpec
 
 KINDS = ("training", "inference", "monitoring")
@@ -153,7 +153,10 @@ class MonitoringSpec(SpecModel):
 
 
 class FlowSchedules(SpecModel):
-    """A schedule for each flow of a model; one that is left out runs by its upstreams alone."""
+    """A schedule for each flow of a model; one that is left out runs by its upstreams alone.
+
+    Those of added flows may be written among them; they are kept in ``flow_schedules``.
+    """
 
     model_config = ConfigDict(title="Schedules")
 
@@ -237,10 +240,39 @@ class ModelSpec(InstanceFields):
         examples=["ModelInstance"],
     )
 
-    def schedule_of(self, kind: str) -> ScheduleSpec:
-        """The schedule of one of its flows; a flow that a definition adds has none."""
-        found = getattr(self.schedule, kind, None) if kind in KINDS else None
-        return found if isinstance(found, ScheduleSpec) else ScheduleSpec()
+    def written_schedule(self, kind: str) -> ScheduleSpec:
+        """As the base; each flow of a model has its own."""
+        if kind not in KINDS:
+            return super().written_schedule(kind)
+        found = getattr(self.schedule, kind)
+        assert isinstance(found, ScheduleSpec)
+        return found
+
+    @classmethod
+    def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
+        """As the base; a schedule beside those of the model's own flows is of an added one."""
+        super().read_keys(document, reading, at)
+        written, held = reading.values.get("schedule"), reading.values.get("flow_schedules", {})
+        if not isinstance(written, Mapping) or not isinstance(held, Mapping):
+            return
+        start = reading.written[("schedule",)]
+        added = Reading(dict(held), {(kind,): ("flow_schedules", str(kind)) for kind in held})
+        moved = {
+            kind: schedule
+            for kind, schedule in written.items()
+            if kind not in KINDS and isinstance(schedule, Mapping | ScheduleSpec)
+        }
+        for kind, schedule in moved.items():
+            added.put(kind, schedule, (*start, str(kind)))
+        reading.faults += added.faults
+        reading.written |= {("flow_schedules", *key): at for key, at in added.written.items()}
+        reading.values["flow_schedules"] = added.values
+        reading.values["schedule"] = {k: v for k, v in written.items() if k not in moved}
+
+    @classmethod
+    def flow_schedule_path(cls, kind: str) -> str:
+        """Beside those of its own flows."""
+        return f"schedule.{kind}"
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:

@@ -74,7 +74,7 @@ class Bench:
 
             return services.prefect.save_block(block_for(spec), name)
 
-        execution = {kind: (path, SCHEMA) for kind, (path, _) in EXECUTION.items()}
+        execution = {name: (path, SCHEMA) for name, (path, _) in EXECUTION.items()}
         return Ports(execution=execution, save_document=save, flow_run_id=uuid4())
 
     def provision(self, document: dict[str, Any], services: Services | None = None) -> Provisioned:

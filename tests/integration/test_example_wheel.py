@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from sqlalchemy import func, select
 
-from libs.adapters.prefect import PrefectGateway
+from libs.adapters.prefect import DeploymentView, PrefectGateway
 from libs.core.errors import DefinitionUnavailable, InvalidSpec
 from libs.core.ids import WORK_POOL
 from libs.core.status import FlowStatus, Reason
@@ -87,6 +87,12 @@ def shown(bench: Bench, name: str) -> dict[str, Any]:
     return components
 
 
+def deployment(bench: Bench, full_name: str) -> DeploymentView:
+    found = bench.services.prefect.find_deployment_by_name(full_name)
+    assert found is not None
+    return found
+
+
 def without_the_wheel(bench: Bench) -> Bench:
     """The same home after the wheel was uninstalled."""
     kept = [each for each in bench.services.registry.list() if "example" not in each.__module__]
@@ -139,6 +145,10 @@ def test_the_manifests_of_the_page_become_ready(bench: Bench) -> None:
     assert shown(bench, "old_walk")["pipeline"]["version"] == "1.0.0"
     assert not output(bench, "walk").equals(output(bench, "old_walk"))
     assert output(bench, "monthly").height == 3 * 12
+    quality = output(bench, "checked", "quality")
+    assert quality.select("symbol", "days").rows() == [("A", 366), ("B", 366), ("C", 366)]
+    assert "0 9 * * *" in str(deployment(bench, "run-definition-flow/tutorial.checked.quality"))
+    assert output(bench, "relative").height == 3 * 365
     assert output(bench, "drawdown_idea")["value"].max() == 0.0
     assert output(bench, "model", "inference").height > 0
     weights = output(bench, "portfolio").group_by("date").agg(pl.col("weight").sum())
@@ -199,6 +209,18 @@ def test_a_missing_definition_stops_only_the_instances_that_use_it(
     bench.drain()
     bench.run("caller")
     assert {flow(bench, name).status for name in before} == {FlowStatus.READY}
+
+
+def test_a_wrong_composition_is_refused_with_its_paths(bench: Bench, project: str) -> None:
+    bench.provision(walk(project, "walk"))
+    wrong = walk(project, "wrong", upstream_refs=[{"resource": "walk"}])
+    wrong |= {"pipeline": {"definition": "relative"}, "flow_schedules": {"quality": {}}}
+    rows = bench.rows()
+    with pytest.raises(InvalidSpec) as caught:
+        bench.provision(wrong)
+    paths = [problem.path for problem in caught.value.problems]
+    assert paths == ["flow_schedules.quality", "upstream_refs"]
+    assert bench.rows() == rows
 
 
 def test_a_version_that_is_kept_is_not_replaced_by_a_newer_one(bench: Bench, project: str) -> None:

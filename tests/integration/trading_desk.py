@@ -241,7 +241,7 @@ class Desk:
         live = Live(database, ledger.clock, lambda: None)
         self.services = Services(settings, database, prefect, Registry.discover(), ledger, live)
         self.specs = load_manifest(MANIFEST).instances
-        execution = {kind: (path, {}) for kind, (path, _) in EXECUTION.items()}
+        execution = {name: (path, {}) for name, (path, _) in EXECUTION.items()}
         for spec in self.specs:
             provision(self.services, spec, Ports(execution, lambda _: uuid4(), uuid4()))
         self.flows = dict(self._read_flows())

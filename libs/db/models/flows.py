@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
@@ -10,13 +11,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from libs.core.status import FlowStatus, Reason, Require
 from libs.db.models.base import Base
-from libs.db.types import UtcDateTime, enum_column
+from libs.db.types import Json, UtcDateTime, enum_column
 
 
 class FlowExecutionResource(Base):
     """One Prefect deployment of one instance: the capability to execute, and how it stands.
 
-    The columns are those of ``libs.core.records.FlowState``.
+    The columns are those of ``libs.core.records.FlowState``, and ``schedule_json``: the schedule
+    that the definition gives the flow where the instance says none.
     """
 
     __tablename__ = "flow_execution_resources"
@@ -49,6 +51,8 @@ class FlowExecutionResource(Base):
     next_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     due_deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
     breached: Mapped[bool] = mapped_column(default=False)
+    aggregated: Mapped[bool] = mapped_column(default=True)
+    schedule_json: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
 
 class LineageEdge(Base):

@@ -329,7 +329,7 @@ def _save_runs(session: Session, before: Region, changes: Changes) -> None:
     def row(run: Run) -> dict[str, Any]:
         return {
             **asdict(run),
-            "type": RUN_TYPES.get(flows[run.flow_id].kind, "PipelineRun"),
+            "type": RUN_TYPES.get(flows[run.flow_id].kind, "DefinitionRun"),
             "parameters": write_parameters(run.parameters),
             "pins": [_pin_row(before, pin) for pin in run.pins],
             "metrics": {},
@@ -354,6 +354,7 @@ RUN_TYPES = {
     "optimize": "PortfolioOptimizationRun",
     "backtest": "BacktestRun",
 }
+"""By the kind of flow; a run of any other kind, which a definition adds, is a DefinitionRun."""
 
 
 def _pin_row(region: Region, pin: Pin) -> dict[str, Any]:

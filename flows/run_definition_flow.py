@@ -1,0 +1,33 @@
+"""The execution flow of every flow that a definition adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.executing import asked_for, executed
+
+
+@flow(name="run-definition-flow", persist_result=False)
+def run_definition_flow(
+    instance: str,
+    kind: str,
+    opening: str | None = None,
+    force: bool = False,
+    recursive: bool = False,
+    smart: bool = False,
+) -> Any:
+    """Do what the instance's definition says that this flow of it does.
+
+    Args:
+        instance: Id of the instance; the deployment knows it.
+        kind: Which flow of the instance; the deployment knows it.
+        opening: The gate opening that this run is for; set by the automation, never by hand.
+        force: Run on the last published inputs whatever their status, and publish even if the
+            output is unchanged.
+        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
+        smart: Skip the run if the output is fresh already.
+    """
+    asked = asked_for(force=force, recursive=recursive, smart=smart)
+    return executed(kind, instance, opening, asked)
