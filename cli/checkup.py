@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from libs.settings import Settings
 
 UP = "run `instances up`"
+MODEL_SERVERS = {
+    "MLflow": "start it, or mend or unset INSTANCES_MLFLOW_TRACKING_URI",
+    "Evidently": "start it, or mend or unset INSTANCES_EVIDENTLY_URL",
+}
+"""What to do about a server that does not answer."""
 
 
 class Level(StrEnum):
@@ -45,6 +50,7 @@ def examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield check_home(settings)
     yield check_definitions()
     yield from check_processes(settings)
+    yield from check_models(settings)
     finding, inspector = _connect(settings)
     yield finding
     if inspector is None:
@@ -72,15 +78,32 @@ def check_home(settings: Settings) -> Finding:
 
 def check_processes(settings: Settings) -> Iterator[Finding]:
     """What ``up`` started still runs: Prefect takes a dead worker for online for a while."""
-    from cli.runtime import processes, server, worker
+    from cli.runtime import pages, processes, stack
     from cli.runtime.home import Home
 
     home = Home(settings.home)
-    for role in (server.ROLE, worker.ROLE):
+    titles = {kind.role: f"{kind.title}'s pages" for kind in pages.KINDS.values()}
+    for role in reversed(stack.ROLES):
         recorded = processes.record_path(home, role).exists()
         if recorded and processes.alive(home, role) is None:
-            detail = f"the {role} died; {processes.last_words(home, role)}"
+            detail = f"{titles.get(role, f'the {role}')} died; {processes.last_words(home, role)}"
             yield Finding("processes", Level.FAIL, detail, UP)
+
+
+def check_models(settings: Settings) -> Iterator[Finding]:
+    """MLflow and Evidently are there, and let us in where they are servers."""
+    from libs.services.links import evidently_pages, mlflow_pages
+    from libs.services.model_stores import open_monitoring, open_tracking
+
+    for name, store, shown in (
+        ("MLflow", open_tracking(settings), mlflow_pages(settings)),
+        ("Evidently", open_monitoring(settings), evidently_pages(settings)),
+    ):
+        pages = f"; pages at {shown.url}" if shown.url else ""
+        try:
+            yield Finding(name, Level.OK, f"{store.check()}{pages}")
+        except InstancesError as error:
+            yield Finding(name, Level.FAIL, str(error), MODEL_SERVERS[name])
 
 
 def check_definitions() -> Finding:

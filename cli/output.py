@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED = 1
+WRONG_USAGE = 2
 NOT_READY = 3
-"""Exit codes beside 0, and 2 for wrong usage, which typer gives."""
+"""Exit codes beside 0; typer, too, ends with 2 for wrong usage."""
 
 STATUS_STYLES = {
     "READY": "green",

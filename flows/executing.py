@@ -21,6 +21,7 @@ from libs.services.context import Services
 from libs.services.execution import NotASession, Work, execute
 from libs.services.guarding import GuardrailBlocked, rows_of
 from libs.services.ledger import Ask
+from libs.services.links import of_run, paragraph
 from libs.services.procedures import procedure_of
 from libs.services.publishing import Finished
 from libs.wiring import connect
@@ -144,6 +145,7 @@ def _summary(services: Services, outcome: Finished) -> Page:
         f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
         for pin in record["inputs"]
     ]
+    lines += paragraph(of_run(services.settings, record["handles"], outcome.metrics))
     return Page("", "markdown", "\n".join(lines), f"What the last {outcome.kind} did")
 
 

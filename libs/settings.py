@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from libs.core.addresses import Address
 from libs.core.errors import InvalidSpec, PermanentError, Problem
 
 PREFIX = "INSTANCES_"
@@ -111,10 +112,51 @@ class Settings(BaseSettings):
     )
 
     mlflow_tracking_uri: str = Field(
-        "", description="MLflow server to use; empty: an embedded store in <home>/mlflow."
+        "",
+        repr=False,
+        description=(
+            "MLflow server to use, http(s)://[user:password@]host:port; empty: an embedded store "
+            "in <home>/mlflow."
+        ),
+    )
+    mlflow_ui_url: str = Field(
+        "",
+        description=(
+            "Where people see MLflow's pages, for links; empty: at mlflow_tracking_uri. "
+            "`instances up --with mlflow` keeps the address of its pages here."
+        ),
+    )
+    mlflow_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of `instances up --with mlflow`; 0: a free one, kept for the next start.",
     )
     evidently_url: str = Field(
-        "", description="Evidently server to use; empty: a workspace in <home>/evidently."
+        "",
+        repr=False,
+        description=(
+            "Evidently server to use, http(s)://[user:password@]host:port; empty: a workspace in "
+            "<home>/evidently."
+        ),
+    )
+    evidently_secret: SecretStr = Field(
+        SecretStr(""), description="Secret that the Evidently server asks for before it writes."
+    )
+    evidently_ui_url: str = Field(
+        "",
+        description=(
+            "Where people see Evidently's pages, for links; empty: at evidently_url. "
+            "`instances up --with evidently` keeps the address of its pages here."
+        ),
+    )
+    evidently_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description=(
+            "Port of `instances up --with evidently`; 0: a free one, kept for the next start."
+        ),
     )
 
     centrifugo_block: str = Field(
@@ -156,6 +198,23 @@ class Settings(BaseSettings):
         if value and (kind not in DATABASE_BLOCKS or not name):
             raise ValueError("write sqlalchemy-connector/NAME or database-credentials/NAME")
         return value
+
+    @field_validator("mlflow_tracking_uri", "evidently_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            Address.parse(value)
+        return value
+
+    @field_validator("mlflow_ui_url", "evidently_ui_url")
+    @classmethod
+    def _public_address(cls, value: str) -> str:
+        if not value:
+            return value
+        address = Address.parse(value)
+        if address.credentials:
+            raise ValueError("links are for everybody: leave user and password out")
+        return address.url
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

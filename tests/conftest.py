@@ -13,7 +13,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-pytest_plugins = ("tests.prefect_server", "tests.databases", "tests.centrifugo.fixtures")
+pytest_plugins = (
+    "tests.prefect_server",
+    "tests.databases",
+    "tests.centrifugo.fixtures",
+    "tests.model_servers",
+)
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -67,7 +72,12 @@ class SharedServers(LoadScopeScheduling):
         return nodeid
 
 
-SERVER_FILES = ("test_blocks.py", "test_warm_worker.py")
+SERVER_FILES = (
+    "test_blocks.py",
+    "test_warm_worker.py",
+    "test_adapter_mlflow.py",
+    "test_adapter_evidently.py",
+)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -76,7 +76,7 @@ def running_server(home: Path) -> Iterator[dict[str, str]]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
     try:
         _await_health(process, api_url(port), log)
@@ -95,7 +95,7 @@ def eventually(look: Callable[[], Found], seconds: float = 60.0) -> Found:
     return found
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Even a killed test session leaves no server behind (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -41,10 +41,12 @@ def list_instances(json: Json = False) -> None:
 
 def show(name: Name, json: Json = False) -> None:
     """Everything about one instance."""
-    from libs.services import reports
+    from libs.services import links, reports
+    from libs.settings import load_settings
 
     with open_database() as database:
         document = reports.show(database, utc_now(), name)
+    document["links"] = links.of_instance(load_settings(), document["handles"])
     emit_json(document) if json else emit_document(document)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import end_not_ready, warn
+from cli.output import WRONG_USAGE, end_not_ready, warn
 from cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ DEMO = Path(__file__).parents[1] / "demo.yaml"
 DEMO_SECONDS = 1200.0
 WATCH_SECONDS = 1.0
 RESTARTS = 5
+NAME_WIDTH = 11
 RESTART_WINDOW_SECONDS = 300.0
 
 
@@ -49,11 +50,19 @@ def up(
     pool: Annotated[
         str, typer.Option("--pool", metavar="NAME[/TYPE]", help="Work pool that runs the flows.")
     ] = "",
+    pages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="mlflow,evidently",
+            help="Serve the pages of the home's MLflow, Evidently, or both, too.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when everything is ready.")
     ] = False,
 ) -> None:
-    """Start a Prefect server and a worker.
+    """Start a Prefect server and a worker, and with --with the pages of MLflow and Evidently.
 
     Where PREFECT_API_URL or the active Prefect profile names a server, that one is used. Without
     --detach the command stays, restarts what dies, and ends everything at Ctrl-C.
@@ -62,7 +71,8 @@ def up(
     from libs.settings import load_settings
 
     settings = load_settings()
-    request = stack.UpRequest(port=port, database_url=database, pool=pool)
+    shown = _pages(pages or [])
+    request = stack.UpRequest(port=port, database_url=database, pool=pool, pages=shown)
     with _terminated_as_interrupted():
         with Progress() as progress:
             running = stack.up(settings, request, progress.say)
@@ -75,6 +85,18 @@ def up(
                 _watch(settings, running)
         finally:
             _end(settings, running.started)
+
+
+def _pages(words: list[str]) -> tuple[str, ...]:
+    """The kinds of pages that ``--with`` names; ends with wrong usage for any other."""
+    from cli.runtime.pages import KINDS
+
+    names = [name.strip() for word in words for name in word.split(",")]
+    unknown = sorted({repr(name) for name in names if name not in KINDS})
+    if unknown:
+        warn(f"instances: --with knows {', '.join(KINDS)}; not {', '.join(unknown)}")
+        raise typer.Exit(WRONG_USAGE)
+    return tuple(dict.fromkeys(names))
 
 
 def down() -> None:
@@ -124,11 +146,22 @@ def _apply_demo() -> list[str]:
 
 def _announce(settings: Settings, running: Running) -> None:
     """One line for each part."""
+    from cli.runtime.pages import KINDS
+
     state = "ready" if running.started else "already up"
-    origin = f"log {settings.home / 'logs' / 'server.log'}"
-    print(f"Prefect  {running.server.ui_url}  {origin if running.server.embedded else '(yours)'}")
-    print(f"worker   pool {settings.pool}  log {settings.home / 'logs' / 'worker.log'}")
-    print(f"home     {settings.home}  {state}", flush=True)
+    logs = settings.home / "logs"
+    origin = f"log {logs / 'server.log'}" if running.server.embedded else "(yours)"
+    lines = [
+        ("Prefect", f"{running.server.ui_url}  {origin}"),
+        ("worker", f"pool {settings.pool}  log {logs / 'worker.log'}"),
+        *(
+            (KINDS[role].title, f"{url}  log {logs / role}.log")
+            for role, url in running.pages.items()
+        ),
+        ("home", f"{settings.home}  {state}"),
+    ]
+    for what, text in lines:
+        print(f"{what:<{NAME_WIDTH}}{text}", flush=True)
 
 
 def _watch(settings: Settings, running: Running) -> None:

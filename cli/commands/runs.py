@@ -128,10 +128,12 @@ def run_info(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run.")], json: Json = False
 ) -> None:
     """Everything about one run."""
-    from libs.services import reports
+    from libs.services import links, reports
+    from libs.settings import load_settings
 
     with open_database() as database:
         document = reports.run_info(database, id_)
+    document["links"] = links.of_run(load_settings(), document["handles"], document["metrics"])
     emit_json(document) if json else emit_document(document)
 
 

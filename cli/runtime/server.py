@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import psutil
-
-from cli.runtime import processes
+from cli.runtime import processes, web
 from cli.runtime.environment import server_environment
 from cli.runtime.home import Home
-from libs.core.errors import PermanentError, Unavailable
 from libs.settings import Settings, read_config
 
 ROLE = "server"
-HOST = "127.0.0.1"
 START_SECONDS = 240.0
-POLL_SECONDS = 0.2
-PORT_ATTEMPTS = 3
-
-
-class PortInUse(PermanentError):
-    """The port that was asked for is taken: give another, or none."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        super().__init__(f"port {port} is in use; give another --port, or none for a free one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +37,7 @@ class Server:
 
 def embedded_url(port: int) -> str:
     """API address of an embedded server."""
-    return f"http://{HOST}:{port}/api"
+    return f"http://{web.HOST}:{port}/api"
 
 
 def configured_server(settings: Settings) -> Server | None:
@@ -96,7 +80,7 @@ def launch(home: Home, settings: Settings, asked_port: int = 0) -> Server:
     remembered = int(read_config(home.path).get("port", 0))
     if not asked_port and settings.port != remembered:
         asked_port = settings.port
-    port = _choose_port(asked_port, remembered)
+    port = web.choose_port(asked_port, remembered, "--port")
     home.remember(port=port, prefect_api_url=embedded_url(port))
     _spawn(home, port)
     return Server(embedded_url(port), embedded=True)
@@ -111,84 +95,27 @@ def running(home: Home, settings: Settings) -> Server | None:
 
 def wait_healthy(home: Home, server: Server, seconds: float = START_SECONDS) -> None:
     """Return when the home's own server answers; raise Unavailable if it ends or takes too long."""
-    deadline = time.monotonic() + seconds
-    while True:
-        process = processes.alive(home, ROLE)
-        if process is None:
-            raise Unavailable(
-                "the Prefect server", f"it ended while starting; {processes.last_words(home, ROLE)}"
-            )
-        if is_healthy(server) and _listens(process, server):
-            return
-        if time.monotonic() > deadline:
-            late = f"no answer at {server.api_url} within {seconds:.0f} s"
-            detail = f"{late}; {processes.last_words(home, ROLE)}"
-            raise Unavailable("the Prefect server", detail)
-        time.sleep(POLL_SECONDS)
+    web.wait_until_up(
+        home, ROLE, "the Prefect server", _port(server), lambda: is_healthy(server), seconds
+    )
 
 
 def is_healthy(server: Server) -> bool:
     """Whether something at the address says that it is a healthy Prefect server."""
-    import httpx
-
-    try:
-        response = httpx.get(f"{server.api_url}/health", timeout=5.0, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return response.status_code == 200
+    return web.answers_ok(f"{server.api_url}/health")
 
 
 def lost_port(server: Server) -> bool:
     """Whether somebody else has the port of a server of ours that is not running."""
-    return not _is_free(_port(server))
+    return not web.is_free(_port(server))
 
 
 def _spawn(home: Home, port: int) -> None:
     command = [sys.executable, "-P", "-m", "cli.runtime.prefect_server"]
-    options = ["--host", HOST, "--port", str(port)]
+    options = ["--host", web.HOST, "--port", str(port)]
     environment = server_environment(home, embedded_url(port))
     processes.start(home, ROLE, [*command, *options], environment)
 
 
-def _choose_port(asked: int, remembered: int) -> int:
-    if asked:
-        if not _is_free(asked):
-            raise PortInUse(asked)
-        return asked
-    if remembered and _is_free(remembered):
-        return remembered
-    return _free_port()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers do: an address that only lingers in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def _port(server: Server) -> int:
     return int(server.api_url.rpartition(":")[2].partition("/")[0])
-
-
-def _listens(process: psutil.Process, server: Server) -> bool:
-    """Whether the answer came from this process: another home may have won a race for the port."""
-    try:
-        return any(
-            connection.status == psutil.CONN_LISTEN and connection.laddr.port == _port(server)
-            for connection in process.net_connections("inet")
-        )
-    except psutil.AccessDenied:
-        return True
-    except psutil.Error:
-        return False

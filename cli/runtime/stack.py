@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cli.runtime import database, processes, server, worker
+from cli.runtime import database, pages, processes, server, worker
 from cli.runtime.home import Home
 from cli.runtime.server import Server
 from libs.core.errors import PermanentError, Unavailable
@@ -23,23 +23,30 @@ ADVICE = (
 )
 WORKER_GRACE_SECONDS = 20.0
 SERVER_GRACE_SECONDS = 10.0
+ROLES = (worker.ROLE, *pages.KINDS, server.ROLE)
+"""All that may run, in the order in which it is ended: the worker first, its runs must report."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
-    """What a person asked of ``up``; empty values leave a choice as it was."""
+    """What a person asked of ``up``; empty values leave a choice as it was.
+
+    ``pages`` are keys of ``pages.KINDS``.
+    """
 
     port: int = 0
     database_url: str = ""
     pool: str = ""
+    pages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What is up now, and the roles that this call started."""
+    """What is up now, and the roles that this call started; the addresses of pages by role."""
 
     server: Server
     started: tuple[str, ...]
+    pages: Mapping[str, str] = field(default_factory=dict)
 
 
 def up(settings: Settings, request: UpRequest, say: Say) -> Running:
@@ -48,8 +55,9 @@ def up(settings: Settings, request: UpRequest, say: Say) -> Running:
     Raises Unavailable where a part does not come up; the parts that this call started are then
     ended again.
     """
+    # Before anything is started: what is wrong is the person's to correct.
+    pages.require_own_stores(settings, request.pages)
     if request.database_url:
-        # Before anything is started: a wrong address is the person's to correct.
         database.check(database.read_url(request.database_url))
     home = Home(settings.home)
     home.prepare()
@@ -64,26 +72,33 @@ def _up(home: Home, request: UpRequest, say: Say, started: list[str]) -> Running
         # A worker serves the pool that it was started for.
         processes.stop(home, worker.ROLE, WORKER_GRACE_SECONDS)
     settings = _remember_pool(home, request)
+    # Nothing waits for the pages, so they start beside the rest.
+    kinds = _launch_pages(home, settings, request, say, started)
     found = _ensure_server(home, settings, request, say, started)
     with using(found):
         # Also where all is up: what was deleted in Prefect meanwhile comes back.
         settings = _prepare(home, found, request, say)
         _ensure_worker(home, settings, found, say, started)
-    return Running(found, tuple(started))
+    return Running(found, tuple(started), _wait_for_pages(home, kinds, say))
 
 
-def down(
-    settings: Settings, say: Say, roles: tuple[str, ...] = (worker.ROLE, server.ROLE)
-) -> list[str]:
-    """End what ``up`` started, the worker first so that its runs can report; what was ended."""
+def down(settings: Settings, say: Say, roles: tuple[str, ...] = ROLES) -> list[str]:
+    """End what ``up`` started, in the order of ``roles``; what was ended."""
     home = Home(settings.home)
     if not home.run.is_dir():
         return []
-    grace = {worker.ROLE: WORKER_GRACE_SECONDS, server.ROLE: SERVER_GRACE_SECONDS}
     with home.lock(on_wait=lambda: say("waiting for another command on this home")):
-        ended = [role for role in roles if processes.stop(home, role, grace[role])]
+        ended = [role for role in roles if _stop(home, role)]
     for role in ended:
         say(f"{role} stopped")
+    return ended
+
+
+def _stop(home: Home, role: str) -> bool:
+    """End a role; whether it ran."""
+    grace = WORKER_GRACE_SECONDS if role == worker.ROLE else SERVER_GRACE_SECONDS
+    ended = processes.stop(home, role, grace)
+    pages.forget(home, role)
     return ended
 
 
@@ -98,7 +113,8 @@ def was_stopped(home: Home, running: Running) -> bool:
 
 
 def _roles(running: Running) -> list[str]:
-    return [server.ROLE, worker.ROLE] if running.server.embedded else [worker.ROLE]
+    own = [server.ROLE] if running.server.embedded else []
+    return [*own, worker.ROLE, *running.pages]
 
 
 def find_server(settings: Settings) -> Server:
@@ -129,6 +145,27 @@ def _remember_pool(home: Home, request: UpRequest) -> Settings:
         name, _, type_ = request.pool.partition("/")
         home.remember(pool=name, **({"pool_type": type_} if type_ else {}))
     return load_settings(home=home.path)
+
+
+def _launch_pages(
+    home: Home, settings: Settings, request: UpRequest, say: Say, started: list[str]
+) -> list[pages.Kind]:
+    """Start the pages that are wanted and do not run; all that are wanted."""
+    kinds = pages.wanted(home, request.pages)
+    for kind in kinds:
+        if processes.alive(home, kind.role) is None:
+            say(f"starting {kind.title}'s pages")
+            started.append(kind.role)
+            pages.launch(home, settings, kind)
+    return kinds
+
+
+def _wait_for_pages(home: Home, kinds: list[pages.Kind], say: Say) -> dict[str, str]:
+    found = {}
+    for kind in kinds:
+        say(f"waiting for {kind.title}'s pages")
+        found[kind.role] = pages.wait(home, kind)
+    return found
 
 
 def _ensure_server(
@@ -240,5 +277,5 @@ def _ended_on_failure(home: Home, started: list[str]) -> Iterator[None]:
         yield
     except BaseException:
         for role in reversed(started):
-            processes.stop(home, role, SERVER_GRACE_SECONDS)
+            _stop(home, role)
         raise

@@ -21,9 +21,9 @@ from libs.db.repositories.region import read_parameters
 from libs.definitions.flow import Page
 from libs.definitions.guardrails import Gate, Report
 from libs.services.context import Services
-from libs.services.guarding import guard, rows_of
+from libs.services.guarding import GuardrailBlocked, guard, rows_of
 from libs.services.heartbeat import heartbeat
-from libs.services.jobs import Added, Frame, Procedure, Result, Stored, job_of, spec_of
+from libs.services.jobs import Added, Frame, Job, Procedure, Result, Stored, job_of, spec_of
 from libs.services.ledger import Ask
 from libs.services.publishing import Finished, publish, retry_policy
 from libs.services.relay import relay_or_leave
@@ -80,8 +80,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
             job = job_of(services, work.instance_id, started.run)
             reports = guard(job, Gate.START)
             result = procedure(job)
-            kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
-            reports += guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
+            reports += _guard_output(job, result)
             finished = publish(job, _with_guardrails(result, reports))
     except Interrupted:
         raise
@@ -90,6 +89,26 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
         raise
     relay_or_leave(services)
     return finished
+
+
+def _guard_output(job: Job, result: Result) -> list[Report]:
+    """Judge what a run has made; raises as ``guard``."""
+    kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
+    try:
+        return guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
+    except GuardrailBlocked as error:
+        _tell(result, error)
+        raise
+
+
+def _tell(result: Result, blocked: GuardrailBlocked) -> None:
+    """Note the verdict with an output that is kept already; if that fails, the verdict stands."""
+    if result.blocked is None:
+        return
+    try:
+        result.blocked(str(blocked))
+    except InstancesError as error:
+        _log.warning("the blocked output could not be marked: %s", error)
 
 
 def _written(output: Frame | Added | Stored | None) -> pl.DataFrame | None:

@@ -133,6 +133,7 @@ class Result:
     ``drift`` is what monitoring found past its threshold; ``record`` writes more in the
     transaction that publishes, ``after`` does elsewhere what only a published output deserves: it
     is lost with a process that dies before it, and an error of it fails nothing any more.
+    ``blocked`` is given the sentence of the guardrail that keeps the output from being published.
     """
 
     output: Frame | Added | Stored | None
@@ -142,6 +143,7 @@ class Result:
     drift: Drift | None = None
     record: Callable[[Session], None] | None = None
     after: Callable[[], None] | None = None
+    blocked: Callable[[str], None] | None = None
 
 
 Procedure = Callable[[Job], Result]

@@ -9,16 +9,28 @@ from libs.adapters.mlflow import Tracking
 from libs.core.errors import NotFound
 from libs.db.models import ModelInstance
 from libs.services.context import Services
+from libs.settings import Settings
 
 
 def tracking(services: Services) -> Tracking:
     """MLflow as the settings name it."""
-    return Tracking(services.settings.home / "mlflow", services.settings.mlflow_tracking_uri)
+    return open_tracking(services.settings)
 
 
 def monitoring(services: Services) -> Monitoring:
     """Evidently as the settings name it."""
-    return Monitoring(services.settings.home / "evidently", services.settings.evidently_url)
+    return open_monitoring(services.settings)
+
+
+def open_tracking(settings: Settings) -> Tracking:
+    """As ``tracking``, where there are only settings."""
+    return Tracking(settings.home / "mlflow", settings.mlflow_tracking_uri)
+
+
+def open_monitoring(settings: Settings) -> Monitoring:
+    """As ``monitoring``, where there are only settings."""
+    secret = settings.evidently_secret.get_secret_value()
+    return Monitoring(settings.home / "evidently", settings.evidently_url, secret)
 
 
 def experiment_name(project: str, name: str, instance_id: UUID) -> str:

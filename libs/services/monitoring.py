@@ -13,6 +13,7 @@ from libs.definitions.flow import Page
 from libs.services.features import MIN_ROWS, TARGET, feature_names, features, spec_of, targets
 from libs.services.jobs import Job, Result
 from libs.services.ledger import Drift
+from libs.services.links import EVIDENTLY_REPORT, of_instance, of_run, paragraph
 from libs.services.model_stores import model_row, monitoring
 from libs.services.panels import only
 from libs.services.training import module_of
@@ -51,6 +52,7 @@ def monitor(job: Job) -> Result:
         "drift": dict(report.drift),
         "judged_from": str(current["date"].min()),
         "judged_to": str(current["date"].max()),
+        **({EVIDENTLY_REPORT: report.id} if report.id else {}),
     }
     return Result(
         None,
@@ -104,13 +106,12 @@ def _pages(job: Job, report: Report) -> list[Page]:
         {"feature": name, "stability index": round(value, 4)}
         for name, value in sorted(report.drift.items(), key=lambda pair: -pair[1])
     ]
-    url = job.services.settings.evidently_url
-    project = model_row(job.services, job.instance.id).evidently_project_id
-    link = f"[project in Evidently]({url}/projects/{project})" if url else f"`{report.html}`"
     lines = [
         f"## {job.instance.label}: drift",
         "",
-        f"{report.drift_share:.0%} of the features drifted. Report: {link}",
+        f"{report.drift_share:.0%} of the features drifted.",
+        *(["", f"The report is the file `{report.html}`."] if report.html else []),
+        *paragraph(_links(job, report)),
         "",
         "| feature | stability index |",
         "|---|---|",
@@ -120,3 +121,14 @@ def _pages(job: Job, report: Report) -> list[Page]:
         Page("drift", "markdown", "\n".join(lines), "Drift summary"),
         Page("drift-table", "table", rows, "Drift of each feature"),
     ]
+
+
+def _links(job: Job, report: Report) -> dict[str, str]:
+    settings = job.services.settings
+    handles = {
+        "evidently_project_id": model_row(job.services, job.instance.id).evidently_project_id
+    }
+    return {
+        **of_run(settings, handles, {EVIDENTLY_REPORT: report.id}),
+        **of_instance(settings, handles),
+    }

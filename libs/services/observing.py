@@ -135,7 +135,7 @@ def _look_at_handles(
             if external.name in found.unseen:
                 continue
             try:
-                if not external.present(services, rows[named.id][external.name]):
+                if not external.present(services, named, rows[named.id][external.name]):
                     found.absent.add((named.id, external.name))
             except TemporaryError as error:
                 found.unseen[external.name] = f"{external.name} was not looked at: {error}"

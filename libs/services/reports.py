@@ -363,7 +363,7 @@ def run_info(database: Database, run_id: str) -> Document:
     with database.read() as session:
         flow = FlowExecutionResource
         query = (
-            select(RunRecord, flow.kind, Resource.name)
+            select(RunRecord, flow.kind, Resource)
             .join(flow, flow.id == RunRecord.flow_id)
             .join(Resource, Resource.id == flow.instance_id)
             .where((RunRecord.id == identity) | (RunRecord.prefect_flow_run_id == identity))
@@ -371,15 +371,16 @@ def run_info(database: Database, run_id: str) -> Document:
         row = session.execute(query).one_or_none()
         if row is None:
             raise NotFound("run", run_id)
-        run, kind, name = row
+        run, kind, resource = row
         return {
-            "instance": name,
+            "instance": resource.name,
             **_run(run, kind),
             "parameters": run.parameters,
             "config_version": run.config_version,
             "artifacts": run.artifacts,
             "retries": run.retries,
             "opening_id": _text(run.opening_id),
+            "handles": _handles(session.get(EXTENSIONS[resource.type], resource.id)),
             "guardrails": _guardrails(session, GuardrailReport.run_id == run.id),
         }
 

@@ -20,6 +20,7 @@ from libs.db.repositories.resources import find_instance
 from libs.services.context import Services
 from libs.services.data import read_version
 from libs.services.jobs import Added, Frame, Job, Result, pinned_inputs
+from libs.services.links import EVIDENTLY_REPORT, MLFLOW_RUN
 from libs.services.procedures import procedure_of
 from libs.specs import parse_spec
 
@@ -185,7 +186,9 @@ def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion |
     return version or job.current
 
 
-OF_THE_RUN = frozenset({"rows", "seconds", "inputs_changed_from", "model_version", "mlflow_run"})
+OF_THE_RUN = frozenset(
+    {"rows", "seconds", "inputs_changed_from", "model_version", MLFLOW_RUN, EVIDENTLY_REPORT}
+)
 """Metrics that say when and where a run was, not what it found."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from libs.adapters.mlflow import CHALLENGER, CHAMPION, LoadedModel, LoggedInput, Training
+from libs.core.errors import PermanentError
 from libs.db.models import ModelInstance
 from libs.definitions.base import DefinitionKind
 from libs.definitions.flow import Page
@@ -18,7 +19,14 @@ from libs.definitions.store import StoredVersion
 from libs.services.data import open_definition
 from libs.services.features import TARGET, Split, feature_names, features, spec_of, split
 from libs.services.jobs import Job, Result, Stored
-from libs.services.model_stores import model_name, model_row, tracking, version_number
+from libs.services.links import MLFLOW_RUN, of_run, paragraph
+from libs.services.model_stores import (
+    experiment_name,
+    model_name,
+    model_row,
+    tracking,
+    version_number,
+)
 from libs.services.plots import bars_plot
 from libs.specs import PromotionSpec
 
@@ -58,26 +66,34 @@ def train(job: Job) -> Result:
     promoted = better and (not same or job.run.parameters.force)
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
-    version = 0
+    version, blocked = 0, None
     if not job.rehearsal:
-        version, page = _keep(job, candidate, name, same=same and not promoted)
-        metrics |= {"model_version": version, "mlflow_run": page}
+        known = same and not promoted
+        version, run_id = _keep(job, candidate, name, same=known)
+        metrics |= {"model_version": version, MLFLOW_RUN: run_id}
+        blocked = None if known else _mark(job, name, version)
     pages = _pages(job, candidate, metrics)
     if not promoted and not (job.rehearsal and same):
         challenge = None if same else _alias(job, CHALLENGER, name, version)
-        return Result(None, metrics, pages, after=challenge)
+        return Result(None, metrics, pages, after=challenge, blocked=blocked)
     return Result(
         _stored(candidate, name, version),
         metrics,
         pages,
         record=lambda session: _record_name(session, job, name),
         after=_alias(job, CHAMPION, name, version),
+        blocked=blocked,
     )
 
 
 def _alias(job: Job, alias: str, name: str, version: int) -> Callable[[], None]:
     """Point the alias at the version, which the run has made by then."""
     return lambda: tracking(job.services).promote(name, alias, version)
+
+
+def _mark(job: Job, name: str, version: int) -> Callable[[str], None]:
+    """Say with the version why it serves nobody: it stays, as what the guardrail judged."""
+    return lambda why: tracking(job.services).block(name, version, why)
 
 
 def module_of(job: Job) -> MLModule:
@@ -105,11 +121,17 @@ def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
 
 
 def _incumbent(job: Job) -> LoadedModel | None:
-    """The model that is published, unless it was made from other features."""
+    """The model that is published, unless it was made from other features.
+
+    Where it is not in MLflow any more, only a forced run goes on, as if there had been none.
+    """
     if job.current is None:
         return None
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
-    loaded = tracking(job.services).load(name, version_number(job.current.location))
+    store, version = tracking(job.services), version_number(job.current.location)
+    if job.run.parameters.force and not store.has_version(name, version):
+        return None
+    loaded = store.load(name, version)
     same = loaded.tags.get("features") == json.dumps(feature_names(spec_of(job)))
     return loaded if same else None
 
@@ -143,16 +165,21 @@ def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[in
     """Log the run; register its model, unless it is the ``same`` as the published one."""
     store, row = tracking(job.services), model_row(job.services, job.instance.id)
     assert row.mlflow_experiment_id is not None
+    made_as = experiment_name(job.instance.project, job.instance.name, job.instance.id)
+    if not store.has_experiment(row.mlflow_experiment_id, made_as):
+        raise PermanentError(
+            f"the experiment of {job.instance.label} is not in MLflow; "
+            "`instances reconcile` makes it again"
+        )
     run_id = store.log(row.mlflow_experiment_id, _logged(job, candidate))
-    page = store.run_page(row.mlflow_experiment_id, run_id)
     if same and job.current is not None:
-        return version_number(job.current.location), page
+        return version_number(job.current.location), run_id
     tags = {
         "run": str(job.run.id),
         "features": json.dumps(feature_names(spec_of(job))),
         "predict_from": str(candidate.split.predict_from),
     }
-    return store.register(name, run_id, tags), page
+    return store.register(name, run_id, tags), run_id
 
 
 def _logged(job: Job, candidate: _Candidate) -> Training:
@@ -213,6 +240,9 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
         "|---|---|",
         *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
     ]
+    row = model_row(job.services, job.instance.id)
+    handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
+    lines += paragraph(of_run(job.services.settings, handles, metrics))
     if found:
         plot = bars_plot("feature importance", dict(found))
         lines += ["", f"![feature importance]({plot})"]

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+import libs.adapters.mlflow.tracking as mlflow_tracking
 from libs.adapters.evidently import Monitoring
 from libs.adapters.mlflow import Tracking
 from libs.adapters.prefect import PrefectGateway
@@ -62,7 +63,8 @@ def effects(monkeypatch: pytest.MonkeyPatch) -> Effects:
     places: list[tuple[Any, list[str]]] = [
         (Database, ["transact"]),
         (PrefectGateway, ["save_block"]),
-        (Tracking, ["ensure_experiment", "delete_experiment", "_expunge", "delete_model"]),
+        (Tracking, ["ensure_experiment", "delete_experiment", "delete_model"]),
+        (mlflow_tracking, ["purge_embedded"]),
         (Monitoring, ["ensure_project", "delete_project"]),
     ]
     for owner, names in places:

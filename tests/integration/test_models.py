@@ -18,7 +18,7 @@ from libs.db import Database
 from libs.db.models import DatasetVersion, FlowExecutionResource, OutboxEvent, RunRecord
 from libs.services.data import read_version
 from libs.services.ledger import Ledger
-from libs.services.model_stores import model_name, model_row, monitoring, tracking
+from libs.services.model_stores import experiment_name, model_name, model_row, monitoring, tracking
 from libs.services.removal import deprovision
 from libs.services.rerun import rerun
 from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
@@ -94,7 +94,7 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     predictions = read_version(bench.services, newest(bench, "inference").id).collect()
     assert predictions.columns == ["date", "symbol", "prediction", "model_version"]
     assert predictions["date"].min().isoformat() == store.tags_of(name, 1)["predict_from"]  # type: ignore[union-attr]
-    assert monitoring(bench.services).count_reports(row.evidently_project_id or "") == 1
+    assert len(monitoring(bench.services).list_reports(row.evidently_project_id or "")) == 1
 
     # New data: features, predictions and the watch follow; training waits for its schedule.
     bench.run("prices", as_of=NEXT_DAY)
@@ -117,7 +117,9 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     home = bench.services.settings.home
     deprovision(bench.services, "m", purge=True)
     assert not monitoring(bench.services).has_project(row.evidently_project_id or "")
-    assert not store.has_experiment(row.mlflow_experiment_id or "")
+    assert not store.has_experiment(
+        row.mlflow_experiment_id or "", experiment_name(project, "m", id_)
+    )
     assert store.client.search_registered_models() == []
     assert store.client.search_model_versions() == []
     assert [e.name for e in store.client.search_experiments(view_type=3)] == ["Default"]

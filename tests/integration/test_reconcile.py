@@ -23,7 +23,7 @@ from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_FLOW
 from libs.services.execution import Work, execute
 from libs.services.handles import Ports, deployment_plan
 from libs.services.lifecycle_flows import lifecycle_plans
-from libs.services.model_stores import model_row, monitoring, tracking
+from libs.services.model_stores import experiment_name, model_row, monitoring, tracking
 from libs.services.observing import PlanOf, observe
 from libs.services.reconciling import Outcome, PortsOf, Repairer, Settled, reconcile
 from libs.services.removal import delete_rows
@@ -437,7 +437,8 @@ def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: 
     row = model_row(bench.services, bench.instance_id("m"))
     assert row.mlflow_experiment_id
     assert row.evidently_project_id
-    tracking(bench.services).delete_experiment(row.mlflow_experiment_id, purge=True)
+    name = experiment_name(project, "m", bench.instance_id("m"))
+    tracking(bench.services).delete_experiment(row.mlflow_experiment_id, name, purge=True)
     monitoring(bench.services).delete_project(row.evidently_project_id)
 
     found = settle(bench)
@@ -447,7 +448,7 @@ def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: 
         "evidently": Outcome.REPAIRED,
     }
     healed = model_row(bench.services, bench.instance_id("m"))
-    assert tracking(bench.services).has_experiment(str(healed.mlflow_experiment_id))
+    assert tracking(bench.services).has_experiment(str(healed.mlflow_experiment_id), name)
     assert monitoring(bench.services).has_project(str(healed.evidently_project_id))
     assert settle(bench) == {}
 

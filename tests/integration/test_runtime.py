@@ -326,11 +326,13 @@ def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
     """Foreground, as a person has it: ready, Ctrl-C, gone; then once more on the same port."""
     other = LivingHome(tmp_path / "other")
     before = demo.pids()
-    with foreground(other) as up:
+    with foreground(other, "--with", "evidently") as up:
         assert other.api_url != demo.api_url
         assert healthy(other)
         assert healthy(demo)
         port = other.api_url
+        pages = json.loads((other.path / "config.json").read_text())["evidently_ui_url"]
+        assert known_to_evidently(pages) == set()
         up.send_signal(signal.SIGINT)
         assert up.wait(SECONDS) == 0
     assert other.processes() == []
@@ -350,16 +352,66 @@ def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
     assert healthy(demo)
 
 
+def test_pages_are_served_where_links_lead_and_doctor_misses_them(demo: LivingHome) -> None:
+    before = demo.pids()
+
+    said = demo.run("up", "--detach", "--with", "mlflow,evidently")
+
+    assert said.code == 0, said
+    assert demo.pids() == before
+    config = json.loads((demo.path / "config.json").read_text())
+    shown = demo.run("show", "return_model", "--json").json
+    handles, links = shown["handles"], shown["links"]
+    for title, role in (("MLflow experiment", "mlflow"), ("Evidently project", "evidently")):
+        address = config[f"{role}_ui_url"]
+        assert address in said.out
+        assert links[title].startswith(address)
+    assert known_to_mlflow(config["mlflow_ui_url"], handles["mlflow_experiment_id"])
+    assert handles["evidently_project_id"] in known_to_evidently(config["evidently_ui_url"])
+    training = next(
+        run
+        for run in demo.run("runs", "return_model", "--json").json["runs"]
+        if run["flow_kind"] == "training"
+    )
+    links = demo.run("run-info", training["id"], "--json").json["links"]
+    run_id = training["metrics"]["mlflow_run"]
+    assert links["MLflow run"].endswith(f"/runs/{run_id}")
+    model = {"run_uuid": run_id, "path": "model/MLmodel"}
+    assert httpx.get(f"{config['mlflow_ui_url']}/get-artifact", params=model).is_success
+
+    psutil.Process(demo.pid("mlflow")).kill()
+    missed = demo.run("doctor", "--json")
+    assert "MLflow's pages died" in str(missed.json["checks"])
+    assert missed.code == 1
+    assert demo.run("up", "--detach").code == 0
+    assert json.loads((demo.path / "config.json").read_text()) == config
+    assert known_to_mlflow(config["mlflow_ui_url"], handles["mlflow_experiment_id"])
+    assert demo.run("doctor").code == 0
+
+
+def known_to_mlflow(address: str, experiment_id: str) -> bool:
+    """Whether the API behind the pages finds an experiment."""
+    path = f"{address}/api/2.0/mlflow/experiments/get"
+    return httpx.get(path, params={"experiment_id": experiment_id}, timeout=30).is_success
+
+
+def known_to_evidently(address: str) -> set[str]:
+    """The projects that the API behind the pages knows."""
+    answer = httpx.get(f"{address}/api/v2/projects", timeout=30)
+    answer.raise_for_status()
+    return {project["id"] for project in answer.json()}
+
+
 class foreground:  # noqa: N801  # used as a statement
     """``instances up`` in the foreground of a terminal session of its own, ready when entered."""
 
-    def __init__(self, home: LivingHome) -> None:
-        self.home = home
+    def __init__(self, home: LivingHome, *arguments: str) -> None:
+        self.home, self.arguments = home, arguments
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> subprocess.Popen[str]:
         self.process = subprocess.Popen(
-            [COMMAND, "up"],
+            [COMMAND, "up", *self.arguments],
             env=self.home.environment,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,22 +1,40 @@
-"""The MLflow adapter over a real embedded store."""
+"""The MLflow adapter over a real embedded store, and over a real server."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from libs.adapters.mlflow import CHAMPION, LoggedInput, Tracking, Training
-from libs.core.errors import PermanentError
+from libs.adapters.mlflow import BLOCKED, CHAMPION, LoggedInput, Pages, Tracking, Training
+from libs.core.errors import PermanentError, Unavailable
+from tests.model_servers import GuardedServer, ModelServer, texts_of
+from tests.prefect_server import free_port
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
     tracking = Tracking(tmp_path_factory.mktemp("mlflow"))
     tracking.prepare()
+    return tracking
+
+
+@pytest.fixture(scope="module")
+def served(mlflow_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    return Tracking(tmp_path_factory.mktemp("mlflow-client"), mlflow_server.url)
+
+
+@pytest.fixture(params=["embedded", "served"])
+def store(request: pytest.FixtureRequest) -> Tracking:
+    """Whatever keeps the models, what is promised of it is the same."""
+    tracking: Tracking = request.getfixturevalue(request.param)
     return tracking
 
 
@@ -55,17 +73,29 @@ def test_a_run_keeps_what_was_logged_and_its_model_predicts_the_same(store: Trac
     assert loaded.tags == {"predict_from": "2024-01-01"}
     values = logged.example.to_numpy()
     assert (loaded.model.predict(values) == logged.model.predict(values)).all()
-    needed = Path(store.folder / "artifacts").rglob("requirements.txt")
-    assert all("scikit-learn==" in path.read_text() for path in needed)
+    assert "scikit-learn==" in _read(store, run_id, "model/requirements.txt")
+    assert list(store.folder.glob("artifacts")) == ([store.folder / "artifacts"] * store.embedded)
+
+
+def _read(store: Tracking, run_id: str, path: str) -> str:
+    return Path(store.client.download_artifacts(run_id, path)).read_text()
 
 
 def test_an_experiment_is_made_once_and_comes_back_after_it_was_deleted(store: Tracking) -> None:
     one = store.ensure_experiment("p/again 2")
     assert store.ensure_experiment("p/again 2") == one
-    store.delete_experiment(one, purge=False)
-    assert not store.has_experiment(one)
+    store.delete_experiment(one, "p/again 2", purge=False)
+    assert not store.has_experiment(one, "p/again 2")
     assert store.ensure_experiment("p/again 2") == one
-    assert store.has_experiment(one)
+    assert store.has_experiment(one, "p/again 2")
+
+
+def test_an_id_that_is_somebody_elses_is_neither_ours_nor_deleted(store: Tracking) -> None:
+    theirs = store.ensure_experiment("p/theirs 8")
+    assert not store.has_experiment(theirs, "p/ours 8")
+    store.delete_experiment(theirs, "p/ours 8", purge=True)
+    store.client.rename_experiment(theirs, "as a person likes it")
+    assert store.has_experiment(theirs, "p/theirs 8")
 
 
 def test_aliases_point_where_they_were_put_and_tell_by_whom(store: Tracking) -> None:
@@ -81,24 +111,132 @@ def test_aliases_point_where_they_were_put_and_tell_by_whom(store: Tracking) -> 
     assert CHAMPION not in store.tags_of("p.alias.3", second)
 
 
-def test_a_purge_leaves_neither_rows_nor_files(store: Tracking) -> None:
+def test_a_blocked_version_says_why_where_people_and_programs_look(store: Tracking) -> None:
+    run_id = store.log(store.ensure_experiment("p/blocked 5"), training())
+    version = store.register("p.blocked.5", run_id, {"predict_from": "2024-01-01"})
+    store.block("p.blocked.5", version, "ml.validation: rmse is 0.2, above 0.1")
+    assert store.tags_of("p.blocked.5", version)[BLOCKED] == "ml.validation: rmse is 0.2, above 0.1"
+    seen = store.client.get_model_version("p.blocked.5", str(version))
+    assert "rmse is 0.2" in seen.description
+    assert store.version_of("p.blocked.5", CHAMPION) is None
+
+
+def test_a_purge_leaves_nothing_that_can_be_found_and_the_name_is_free(store: Tracking) -> None:
     experiment = store.ensure_experiment("p/gone 4")
-    store.register("p.gone.4", store.log(experiment, training()), {})
-    files = store.folder / "artifacts" / "4"
-    assert list(files.rglob("MLmodel"))
-    store.delete_model("p.gone.4")
-    store.delete_experiment(experiment, purge=True)
-    assert not store.has_experiment(experiment)
+    run_id = store.log(experiment, training())
+    store.register("p.gone.4", run_id, {})
+    for _ in range(2):  # Again after a crash, or by somebody who was quicker.
+        store.delete_model("p.gone.4")
+        store.delete_experiment(experiment, "p/gone 4", purge=True)
+    assert not store.has_experiment(experiment, "p/gone 4")
+    assert store.find_experiment("p/gone 4") is None
     assert store.client.search_model_versions("name = 'p.gone.4'") == []
-    assert not files.exists()
+    assert store.client.search_registered_models("name = 'p.gone.4'") == []
+    assert store.client.search_runs([experiment]) == []
+    again = store.ensure_experiment("p/gone 4")
+    assert store.client.search_runs([again]) == []
+
+
+def test_a_purge_of_an_embedded_store_leaves_neither_rows_nor_files(tmp_path: Path) -> None:
+    store = Tracking(tmp_path)
+    store.prepare()
+    rows, files = _rows(tmp_path / "mlflow.db"), _files(tmp_path)
+    experiment = store.ensure_experiment("p/gone 4")
+    run_id, _ = (store.log(experiment, training(instance="i")) for _ in range(2))
+    version = store.register("p.gone.4", run_id, {"a": "b"})
+    store.promote("p.gone.4", CHAMPION, version)
+    store.block("p.gone.4", version, "why")
+    store.client.delete_run(run_id)
+    assert _rows(tmp_path / "mlflow.db").keys() > rows.keys()
+
     store.delete_model("p.gone.4")
-    store.delete_experiment(experiment, purge=True)
-    assert store.client.search_runs([store.ensure_experiment("p/gone 4")]) == []
+    store.delete_experiment(experiment, "p/gone 4", purge=True)
+
+    assert _rows(tmp_path / "mlflow.db") == rows
+    assert _files(tmp_path) == files
+
+
+def _rows(database: Path) -> Mapping[str, int]:
+    """How many rows each table of a database has, of those that have any."""
+    with closing(sqlite3.connect(database)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        found = {
+            name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
+            for (name,) in tables.fetchall()
+        }
+    return {name: count for name, count in found.items() if count}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_purge_on_a_server_leaves_marked_rows_that_gc_removes(
+    served: Tracking, mlflow_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = served.ensure_experiment("p/left 6")
+    run_id = served.log(experiment, training())
+    files = mlflow_server.folder / "artifacts" / experiment
+    assert list(files.rglob("MLmodel"))
+
+    served.delete_experiment(experiment, "p/left 6", purge=True)
+
+    assert _files(files) == []
+    assert served.client.get_run(run_id).info.lifecycle_stage == "deleted"
+    assert served.client.get_experiment(experiment).name == "p/left 6 (purged)"
+    from mlflow.cli import gc
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", served.url)
+    backend = f"sqlite:///{mlflow_server.folder / 'mlflow.db'}"
+    done = CliRunner().invoke(gc, ["--backend-store-uri", backend, "--experiment-ids", experiment])
+    assert done.exit_code == 0, done.output
+    with pytest.raises(Exception, match="No Experiment"):
+        served.client.get_experiment(experiment)
 
 
 def test_what_mlflow_refuses_is_an_error_of_ours(store: Tracking) -> None:
     with pytest.raises(PermanentError):
         store.load("p.nobody", 1)
-    assert store.run_page("7", "abc") == "experiment 7, run `abc`"
-    server = Tracking(store.folder, "http://mlflow:5000")
-    assert "http://mlflow:5000/#/experiments/7/runs/abc" in server.run_page("7", "abc")
+
+
+def test_a_check_says_what_answers(embedded: Tracking, served: Tracking) -> None:
+    assert embedded.check() == f"embedded, in {embedded.folder}"
+    assert served.check().endswith(f" at {served.url}")
+
+
+def test_a_password_in_the_address_reaches_the_server_and_no_text(
+    guarded_server: GuardedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # So that it is put back after the test.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    let_in = Tracking(tmp_path, guarded_server.address("ann", "pl4nted"))
+    with pytest.raises(PermanentError):
+        let_in.has_experiment("1", "p/m 1")
+    assert guarded_server.seen == {("ann", "pl4nted")}
+
+    away = Tracking(tmp_path, f"http://ann:pl4nted@127.0.0.1:{free_port()}")
+    for ask in (away.check, lambda: away.has_experiment("1", "p/m 1")):
+        with pytest.raises(Unavailable) as caught:
+            ask()
+        assert "pl4nted" not in texts_of(caught.value)
+
+
+def test_a_server_that_hands_its_own_paths_out_is_refused_at_once(
+    served: Tracking, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make, place = served.client.create_experiment, (tmp_path / "x").as_uri()
+    monkeypatch.setattr(
+        served.client, "create_experiment", lambda name, _, tags: make(name, place, tags=tags)
+    )
+    with pytest.raises(PermanentError, match="--serve-artifacts"):
+        served.ensure_experiment("p/paths 7")
+    assert served.find_experiment("p/paths 7") is None
+
+
+def test_links_lead_to_pages_where_some_are_served() -> None:
+    pages = Pages("http://mlflow:5000")
+    assert pages.run("7", "abc") == "http://mlflow:5000/#/experiments/7/runs/abc"
+    assert pages.experiment("7") == "http://mlflow:5000/#/experiments/7"
+    assert pages.model("p.m.1") == "http://mlflow:5000/#/models/p.m.1"
+    assert Pages("").run("7", "abc") == ""

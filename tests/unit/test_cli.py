@@ -16,6 +16,7 @@ import pytest
 from cli.app import main
 from libs.db import Database, migrate
 from libs.services import reports
+from tests.prefect_server import free_port
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,46 @@ def test_doctor_fails_and_says_what_to_do_in_an_empty_home(instances: Run) -> No
     assert checks["home"]["level"] == "ok"
     assert checks["database"]["level"] == checks["Prefect"]["level"] == "fail"
     assert all(check["advice"] for check in checks.values() if check["level"] != "ok")
+
+
+@pytest.mark.parametrize("words", ["mlflo", "mlflow,grafana", "", "mlflow;evidently"])
+def test_pages_that_do_not_exist_are_refused_with_those_that_do(
+    instances: Run, home: Path, words: str
+) -> None:
+    said = instances("up", "--detach", "--with", words)
+
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "--with knows mlflow, evidently" in said.err
+    assert list(home.iterdir()) == []
+
+
+def test_pages_of_a_store_that_is_on_a_server_are_refused(
+    instances: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSTANCES_MLFLOW_TRACKING_URI", "http://ann:pl4nted@mlflow:5000")
+
+    said = instances("up", "--detach", "--with", "evidently,mlflow")
+
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "INSTANCES_MLFLOW_TRACKING_URI" in said.err
+    assert "pl4nted" not in said.err
+    assert list(home.iterdir()) == []
+
+
+def test_doctor_says_which_model_server_is_away_and_no_password(
+    instances: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://ann:pl4nted@127.0.0.1:{free_port()}"
+    monkeypatch.setenv("INSTANCES_MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("INSTANCES_EVIDENTLY_URL", address)
+
+    said = instances("doctor", "--json")
+
+    checks = {check["name"]: check for check in json.loads(said.out)["checks"]}
+    for name in ("MLflow", "Evidently"):
+        assert checks[name]["level"] == "fail"
+        assert "unset INSTANCES_" in checks[name]["advice"]
+    assert "pl4nted" not in said.out + said.err
 
 
 @pytest.mark.parametrize(

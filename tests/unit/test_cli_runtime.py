@@ -10,16 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from sqlalchemy.engine import make_url
 
-from cli.runtime import database, processes, server, worker
+from cli.runtime import database, pages, processes, server, stack, web, worker
 from cli.runtime.environment import server_environment, worker_environment
 from cli.runtime.home import Home, HomeBusy
-from libs.core.errors import PermanentError
+from libs.core.errors import PermanentError, Unavailable
 from libs.settings import load_settings, read_config
 
 ROLE = "worker"
@@ -46,7 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     prepared = Home(tmp_path)
     prepared.prepare()
     yield prepared
-    processes.stop(prepared, ROLE, 0.1)
+    for role in stack.ROLES:
+        processes.stop(prepared, role, 0.1)
 
 
 def run(home: Home, code: str) -> tuple[processes.Record, str]:
@@ -237,15 +239,64 @@ def test_workers_of_two_homes_have_different_names(tmp_path: Path) -> None:
 
 def test_an_asked_port_that_is_taken_is_refused(home: Home) -> None:
     with socket.socket() as taken:
-        taken.bind((server.HOST, 0))
+        taken.bind((web.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
 
-        with pytest.raises(server.PortInUse) as raised:
+        with pytest.raises(web.PortInUse) as raised:
             server.launch(home, load_settings(home=home.path), port)
 
     assert raised.value.port == port
     assert processes.alive(home, server.ROLE) is None
+
+
+def test_pages_are_at_the_port_of_last_time_and_links_lead_there_while_they_run(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve = "from http.server import SimpleHTTPRequestHandler, test\ntest(SimpleHTTPRequestHandler"
+
+    def command(_: Path, port: int) -> list[str]:
+        return ["-c", f"{serve}, port={port}, bind='{web.HOST}')"]
+
+    kind = replace(pages.KINDS["mlflow"], probe="/", command=command)
+    monkeypatch.setitem(pages.KINDS, "mlflow", kind)
+    urls = set()
+    for _ in range(2):
+        pages.launch(home, load_settings(home=home.path), kind)
+        assert pages.wanted(home, ()) == [kind]
+        urls.add(pages.wait(home, kind))
+        assert load_settings(home=home.path).mlflow_ui_url in urls
+        stack.down(load_settings(home=home.path), lambda _: None)
+        assert load_settings(home=home.path).mlflow_ui_url == ""
+        assert pages.wanted(home, ()) == []
+    assert len(urls) == 1
+
+
+def test_an_asked_port_of_pages_that_is_taken_is_refused(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind((web.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("INSTANCES_EVIDENTLY_PORT", str(port))
+
+        with pytest.raises(web.PortInUse, match="INSTANCES_EVIDENTLY_PORT"):
+            pages.launch(home, load_settings(home=home.path), pages.KINDS["evidently"])
+
+    assert processes.alive(home, "evidently") is None
+
+
+def test_pages_that_end_while_they_start_are_told_with_their_last_words(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = replace(
+        pages.KINDS["evidently"], command=lambda _, __: ["-c", "import sys; sys.exit('no room')"]
+    )
+    pages.launch(home, load_settings(home=home.path), kind)
+
+    with pytest.raises(Unavailable, match=r"Evidently's server.*no room"):
+        pages.wait(home, kind)
 
 
 def test_the_server_that_prefect_names_is_taken_with_its_credentials(home: Home) -> None:

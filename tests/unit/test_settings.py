@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from libs.core.addresses import Address
 from libs.core.errors import InvalidSpec, PermanentError
 from libs.settings import Settings, load_settings, read_config
 
@@ -101,6 +102,63 @@ def test_the_password_of_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("INSTANCES_DATABASE_URL", "postgresql+psycopg://u:pl4nted@h/d")
 
     assert "pl4nted" not in repr(load_settings())
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_URI", "EVIDENTLY_URL"])
+def test_the_password_of_a_model_server_is_not_shown(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"INSTANCES_{name}", "https://u:pl4nted@h:5000/")
+    monkeypatch.setenv("INSTANCES_EVIDENTLY_SECRET", "pl4nted")
+
+    assert "pl4nted" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mlflow:5000",
+        "sqlite:////x.db",
+        "http://",
+        "http://pl4nted@h:port",
+        "https://h/?token=pl4nted",
+        "http://[pl4nted",
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "EVIDENTLY_URL", "MLFLOW_UI_URL", "EVIDENTLY_UI_URL"):
+        monkeypatch.setenv(f"INSTANCES_{name}", text)
+
+    with pytest.raises(InvalidSpec) as raised:
+        load_settings()
+
+    assert len(raised.value.problems) == 4
+    assert "pl4nted" not in str(raised.value)
+
+
+def test_an_address_for_links_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTANCES_MLFLOW_UI_URL", "https://u:pl4nted@h")
+
+    with pytest.raises(InvalidSpec):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "credentials"),
+    [
+        ("http://h:5000/", "http://h:5000", None),
+        ("https://a%40b:p%3Aw@h/mlflow/", "https://h/mlflow", ("a@b", "p:w")),
+        ("http://ann@[::1]:1", "http://[::1]:1", ("ann", "")),
+    ],
+)
+def test_an_address_is_taken_apart(
+    text: str, url: str, credentials: tuple[str, str] | None
+) -> None:
+    address = Address.parse(text)
+
+    assert (address.url, address.credentials) == (url, credentials)
 
 
 def test_every_wrong_value_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

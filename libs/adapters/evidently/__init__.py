@@ -4,6 +4,7 @@ What belongs here: everything that speaks to Evidently, and its errors turned in
 not: what is compared (``libs.services.monitoring``).
 """
 
-from libs.adapters.evidently.reports import Comparison, Monitoring, Report
+from libs.adapters.evidently.pages import Pages
+from libs.adapters.evidently.reports import Comparison, Monitoring, Report, workspace_folder
 
-__all__ = ["Comparison", "Monitoring", "Report"]
+__all__ = ["Comparison", "Monitoring", "Pages", "Report", "workspace_folder"]

@@ -6,12 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from libs.core.addresses import Address
 from libs.core.errors import PermanentError, Unavailable
 
 SAMPLE_ROWS = 5000
@@ -32,30 +33,53 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The numbers of a report, the drift of each feature, and where the page is."""
+    """The numbers of a report and the drift of each feature.
+
+    ``id`` is empty where it was not saved; ``html`` is its page as a file of the home, None where
+    there is none.
+    """
 
     drift_share: float
     drift: Mapping[str, float]
     quality: Mapping[str, float]
-    html: Path
+    id: str = ""
+    html: Path | None = None
 
 
 class Monitoring:
-    """The operations on one workspace; ``url`` empty means the one in ``folder``."""
+    """The operations on one workspace; ``url`` empty means the one in ``folder``.
 
-    def __init__(self, folder: Path, url: str = "") -> None:
-        self.folder, self.url = folder, url
+    ``secret`` is what a server may ask for before it writes.
+    """
+
+    def __init__(self, folder: Path, url: str = "", secret: str = "") -> None:
+        self.folder = folder
+        self._address = Address.parse(url) if url else None
+        self._secret = secret
 
     @cached_property
     def _workspace(self) -> Any:
         os.environ.setdefault("DO_NOT_TRACK", "1")
-        from evidently.ui.workspace import RemoteWorkspace, Workspace
-
         with _translated():
-            if self.url:
-                return RemoteWorkspace(self.url)
-            (self.folder / "workspace").mkdir(parents=True, exist_ok=True)
-            return Workspace.create(str(self.folder / "workspace"))
+            if self._address is not None:
+                from libs.adapters.evidently.server import ServerWorkspace
+
+                return ServerWorkspace(self._address, self._secret)
+            from evidently.ui.workspace import Workspace
+
+            place = workspace_folder(self.folder)
+            place.mkdir(parents=True, exist_ok=True)
+            return Workspace.create(str(place))
+
+    def check(self) -> str:
+        """What answers there, in words.
+
+        Raises Unavailable where nobody does, PermanentError where it is no Evidently.
+        """
+        if self._address is None:
+            return f"embedded, in {self.folder}"
+        with _translated():
+            return f"{self._workspace.version()} at {self._address.url}"
 
     def ensure_project(self, name: str) -> str:
         """The id of the project of that name; made only where a search finds none."""
@@ -78,18 +102,19 @@ class Monitoring:
         with _translated():
             if self.has_project(project_id):
                 self._workspace.delete_project(UUID(project_id))
-        if not self.url:
-            shutil.rmtree(self.folder / "workspace" / project_id, ignore_errors=True)
-        shutil.rmtree(self._pages(project_id), ignore_errors=True)
+        if self._address is None:
+            shutil.rmtree(workspace_folder(self.folder) / project_id, ignore_errors=True)
+            shutil.rmtree(self._pages(project_id), ignore_errors=True)
 
-    def count_reports(self, project_id: str) -> int:
-        """How many reports a project holds."""
+    def list_reports(self, project_id: str) -> list[str]:
+        """The ids of the reports that a project holds."""
         with _translated():
-            return len(self._workspace.list_runs(UUID(project_id)))
+            return [str(id_) for id_ in self._workspace.list_runs(UUID(project_id))]
 
     def report(self, project_id: str, name: str, comparison: Comparison, *, save: bool) -> Report:
-        """Compare the windows; with ``save`` the report is added to the project and as a page.
+        """Compare the windows; with ``save`` the report is added to the project.
 
+        A report of the home's own workspace is also kept as a page, which needs no server.
         Raises PermanentError for windows that Evidently cannot compare.
         """
         try:
@@ -98,17 +123,27 @@ class Monitoring:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise PermanentError(f"Evidently cannot compare the windows: {said}") from error
         with _translated():
-            numbers = _numbers(snapshot)
-            page = self._pages(project_id) / f"{name}.html"
-            if save:
-                self._workspace.add_run(UUID(project_id), snapshot, name=name)
-                page.parent.mkdir(parents=True, exist_ok=True)
-                snapshot.save_html(str(page))
-        share, drift, quality = numbers
-        return Report(share, drift, quality, page)
+            report = Report(*_numbers(snapshot))
+            if not save:
+                return report
+            made = self._workspace.add_run(UUID(project_id), snapshot, name=name)
+            return replace(report, id=str(made.id), html=self._page(project_id, name, snapshot))
+
+    def _page(self, project_id: str, name: str, snapshot: Any) -> Path | None:
+        if self._address is not None:
+            return None
+        page = self._pages(project_id) / f"{name}.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.save_html(str(page))
+        return page
 
     def _pages(self, project_id: str) -> Path:
         return self.folder / "pages" / project_id
+
+
+def workspace_folder(folder: Path) -> Path:
+    """Where the workspace of a folder is, for a server that shows it."""
+    return folder / "workspace"
 
 
 def _snapshot(comparison: Comparison) -> Any:

@@ -5,7 +5,9 @@ not: what is trained or promoted (``libs.services.training``). Import it absolut
 package has the same last name.
 """
 
+from libs.adapters.mlflow.pages import Pages
 from libs.adapters.mlflow.tracking import (
+    BLOCKED,
     CHALLENGER,
     CHAMPION,
     LoadedModel,
@@ -14,4 +16,13 @@ from libs.adapters.mlflow.tracking import (
     Training,
 )
 
-__all__ = ["CHALLENGER", "CHAMPION", "LoadedModel", "LoggedInput", "Tracking", "Training"]
+__all__ = [
+    "BLOCKED",
+    "CHALLENGER",
+    "CHAMPION",
+    "LoadedModel",
+    "LoggedInput",
+    "Pages",
+    "Tracking",
+    "Training",
+]

@@ -6,7 +6,6 @@ import fcntl
 import importlib.metadata
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,13 +13,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from libs.adapters.mlflow.purging import purge_embedded, purge_served
+from libs.core.addresses import Address
 from libs.core.errors import PermanentError, Unavailable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MODEL_FOLDER = "model"
 TAG = "instances."
 """Prefix of the tags that we read back."""
+EXPERIMENT = TAG + "experiment"
+"""Tag of an experiment: the name that we gave it, which people may change."""
+BLOCKED = "blocked"
+"""Tag of a version that a guardrail kept from being published: its sentence."""
+TEXT_LENGTH = 2000
+CHECK_SECONDS = 5.0
+SERVER_ERRORS = range(500, 600)
+RETRIES = "3"
+"""Of a request to a server; MLflow's own default goes on for minutes, and runs are retried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +69,17 @@ class LoadedModel:
 
 
 class Tracking:
-    """The operations on one tracking store; ``url`` empty means the one in ``folder``."""
+    """The operations on one tracking store; ``url`` empty means the one in ``folder``.
+
+    The user and the password that ``url`` may hold go to MLflow by its own environment variables,
+    so that no address in a log or an error repeats them.
+    """
 
     def __init__(self, folder: Path, url: str = "") -> None:
         self.folder = folder
         self.embedded = not url
-        self.url = url or f"sqlite:///{folder / 'mlflow.db'}"
+        self._address = Address.parse(url) if url else Address(f"sqlite:///{folder / 'mlflow.db'}")
+        self.url = self._address.url
 
     def prepare(self) -> None:
         """Create or migrate the embedded schema, once whoever asks: first uses race otherwise."""
@@ -92,12 +108,31 @@ class Tracking:
 
     @cached_property
     def _connected(self) -> Any:
-        os.environ.setdefault("DO_NOT_TRACK", "1")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        _configure(self._address)
         from mlflow import MlflowClient
 
         with _translated():
             return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+
+    def check(self) -> str:
+        """What answers there, in words.
+
+        Raises Unavailable where nobody does, PermanentError where we are not let in.
+        """
+        if self.embedded:
+            return f"embedded, in {self.folder}"
+        import httpx
+
+        try:
+            answer = httpx.get(f"{self.url}/version", timeout=CHECK_SECONDS)
+        except httpx.HTTPError as error:
+            raise Unavailable("MLflow", f"no answer at {self.url}: {error}") from error
+        if answer.status_code in SERVER_ERRORS:
+            raise Unavailable("MLflow", f"{self.url} answers {answer.status_code}")
+        with _translated():
+            self.client.search_experiments(max_results=1)
+        version = answer.text.strip() if answer.is_success else "a server"
+        return f"{version} at {self.url}"
 
     def ensure_experiment(self, name: str) -> str:
         """The id of the experiment of that name, made if there is none."""
@@ -108,7 +143,21 @@ class Tracking:
                     self.client.restore_experiment(found.experiment_id)
                 return str(found.experiment_id)
             location = (self.folder / "artifacts" / name.rpartition(" ")[2]).as_uri()
-            return str(self.client.create_experiment(name, location if self.embedded else None))
+            place = location if self.embedded else None
+            made = self.client.create_experiment(name, place, tags={EXPERIMENT: name})
+            self._require_shared_artifacts(made, name)
+            return str(made)
+
+    def _require_shared_artifacts(self, experiment_id: str, name: str) -> None:
+        """A server may hand its own paths out: models would then be kept where each run works."""
+        location = self.client.get_experiment(experiment_id).artifact_location
+        if self.embedded or urlsplit(location).scheme not in ("", "file"):
+            return
+        self.delete_experiment(experiment_id, name, purge=True)
+        raise PermanentError(
+            f"MLflow at {self.url} keeps models in {location}, which only its own machine reaches: "
+            "start it with --serve-artifacts and --artifacts-destination"
+        )
 
     def find_experiment(self, name: str) -> str | None:
         """The id of the experiment of that name, deleted or not; None where there is none."""
@@ -116,48 +165,43 @@ class Tracking:
             found = self.client.get_experiment_by_name(name)
             return None if found is None else str(found.experiment_id)
 
-    def has_experiment(self, experiment_id: str) -> bool:
-        """Whether the experiment is there and not deleted."""
+    def has_experiment(self, experiment_id: str, name: str) -> bool:
+        """Whether the experiment that was made under ``name`` is there and not deleted.
+
+        On another store the same id, a small number, is somebody else's.
+        """
         with _translated():
-            found = self._experiment(experiment_id)
+            found = self._experiment(experiment_id, name)
             return found is not None and found.lifecycle_stage != "deleted"
 
-    def delete_experiment(self, experiment_id: str, *, purge: bool) -> None:
-        """Delete an experiment; with ``purge`` its files too. One that is gone is no error."""
+    def delete_experiment(self, experiment_id: str, name: str, *, purge: bool) -> None:
+        """Delete the experiment that was made under ``name``; one that is gone is no error.
+
+        It can be restored, unless ``purge`` takes its content away too (``purging`` says what
+        becomes of it).
+        """
         with _translated():
-            found = self._experiment(experiment_id)
+            found = self._experiment(experiment_id, name)
             if found is None:
                 return
+            if purge and not self.embedded:
+                purge_served(self.client, self.url, found)
             if found.lifecycle_stage != "deleted":
                 self.client.delete_experiment(experiment_id)
-            if not (purge and self.embedded):
-                return
-            # The files first: without the rows nobody would find them again.
-            place = found.artifact_location.removeprefix("file://")
-            shutil.rmtree(place, ignore_errors=True)
-            self._expunge(experiment_id)
+            if purge and self.embedded:
+                purge_embedded(self.client, found)
 
-    def _experiment(self, experiment_id: str) -> Any:
+    def _experiment(self, experiment_id: str, name: str) -> Any:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self.client.get_experiment(experiment_id)
+            found = self.client.get_experiment(experiment_id)
+            ours = name in (found.name, found.tags.get(EXPERIMENT))
+            return found if ours else None
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-
-    def _expunge(self, experiment_id: str) -> None:
-        """Remove the rows of a deleted experiment for good, as ``mlflow gc`` does."""
-        from mlflow.entities import ViewType
-
-        store = self.client._tracking_client.store
-        runs = self.client.search_runs(
-            [experiment_id], run_view_type=ViewType.ALL, max_results=5000
-        )
-        for run in runs:
-            store._hard_delete_run(run.info.run_id)
-        store._hard_delete_experiment(experiment_id)
 
     def log(self, experiment_id: str, training: Training) -> str:
         """Log a finished training with its model; returns the run's id."""
@@ -215,6 +259,13 @@ class Tracking:
         with _translated():
             self.client.set_model_version_tag(name, str(version), TAG + tag, value)
 
+    def block(self, name: str, version: int, why: str) -> None:
+        """Note with a model version that it must not serve, where people see it too."""
+        why = why[:TEXT_LENGTH]
+        with _translated():
+            self.client.update_model_version(name, str(version), description=why)
+        self.mark(name, version, BLOCKED, why)
+
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version."""
         with _translated():
@@ -236,6 +287,19 @@ class Tracking:
                 if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     return None
                 raise
+
+    def has_version(self, name: str, version: int) -> bool:
+        """Whether a version of a registered model is there."""
+        from mlflow.exceptions import MlflowException
+
+        with _translated():
+            try:
+                self.client.get_model_version(name, str(version))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return False
+                raise
+            return True
 
     def tags_of(self, name: str, version: int) -> dict[str, str]:
         """What was noted with a version."""
@@ -268,11 +332,17 @@ class Tracking:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
 
-    def run_page(self, experiment_id: str, run_id: str) -> str:
-        """Where a person sees a run: a link on a server, else its ids."""
-        if self.embedded:
-            return f"experiment {experiment_id}, run `{run_id}`"
-        return f"[{run_id}]({self.url}/#/experiments/{experiment_id}/runs/{run_id})"
+
+def _configure(address: Address) -> None:
+    """Say what MLflow takes from the environment only; what a person has set there stays."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
+    if address.credentials:
+        os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = (
+            address.credentials
+        )
 
 
 def _dataset(item: LoggedInput) -> Any:

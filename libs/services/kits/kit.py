@@ -78,8 +78,8 @@ Calls = Callable[[Composition], Iterable[type[Definition]]]
 """Finds the definitions that an instance works with by name."""
 
 
-def _always(services: Services, row: Mapping[str, Any]) -> bool:
-    del services, row
+def _always(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
+    del services, named, row
     return True
 
 
@@ -97,7 +97,7 @@ class External:
     create: Callable[[Services, UUID, InstanceSpec], Mapping[str, Any]]
     remove: Callable[[Services, Named, Mapping[str, Any], bool], None]
     columns: tuple[str, ...] = ()
-    present: Callable[[Services, Mapping[str, Any]], bool] = _always
+    present: Callable[[Services, Named, Mapping[str, Any]], bool] = _always
 
 
 def _nothing(composition: Composition) -> Iterable[Problem]:

@@ -59,23 +59,26 @@ def _make_experiment(services: Services, id_: UUID, spec: InstanceSpec) -> Mappi
 def _drop_experiment(services: Services, named: Named, row: Mapping[str, Any], purge: bool) -> None:
     """Without ``purge`` the runs stay to be looked at; the experiment is archived."""
     tracking = model_stores.tracking(services)
-    if purge and row["mlflow_registered_model_name"]:
-        tracking.delete_model(row["mlflow_registered_model_name"])
-    id_ = row["mlflow_experiment_id"] or tracking.find_experiment(_store_name(named))
-    if id_:
-        tracking.delete_experiment(id_, purge=purge)
+    if purge:
+        # By its name: it is recorded only with the first version that was promoted.
+        tracking.delete_model(model_stores.model_name(named.project, named.name, named.id))
+    name = _store_name(named)
+    # By name too: what is recorded may be of another store, or not be recorded yet.
+    for id_ in {row["mlflow_experiment_id"], tracking.find_experiment(name)} - {None}:
+        tracking.delete_experiment(id_, name, purge=purge)
 
 
 def _store_name(named: Named) -> str:
     return model_stores.experiment_name(named.project, named.name, named.id)
 
 
-def _has_experiment(services: Services, row: Mapping[str, Any]) -> bool:
+def _has_experiment(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
     id_ = row["mlflow_experiment_id"]
-    return bool(id_) and model_stores.tracking(services).has_experiment(id_)
+    return bool(id_) and model_stores.tracking(services).has_experiment(id_, _store_name(named))
 
 
-def _has_project(services: Services, row: Mapping[str, Any]) -> bool:
+def _has_project(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
+    del named
     id_ = row["evidently_project_id"]
     return bool(id_) and model_stores.monitoring(services).has_project(id_)
 

@@ -1,0 +1,32 @@
+"""MLflow's server over the store of a home.
+
+``python -m cli.runtime.mlflow_pages FOLDER PORT`` is ``mlflow server`` after the store's schema was
+made, which must happen once and only once, whoever comes first. One process serves, and MLflow's
+executors of background jobs, which take another gigabyte, are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cli.runtime.web import HOST
+
+
+def main(folder: Path, port: str) -> None:
+    """Serve until the process is told to end."""
+    from libs.adapters.mlflow import Tracking
+
+    store = Tracking(folder)
+    store.prepare()
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    from mlflow.cli import cli
+
+    places = ["--backend-store-uri", store.url]
+    places += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+    cli(["server", "--host", HOST, "--port", port, "--workers", "1", *places])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

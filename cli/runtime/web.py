@@ -1,0 +1,103 @@
+"""Web servers of a home: a port for each, and waiting until one answers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+import psutil
+
+from cli.runtime import processes
+from cli.runtime.home import Home
+from libs.core.errors import PermanentError, Unavailable
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 0.2
+
+
+class PortInUse(PermanentError):
+    """The port that was asked for is taken: give another, or none."""
+
+    def __init__(self, port: int, option: str) -> None:
+        self.port, self.option = port, option
+        super().__init__(f"port {port} is in use; give another {option}, or none for a free one")
+
+
+def choose_port(asked: int, remembered: int, option: str) -> int:
+    """The port that a person demands, else that of last time if it is free, else a free one.
+
+    Raises PortInUse, which names ``option`` as what to change, where ``asked`` is taken.
+    """
+    if asked:
+        if not is_free(asked):
+            raise PortInUse(asked, option)
+        return asked
+    if remembered and is_free(remembered):
+        return remembered
+    return _free_port()
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port."""
+    with socket.socket() as probe:
+        # As servers do: an address that only lingers in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_up(
+    home: Home, role: str, what: str, port: int, answers: Callable[[], bool], seconds: float
+) -> None:
+    """Return when the home's own process of ``role`` answers on ``port``.
+
+    Raises Unavailable, which names it ``what``, if it ends or takes longer than ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        process = processes.alive(home, role)
+        if process is None:
+            said = processes.last_words(home, role)
+            raise Unavailable(what, f"it ended while starting; {said}")
+        if answers() and _listens(process, port):
+            return
+        if time.monotonic() > deadline:
+            said = processes.last_words(home, role)
+            raise Unavailable(what, f"no answer on port {port} within {seconds:.0f} s; {said}")
+        time.sleep(POLL_SECONDS)
+
+
+def answers_ok(url: str) -> bool:
+    """Whether a GET of ``url`` succeeds."""
+    import httpx
+
+    try:
+        response = httpx.get(url, timeout=5.0, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return response.is_success
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    """Whether the answer came from this process or a child: another may have won the port."""
+    try:
+        family = [process, *process.children(recursive=True)]
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for member in family
+            for connection in member.net_connections("inet")
+        )
+    except psutil.AccessDenied:
+        return True
+    except psutil.Error:
+        return False

@@ -1,0 +1,85 @@
+"""A workspace on an Evidently server.
+
+Evidently's own client lacks a few things that are needed here: it cannot list the runs of a
+project, finds no project whose name has a slash, waits for ever, and cannot be told a user and a
+password but in the address, which its errors then repeat. Import this module lazily: it imports
+Evidently, which takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from evidently.ui.workspace import RemoteWorkspace
+from requests import Response, Session
+
+from libs.core.addresses import Address
+from libs.core.errors import PermanentError, Unavailable
+
+SECONDS = (5.0, 60.0)
+"""To connect, and to answer."""
+
+
+class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has no types
+    """The workspace of the server at ``address``.
+
+    Every call raises Unavailable while the server cannot answer, PermanentError where it refuses.
+    """
+
+    def __init__(self, address: Address, secret: str = "") -> None:
+        self._credentials = address.credentials
+        super().__init__(address.url, secret or None)
+
+    def verify(self) -> None:
+        """Raise PermanentError where something else than Evidently answers."""
+        self.version()
+
+    def version(self) -> str:
+        """The version of the server; raises PermanentError where it is no Evidently."""
+        try:
+            said = self._request("/api/version", "GET").json()
+            return f"{said['application']} {said['version']}"
+        except (ValueError, KeyError, TypeError) as error:
+            raise PermanentError(f"no Evidently server answers at {self.base_url}") from error
+
+    def search_project(self, project_name: str, org_id: UUID | None = None) -> Sequence[Any]:
+        """The projects of that name, slashes and all."""
+        return [one for one in self.list_projects(org_id) if one.name == project_name]
+
+    def list_runs(self, project_id: str | UUID) -> Sequence[UUID]:
+        """The ids of a project's reports."""
+        found = self._request(f"/api/projects/{project_id}/reports", "GET").json()
+        return [UUID(report["id"]) for report in found]
+
+    def _request(
+        self,
+        path: str,
+        method: str,
+        query_params: dict[str, Any] | None = None,
+        body: dict[str, Any] | None = None,
+        response_model: Any = None,
+        **more: Any,
+    ) -> Any:
+        """As the base class's, with a time limit, credentials, and errors of ours."""
+        from evidently._pydantic_compat import parse_obj_as
+
+        request = self._prepare_request(path, method, query_params, body, **more)
+        request.auth = self._credentials
+        with Session() as session:
+            response = session.send(session.prepare_request(request), timeout=SECONDS)
+        if not response.ok:
+            raise _refusal(response)
+        return parse_obj_as(response_model, response.json()) if response_model else response
+
+
+def _refusal(response: Response) -> Exception:
+    try:
+        said = str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        said = response.reason
+    text = f"{said} ({response.status_code})"
+    if response.status_code >= 500:  # the server's fault, by the protocol
+        return Unavailable("Evidently", text)
+    return PermanentError(f"Evidently refuses: {text}")

@@ -1,0 +1,28 @@
+"""Addresses of MLflow's pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Where people see things; every address is empty where ``url`` is: nobody serves pages."""
+
+    url: str
+
+    def experiment(self, experiment_id: str) -> str:
+        """The runs of an experiment."""
+        return self._page(f"experiments/{experiment_id}")
+
+    def run(self, experiment_id: str, run_id: str) -> str:
+        """One run with its parameters, scores, inputs and model."""
+        return self._page(f"experiments/{experiment_id}/runs/{run_id}")
+
+    def model(self, name: str) -> str:
+        """The versions of a registered model and their aliases."""
+        return self._page(f"models/{quote(name, safe='')}")
+
+    def _page(self, path: str) -> str:
+        return f"{self.url}/#/{path}" if self.url else ""
