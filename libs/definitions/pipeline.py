@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -80,7 +80,24 @@ class Pipeline(Definition):
         ``config`` is one in this component's configuration, ``upstream_refs`` one in the
         instance's. Override it, and add to what this one finds.
         """
-        return self.compatibility_rules.problems(upstreams)
+        return [*self.compatibility_rules.problems(upstreams), *self._missing_columns(upstreams)]
+
+    def delivers(self) -> Mapping[str, str] | None:
+        """The columns that it delivers as it is configured, and their polars types.
+
+        ``None`` where only a run can tell. By default what the class declares.
+        """
+        return self.output_schema
+
+    def _missing_columns(self, upstreams: Sequence[UpstreamShape]) -> Iterable[Problem]:
+        for at, shape in enumerate(upstreams):
+            if shape.columns is None:
+                continue
+            there = ", ".join(shape.columns)
+            for column in self.input_schema or ():
+                if column not in shape.columns:
+                    text = f"{shape.resource!r} has no column {column!r} (there are {there})"
+                    yield Problem(f"upstream_refs[{at}]", text)
 
     @abstractmethod
     def extract(

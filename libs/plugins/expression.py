@@ -97,6 +97,10 @@ class ExpressionPipeline(Pipeline):
             return problems
         return [*problems, *self._bind(program, upstreams)[1]]
 
+    def delivers(self) -> Mapping[str, str]:
+        """The keys and the result."""
+        return {"date": "Date", "symbol": "String", self.config.output: "Float64"}
+
     def extract(
         self,
         context: ExtractContext,

@@ -91,6 +91,7 @@ def examine(
     components = _components(session, registry, spec, found)
     references = _references(session, kit, spec, pending or {}, found)
     upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)
+    found.problems += kit.fits(components, registry)
     if len(shapes) == len(references) and len(components) == len(kit.roles):
         found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
     found.problems += _guardrail_problems(registry, spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +26,7 @@ from libs.definitions.accessor import Accessor, Query
 from libs.definitions.base import Definition, DefinitionKind
 from libs.definitions.pipeline import Pipeline
 from libs.definitions.registry import Registry
+from libs.definitions.schemas import Schema
 from libs.definitions.store import Store, StoreHandle
 from libs.services.catalog import recorded_calls
 from libs.services.checks import definition_of
@@ -37,10 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the versions of a dataset or signal are, and how they are read."""
+    """Where the versions of a dataset or signal are, and how they are read.
+
+    ``needs`` are the columns that store and accessor need, by what to call these.
+    """
 
     store: StoreHandle
     accessor: Accessor
+    needs: Mapping[str, Schema]
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = 
             pipeline=cast(Pipeline, made(services, session, pipeline, component)),
             store=kept.store,
             accessor=kept.accessor,
+            needs=kept.needs,
             schedule=ScheduleSpec.model_validate(extension.schedule_json),
             signal=SignalContract.model_validate(signal) if signal is not None else None,
         )
@@ -91,10 +98,13 @@ def _kept(services: Services, session: Session, extension: Any) -> Kept:
     store = session.get_one(StoreInstance, extension.store_instance_id)
     accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
     root = services.settings.store_root / str(store.resource_id) / str(extension.resource_id)
-    return Kept(
-        store=cast(Store, made(services, session, store)).open(root),
-        accessor=cast(Accessor, made(services, session, accessor)),
-    )
+    keeper = cast(Store, made(services, session, store))
+    reader = cast(Accessor, made(services, session, accessor))
+    needs = {
+        f"store {keeper.name!r}": keeper.input_schema or {},
+        f"accessor {reader.name!r}": reader.input_schema or {},
+    }
+    return Kept(keeper.open(root), reader, needs)
 
 
 def _rows(session: Session, instance_id: UUID) -> tuple[Resource, Any]:
