@@ -147,6 +147,20 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
     """The rows of a published version as its instance's accessor shows them."""
     with services.database.read() as session:
         version = session.get_one(DatasetVersion, version_id)
+    accessor, frame = _opened(services, version_id)
+    return accessor.read(frame, query)
+
+
+def read_as_known(
+    services: Services, version_id: UUID, dates: pl.Series | None = None
+) -> pl.LazyFrame:
+    """The rows of a published version as runs read them; see ``Accessor.as_known``."""
+    accessor, frame = _opened(services, version_id)
+    return accessor.as_known(frame, dates)
+
+
+def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFrame]:
+    """The stored rows that a reader of a version gets to see through the accessor."""
         flow = session.get_one(FlowExecutionResource, version.flow_id)
         instance_id, location, kind = flow.instance_id, version.location, flow.kind
         pinned, flow_id = version.generation, flow.id
@@ -155,10 +169,10 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
         seen = data.accessor.generation(pinned)
         if seen != pinned:
             location = _location(services, flow_id, seen)
-        return data.accessor.read(data.store.scan(location), query)
+        return data.accessor, data.store.scan(location)
     accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
     assert isinstance(accessor, Accessor)
-    return accessor.read(open_output(services, instance_id, kind).scan(location), query)
+    return accessor, open_output(services, instance_id, kind).scan(location)
 
 
 def _location(services: Services, flow_id: UUID, generation: int) -> str:
@@ -174,7 +188,7 @@ def _location(services: Services, flow_id: UUID, generation: int) -> str:
 
 
 def keeping(services: Services, instance_id: UUID) -> Registry:
-    """What is installed, where definitions that the instance itself calls are as it keeps them."""
+    """What can be used, where definitions that the instance itself calls are as it keeps them."""
     with services.database.read() as session:
         return services.registry.preferring(recorded_calls(session, instance_id))
 

@@ -61,6 +61,9 @@ def _output(job: Job, data: Data) -> Frame | Added:
     stored = _stored(job, data)
     newest = job.flow.last_data_date if stored is not None else None
     since, until = _dates(job, newest)
+    if data.accessor.answers_knowledge_time and until is None:
+        # What became known since may be about any date.
+        since = None
     as_of = min((day for day in (parameters.as_of, until) if day), default=None)
     context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
     inputs = _inputs(job, data)
@@ -77,7 +80,7 @@ def _output(job: Job, data: Data) -> Frame | Added:
 
 def _inputs(job: Job, data: Data) -> list[Input]:
     """What the pipeline reads; DataRejected where it has not the columns that it needs."""
-    inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
+    inputs = [item.as_input() for item in job.inputs]
     if data.pipeline.input_schema:
         needs = {f"pipeline {data.pipeline.name!r}": data.pipeline.input_schema}
         for item in inputs:
