@@ -30,6 +30,7 @@ from libs.definitions.base import MIN_SEVERITY, Definition, DefinitionKind, Upst
 from libs.definitions.guardrails import Declared, Report
 from libs.definitions.registry import Registry
 from libs.services.admission import admit
+from libs.services.catalog import with_saved
 from libs.services.kits import KITS, Component, Composition, Kit, Pending, Upstream
 from libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
 
@@ -88,6 +89,7 @@ def examine(
     """
     found = _Findings()
     kit = KITS[spec.type]
+    registry = with_saved(session, registry)
     components = _components(session, registry, spec, found)
     references = _references(session, kit, spec, pending or {}, found)
     upstreams, shapes = _upstreams(session, spec, references, pending or {}, found)

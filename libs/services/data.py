@@ -28,7 +28,7 @@ from libs.definitions.pipeline import Pipeline
 from libs.definitions.registry import Registry
 from libs.definitions.schemas import Schema
 from libs.definitions.store import Store, StoreHandle
-from libs.services.catalog import recorded_calls
+from libs.services.catalog import kept_by, with_saved
 from libs.services.checks import definition_of
 from libs.services.context import Services
 from libs.specs import ComponentSpec, DatasetSpec, ScheduleSpec, SignalContract, SignalSpec
@@ -122,7 +122,9 @@ def made(
 
     Raises DefinitionUnavailable, and InvalidSpec where the configuration does not fit any more.
     """
-    registry = services.registry.preferring(recorded_calls(session, row.resource_id))
+    registry = kept_by(session, services.registry, row.resource_id)
+    if component is not None:
+        registry = with_saved(session, registry)
     definition = definition_of(session, registry, row)
     if component is None or component.instance:
         return definition(row.config_json, registry)
@@ -145,8 +147,6 @@ def _output_root(services: Services, instance_id: UUID) -> Path:
 
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
     """The rows of a published version as its instance's accessor shows them."""
-    with services.database.read() as session:
-        version = session.get_one(DatasetVersion, version_id)
     accessor, frame = _opened(services, version_id)
     return accessor.read(frame, query)
 
@@ -161,6 +161,8 @@ def read_as_known(
 
 def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFrame]:
     """The stored rows that a reader of a version gets to see through the accessor."""
+    with services.database.read() as session:
+        version = session.get_one(DatasetVersion, version_id)
         flow = session.get_one(FlowExecutionResource, version.flow_id)
         instance_id, location, kind = flow.instance_id, version.location, flow.kind
         pinned, flow_id = version.generation, flow.id
@@ -190,7 +192,7 @@ def _location(services: Services, flow_id: UUID, generation: int) -> str:
 def keeping(services: Services, instance_id: UUID) -> Registry:
     """What can be used, where definitions that the instance itself calls are as it keeps them."""
     with services.database.read() as session:
-        return services.registry.preferring(recorded_calls(session, instance_id))
+        return kept_by(session, services.registry, instance_id)
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:

@@ -273,7 +273,7 @@ def test_what_an_update_cannot_change_is_refused(bench: Bench, project: str) -> 
         ({**prices(project), "type": "SignalInstance"}, "type"),
         ({**prices(project), "name": "Prices"}, "name"),
         ({**prices(project), "store": {"instance": "other.store"}}, "store"),
-        ({**prices(project), "accessor": {"definition": "latest"}}, "accessor"),
+        ({**prices(project), "accessor": {"definition": "point_in_time"}}, "accessor"),
     ]
     for document, path in refused:
         with pytest.raises(InvalidSpec) as caught:
