@@ -1,4 +1,4 @@
-"""``definitions``: what is installed and can be used."""
+"""``definitions``: what is installed, or saved, and can be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import typer
 
 from cli.commands.arguments import Json
 from cli.output import emit_document, emit_json, emit_rows, warn
-from libs.core.errors import PermanentError
+from cli.session import NothingHere, open_database
+from libs.core.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from libs.definitions import Registry
@@ -17,7 +18,7 @@ HEADERS = ("kind", "name", "version", "description")
 
 
 class NoSuchDefinition(PermanentError):
-    """No installed definition has that name: see ``instances definitions``."""
+    """No definition has that name: see ``instances definitions``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -26,7 +27,7 @@ class NoSuchDefinition(PermanentError):
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(help="The definitions that are installed.", rich_markup_mode=None)
+    group = typer.Typer(help="The definitions that are installed or saved.", rich_markup_mode=None)
     group.callback(invoke_without_command=True)(definitions)
     group.command("list")(list_definitions)
     group.command("show")(show_definition)
@@ -34,13 +35,13 @@ def register(app: typer.Typer) -> None:
 
 
 def definitions(context: typer.Context, json: Json = False) -> None:
-    """The definitions that are installed: without a subcommand, all of them."""
+    """The definitions that there are: without a subcommand, all of them."""
     if context.invoked_subcommand is None:
         list_definitions(json=json)
 
 
 def list_definitions(json: Json = False) -> None:
-    """Every installed definition, each version on a line; broken ones on stderr."""
+    """Every installed definition and saved macro, each version on a line; broken ones on stderr."""
     registry = _registry()
     if json:
         emit_json(
@@ -65,9 +66,19 @@ def show_definition(
 
 
 def _registry() -> Registry:
+    """What is installed, and where there is a database what is saved in it."""
     from libs.definitions import Registry
+    from libs.services.catalog import with_saved
 
-    return Registry.discover()
+    registry = Registry.discover()
+    try:
+        with open_database() as database, database.read() as session:
+            return with_saved(session, registry)
+    except NothingHere:
+        return registry
+    except Unavailable as error:
+        warn(f"saved macros are not shown: {error}")
+        return registry
 
 
 def _entry(definition: Any) -> dict[str, str]:

@@ -25,10 +25,6 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     for command in (update, pause, resume, promote, history, diff):
         app.command(command.__name__)(command)
-    experiments = typer.Typer(help="What becomes of experiments.", rich_markup_mode=None)
-    experiments.callback()(lambda: None)
-    experiments.command("promote")(promote_experiment)
-    app.add_typer(experiments, name="experiment")
 
 
 def update(
@@ -51,12 +47,12 @@ def update(
     from libs.specs import parse_spec, spec_document
 
     with open_services() as services:
-        document = _own_document(services, name, _read(spec) if spec else None)
+        document = _own_document(services, name, read_document(spec) if spec else None)
         wanted = parse_spec(document)
         planned = plan_one(services, wanted)
         print_plan(planned, json)
     if not plan and not planned.is_empty:
-        _submit("update-instance", {"instance": spec_document(wanted)}, f"update of {name}")
+        submit_and_wait("update-instance", {"instance": spec_document(wanted)}, f"update of {name}")
 
 
 def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -78,12 +74,14 @@ def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> 
 
 def pause(name: Name) -> None:
     """Stop an instance: its schedules and its gates; what comes meanwhile is remembered."""
-    _submit("pause-instance", {"instance": name}, f"pause of {name}", f"{name} paused")
+    submit_and_wait("pause-instance", {"instance": name}, f"pause of {name}", f"{name} paused")
 
 
 def resume(name: Name) -> None:
     """Let a paused instance go on: what came meanwhile runs, once."""
-    _submit("resume-instance", {"instance": name}, f"resumption of {name}", f"{name} resumed")
+    submit_and_wait(
+        "resume-instance", {"instance": name}, f"resumption of {name}", f"{name} resumed"
+    )
 
 
 def promote(
@@ -96,34 +94,14 @@ def promote(
     json: Json = False,
 ) -> None:
     """Make a signal of a dataset, once its stored data keep the contract in FILE."""
-    document = _read(spec)
-    _promote(name, as_, document.get("signal", document), plan, json)
+    document = read_document(spec)
+    promote_to_signal(name, as_, document.get("signal", document), plan, json)
 
 
-def promote_experiment(
-    name: Name,
-    as_: Annotated[
-        str, typer.Option("--as", metavar="SIGNAL", help="The name that the signal gets.")
-    ],
-    spec: Annotated[
-        Path | None,
-        typer.Option(
-            "--spec",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="A YAML or JSON file with the signal's contract; no bounds if left out.",
-        ),
-    ] = None,
-    plan: PlanOnly = False,
-    json: Json = False,
+def promote_to_signal(
+    name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool
 ) -> None:
-    """Make a signal of an experiment's expression, if what it saw keeps the contract in FILE."""
-    document = _read(spec) if spec else {}
-    _promote(name, as_, document.get("signal", document), plan, json)
-
-
-def _promote(name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool) -> None:
+    """Show what promoting would make, and unless ``plan`` run the flow that makes it."""
     from libs.services.manifests import plan_one
     from libs.services.promotion import promoted_spec
 
@@ -134,7 +112,7 @@ def _promote(name: str, as_: str, contract: Mapping[str, Any], plan: bool, json:
         return
     parameters = {"dataset": name, "name": as_, "signal": dict(contract)}
     done = "" if json else f"{name} promoted to {as_}"
-    _submit("promote-dataset", parameters, f"promotion of {name}", done)
+    submit_and_wait("promote-dataset", parameters, f"promotion of {name}", done)
 
 
 def history(name: Name, json: Json = False) -> None:
@@ -184,7 +162,7 @@ def _change(change: Mapping[str, Any]) -> str:
     return str(Difference(**change))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """The one document of a file; raises InvalidSpec where there is none that is a mapping."""
     from libs.core.errors import InvalidSpec, Problem
     from libs.specs.manifest_text import read_json, read_yaml
@@ -197,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(documents[0])
 
 
-def _submit(flow: str, parameters: Mapping[str, Any], what: str, done: str = "") -> None:
+def submit_and_wait(flow: str, parameters: Mapping[str, Any], what: str, done: str = "") -> None:
     """Run a lifecycle flow to its end; say ``done`` then."""
     from cli.waiting import Patience, submit, wait_for_run
 

@@ -57,6 +57,15 @@ class Accessor(Definition):
         Raises ``DataRejected`` where the frame has not the columns that are asked for.
         """
 
+    def as_known(self, frame: pl.LazyFrame, dates: pl.Series | None = None) -> pl.LazyFrame:  # noqa: ARG002 - for those that know
+        """``frame`` (date x symbol, long) as a run reads it: each date as it was known at its end.
+
+        An accessor that answers what was known when says so for ``dates``, or, without them, for
+        every date on which something became known: no row of a date may depend on what was known
+        later. By default it is all that ``read`` lets through, whatever the dates.
+        """
+        return self.read(frame, Query())
+
 
 def narrow(frame: pl.LazyFrame, query: Query, keys: Iterable[str]) -> pl.LazyFrame:
     """Apply all of ``query`` but ``knowledge_time`` to ``frame``; ``keys`` are always kept.

@@ -116,7 +116,11 @@ class Definition(ABC):
     version: ClassVar[str]
 
     input_schema: ClassVar[Mapping[str, str] | None] = None
-    """Columns that the definition needs of its input and their polars types, if it needs any."""
+    """Columns that the definition needs of its input and their polars types, if it needs any.
+
+    The input of a pipeline is each of its upstreams, that of a store or an accessor what the
+    pipeline delivers; a module or an optimizer gets what its flow makes, and declares none.
+    """
     output_schema: ClassVar[Mapping[str, str] | None] = None
     """Columns that it always delivers and their polars types, where that is known beforehand."""
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -39,12 +39,21 @@ class Input:
     """One upstream as it was pinned for this run.
 
     ``frame`` is what the upstream's accessor lets through: (date x symbol) long, one column a
-    field. It always shows the pinned version, whatever the upstream does meanwhile.
+    field. It always shows the pinned version, whatever the upstream does meanwhile. Of an upstream
+    that is read point-in-time each date is as it was known at its end.
     """
 
     resource: str
     role: str
     frame: pl.LazyFrame
+    as_known: Callable[[pl.Series], pl.LazyFrame] | None = None
+
+    def known_on(self, dates: pl.Series) -> pl.LazyFrame:
+        """The rows to join to other data of these dates: as they were known on each.
+
+        Of an upstream that is not read point-in-time it is ``frame``.
+        """
+        return self.frame if self.as_known is None else self.as_known(dates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,24 @@ class Pipeline(Definition):
         ``config`` is one in this component's configuration, ``upstream_refs`` one in the
         instance's. Override it, and add to what this one finds.
         """
-        return self.compatibility_rules.problems(upstreams)
+        return [*self.compatibility_rules.problems(upstreams), *self._missing_columns(upstreams)]
+
+    def delivers(self) -> Mapping[str, str] | None:
+        """The columns that it delivers as it is configured, and their polars types.
+
+        ``None`` where only a run can tell. By default what the class declares.
+        """
+        return self.output_schema
+
+    def _missing_columns(self, upstreams: Sequence[UpstreamShape]) -> Iterable[Problem]:
+        for at, shape in enumerate(upstreams):
+            if shape.columns is None:
+                continue
+            there = ", ".join(shape.columns)
+            for column in self.input_schema or ():
+                if column not in shape.columns:
+                    text = f"{shape.resource!r} has no column {column!r} (there are {there})"
+                    yield Problem(f"upstream_refs[{at}]", text)
 
     @abstractmethod
     def extract(

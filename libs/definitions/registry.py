@@ -75,6 +75,19 @@ class Registry:
         other._preferred = {**self._preferred, **versions}
         return other
 
+    def extended(self, definitions: Iterable[type[Definition]]) -> Registry:
+        """The same with further ones; what clashes with one that is there is in ``broken``."""
+        other = copy.copy(self)
+        other._classes = {key: {**versions} for key, versions in self._classes.items()}
+        other.broken = [*self.broken]
+        for definition in definitions:
+            try:
+                other.add(definition)
+            except InvalidSpec as error:
+                label = f"{definition.name} {definition.version}"
+                other.broken.append(Broken(f"saved {label}", "database", str(error)))
+        return other
+
     def add(self, definition: type[Definition]) -> None:
         """Take in a class; raises ``InvalidSpec`` if it declares itself wrongly or is there."""
         problems = [*definition.declaration_problems(), *self._guardrail_problems(definition)]

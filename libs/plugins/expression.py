@@ -97,6 +97,10 @@ class ExpressionPipeline(Pipeline):
             return problems
         return [*problems, *self._bind(program, upstreams)[1]]
 
+    def delivers(self) -> Mapping[str, str]:
+        """The keys and the result."""
+        return {"date": "Date", "symbol": "String", self.config.output: "Float64"}
+
     def extract(
         self,
         context: ExtractContext,
@@ -115,10 +119,9 @@ class ExpressionPipeline(Pipeline):
         bindings, unbound = self._bind(program, shapes) if inputs else ((), [])
         if problems or unbound:
             raise InvalidSpec([*problems, *unbound])
-        frames = [_until(given.frame, context.as_of) for given in inputs]
         for binding in bindings:
             _require_numeric(inputs[binding.upstream], binding.column)
-        joined = _join(frames, bindings, inputs)
+        joined = _join(inputs, bindings, context.as_of)
         values = program.run(joined.lazy(), self.config.output).collect()
         if not values.height:
             _reject_empty(joined, program, bindings)
@@ -234,7 +237,7 @@ def _require_numeric(given: Input, column: str) -> None:
 
 
 def _join(
-    frames: Sequence[pl.LazyFrame], bindings: Sequence[_Binding], inputs: Sequence[Input]
+    inputs: Sequence[Input], bindings: Sequence[_Binding], as_of: date | None
 ) -> pl.DataFrame:
     """(date, symbol) of the first binding's upstream, and one column a name."""
     groups: dict[tuple[int, str], list[_Binding]] = {}
@@ -243,14 +246,16 @@ def _join(
     joined: pl.DataFrame | None = None
     for (upstream, symbol), group in groups.items():
         keys = ["date"] if symbol else [*KEYS]
-        rows = frames[upstream].filter(pl.col("symbol") == symbol) if symbol else frames[upstream]
+        given = inputs[upstream]
+        rows = _until(given.frame if joined is None else given.known_on(joined["date"]), as_of)
+        rows = rows.filter(pl.col("symbol") == symbol) if symbol else rows
         fields = [pl.col(binding.column).alias(binding.name) for binding in group]
         side = rows.select(*keys, *fields).collect()
-        _require_unique(side, keys, inputs[upstream].resource)
+        _require_unique(side, keys, given.resource)
         if symbol and not side.height:
             raise DataRejected(
-                f"{inputs[upstream].resource!r} has no symbol {symbol!r}",
-                {"resource": inputs[upstream].resource, "symbol": symbol},
+                f"{given.resource!r} has no symbol {symbol!r}",
+                {"resource": given.resource, "symbol": symbol},
             )
         joined = side if joined is None else joined.join(side, on=keys, how="left")
     if joined is None:

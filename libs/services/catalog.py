@@ -27,6 +27,8 @@ from libs.db.models import (
     StoreDef,
 )
 from libs.definitions.base import Definition, DefinitionKind
+from libs.definitions.registry import Registry
+from libs.definitions.saved import saved_macro
 
 # Model classes by kind of definition; Any, because their common columns come from a mixin.
 EXTENSIONS: dict[DefinitionKind, Any] = {
@@ -102,6 +104,26 @@ def recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKin
         .where(DefinitionCall.owner_id == owner_id)
     )
     return {(DefinitionKind(row[0]), row[1]): row[2] for row in session.execute(query)}
+
+
+def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
+    """What can be used, where definitions that an owner calls are in the versions it keeps to."""
+    calls = recorded_calls(session, owner_id)
+    if any(kind is DefinitionKind.OP_MACRO for kind, _ in calls):
+        registry = with_saved(session, registry)
+    return registry.preferring(calls)
+
+
+def with_saved(session: Session, registry: Registry) -> Registry:
+    """``registry`` and the macros that are saved in the database, all their versions."""
+    query = (
+        select(ResourceVersion.spec_json)
+        .join(Resource, Resource.id == ResourceVersion.resource_id)
+        .where(Resource.scope == DefinitionKind.OP_MACRO.value)
+        .order_by(Resource.name_key, ResourceVersion.number)
+    )
+    documents = [said["saved"] for said in session.scalars(query) if "saved" in said]
+    return registry.extended(map(saved_macro, documents)) if documents else registry
 
 
 def _add(session: Session, definition: type[Definition], resource_id: UUID, now: datetime) -> UUID:

@@ -30,6 +30,7 @@ from libs.definitions.base import MIN_SEVERITY, Definition, DefinitionKind, Upst
 from libs.definitions.guardrails import Declared, Report
 from libs.definitions.registry import Registry
 from libs.services.admission import admit
+from libs.services.catalog import with_saved
 from libs.services.kits import KITS, Component, Composition, Kit, Pending, Upstream
 from libs.services.shaping import bound, lineage_problems, schedule_problems, shape_of
 from libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
@@ -99,6 +100,7 @@ def examine(
     """
     found = _Findings()
     kit = KITS[spec.type]
+    registry = with_saved(session, registry)
     components = _components(session, registry, spec, found)
     references = _references(session, kit, spec, pending or {}, found)
     if kit.main in components:
@@ -109,6 +111,7 @@ def examine(
         blueprint = Blueprint(spec, components, (), (), registry)
         found.problems += schedule_problems(spec, blueprint.shape)
     upstreams, shapes = _upstreams(session, registry, spec, references, pending or {}, found)
+    found.problems += kit.fits(components, registry)
     if len(shapes) == len(references) and len(components) == len(kit.roles):
         found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
     found.problems += _guardrail_problems(registry, spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,8 +26,9 @@ from libs.definitions.accessor import Accessor, Query
 from libs.definitions.base import Definition, DefinitionKind
 from libs.definitions.pipeline import Pipeline
 from libs.definitions.registry import Registry
+from libs.definitions.schemas import Schema
 from libs.definitions.store import Store, StoreHandle
-from libs.services.catalog import recorded_calls
+from libs.services.catalog import kept_by, with_saved
 from libs.services.checks import definition_of
 from libs.services.context import Services
 from libs.specs import ComponentSpec, DatasetSpec, ScheduleSpec, SignalContract, SignalSpec
@@ -37,10 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the versions of a dataset or signal are, and how they are read."""
+    """Where the versions of a dataset or signal are, and how they are read.
+
+    ``needs`` are the columns that store and accessor need, by what to call these.
+    """
 
     store: StoreHandle
     accessor: Accessor
+    needs: Mapping[str, Schema]
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = 
             pipeline=cast(Pipeline, made(services, session, pipeline, component)),
             store=kept.store,
             accessor=kept.accessor,
+            needs=kept.needs,
             schedule=ScheduleSpec.model_validate(extension.schedule_json),
             signal=SignalContract.model_validate(signal) if signal is not None else None,
         )
@@ -91,10 +98,13 @@ def _kept(services: Services, session: Session, extension: Any) -> Kept:
     store = session.get_one(StoreInstance, extension.store_instance_id)
     accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
     root = services.settings.store_root / str(store.resource_id) / str(extension.resource_id)
-    return Kept(
-        store=cast(Store, made(services, session, store)).open(root),
-        accessor=cast(Accessor, made(services, session, accessor)),
-    )
+    keeper = cast(Store, made(services, session, store))
+    reader = cast(Accessor, made(services, session, accessor))
+    needs = {
+        f"store {keeper.name!r}": keeper.input_schema or {},
+        f"accessor {reader.name!r}": reader.input_schema or {},
+    }
+    return Kept(keeper.open(root), reader, needs)
 
 
 def _rows(session: Session, instance_id: UUID) -> tuple[Resource, Any]:
@@ -112,7 +122,9 @@ def made(
 
     Raises DefinitionUnavailable, and InvalidSpec where the configuration does not fit any more.
     """
-    registry = services.registry.preferring(recorded_calls(session, row.resource_id))
+    registry = kept_by(session, services.registry, row.resource_id)
+    if component is not None:
+        registry = with_saved(session, registry)
     definition = definition_of(session, registry, row)
     if component is None or component.instance:
         return definition(row.config_json, registry)
@@ -135,6 +147,20 @@ def _output_root(services: Services, instance_id: UUID) -> Path:
 
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
     """The rows of a published version as its instance's accessor shows them."""
+    accessor, frame = _opened(services, version_id)
+    return accessor.read(frame, query)
+
+
+def read_as_known(
+    services: Services, version_id: UUID, dates: pl.Series | None = None
+) -> pl.LazyFrame:
+    """The rows of a published version as runs read them; see ``Accessor.as_known``."""
+    accessor, frame = _opened(services, version_id)
+    return accessor.as_known(frame, dates)
+
+
+def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFrame]:
+    """The stored rows that a reader of a version gets to see through the accessor."""
     with services.database.read() as session:
         version = session.get_one(DatasetVersion, version_id)
         flow = session.get_one(FlowExecutionResource, version.flow_id)
@@ -145,10 +171,10 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
         seen = data.accessor.generation(pinned)
         if seen != pinned:
             location = _location(services, flow_id, seen)
-        return data.accessor.read(data.store.scan(location), query)
+        return data.accessor, data.store.scan(location)
     accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
     assert isinstance(accessor, Accessor)
-    return accessor.read(open_output(services, instance_id, kind).scan(location), query)
+    return accessor, open_output(services, instance_id, kind).scan(location)
 
 
 def _location(services: Services, flow_id: UUID, generation: int) -> str:
@@ -164,9 +190,9 @@ def _location(services: Services, flow_id: UUID, generation: int) -> str:
 
 
 def keeping(services: Services, instance_id: UUID) -> Registry:
-    """What is installed, where definitions that the instance itself calls are as it keeps them."""
+    """What can be used, where definitions that the instance itself calls are as it keeps them."""
     with services.database.read() as session:
-        return services.registry.preferring(recorded_calls(session, instance_id))
+        return kept_by(session, services.registry, instance_id)
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:

@@ -53,7 +53,8 @@ def feature_names(spec: ModelSpec) -> tuple[str, ...]:
 def features(job: Job) -> pl.DataFrame:
     """(date x symbol) with one column a feature: rows where all of them are known and finite.
 
-    A lag counts sessions of the symbol in its own upstream: nothing after the date is looked at.
+    A lag counts sessions of the symbol in its own upstream, of one that is read point-in-time those
+    of the target: nothing after the date is looked at.
     """
     import polars as pl
 
@@ -61,14 +62,12 @@ def features(job: Job) -> pl.DataFrame:
     frame = _target_rows(job).select("date", "symbol").collect()
     names = iter(feature_names(spec))
     for item in spec.features:
-        rows = only(job, item.role).frame.select("date", "symbol", item.column)
+        rows = only(job, item.role).known_on(frame["date"]).select("date", "symbol", item.column)
+        value = pl.col(item.column).cast(pl.Float64)
         lagged = rows.sort("symbol", "date").select(
             "date",
             "symbol",
-            *(
-                pl.col(item.column).shift(lag).over("symbol").cast(pl.Float64).alias(next(names))
-                for lag in item.lags
-            ),
+            *(value.shift(lag).over("symbol").alias(next(names)) for lag in item.lags),
         )
         frame = frame.join(lagged.collect(), on=["date", "symbol"], how="left")
     known = [pl.col(name).is_finite().fill_null(value=False) for name in feature_names(spec)]

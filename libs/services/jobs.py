@@ -22,9 +22,10 @@ from libs.db.models import DatasetVersion, FlowExecutionResource, Resource, RunR
 from libs.db.repositories.resources import Named, find_instance, newest_version
 from libs.definitions.flow import Page
 from libs.definitions.guardrails import Contract
+from libs.definitions.pipeline import Input
 from libs.definitions.store import StoredVersion, StoreHandle
 from libs.services.context import Services
-from libs.services.data import read_version
+from libs.services.data import read_as_known
 from libs.services.guarding import contracts_of
 from libs.services.ledger import Drift
 from libs.specs import ComponentSpec, InstanceSpec, ScheduleSpec, parse_spec
@@ -53,8 +54,16 @@ class PinnedInput:
 
     @property
     def frame(self) -> pl.LazyFrame:
-        """The rows: (date x symbol) long, one column a field."""
-        return read_version(self.services, self.version.id)
+        """The rows: (date x symbol) long, one column a field; each date as known at its end."""
+        return read_as_known(self.services, self.version.id)
+
+    def known_on(self, dates: pl.Series) -> pl.LazyFrame:
+        """The rows to join to data of these dates; see ``Input.known_on``."""
+        return read_as_known(self.services, self.version.id, dates)
+
+    def as_input(self) -> Input:
+        """As a pipeline gets it."""
+        return Input(self.resource, self.role, self.frame, self.known_on)
 
 
 @dataclass(frozen=True, slots=True)

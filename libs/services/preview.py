@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from libs.core.errors import DataRejected
 from libs.definitions.flow import Page
-from libs.definitions.pipeline import ExtractContext, Input
+from libs.definitions.pipeline import ExtractContext
 from libs.quant.statistics import distribution, information_coefficients, mean_of
 from libs.services.data import keeping, open_output
 from libs.services.jobs import Frame, Job, Result
@@ -45,7 +45,7 @@ def preview(job: Job) -> Result:
 def _evaluated(job: Job, spec: ExperimentSpec) -> pl.DataFrame:
     pipeline = expression_pipeline(keeping(job.services, job.instance.id), spec)
     context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
-    inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
+    inputs = [item.as_input() for item in job.inputs]
     return pipeline.extract(context, inputs, None).frame
 
 

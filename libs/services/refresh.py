@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
+from libs.core.errors import DataRejected
 from libs.core.status import Mode
 from libs.definitions.content import check_frame, check_signal, later_rows, merge
 from libs.definitions.pipeline import ExtractContext, Input
+from libs.definitions.schemas import misfits
 from libs.services.data import Data, open_data
 from libs.services.jobs import Added, Frame, Job, Result, inputs_changed_from
 from libs.specs import DatasetSpec, SignalContract
@@ -23,10 +26,24 @@ def refresh(job: Job) -> Result:
     data = open_data(job.services, job.instance.id, then)
     output = _output(job, data)
     frame = output.later if isinstance(output, Added) else output.rows
+    _check_needs(data.needs, "what the pipeline delivers", frame.schema)
     if data.signal is not None and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
         _check_signal(frame, data.signal)
     return Result(output, frequency=data.pipeline.data_frequency)
+
+
+def _check_needs(
+    needs: Mapping[str, Mapping[str, str]], label: str, schema: Mapping[str, object]
+) -> None:
+    """Raise DataRejected where a frame, called ``label``, has not the columns that are needed."""
+    columns = {name: str(dtype) for name, dtype in schema.items()}
+    found = [
+        f"{who} {misfit}" for who, needed in needs.items() for misfit in misfits(needed, columns)
+    ]
+    if found:
+        text = f"{'; '.join(found)}: {label} has {', '.join(columns)}"
+        raise DataRejected(text, {"problems": found, "columns": columns})
 
 
 def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
@@ -44,9 +61,12 @@ def _output(job: Job, data: Data) -> Frame | Added:
     stored = _stored(job, data)
     newest = job.flow.last_data_date if stored is not None else None
     since, until = _dates(job, newest)
+    if data.accessor.answers_knowledge_time and until is None:
+        # What became known since may be about any date.
+        since = None
     as_of = min((day for day in (parameters.as_of, until) if day), default=None)
     context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
-    inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
+    inputs = _inputs(job, data)
     extract = data.pipeline.extract(context, inputs, since)
     if stored is None:
         return Frame(merge(None, extract, since, until), data.store)
@@ -56,6 +76,16 @@ def _output(job: Job, data: Data) -> Frame | Added:
     if later is not None:
         return Added(later, data.store)
     return Frame(merge(stored.collect(), extract, since, until), data.store)
+
+
+def _inputs(job: Job, data: Data) -> list[Input]:
+    """What the pipeline reads; DataRejected where it has not the columns that it needs."""
+    inputs = [item.as_input() for item in job.inputs]
+    if data.pipeline.input_schema:
+        needs = {f"pipeline {data.pipeline.name!r}": data.pipeline.input_schema}
+        for item in inputs:
+            _check_needs(needs, item.resource, item.frame.collect_schema())
+    return inputs
 
 
 def _stored(job: Job, data: Data) -> pl.LazyFrame | None:

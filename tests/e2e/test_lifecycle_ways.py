@@ -76,6 +76,7 @@ def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> World:
     instances = [
         market("px", symbols=["KO", "XOM"]),
         expression("twice", "close * 2", "px"),
+        idea("idea"),
         *({**market(name), "run_on_provision": False} for name in idle),
     ]
     stack.apply({"project": project, "instances": instances})
@@ -83,6 +84,17 @@ def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> World:
         label = f"{project}/{name}"
         eventually(lambda at=label: stack.flow(at)["status"] == "READY", 60, f"{label} READY")
     return World(stack, project, tmp_path_factory.mktemp("files"))
+
+
+def idea(name: str) -> dict[str, Any]:
+    """An experiment that nobody looks at."""
+    return {
+        "name": name,
+        "type": "ExperimentInstance",
+        "expression": "MEAN(close, 21) / close",
+        "upstream_refs": [{"resource": "px"}],
+        "run_on_provision": False,
+    }
 
 
 @contextmanager
@@ -157,6 +169,16 @@ def is_promoted(world: World, _: None) -> None:
     name = world.own("alpha")
     assert world.stack.instance(world.label(name))["type"] == "SignalInstance"
     is_everywhere(world, name)
+
+
+def is_saved(world: World, _: None) -> None:
+    """Other processes know the macro: the one that plans, and the one that computes."""
+    macro, name = world.own("TREND"), world.own("trend")
+    wanted = expression(name, f"{macro}(close, 5)", "px")
+    world.stack.apply({"project": world.project, "instances": [wanted]})
+    label = world.label(name)
+    eventually(lambda: world.stack.flow(label)["status"] == "READY", 60, f"{label} READY")
+    assert macro in world.stack.cli("definitions").out
 
 
 @contextmanager
@@ -345,6 +367,19 @@ ROWS = (
             *("--spec", world.file(CONTRACT)),
         ],
         is_promoted,
+    ),
+    Row(
+        "save-macro",
+        lambda world: {
+            "experiment": world.label("idea"),
+            "name": world.own("TREND"),
+            "parameters": {"d": 21},
+        },
+        lambda world: [
+            *("experiment", "promote", world.label("idea")),
+            *("--as-macro", world.own("TREND"), "--parameter", "d=21"),
+        ],
+        is_saved,
     ),
     Row(
         "pause-instance",

@@ -35,6 +35,7 @@ LIFECYCLE = {
     "pause-instance/default",
     "resume-instance/default",
     "promote-dataset/default",
+    "save-macro/default",
 }
 
 

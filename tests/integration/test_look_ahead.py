@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -91,6 +94,14 @@ def documents(path: Path) -> list[dict[str, Any]]:
     ]
 
 
+def revised_documents(path: Path) -> list[dict[str, Any]]:
+    """The same chain over prices that are read point-in-time, also as a feature of the model."""
+    chain = documents(path)
+    chain[0]["accessor"] = {"definition": "point_in_time", "config": {"max_age_days": 10}}
+    chain[2]["features"].append({"role": "prices", "column": "close", "lags": [1]})
+    return chain
+
+
 def outputs(bench: Bench) -> dict[str, pl.DataFrame]:
     """What every flow of the chain shows now."""
     found = {}
@@ -108,15 +119,71 @@ def corrupted(real: pl.DataFrame, after: date, seed: random.Random) -> pl.DataFr
     return real.with_columns(close=late.then(pl.col("close") * noise).otherwise("close"))
 
 
+def revised(real: pl.DataFrame, seed: random.Random) -> pl.DataFrame:
+    """Prices that become known in the evening or days later, and of which many are corrected."""
+    count = real.height
+    delays = [seed.choice([21, 21, 21, 26, 60]) for _ in range(count)]
+    known = pl.col("date").cast(pl.Datetime("us", "UTC")) + pl.duration(hours=pl.Series(delays))
+    first = real.with_columns(knowledge_time=known)
+    later = pl.duration(hours=pl.Series([seed.randint(1, 900) for _ in range(count)]))
+    noise = pl.Series([seed.uniform(0.9, 1.1) for _ in range(count)])
+    again = first.with_columns(
+        pl.col("close") * noise, knowledge_time=pl.col("knowledge_time") + later
+    )
+    return pl.concat([first, again.sample(fraction=0.3, seed=seed.getrandbits(16))])
+
+
+def corrupted_knowledge(real: pl.DataFrame, after: date, seed: random.Random) -> pl.DataFrame:
+    """Every price that became known after the date is another one, or never came."""
+    noise = pl.Series([seed.uniform(0.7, 1.4) for _ in range(real.height)])
+    missing = pl.Series([seed.random() < 0.1 for _ in range(real.height)])
+    is_late = pl.col("knowledge_time").dt.date() > after
+    changed = real.with_columns(
+        close=pl.when(is_late).then(pl.col("close") * noise).otherwise("close")
+    )
+    return changed.filter(~(is_late & missing))
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_corrupt_data_after_a_date_change_nothing_up_to_it(bench: Bench, tmp_path: Path) -> None:
-    seed = random.Random()
-    state = seed.getrandbits(32)
-    seed.seed(state)
-    path = tmp_path / "prices.parquet"
+    seed, path = seeded(), tmp_path / "prices.parquet"
     real = stocks()
     real.write_parquet(path)
-    for document in documents(path):
+
+    for told, before, after in outcomes(bench, documents(path), seed, partial(corrupted, real)):
+        require_same(told, before, after)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_corrupt_revisions_after_a_date_change_nothing_up_to_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    seed, path = seeded(), tmp_path / "prices.parquet"
+    real = revised(stocks(), seed)
+    real.write_parquet(path)
+    change = partial(corrupted_knowledge, real)
+
+    for told, before, after in outcomes(bench, revised_documents(path), seed, change):
+        require_same(told, before, after)
+
+
+@dataclass(frozen=True)
+class Told:
+    """When the data were corrupt, and the seed to repeat it by."""
+
+    after: date
+    state: int
+
+
+Corrupt = Callable[[date, random.Random], pl.DataFrame]
+
+
+def outcomes(
+    bench: Bench, chain: list[dict[str, Any]], seed: Seeded, change: Corrupt
+) -> Iterator[tuple[Told, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]]:
+    """What the chain shows of the real data, and with them corrupt after each drawn date."""
+    path = Path(chain[0]["pipeline"]["config"]["path"])
+    for document in chain:
         bench.provision(document)
     bench.drain()
     before = outputs(bench)
@@ -125,19 +192,36 @@ def test_corrupt_data_after_a_date_change_nothing_up_to_it(bench: Bench, tmp_pat
     last = min(frame["date"].max() for frame in before.values())  # type: ignore[type-var]  # dates
     dates = before["m"]["date"].unique().sort()
     window = dates.filter((dates >= first) & (dates < last)).to_list()
-
     for day in seed.sample(window[5:-10], DAYS):
-        corrupted(real, day, seed).write_parquet(path)
+        change(day, seed).write_parquet(path)
         bench.run("prices", mode=Mode.FULL)
         for name, kind in CHAIN:
             bench.run(name, kind=kind)
-        after = outputs(bench)
-        for name, frame in before.items():
-            told = f"{name} with data corrupt after {day}, seed {state}"
-            late = pl.col("date") > day
-            assert after[name].filter(~late).equals(frame.filter(~late)), told
-            assert frame.filter(~late).height, told
-            assert not after[name].filter(late).equals(frame.filter(late)), told
+        yield Told(day, seed.state), before, outputs(bench)
+
+
+def require_same(
+    told: Told, before: dict[str, pl.DataFrame], after: dict[str, pl.DataFrame]
+) -> None:
+    """Nothing differs up to the date, and there is something; after it everything differs."""
+    late = pl.col("date") > told.after
+    for name, frame in before.items():
+        assert after[name].filter(~late).equals(frame.filter(~late)), (name, told)
+        assert frame.filter(~late).height, (name, told)
+        assert not after[name].filter(late).equals(frame.filter(late)), (name, told)
+
+
+class Seeded(random.Random):
+    """Random choices that can be made again by their ``state``."""
+
+    def __init__(self, state: int) -> None:
+        self.state = state
+        super().__init__(state)
+
+
+def seeded() -> Seeded:
+    """Other choices each time."""
+    return Seeded(random.SystemRandom().getrandbits(32))
 
 
 def stocks() -> pl.DataFrame:

@@ -171,6 +171,28 @@ def test_an_unknown_instance_is_named(instances: Run, migrated: Path, command: l
     assert "'demo/nope'" in said.err
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--as", "signal", "--as-macro", "MACRO"],
+        ["--as", "signal", "--version", "1.0.0"],
+        ["--as", "signal", "--parameter", "d=21"],
+        ["--as-macro", "MACRO", "--spec", __file__],
+        ["--as-macro", "MACRO", "--parameter", "d"],
+        ["--as-macro", "MACRO", "--parameter", "d=x"],
+        ["--as-macro", "MACRO", "--parameter", "d=21", "--parameter", "d=5"],
+    ],
+)
+def test_promoting_an_experiment_to_nothing_sensible_is_wrong_usage(
+    instances: Run, options: list[str]
+) -> None:
+    said = instances("experiment", "promote", "lab/idea", *options)
+
+    assert (said.code, said.out) == (2, "")
+    assert "Error: Invalid value:" in said.err
+
+
 def test_an_unknown_definition_is_named(instances: Run) -> None:
     said = instances("definitions", "show", "nope")
 

@@ -1,18 +1,22 @@
 """Formulas over fields, as text: read, checked, and run on polars.
 
-What belongs here: the grammar (``syntax``) and the program that a formula becomes (``program``).
+What belongs here: the grammar (``syntax``), the program that a formula becomes (``program``), and
+the making of arguments for a macro (``parameters``).
 What must not: the functions that a formula calls, which are definitions like any other (the
 built-in ones are in ``libs.plugins.ops``), and where the fields come from, which is the business
 of the definitions that use it. No text ever reaches ``eval`` or ``exec``.
 """
 
+from libs.definitions.expressions.parameters import Named, name_constants
 from libs.definitions.expressions.program import Program, compile_expression, lookback
 from libs.definitions.expressions.syntax import macro_problems, read_expression
 
 __all__ = [
+    "Named",
     "Program",
     "compile_expression",
     "lookback",
     "macro_problems",
+    "name_constants",
     "read_expression",
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from libs.core.errors import Problem
 from libs.core.status import InstanceType
 from libs.definitions.base import DefinitionKind
 from libs.definitions.pipeline import Pipeline
-from libs.services.kits.kit import Composition, Kit, Role
+from libs.definitions.registry import Registry
+from libs.definitions.schemas import misfits
+from libs.services.kits.kit import Component, Composition, Kit, Role
 from libs.specs import SignalSpec
 
 ROLES = {
@@ -30,10 +32,28 @@ def _check(composition: Composition) -> Iterable[Problem]:
         yield problem.under("pipeline") if problem.path.startswith("config") else problem
 
 
+def _fits(components: Mapping[str, Component], registry: Registry) -> Iterable[Problem]:
+    """What store and accessor need and the pipeline, as it is configured, does not deliver."""
+    if "pipeline" not in components:
+        return
+    pipeline = components["pipeline"].configured(registry)
+    assert isinstance(pipeline, Pipeline)
+    delivered = pipeline.delivers()
+    if delivered is None:
+        return
+    there = f"pipeline {pipeline.name!r} delivers {', '.join(delivered)}"
+    for role, component in components.items():
+        where = "instance" if component.shared else "definition"
+        needed = component.definition.input_schema or {}
+        for misfit in misfits(needed, delivered) if role != "pipeline" else ():
+            text = f"{component.definition.name!r} {misfit}; {there}"
+            yield Problem(f"{role}.{where}", text)
+
+
 def _signal_columns(composition: Composition) -> dict[str, Any]:
     assert isinstance(composition.spec, SignalSpec)
     return {"signal_json": composition.spec.signal.document()}
 
 
-DATASET = Kit(InstanceType.DATASET, ROLES, "pipeline", _check)
-SIGNAL = Kit(InstanceType.SIGNAL, ROLES, "pipeline", _check, _signal_columns)
+DATASET = Kit(InstanceType.DATASET, ROLES, "pipeline", _check, fits=_fits)
+SIGNAL = Kit(InstanceType.SIGNAL, ROLES, "pipeline", _check, _signal_columns, fits=_fits)

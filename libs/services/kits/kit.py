@@ -105,6 +105,11 @@ def _nothing(composition: Composition) -> Iterable[Problem]:
     return ()
 
 
+def _nothing_of(components: Mapping[str, Component], registry: Registry) -> Iterable[Problem]:
+    del components, registry
+    return ()
+
+
 def _no_calls(composition: Composition) -> Iterable[type[Definition]]:
     del composition
     return ()
@@ -127,8 +132,9 @@ class Kit:
     """How a type of instance is composed, checked, recorded and connected.
 
     ``main`` is the role whose definition gives the aggregation contract and the definition columns
-    (empty: none does). ``check`` finds what does not fit together. ``columns`` gives the columns of
-    the extension row that only this type has. ``implied`` finds upstreams that the spec means
+    (empty: none does). ``fits`` finds which of the components that are known do not fit one
+    another, ``check`` what is wrong with the whole. ``columns`` gives the columns of the extension
+    row that only this type has. ``implied`` finds upstreams that the spec means
     without naming them. ``handles`` names the extension column of each flow's deployment. ``calls``
     are the definitions that the instance itself works with by name, beside its components.
     """
@@ -144,6 +150,7 @@ class Kit:
     handles: Mapping[str, str] = field(default_factory=dict)
     externals: tuple[External, ...] = ()
     calls: Calls = _no_calls
+    fits: Callable[[Mapping[str, Component], Registry], Iterable[Problem]] = _nothing_of
 
     @property
     def shape(self) -> Shape:

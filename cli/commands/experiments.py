@@ -1,0 +1,99 @@
+"""``experiment``: what becomes of an experiment, a signal or a macro."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.commands.arguments import Json, Name, PlanOnly
+from cli.commands.changing import promote_to_signal, read_document, submit_and_wait
+from cli.output import emit_json
+from cli.session import open_services
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    group = typer.Typer(help="What becomes of experiments.", rich_markup_mode=None)
+    group.callback()(lambda: None)
+    group.command("promote")(promote)
+    app.add_typer(group, name="experiment")
+
+
+def promote(  # noqa: PLR0913  # one argument for each option of the command
+    name: Name,
+    as_: Annotated[
+        str, typer.Option("--as", metavar="SIGNAL", help="Make a signal of this name.")
+    ] = "",
+    as_macro: Annotated[
+        str, typer.Option("--as-macro", metavar="MACRO", help="Save a macro of this name.")
+    ] = "",
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            "--spec",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A YAML or JSON file with the signal's contract; no bounds if left out.",
+        ),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="A constant that becomes an argument of the macro, with it as its default.",
+        ),
+    ] = None,
+    version: Annotated[
+        str, typer.Option(help="The macro's version; the next major one if left out.")
+    ] = "",
+    plan: PlanOnly = False,
+    json: Json = False,
+) -> None:
+    """Make a signal of an experiment's expression, or a macro that other expressions call."""
+    if bool(as_) == bool(as_macro):
+        raise typer.BadParameter("say either --as SIGNAL or --as-macro MACRO")
+    if as_ and (parameter or version):
+        raise typer.BadParameter("--parameter and --version are for --as-macro")
+    if as_macro and spec:
+        raise typer.BadParameter("--spec is for --as: a macro has no contract")
+    if as_:
+        document = read_document(spec) if spec else {}
+        promote_to_signal(name, as_, document.get("signal", document), plan, json)
+    else:
+        _save_macro(name, as_macro, _numbers(parameter or ()), version, plan, json)
+
+
+def _numbers(given: Iterable[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER") from None
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice")
+        found[name] = value
+    return found
+
+
+def _save_macro(
+    name: str, macro: str, parameters: dict[str, float], version: str, plan: bool, json: bool
+) -> None:
+    from libs.services.macros import Wish, plan_macro
+
+    with open_services() as services:
+        planned = plan_macro(services, Wish(name, macro, parameters, version)).document()
+    if json:
+        emit_json(planned)
+    else:
+        print(f"{planned['action']} {planned['usage']} version {planned['version']}")
+    if plan or planned["action"] == "unchanged":
+        return
+    asked = {"experiment": name, "name": macro, "parameters": parameters, "version": version}
+    done = "" if json else f"{name} saved as {macro} {planned['version']}"
+    submit_and_wait("save-macro", asked, f"saving of {macro}", done)

@@ -1,0 +1,94 @@
+"""Making arguments of an expression's constants, so that it can be a macro."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from libs.core.errors import InvalidSpec, Problem
+from libs.definitions.op import Argument, Function
+from libs.definitions.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An expression in which names stand for constants, and what each of these names takes."""
+
+    expression: str
+    arguments: Mapping[str, Argument]
+
+
+def name_constants(text: str, parameters: Mapping[str, float], registry: Registry) -> Named:
+    """``text`` with each constant that ``parameters`` give a name to under that name.
+
+    Wherever the number occurs it is meant; one that is a window somewhere stays a whole number.
+    ``text`` is an expression that can be read. Raises ``InvalidSpec`` with every parameter that is
+    no name, that a field has, or of which there is no constant; paths begin by ``parameters``.
+    """
+    if not parameters:
+        return Named(text, {})
+    tree = ast.parse(" ".join(text.split()), mode="eval")
+    fields = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    naming = _Naming({value: name for name, value in parameters.items()}, _windows(tree, registry))
+    named = naming.visit(tree)
+    if problems := list(_problems(parameters, fields, naming)):
+        raise InvalidSpec(problems)
+    kinds = {
+        name: Argument.WINDOW if name in naming.windows else Argument.NUMBER for name in parameters
+    }
+    return Named(ast.unparse(named), kinds)
+
+
+@dataclass
+class _Naming(ast.NodeTransformer):
+    """Puts names in the place of constants; ``found`` are these, ``windows`` names of windows."""
+
+    names: Mapping[float, str]
+    constants_of_windows: frozenset[ast.AST]
+    found: set[float] = field(default_factory=set)
+    windows: set[str] = field(default_factory=set)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return node
+        name = self.names.get(value)
+        if name is None:
+            return node
+        self.found.add(value)
+        if node in self.constants_of_windows:
+            self.windows.add(name)
+        return ast.copy_location(ast.Name(name, ast.Load()), node)
+
+
+def _windows(tree: ast.AST, registry: Registry) -> frozenset[ast.AST]:
+    """The constants that are windows of what is called."""
+    found: set[ast.AST] = set()
+    for call in ast.walk(tree):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            continue
+        function = registry.function(call.func.id)
+        if isinstance(function, Function):
+            for kind, given in zip(function.arguments.values(), call.args, strict=False):
+                if kind is Argument.WINDOW:
+                    found.update(ast.walk(given))
+    return frozenset(found)
+
+
+def _problems(
+    parameters: Mapping[str, float], fields: set[str], naming: _Naming
+) -> Iterable[Problem]:
+    taken: dict[float, str] = {}
+    for name, value in parameters.items():
+        path = f"parameters.{name}"
+        if not name.isidentifier() or keyword.iskeyword(name):
+            yield Problem(path, f"{name!r} is no name for an argument")
+        elif name in fields:
+            yield Problem(path, f"{name!r} is a field or an operator of the expression already")
+        if value in taken:
+            yield Problem(path, f"{value:g} is called {taken[value]!r} already")
+        elif value not in naming.found:
+            yield Problem(path, f"the expression has no constant {value:g}")
+        taken.setdefault(value, name)

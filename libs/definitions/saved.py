@@ -1,0 +1,64 @@
+"""Macros that are kept in a database: an expression with arguments, and no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+from libs.definitions.op import Argument, OpMacro
+
+
+class SavedMacro(OpMacro):
+    """Base of what ``saved_macro`` makes."""
+
+    @classmethod
+    def document(cls) -> dict[str, Any]:
+        """All that it says, JSON-serialisable: ``saved_macro`` makes the same of it."""
+        return {
+            "name": cls.name,
+            "version": cls.version,
+            "description": cls.__doc__,
+            "expression": cls.expression,
+            # As pairs: a database may forget the order of keys.
+            "arguments": [[name, kind.value] for name, kind in cls.arguments.items()],
+            "defaults": [*cls.defaults],
+        }
+
+    @classmethod
+    def computes(cls) -> dict[str, Any]:
+        """What decides its value: the document without name, version and description."""
+        said = cls.document()
+        return {key: said[key] for key in ("expression", "arguments", "defaults")}
+
+    @classmethod
+    def content_hash(cls) -> str:
+        """SHA-256 over what decides its value."""
+        return hashlib.sha256(json.dumps(cls.computes(), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """As the base, with the document."""
+        return {**super().describe(), "saved": cls.document()}
+
+
+def saved_macro(document: Mapping[str, Any]) -> type[SavedMacro]:
+    """The macro of a document; the same class for equal ones."""
+    return _made(json.dumps(dict(document), sort_keys=True))
+
+
+@cache
+def _made(text: str) -> type[SavedMacro]:
+    said = json.loads(text)
+    attributes = {
+        "__doc__": said["description"],
+        "__module__": __name__,
+        "name": said["name"],
+        "version": said["version"],
+        "expression": said["expression"],
+        "arguments": {name: Argument(kind) for name, kind in said["arguments"]},
+        "defaults": tuple(said["defaults"]),
+    }
+    return cast("type[SavedMacro]", type(said["name"], (SavedMacro,), attributes))
