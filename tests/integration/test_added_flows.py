@@ -125,11 +125,6 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
     return Bench(replace(made.services, registry=registry))
 
 
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
-
-
 def source(project: str, version: str = "2.0.0", **parts: Any) -> dict[str, Any]:
     pipeline = {"definition": "source", "version": version}
     return {

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -70,11 +69,6 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
     for definition in (Volumes, Counted, Of):
         bench.services.registry.add(definition)
     return bench
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 COPY = {"pipeline": {"definition": "copy"}}

@@ -50,11 +50,6 @@ def bench(wheel: Path, database: Database, gateway: PrefectGateway, tmp_path: Pa
     return make_bench(database, gateway, tmp_path)
 
 
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
-
-
 def walk(project: str, name: str, version: str = "", **parts: Any) -> dict[str, Any]:
     config = {"symbols": ["A", "B", "C"], "start": "2020-01-01", "end": "2020-12-31"}
     pipeline = {"definition": "random_walk", "version": version, "config": config}

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import InvalidSpec
-from libs.core.ids import WORK_POOL
-from libs.db import Database
 from libs.plugins.expression import ExpressionPipeline
 from libs.services import reports
 from libs.services.data import read_version
 from libs.services.guarding import GuardrailBlocked
-from tests.integration.bench import Bench, derived, make_bench, prices
+from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
 from tests.integration.test_portfolios import portfolio
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 def contract(kind: str, mode: str, config: dict[str, Any], gate: str = "") -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,11 +20,10 @@ from libs.adapters.mlflow import Tracking
 from libs.adapters.prefect import PrefectGateway
 from libs.adapters.prefect.api import Api
 from libs.core.errors import NotFound
-from libs.core.ids import WORK_POOL
 from libs.db import Database
 from libs.services.model_stores import monitoring, tracking
 from libs.services.removal import deprovision
-from tests.integration.bench import Bench, derived, make_bench, prices
+from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
 
 # What may be left over lies outside of the database; test_updating kills on both of them.
@@ -89,12 +87,6 @@ def _counting(effects: Effects, real: Callable[..., Any], name: str) -> Callable
         return result
 
     return call
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
 
 
 def everywhere(bench: Bench, project: str) -> dict[str, Any]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import BusyElsewhere, HasDependents, InvalidSpec, NotFound, WrongLifecycle
-from libs.core.ids import WORK_POOL
 from libs.core.plan import Action
 from libs.core.status import Lifecycle
-from libs.db import Database
 from libs.db.models import OutboxEvent
 from libs.db.repositories.resources import find_project
 from libs.services import removal, reports
@@ -27,18 +22,7 @@ from libs.services.promotion import BreaksContract, NothingStored, promoted_spec
 from libs.services.provisioning import provision
 from libs.services.removal import deprovision, plan_removal
 from libs.services.rerun import rerun
-from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterator[Bench]:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"l{uuid4().hex[:8]}"
+from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 
 @pytest.fixture

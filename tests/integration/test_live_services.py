@@ -59,11 +59,6 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
     return made
 
 
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
-
-
 def configure(bench: Bench, server: ContractServer, **more: Any) -> None:
     block = Centrifugo(url=server.url, api_key=API_KEY, hmac_secret=HMAC_SECRET, **more)
     bench.services.prefect.save_block(block, bench.services.settings.centrifugo_block)

@@ -14,13 +14,10 @@ from uuid import UUID, uuid4
 import polars as pl
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.ids import WORK_POOL
 from libs.core.status import Mode
-from libs.db import Database
 from libs.services import reports
 from libs.services.data import read_version
-from tests.integration.bench import Bench, derived, make_bench
+from tests.integration.bench import Bench, derived
 
 DAYS = 3
 """How many dates are drawn."""
@@ -33,12 +30,6 @@ CHAIN = [
     ("by_signal", "backtest"),
 ]
 """Everything below the prices, in order, but for the training and the monitoring."""
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:

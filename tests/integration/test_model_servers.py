@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from libs.adapters.mlflow import BLOCKED
-from libs.adapters.prefect import PrefectGateway
 from libs.core.divergence import Divergence
 from libs.core.errors import PermanentError, Unavailable
-from libs.core.ids import WORK_POOL
-from libs.db import Database
 from libs.db.models import ModelInstance
 from libs.services import links, reports
 from libs.services.guarding import GuardrailBlocked
@@ -28,19 +23,13 @@ from libs.services.model_stores import (
 )
 from libs.services.reconciling import Outcome, reconcile
 from libs.services.removal import deprovision
-from tests.integration.bench import Bench, make_bench
+from tests.integration.bench import Bench
 from tests.integration.test_models import model, provisioned
 from tests.integration.test_reconcile import ports_of
 from tests.model_servers import SECRET, ModelServer
 from tests.prefect_server import free_port
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
 
 
 @pytest.fixture
@@ -56,11 +45,6 @@ def served(bench: Bench, mlflow_server: ModelServer, evidently_server: ModelServ
 def _set(bench: Bench, **settings: object) -> Bench:
     changed = bench.services.settings.model_copy(update=settings)
     return Bench(replace(bench.services, settings=changed))
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 def test_a_model_lives_on_servers_and_leaves_nothing_there_or_here(

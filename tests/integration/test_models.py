@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,29 +9,16 @@ import pytest
 from sqlalchemy import select
 
 from libs.adapters.mlflow import Tracking
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import Interrupted, Unavailable
-from libs.core.ids import DRIFT_DETECTED, WORK_POOL
+from libs.core.ids import DRIFT_DETECTED
 from libs.core.status import Reason, RunStatus
-from libs.db import Database
 from libs.db.models import DatasetVersion, FlowExecutionResource, OutboxEvent, RunRecord
 from libs.services.data import read_version
 from libs.services.ledger import Ledger
 from libs.services.model_stores import experiment_name, model_name, model_row, monitoring, tracking
 from libs.services.removal import deprovision
 from libs.services.rerun import rerun
-from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
+from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 
 def model(project: str, **more: Any) -> dict[str, Any]:

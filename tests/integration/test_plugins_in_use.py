@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,28 +14,15 @@ from pydantic import SecretStr
 
 from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import DataRejected, InvalidSpec
-from libs.core.ids import WORK_POOL
 from libs.core.status import Mode
-from libs.db import Database
 from libs.db.models import Base
 from libs.services import reports
 from libs.services.data import read_version
 from libs.services.removal import deprovision
 from tests.databases import Postgres
-from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
+from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 @pytest.fixture

@@ -10,25 +10,11 @@ from uuid import UUID, uuid4
 import polars as pl
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.ids import WORK_POOL
 from libs.core.status import Mode
-from libs.db import Database
 from libs.services import reports
 from libs.services.data import read_version
 from libs.services.rerun import rerun
-from tests.integration.bench import Bench, derived, make_bench
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
+from tests.integration.bench import Bench, derived
 
 
 def known(month: int, day: int, hour: int = 12) -> datetime:

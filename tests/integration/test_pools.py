@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,23 +10,10 @@ import pytest
 
 from deployments.pools import TEMPLATES, base_job_template
 from libs.adapters.prefect import Change, PrefectGateway, Refused
-from libs.core.ids import WORK_POOL
-from libs.db import Database
 from libs.specs import output_fingerprint, parse_spec
-from tests.integration.bench import Bench, make_bench, prices
+from tests.integration.bench import Bench, prices
 
 VARIABLES = {"docker": {"mem_limit": "4g"}, "kubernetes": {"memory_limit": "4Gi"}}
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 def stored(person: httpx.Client, pool: str) -> dict[str, Any]:

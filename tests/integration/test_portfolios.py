@@ -10,30 +10,16 @@ import polars as pl
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import InvalidSpec
-from libs.core.ids import WORK_POOL
 from libs.core.status import Mode
-from libs.db import Database
 from libs.db.models import BacktestInstance, PortfolioOptimizerInstance
 from libs.services import reports
 from libs.services.data import read_version
 from libs.services.removal import deprovision
 from libs.services.rerun import rerun
-from tests.integration.bench import Bench, derived, make_bench
+from tests.integration.bench import Bench, derived
 
 SYMBOLS = ["AAPL", "JPM", "KO", "MSFT", "XOM"]
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 def prices(project: str, path: Path | None = None) -> dict[str, Any]:

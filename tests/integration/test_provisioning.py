@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import AlreadyExists, HasDependents, InvalidSpec, NotFound, Unavailable
-from libs.core.ids import WORK_POOL
 from libs.core.plan import Action
-from libs.db import Database
 from libs.services import reports
 from libs.services.manifests import plan
 from libs.services.removal import deprovision
 from libs.specs import survey_manifest
-from tests.integration.bench import Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterator[Bench]:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
+from tests.integration.bench import Bench, derived, prices
 
 
 @pytest.fixture

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import InvalidSpec
-from libs.core.ids import WORK_POOL
 from libs.core.plan import Action, Plan
-from libs.db import Database
 from libs.services.manifests import plan
 from libs.services.removal import deprovision
 from libs.specs import survey_manifest
-from tests.integration.bench import Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
+from tests.integration.bench import Bench, derived, prices
 
 
 def planned(bench: Bench, project: str, *instances: dict[str, Any], pruning: bool = True) -> Plan:

@@ -41,11 +41,6 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterat
     gateway.delete_automation(START_NAME)
 
 
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
-
-
 def ports_of(bench: Bench) -> PortsOf:
     """As the flow has them: a document that is to stay is not saved again."""
 

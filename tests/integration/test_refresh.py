@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,6 @@ from libs.services.data import read_version
 from libs.services.execution import NotASession, Work
 from libs.services.ledger import Ask
 from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterator[Bench]:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
 
 
 @pytest.fixture

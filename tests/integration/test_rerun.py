@@ -8,24 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import NotFound
-from libs.core.ids import WORK_POOL
-from libs.db import Database
 from libs.services import reports
 from libs.services.rerun import NotRepeatable, rerun
-from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
+from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 
 def runs_of(bench: Bench, name: str) -> list[dict[str, Any]]:

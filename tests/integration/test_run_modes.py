@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import pytest
-
-from libs.adapters.prefect import PrefectGateway
 from libs.core.commands import Blocked, Skipped
-from libs.core.ids import WORK_POOL
-from libs.db import Database
 from libs.services import reports
 from libs.services.publishing import Finished
-from tests.integration.bench import Bench, derived, make_bench, prices
-
-
-@pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    return make_bench(database, gateway, tmp_path)
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p{uuid4().hex[:8]}"
+from tests.integration.bench import Bench, derived, prices
 
 
 def chain(bench: Bench, project: str) -> None:

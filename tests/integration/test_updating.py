@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -44,11 +43,6 @@ class Clock:
 def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterator[Bench]:
     gateway.ensure_work_pool(WORK_POOL, "process", None)
     return make_bench(database, gateway, tmp_path, Clock())
-
-
-@pytest.fixture
-def project() -> str:
-    return f"u{uuid4().hex[:8]}"
 
 
 def states(bench: Bench) -> dict[str, tuple[str, str]]:
