@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from libs.services.execution import NotASession, Work, execute
 from libs.services.guarding import GuardrailBlocked, rows_of
 from libs.services.ledger import Ask
 from libs.services.links import of_run, paragraph
+from libs.services.numbers import shown
 from libs.services.procedures import procedure_of
 from libs.services.publishing import Finished
 from libs.wiring import connect
@@ -94,6 +95,8 @@ def _sentence(outcome: Finished) -> str:
     name = outcome.instance.label
     if outcome.kind not in ("refresh",):
         name = f"{name} ({outcome.kind})"
+    if not outcome.generation:
+        return f"{name} succeeded in {outcome.seconds:.1f} s; it publishes nothing that others read"
     if not outcome.published:
         return f"{name} is unchanged: generation {outcome.generation} stays current"
     return (
@@ -135,21 +138,20 @@ def _summary(services: Services, outcome: Finished) -> Page:
         "",
         "| | |",
         "|---|---|",
-        f"| output | generation {outcome.generation} |",
-        f"| data up to | {outcome.last_data_date or '-'} |",
-        f"| cause | {record['cause']} |",
-        f"| run | `{record['id']}` |",
     ]
-    lines += [f"| {name} | {_shown(value)} |" for name, value in outcome.metrics.items()]
+    if outcome.generation:
+        lines += [
+            f"| output | generation {outcome.generation} |",
+            f"| data up to | {outcome.last_data_date or '-'} |",
+            f"| rows | {outcome.rows:,} |",
+        ]
+    lines += [f"| cause | {record['cause']} |", f"| run | `{record['id']}` |"]
+    # What is a table itself has a page of its own.
+    plain = {k: v for k, v in outcome.metrics.items() if k != "rows" and not isinstance(v, Mapping)}
+    lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in plain.items()]
     lines += [
         f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
         for pin in record["inputs"]
     ]
     lines += paragraph(of_run(services.settings, record["handles"], outcome.metrics))
     return Page("", "markdown", "\n".join(lines), f"What the last {outcome.kind} did")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.4f}"
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)

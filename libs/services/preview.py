@@ -18,6 +18,7 @@ from libs.quant.statistics import distribution, information_coefficients, mean_o
 from libs.services.data import keeping, open_output
 from libs.services.jobs import Frame, Job, Result
 from libs.services.kits.experiments import expression_pipeline
+from libs.services.numbers import shown
 from libs.services.panels import Panel, panel, panel_of
 from libs.services.plots import bars_plot, histogram
 from libs.specs import ExperimentSpec
@@ -102,7 +103,7 @@ def _page(
         "",
         "| statistic | |",
         "|---|---:|",
-        *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
+        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
         "",
     ]
     if coefficients:
@@ -115,9 +116,3 @@ def _page(
     lines += ["| date | symbol | value |", "|---|---|---:|"]
     lines += [f"| {row[0]} | {row[1]} | {row[2]:.4g} |" for row in newest.iter_rows()]
     return "\n".join(lines)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.4f}"
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)

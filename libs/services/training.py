@@ -27,6 +27,7 @@ from libs.services.model_stores import (
     tracking,
     version_number,
 )
+from libs.services.numbers import shown
 from libs.services.plots import bars_plot
 from libs.specs import PromotionSpec
 
@@ -238,7 +239,7 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
+        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
     ]
     row = model_row(job.services, job.instance.id)
     handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
@@ -247,7 +248,3 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
         plot = bars_plot("feature importance", dict(found))
         lines += ["", f"![feature importance]({plot})"]
     return [Page("model", "markdown", "\n".join(lines), "Scores and feature importance")]
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

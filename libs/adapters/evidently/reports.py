@@ -170,6 +170,10 @@ def _sampled(frame: Any) -> Any:
     return frame.sample(SAMPLE_ROWS, random_state=SEED).sort_index()
 
 
+MEANINGLESS = frozenset({"MAPE"})
+"""Of errors of returns: these are near zero, and a share of them is any number."""
+
+
 def _numbers(snapshot: Any) -> tuple[float, dict[str, float], dict[str, float]]:
     """From the live snapshot: a stored one does not keep them in this form."""
     share, drift, quality = 0.0, {}, {}
@@ -180,6 +184,8 @@ def _numbers(snapshot: Any) -> tuple[float, dict[str, float], dict[str, float]]:
             share = float(value["share"])
         elif name == "ValueDrift":
             drift[str(config["column"])] = float(value)
+        elif name in MEANINGLESS:
+            continue
         elif isinstance(value, int | float):
             quality[name] = float(value)
         elif isinstance(value, dict) and "mean" in value:
