@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from libs.db.models import Resource, ResourceVersion
 from libs.services import explaining
 from libs.services.ledger import utc_now
 from tests.e2e.stack import Stack, eventually, expression, gated, market, slow, write_rows
 
 pytestmark = pytest.mark.e2e
+
+GONE = "9.9.9"
+"""A version that is installed nowhere."""
 
 
 def chain(project: str, folder: Path) -> dict[str, Any]:
@@ -145,3 +153,60 @@ def _all_at(stack: Stack, project: str, generation: int) -> bool:
 
 def _freshness(stack: Stack, name: str) -> dict[str, Any]:
     return explaining.freshness(stack.database, utc_now(), name)
+
+
+@contextmanager
+def pinned_to(stack: Stack, version: str, name: str) -> Iterator[None]:
+    """The instances that use a definition keep to another version of it meanwhile."""
+
+    def pin(label: str) -> str:
+        def work(session: Session) -> str:
+            definition = session.scalars(select(Resource).filter_by(name=name)).one()
+            [row] = session.scalars(
+                select(ResourceVersion).filter_by(resource_id=definition.id)
+            ).all()
+            before, row.label = row.label, label
+            return before
+
+        return stack.database.transact(work)
+
+    before = pin(version)
+    try:
+        yield
+    finally:
+        pin(before)
+
+
+def test_an_instance_whose_definition_is_gone_says_so_and_others_go_on(
+    stack: Stack, project: str
+) -> None:
+    stack.apply(
+        {
+            "project": project,
+            "instances": [
+                market("prices"),
+                slow("lost", 0.1, "prices"),
+                expression("kept", "close * 2", "prices"),
+            ],
+        },
+        "--wait",
+    )
+    with pinned_to(stack, GONE, "slow_sum"):
+        stack.cli("run", f"{project}/prices", "--as-of", "2022-12-01")
+        lost = eventually(
+            lambda: [f for f in [stack.flow(f"{project}/lost")] if f["status"] == "ERROR"],
+            60,
+            "the loss told",
+        )[0]
+        eventually(
+            lambda: stack.flow(f"{project}/kept")["last_data_date"] == "2022-12-01", 60, "the rest"
+        )
+        assert lost["reason"] == "DefinitionUnavailable"
+        assert f"slow_sum {GONE}" in lost["message"]
+        assert stack.statuses(project) == {"prices": "READY", "kept": "READY", "lost": "ERROR"}
+        assert lost["generation"] == 1
+
+    stack.cli("run", f"{project}/lost", "--wait")
+    assert stack.settled(project)
+    assert stack.flow(f"{project}/lost")["generation"] == 2
+    assert {run["status"] for run in stack.runs(f"{project}/lost")} == {"completed"}
