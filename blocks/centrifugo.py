@@ -8,7 +8,7 @@ from prefect.blocks.core import Block
 from pydantic import HttpUrl
 
 from blocks.instance_block import logo
-from libs.adapters.centrifugo import Connection
+from libs.adapters.centrifugo.connection import Connection
 
 
 class Centrifugo(Block, Connection):

@@ -18,7 +18,7 @@ from libs.services.live import Live
 from libs.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from libs.adapters.centrifugo import Publisher
+    from libs.adapters.centrifugo.publisher import Publisher
 
 
 @contextmanager
@@ -51,6 +51,7 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
 
 def warm_up() -> None:
     """Do what every run would do first, for the runs that are forked from this process."""
+    import libs.adapters.centrifugo.publisher  # noqa: F401 - what runs import that publish
     from libs.services.warming import warm
 
     with connect() as services:
@@ -59,7 +60,7 @@ def warm_up() -> None:
 
 def open_broker(settings: Settings, prefect: PrefectGateway) -> Publisher | None:
     """The Centrifugo of the block that the settings name; None where there is none."""
-    from libs.adapters.centrifugo import Publisher
+    from libs.adapters.centrifugo.publisher import Publisher
     from libs.services.subscribing import connection
 
     found = connection(settings, prefect)

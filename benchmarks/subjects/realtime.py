@@ -24,8 +24,9 @@ from cent import Client, PublishRequest
 from benchmarks.cascades import Home
 from benchmarks.live import derived, new_day, source
 from benchmarks.record import Figure, Run, Target
-from libs.adapters.centrifugo import Connection, connection_token, subscription_token
+from libs.adapters.centrifugo.connection import Connection
 from libs.adapters.centrifugo.subscriber import subscribed
+from libs.adapters.centrifugo.tokens import connection_token, subscription_token
 from libs.core.live import RelayState
 from libs.db import Database, migrate, sqlite_url
 from libs.db.repositories.live import read_relay, waiting, write_relay

@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from libs.adapters.centrifugo import Connection, connection_token, subscription_token
+from libs.adapters.centrifugo.connection import Connection
+from libs.adapters.centrifugo.tokens import connection_token, subscription_token
 from libs.adapters.prefect import PrefectGateway
 from libs.core import ids
 from libs.core.errors import InvalidSpec, NotFound, Problem

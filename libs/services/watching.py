@@ -50,8 +50,8 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
         return
     if not scope.channels:
         raise PermanentError("there is no instance to watch yet; `instances apply` makes some")
-    from libs.adapters.centrifugo import connection_token, subscription_token
     from libs.adapters.centrifugo.subscriber import subscribed
+    from libs.adapters.centrifugo.tokens import connection_token, subscription_token
 
     life = timedelta(seconds=found.token_seconds)
     async for item in subscribed(

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert
 
-from libs.adapters.centrifugo import Connection, Publisher
+from libs.adapters.centrifugo.connection import Connection
+from libs.adapters.centrifugo.publisher import Publisher
 from libs.core import ids
 from libs.core.events import Event
 from libs.core.status import FlowStatus, Lifecycle

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from blocks import Centrifugo
-from libs.adapters.centrifugo import Publisher
+from libs.adapters.centrifugo.publisher import Publisher
 from libs.adapters.prefect import PrefectGateway
 from libs.services.ledger import utc_now
 from libs.services.live import Live

@@ -11,7 +11,7 @@ import pytest
 from cent import Client, HistoryRequest
 
 from cli.checkup import Level, check_live
-from libs.adapters.centrifugo import Connection
+from libs.adapters.centrifugo.connection import Connection
 from libs.core.live import RelayState
 from libs.db import Database
 from libs.db.repositories.live import read_relay, waiting, write_relay
@@ -249,7 +249,7 @@ def test_what_was_published_but_not_marked_is_not_doubled(
     live.look()
     world.change(times=2)
     with database.read() as session:
-        from libs.adapters.centrifugo import Publisher
+        from libs.adapters.centrifugo.publisher import Publisher
         from libs.db.repositories.live import untold
 
         first = untold(session, 1)[0]

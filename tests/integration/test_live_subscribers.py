@@ -21,8 +21,9 @@ from centrifuge import (
 )
 from pydantic import SecretStr
 
-from libs.adapters.centrifugo import Connection, connection_token, subscription_token
+from libs.adapters.centrifugo.connection import Connection
 from libs.adapters.centrifugo.subscriber import subscribed
+from libs.adapters.centrifugo.tokens import connection_token, subscription_token
 from libs.db import Database, migrate, sqlite_url
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer

@@ -10,7 +10,8 @@ from cent import Client, HistoryRequest, InfoRequest, PresenceRequest
 from cent.exceptions import CentApiResponseError
 from pydantic import SecretStr, ValidationError
 
-from libs.adapters.centrifugo import Connection, Publisher
+from libs.adapters.centrifugo.connection import Connection
+from libs.adapters.centrifugo.publisher import Publisher
 from libs.core.errors import InstancesError, PermanentError, Unavailable
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
