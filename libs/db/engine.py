@@ -63,8 +63,7 @@ class Database:
         """One serial transaction: committed at the end, rolled back on any error."""
         connectable = self.engine.execution_options(instances_write=True)
         with Session(connectable, expire_on_commit=False) as session, session.begin():
-            if not self.is_sqlite:
-                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINEAGE_LOCK})
+            self._wait_for_turn(session)
             yield session
 
     @contextmanager
@@ -72,8 +71,14 @@ class Database:
         """This database as one writer sees it, whose writes are all taken back at the end."""
         writer = self.engine.execution_options(instances_write=True)
         with writer.connect() as connection, connection.begin() as transaction:
+            self._wait_for_turn(connection)
             yield _Undone(self, connection)
             transaction.rollback()
+
+    def _wait_for_turn(self, session: Session | Connection) -> None:
+        """Until the transaction is the only one that writes; SQLite's waits as it begins."""
+        if not self.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINEAGE_LOCK})
 
     def transact(self, work: Callable[[Session], Result]) -> Result:
         """Run ``work`` in one serial transaction, again if a lock or lost connection ended it.
