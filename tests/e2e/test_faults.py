@@ -177,6 +177,7 @@ def pinned_to(stack: Stack, version: str, name: str) -> Iterator[None]:
         pin(before)
 
 
+@pytest.mark.parametrize("stack", ["sqlite"], indirect=True)
 def test_an_instance_whose_definition_is_gone_says_so_and_others_go_on(
     stack: Stack, project: str
 ) -> None:
