@@ -432,7 +432,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
 @functools.cache
 def _settings_environment() -> Mapping[str, str]:
-    """Prefect's settings do not change while a worker lives; writing all of them takes 40 ms."""
+    """Prefect's settings do not change while a worker lives; writing them takes long."""
     return get_current_settings().to_environment_variables(exclude_unset=True)
 
 
