@@ -177,7 +177,7 @@ class Draft:
         for flow in flows:
             old = self.before.flows.get(flow.id)
             if old is None or (old.status, old.reason) != (flow.status, flow.reason):
-                payload = {**self._describe(flow), "old_status": old.status.value if old else None}
+                payload = {**self._describe(flow), "old_status": str(old.status) if old else None}
                 events.append(self._event(ids.flow_event(flow.status), flow, payload))
         return events
 
@@ -225,12 +225,12 @@ class Draft:
                 "instance": instance.name,
                 "project": instance.project,
                 "type": instance.type,
-                "old_status": old.status.value,
-                "status": instance.status.value,
+                "old_status": str(old.status),
+                "status": str(instance.status),
             }
             events.append(
                 Event(
-                    id=self._event_id(ids.STATUS_CHANGED, instance.id, instance.status.value),
+                    id=self._event_id(ids.STATUS_CHANGED, instance.id, str(instance.status)),
                     name=ids.STATUS_CHANGED,
                     occurred=self.now,
                     resource=_instance_resource(instance),
@@ -287,8 +287,8 @@ class Draft:
             "type": instance.type,
             "flow_kind": flow.kind,
             "flow_id": str(flow.id),
-            "status": flow.status.value,
-            "reason": flow.reason.value,
+            "status": str(flow.status),
+            "reason": str(flow.reason),
             "message": flow.detail or MESSAGES[flow.reason],
             "generation": flow.generation,
             "expected_refresh_at": flow.next_due_at.isoformat() if flow.next_due_at else None,

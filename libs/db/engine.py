@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from libs.core.errors import Unavailable
+from libs.db.types import json_text
 
 Result = TypeVar("Result")
 
@@ -134,6 +135,22 @@ def _translated(url: URL) -> Iterator[None]:
         raise Unavailable(f"database {where}", reason) from error
 
 
+@contextmanager
+def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
+    """What the driver raises on a statement of its own, as SQLAlchemy raises it elsewhere."""
+    driver, raw = connection.dialect.loaded_dbapi, connection.connection.dbapi_connection
+    try:
+        yield
+    except driver.Error as error:
+        lost = connection.dialect.is_disconnect(error, raw, None)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            statement, None, error, driver.Error, connection_invalidated=lost,
+            dialect=connection.dialect,
+        ) from error  # fmt: skip
+
+
 def _passing(error: DBAPIError) -> bool:
     """True for what goes away by itself: locks, serialisation failures, lost connections."""
     if error.connection_invalidated:
@@ -159,13 +176,16 @@ _POSTGRES = (
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         options = {"options": " ".join(f"-c {setting}" for setting in _POSTGRES)}
-        engine = create_engine(url, connect_args=options, pool_pre_ping=True, pool_size=2)
+        engine = create_engine(
+            url, connect_args=options, json_serializer=json_text, pool_pre_ping=True, pool_size=2
+        )
         # Many rows in one INSERT: psycopg's own way sends a statement for each.
         engine.dialect.use_insertmanyvalues_wo_returning = True
         return engine
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    waiting = {"timeout": 30, "check_same_thread": False}
+    engine = create_engine(url, connect_args=waiting, json_serializer=json_text)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import orjson
 from sqlalchemy import JSON, DateTime, Dialect, Enum
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
@@ -46,3 +47,8 @@ def enum_column(members: type[StrEnum]) -> Enum:
 
 Json: Any = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """A JSON document; JSONB on PostgreSQL."""
+
+
+def json_text(document: object) -> str:
+    """A document as its columns hold it; NaN and the infinities become null, as JSON has none."""
+    return orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
-from sqlalchemy import func, insert, select
+import pytest
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.orm import Session
 
+from libs.core.events import Event
 from libs.db import Database
 from libs.db.models import Resource
+from libs.db.repositories.outbox import record_events, unpublished
 from tests.property.sql_backend import _resource
 
 
@@ -23,3 +28,40 @@ def test_a_read_sees_one_state_whatever_commits_meanwhile(database: Database) ->
         after = session.scalar(count)
 
     assert (before, during, after) == (0, 0, 1)
+
+
+def test_events_are_stored_as_they_are(database: Database) -> None:
+    events = [_event(name) for name in ("first", "se\tcond", "th\\ird\n", "üñ 'ᚠ' \"")]
+
+    database.transact(lambda session: record_events(session, events))
+
+    with database.read() as session:
+        assert unpublished(session, 10) == events
+
+
+def test_events_whose_connection_is_lost_are_written_by_another(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite has no connection to lose")
+    attempts = []
+
+    def work(session: Session) -> None:
+        backend = session.scalar(text("SELECT pg_backend_pid()"))
+        attempts.append(backend)
+        if len(attempts) == 1:
+            with database.engine.begin() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
+        record_events(session, [_event("told")])
+
+    database.transact(work)
+
+    assert len(set(attempts)) == 2
+    with database.read() as session:
+        assert [event.payload["name"] for event in unpublished(session, 10)] == ["told"]
+
+
+def _event(name: str) -> Event:
+    labels = {"prefect.resource.id": f"instances.test.{uuid4()}", "prefect.resource.name": name}
+    return Event(
+        uuid4(), "instance.test", datetime(2026, 1, 2, tzinfo=UTC), labels, (labels,),
+        {"name": name, "none": None, "number": 1.5, "yes": True},
+    )  # fmt: skip

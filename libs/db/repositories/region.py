@@ -154,12 +154,14 @@ def _edges_into(session: Session, flow_ids: Collection[UUID]) -> list[EdgeState]
 
 def _flows(session: Session, flow_ids: Collection[UUID]) -> list[FlowState]:
     """The flows, and the other flows of their instances (an aggregate needs them)."""
+    if not flow_ids:
+        return []
     columns = FlowExecutionResource.__table__.c
-    instance_ids = {
-        row.instance_id for row in _rows(session, select(columns.instance_id), columns.id, flow_ids)
-    }
+    named = FlowExecutionResource.__table__.alias("named").c
+    owners = select(named.instance_id).where(among(session, named.id, flow_ids))
     query = select(*(columns[name] for name in FLOW_COLUMNS))
-    return [FlowState(*row) for row in _rows(session, query, columns.instance_id, instance_ids)]
+    rows = session.execute(query.where(columns.instance_id.in_(owners)))
+    return [FlowState(*row) for row in rows]
 
 
 def _instances(session: Session, ids: Collection[UUID]) -> list[InstanceState]:
