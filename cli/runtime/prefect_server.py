@@ -1,6 +1,6 @@
 """Prefect's own server, made fit for SQLite under load, and quicker to start runs.
 
-``python -m cli.runtime.prefect_server`` is ``prefect server start`` with three differences, of
+``python -m cli.runtime.prefect_server`` is ``prefect server start`` with four differences, of
 which the first two matter on SQLite only:
 
 *Garbage is collected off the event loop.* The server keeps its cursors in reference cycles. When
@@ -16,12 +16,16 @@ tries again seconds later. One that begins as a writer waits its turn, milliseco
 *The application is looked up once.* Each action of an automation makes a client of the server
 itself, for which Prefect writes out all its settings twice and sets up logging again: 100 ms or
 more, in which the event loop does nothing else, between a gate that opens and the run it starts.
+
+*A JSON schema is checked once.* To create a run Prefect validates its job variables and checks, twice,
+that the work pool's schema is one: 50 ms for an answer that is always the same.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import json
 import sys
 import threading
 import time
@@ -86,11 +90,29 @@ def look_up_once() -> None:
     server.create_app = create_app
 
 
+def check_schemas_once() -> None:
+    """Let a JSON schema that was found sound count as sound from then on."""
+    from prefect.utilities.schema_tools import validation
+
+    validator: Any = validation._VALIDATOR
+    check = validator.check_schema
+
+    @functools.lru_cache(maxsize=1024)
+    def check_text(schema: str, **options: Any) -> None:
+        check(json.loads(schema), **options)
+
+    def check_schema(schema: Any, **options: Any) -> None:
+        check_text(json.dumps(schema), **options)
+
+    validator.check_schema = check_schema
+
+
 def main() -> None:
     """Start the server in this process, which then does nothing else."""
     from prefect.cli import app
 
     look_up_once()
+    check_schemas_once()
     begin_as_writers()
     collect_in_a_thread()
     sys.argv = ["prefect", "server", "start", *sys.argv[1:]]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from jsonschema import Draft202012Validator
+from prefect.utilities.schema_tools import validation
 from sqlalchemy.engine import make_url
 
-from cli.runtime import database, pages, processes, server, stack, web, worker
+from cli.runtime import database, pages, prefect_server, processes, server, stack, web, worker
 from cli.runtime.environment import server_environment, worker_environment
 from cli.runtime.home import Home, HomeBusy
 from libs.core.errors import PermanentError, Unavailable
@@ -353,3 +355,27 @@ def test_a_relative_database_file_becomes_absolute(
 def test_an_address_that_cannot_be_used_is_refused(text: str) -> None:
     with pytest.raises(database.UnusableDatabase):
         database.read_url(text)
+
+
+def test_a_schema_is_checked_once_and_what_breaks_it_is_refused_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    validator = validation._VALIDATOR
+    asked = []
+
+    def check(schema: dict[str, object], **options: object) -> None:
+        asked.append(schema)
+        Draft202012Validator.check_schema(schema, **options)
+
+    monkeypatch.setattr(validator, "check_schema", check)
+    prefect_server.check_schemas_once()
+    sound = {"type": "object", "properties": {"image": {"type": "string"}}}
+
+    for image in ("one", "two", "three"):
+        validation.validate({"image": image}, sound, raise_on_error=True, preprocess=False)
+    assert asked == [sound]
+    with pytest.raises(validation.ValidationError, match="image"):
+        validation.validate({"image": 1}, sound, raise_on_error=True, preprocess=False)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Invalid schema"):
+            validation.is_valid_schema({"type": "no type"})
