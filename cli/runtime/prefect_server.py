@@ -17,8 +17,8 @@ tries again seconds later. One that begins as a writer waits its turn, milliseco
 itself, for which Prefect writes out all its settings twice and sets up logging again: 100 ms or
 more, in which the event loop does nothing else, between a gate that opens and the run it starts.
 
-*A JSON schema is checked once.* To create a run Prefect validates its job variables and checks, twice,
-that the work pool's schema is one: 50 ms for an answer that is always the same.
+*A JSON schema is checked once.* To create a run Prefect validates its job variables and checks,
+twice, that the work pool's schema is one: 50 ms for an answer that is always the same.
 """
 
 from __future__ import annotations
