@@ -200,6 +200,9 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "busy_timeout=30000",
+        # The planner takes a walk over the lineage for thousands of rows, and would index all edges
+        # anew at every commit.
+        "automatic_index=OFF",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -26,7 +26,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    union,
+    true,
     update,
 )
 from sqlalchemy.orm import Session, aliased
@@ -111,24 +111,28 @@ def descendants_of(
     session: Session, flow_ids: Collection[UUID], *, triggered: bool = False
 ) -> set[UUID]:
     """Some flows and all that is downstream of them, over triggering edges only if so asked."""
-    return set(session.scalars(select(_walk_down(session, flow_ids, triggered=triggered).c.id)))
-
-
-def _walk_down(session: Session, flow_ids: Collection[UUID], *, triggered: bool) -> CTE:
-    flow, edge = FlowExecutionResource, aliased(LineageEdge)
-    first = select(flow.id.label("id")).where(among(session, flow.id, flow_ids))
-    walk = first.cte("walk", recursive=True)
-    step = select(edge.downstream_flow_id).join(walk, edge.upstream_flow_id == walk.c.id)
-    return walk.union(step.where(edge.triggers.is_(True)) if triggered else step)
+    walk = _walk_down(session, flow_ids, triggered=triggered)
+    reached = select(walk.c.id)
+    return set(session.scalars(reached.where(walk.c.triggers) if triggered else reached))
 
 
 def _reached(session: Session, start: Collection[UUID]) -> set[UUID]:
     """Descendants over triggering edges, and the direct downstreams of all of them."""
-    walk = _walk_down(session, start, triggered=True)
-    direct = select(LineageEdge.downstream_flow_id).join(
-        walk, LineageEdge.upstream_flow_id == walk.c.id
-    )
-    return set(session.scalars(union(select(walk.c.id), direct)))
+    return set(session.scalars(select(_walk_down(session, start, triggered=True).c.id)))
+
+
+def _walk_down(session: Session, flow_ids: Collection[UUID], *, triggered: bool) -> CTE:
+    """Flows, and whether a triggering edge leads to them; one that does not ends a triggered walk.
+
+    The edges are met once and without a condition of their own: for a second look, or for the
+    condition, planners read all of them (SQLite to index or to filter them, PostgreSQL to hash).
+    """
+    flow, edge = FlowExecutionResource, aliased(LineageEdge)
+    first = select(flow.id.label("id"), true().label("triggers"))
+    walk = first.where(among(session, flow.id, flow_ids)).cte("walk", recursive=True)
+    step = select(edge.downstream_flow_id, edge.triggers)
+    step = step.join(walk, edge.upstream_flow_id == walk.c.id)
+    return walk.union(step.where(walk.c.triggers) if triggered else step)
 
 
 def _edges_into(session: Session, flow_ids: Collection[UUID]) -> list[EdgeState]:
