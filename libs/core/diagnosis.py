@@ -139,10 +139,11 @@ def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
 
 def _root(draft: Draft, flow: FlowState) -> tuple[str, str]:
     """Why a flow that waits for no other flow is as it is, and what would change it."""
-    name = draft.instance_of(flow).name
+    instance = draft.instance_of(flow)
+    name = f"{instance.project}/{instance.name}"  # the name alone may be another project's too
     said = flow.detail or MESSAGES[flow.reason]
     if not draft.is_active(flow):
-        return _not_active(draft.instance_of(flow).lifecycle, name)
+        return _not_active(instance.lifecycle, name)
     if flow.status is FlowStatus.READY:
         return said, ""
     if flow.status is FlowStatus.RUNNING:
