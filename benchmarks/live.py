@@ -39,8 +39,12 @@ class Live:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The caller's environment without any other server or home in it."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "INSTANCES_"))}
+        """The caller's environment without any other server or home in it.
+
+        Byte code is kept, whatever the caller does: each process would compile everything anew.
+        """
+        others = ("PREFECT_", "INSTANCES_", "PYTHONDONTWRITEBYTECODE")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         return {**kept, **quiet, "INSTANCES_HOME": str(self.home)}
 

@@ -48,6 +48,11 @@ class InstanceBlock(Block, SpecModel):
         return str(cls.model_fields["type"].default)
 
     @classmethod
+    def __dispatch_key__(cls) -> str:
+        """The slug, as of any block; Prefect makes the schema twice to get at it, at the import."""
+        return cls.get_block_type_slug()
+
+    @classmethod
     def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
         """The form: fields in the order of the spec's schema, without the ``type``.
 

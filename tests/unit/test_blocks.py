@@ -10,12 +10,13 @@ from uuid import UUID
 
 import pytest
 from prefect import flow
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, block_schema_to_key
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpdate
 from prefect.exceptions import ParameterTypeError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.dispatch import get_dispatch_key
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import TypeAdapter, ValidationError
 
@@ -93,6 +94,12 @@ def test_a_block_class_has_the_fields_of_its_spec_and_no_others(
 def test_the_title_of_a_form_is_the_name_of_its_class(block: type[Block]) -> None:
     """Tabs show it, and Prefect's server looks up the definitions of a parameter by it."""
     assert block.model_json_schema()["title"] == block.__name__
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_prefect_finds_a_block_class_by_the_key_that_it_would_make(block: type[Block]) -> None:
+    assert get_dispatch_key(block) == block_schema_to_key(block._to_block_schema())
+    assert Block.get_block_class_from_key(block.get_block_type_slug()) is block
 
 
 def test_only_our_own_block_classes_can_be_registered_from_the_package() -> None:
