@@ -84,10 +84,19 @@ class Run:
 
 def timed(call: Callable[[], object], repeats: int, before: Callable[[], object] = int) -> float:
     """Median seconds of ``repeats`` calls after one that warms up; ``before`` is not timed."""
-    times = []
-    for _ in range(repeats + 1):
-        before()
-        start = perf_counter()
-        call()
-        times.append(perf_counter() - start)
-    return median(times[1:])
+    return median([_once(call, before) for _ in range(repeats + 1)][1:])
+
+
+def _once(call: Callable[[], object], before: Callable[[], object] = int) -> float:
+    before()
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def in_turns(
+    ours: Callable[[], object], peer: Callable[[], object], repeats: int
+) -> tuple[float, float]:
+    """Median seconds of both, called in turns: what else the machine does meets both alike."""
+    both = [(_once(ours), _once(peer)) for _ in range(repeats + 1)][1:]
+    return median(mine for mine, _ in both), median(theirs for _, theirs in both)

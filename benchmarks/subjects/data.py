@@ -13,11 +13,12 @@ from uuid import uuid4
 import numpy as np
 import polars as pl
 
-from benchmarks.record import Figure, Run, Target, timed
+from benchmarks.record import Figure, Run, Target, in_turns, timed
 
 FIELDS = 10
 WANTED = 20
 REPEATS = 7
+APPENDS = 21
 
 
 def measure(run: Run) -> Iterator[Figure]:
@@ -64,7 +65,7 @@ def _storing(folder: Path, frame: pl.DataFrame, symbols: int) -> Iterator[Figure
     def theirs() -> None:
         write_deltalake(DeltaTable(bare), later(next(days)), mode="append")
 
-    mine, peer = timed(ours, REPEATS), timed(theirs, REPEATS)
+    mine, peer = in_turns(ours, theirs, APPENDS)
     yield Figure(
         "data", f"append of one day x {symbols}", 1000 * mine, "ms",
         "bare deltalake", 1000 * peer, Target(1 / 0.7, of_ratio=True),
@@ -81,7 +82,7 @@ def _storing(folder: Path, frame: pl.DataFrame, symbols: int) -> Iterator[Figure
     def read_bare() -> None:
         pl.scan_delta(bare, version=version).filter(wanted).collect()
 
-    mine, peer = timed(read, REPEATS), timed(read_bare, REPEATS)
+    mine, peer = in_turns(read, read_bare, REPEATS)
     yield Figure(
         "data", f"as-of read of {WANTED} of {symbols} symbols", 1000 * mine, "ms",
         "bare polars on Delta", 1000 * peer, Target(1 / 0.7, of_ratio=True),

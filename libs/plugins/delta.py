@@ -126,7 +126,8 @@ class DeltaHandle(StoreHandle):
         before = _totals(table)
         _require_later(later, before.last)
         columns = [field.name for field in table.schema().fields]
-        location = self._commit(table, _Change(later.select(columns), extends=True), token)
+        ordered = later if later.columns == columns else later.select(columns)
+        location = self._commit(table, _Change(ordered, extends=True), token)
         if location is None:
             return super().append(later, token, base)
         return _extended(location, before, later)
@@ -158,9 +159,13 @@ class DeltaHandle(StoreHandle):
 
     def _newest(self) -> DeltaTable | None:
         from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
 
         with _storage_errors():
-            return DeltaTable(self._root) if DeltaTable.is_deltatable(str(self._root)) else None
+            try:
+                return DeltaTable(self._root)
+            except TableNotFoundError:
+                return None
 
     def _at(self, location: str) -> DeltaTable:
         """The table at a location; raises as ``scan`` does."""
@@ -334,8 +339,8 @@ def _same_rows(one: pl.DataFrame, other: pl.DataFrame) -> bool:
 
 
 def _stored(location: str, rows: pl.DataFrame) -> StoredVersion:
-    first, last = rows.select(first=pl.col("date").min(), last=pl.col("date").max()).row(0)
-    return StoredVersion(location, rows.height, first, last, schema_hash(rows.schema))
+    dates = rows.get_column("date")
+    return StoredVersion(location, rows.height, dates.min(), dates.max(), schema_hash(rows.schema))
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,15 +352,15 @@ class _Totals:
 
 def _totals(table: DeltaTable) -> _Totals:
     """Rows and dates of a version, from its log alone."""
-    files = pl.DataFrame(table.get_add_actions(flatten=True))
-    if not files.height:
+    actions = table.get_add_actions(flatten=True)
+    if not actions.num_rows:
         return _Totals(0, None, None)
-    columns = pl.col("num_records").sum(), pl.col("min.date").min(), pl.col("max.date").max()
-    return _Totals(*files.select(columns).row(0))
+    rows, first, last = pl.DataFrame(actions.select(["num_records", "min.date", "max.date"]))
+    return _Totals(rows.sum(), first.min(), last.max())
 
 
 def _require_later(rows: pl.DataFrame, last: date | None) -> None:
-    first = rows.select(pl.col("date").min()).item()
+    first = rows.get_column("date").min()
     if last is not None and first <= last:
         raise ValueError(f"rows to append begin on {first}, what is stored ends on {last}")
 
