@@ -7,6 +7,8 @@ and the saved document, the spec is the validated value that everything else wor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from prefect.blocks.core import Block
@@ -58,8 +60,13 @@ class InstanceBlock(Block, SpecModel):
 
         The class tells the type already. Prefect's page sends what was filled in to be checked as
         if it were a schema itself, where a ``type`` has another meaning: it could not be saved.
-        Prefect saves just the fields of this schema.
+        Prefect saves just the fields of this schema, and asks for it at each of them.
         """
+        return deepcopy(cls._form(*args, **options))
+
+    @classmethod
+    @cache
+    def _form(cls, *args: Any, **options: Any) -> dict[str, Any]:
         schema = super().model_json_schema(*args, **options)
         properties = schema["properties"]
         properties.pop(TYPE, None)

@@ -24,7 +24,6 @@ from sqlalchemy.orm import Session
 from libs.core import ids
 from libs.core.errors import (
     AlreadyExists,
-    BusyElsewhere,
     PermanentError,
     TemporaryError,
     WrongLifecycle,
@@ -67,10 +66,7 @@ def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provision
     configuration, BusyElsewhere where another flow run provisions it, Unavailable for what a later
     attempt may find mended.
     """
-    displaced = services.database.transact(lambda s: _displaced(services, s, spec, ports))
-    if displaced is not None:
-        _undo(services, displaced)
-    reserved = services.database.transact(lambda session: _reserve(services, session, spec, ports))
+    reserved = _reserved(services, spec, ports)
     label = f"{spec.project}/{spec.name}"
     if reserved.done:
         return Provisioned(reserved.id, label, "unchanged")
@@ -88,31 +84,19 @@ def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provision
 
 @dataclass(frozen=True, slots=True)
 class _Reserved:
+    """The instance; ``displaced`` is an unfinished one that has to make way first."""
+
     id: UUID
-    done: bool
+    done: bool = False
+    displaced: bool = False
 
 
-def _displaced(
-    services: Services, session: Session, spec: InstanceSpec, ports: Ports
-) -> UUID | None:
-    """The unfinished instance that has the name and another configuration: it makes way.
-
-    Not before the new one is known to be right.
-    """
-    named = find_instance(session, f"{spec.project}/{spec.name}")
-    if named is None:
-        return None
-    resource = session.get_one(Resource, named.id)
-    if _document_of(session, resource) == spec_document(spec):
-        return None
-    _replaceable(services, resource, ports)
-    with session.begin_nested() as attempt:
-        delete_rows(session, named.id)
-        examine(session, services.registry, spec, services.now())
-        attempt.rollback()
-    step = (resource.condition or {}).get("step", "replace")
-    hold(resource, ports.flow_run_id, services.now(), step)
-    return named.id
+def _reserved(services: Services, spec: InstanceSpec, ports: Ports) -> _Reserved:
+    while True:
+        reserved = services.database.transact(lambda s: _reserve(services, s, spec, ports))
+        if not reserved.displaced:
+            return reserved
+        _undo(services, reserved.id)
 
 
 def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Ports) -> _Reserved:
@@ -121,11 +105,25 @@ def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Po
         resource = session.get_one(Resource, named.id)
         if _document_of(session, resource) == spec_document(spec):
             return _adopt(services, session, resource, ports)
-        raise BusyElsewhere(named.name, "provisioned")
+        return _displace(services, session, resource, spec, ports)
     blueprint = examine(session, services.registry, spec, services.now())
     resource = write_rows(session, blueprint, services.now())
     hold(resource, ports.flow_run_id, services.now(), "reserve")
-    return _Reserved(resource.id, done=False)
+    return _Reserved(resource.id)
+
+
+def _displace(
+    services: Services, session: Session, resource: Resource, spec: InstanceSpec, ports: Ports
+) -> _Reserved:
+    """The unfinished instance of another configuration makes way once the new one is right."""
+    _replaceable(services, resource, ports)
+    with session.begin_nested() as attempt:
+        delete_rows(session, resource.id)
+        examine(session, services.registry, spec, services.now())
+        attempt.rollback()
+    step = (resource.condition or {}).get("step", "replace")
+    hold(resource, ports.flow_run_id, services.now(), step)
+    return _Reserved(resource.id, displaced=True)
 
 
 def _adopt(services: Services, session: Session, resource: Resource, ports: Ports) -> _Reserved:
@@ -137,7 +135,7 @@ def _adopt(services: Services, session: Session, resource: Resource, ports: Port
     resource.lifecycle = Lifecycle.PROVISIONING
     hold(resource, ports.flow_run_id, services.now(), "resume")
     session.flush()
-    return _Reserved(resource.id, done=False)
+    return _Reserved(resource.id)
 
 
 def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:

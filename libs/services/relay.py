@@ -23,16 +23,19 @@ _log = logging.getLogger("instances.relay")
 
 
 def relay(services: Services) -> int:
-    """Publish everything that waits; the number of events. Raises Unavailable when it cannot."""
-    count = 0
-    while True:
+    """Publish everything that waits; the number of events. Raises Unavailable when it cannot.
+
+    What others commit meanwhile is theirs to publish.
+    """
+    count, full = 0, True
+    while full:
         with services.database.read() as session:
             batch = unpublished(session, BATCH)
-        if not batch:
-            return count
-        _publish(services, batch)
-        _mark(services, [event.id for event in batch])
-        count += len(batch)
+        if batch:
+            _publish(services, batch)
+            _mark(services, [event.id for event in batch])
+        count, full = count + len(batch), len(batch) == BATCH
+    return count
 
 
 def _mark(services: Services, accepted: list[UUID]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, Perma
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
+Answer = TypeVar("Answer")
+
 REGISTRATIONS = 3
 """Attempts at a registration that loses against another process's."""
 
@@ -29,8 +31,9 @@ class BlockCalls(Calls):
         """Register the type and the schema of a block class, as far as they are not there."""
         slug = block_class.get_block_type_slug()
         before = _registered(self._api, slug)
-        with _as_client(self._api, f"register block type {slug}"):
-            _register(block_class)
+        doing = f"register block type {slug}"
+        with _as_client(self._api, doing):
+            _through_races(doing, lambda: block_class.register_type_and_schema(_sync=True))  # type: ignore[call-arg]
         after = _registered(self._api, slug)
         if after is None:  # Deleted by somebody in the meantime.
             raise NotFound("block type", slug)
@@ -45,11 +48,13 @@ class BlockCalls(Calls):
         Registers the type if it is not known. The id of an existing document stays. ``name`` has
         lower-case letters, digits and dashes.
         """
-        slug = block.get_block_type_slug()
-        with _as_client(self._api, f"save block document {slug}/{name}"):
-            _register(type(block))
+        doing = f"save block document {block.get_block_type_slug()}/{name}"
+        with _as_client(self._api, doing):
             try:
-                saved = block.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+                saved = _through_races(
+                    doing,
+                    lambda: block.save(name, overwrite=True, _sync=True),  # type: ignore[call-arg]
+                )
             except ValidationError as error:
                 raise InvalidSpec(_problems(error)) from error
         return cast(UUID, saved)
@@ -116,21 +121,24 @@ def _as_client(api: Api, doing: str) -> Iterator[None]:
     """Let block classes, which look for a server themselves, find this one."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    address = {} if PREFECT_API_URL.value() == api.url else {PREFECT_API_URL: api.url}
-    with temporary_settings(updates=address), translated(doing):
+    # Making the settings anew takes longer than to save a document.
+    known = PREFECT_API_URL.value() == api.url
+    found = nullcontext() if known else temporary_settings({PREFECT_API_URL: api.url})
+    with found, translated(doing):
         yield
 
 
-def _register(block_class: type[Block]) -> None:
-    """Register a class; who loses a race against another process finds it done at the next try."""
-    for remaining in reversed(range(REGISTRATIONS)):
+def _through_races(doing: str, call: Callable[[], Answer]) -> Answer:
+    """What ``call`` registers another may register first, and it finds that at the next try."""
+    for _ in range(REGISTRATIONS - 1):
         try:
-            with translated(f"register block type {block_class.get_block_type_slug()}"):
-                block_class.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
-                return
+            with translated(doing):
+                return call()
         except Refused as refusal:
-            if refusal.status != httpx.codes.CONFLICT or not remaining:
+            if refusal.status != httpx.codes.CONFLICT:
                 raise
+    with translated(doing):
+        return call()
 
 
 @contextmanager
