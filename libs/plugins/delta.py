@@ -339,8 +339,13 @@ def _same_rows(one: pl.DataFrame, other: pl.DataFrame) -> bool:
 
 
 def _stored(location: str, rows: pl.DataFrame) -> StoredVersion:
+    return StoredVersion(location, rows.height, *_dates(rows), schema_hash(rows.schema))
+
+
+def _dates(rows: pl.DataFrame) -> tuple[Any, Any]:
+    """The first and the last date, None twice where there is no row."""
     dates = rows.get_column("date")
-    return StoredVersion(location, rows.height, dates.min(), dates.max(), schema_hash(rows.schema))
+    return dates.min(), dates.max()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +365,7 @@ def _totals(table: DeltaTable) -> _Totals:
 
 
 def _require_later(rows: pl.DataFrame, last: date | None) -> None:
-    first = rows.get_column("date").min()
+    first, _ = _dates(rows)
     if last is not None and first <= last:
         raise ValueError(f"rows to append begin on {first}, what is stored ends on {last}")
 
