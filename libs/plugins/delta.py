@@ -360,7 +360,9 @@ def _totals(table: DeltaTable) -> _Totals:
     actions = table.get_add_actions(flatten=True)
     if not actions.num_rows:
         return _Totals(0, None, None)
-    rows, first, last = pl.DataFrame(actions.select(["num_records", "min.date", "max.date"]))
+    names = ["num_records", "min.date", "max.date"]
+    columns: list[Any] = pl.DataFrame(actions.select(names)).get_columns()
+    rows, first, last = columns
     return _Totals(rows.sum(), first.min(), last.max())
 
 
