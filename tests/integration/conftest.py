@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from libs.adapters.mlflow import Tracking
 from libs.adapters.prefect import PrefectGateway
 from libs.core.ids import WORK_POOL
 from libs.db import Database
@@ -18,6 +21,23 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
     """Services over a new database of each dialect and the session's server."""
     gateway.ensure_work_pool(WORK_POOL, "process", None)
     return make_bench(database, gateway, tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mlflow_is_migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every home's embedded tracking store begins as a copy: MLflow's migrations take seconds."""
+    prepare, template = Tracking.prepare, tmp_path_factory.mktemp("mlflow") / "template"
+
+    def prepare_a_copy(self: Tracking) -> None:
+        if self.embedded and not self.folder.exists():
+            if not template.exists():
+                prepare(Tracking(template))
+            shutil.copytree(template, self.folder)
+        prepare(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tracking, "prepare", prepare_a_copy)
+        yield
 
 
 @pytest.fixture
