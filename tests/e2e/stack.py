@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 import psutil
+import pytest
 import yaml
 
 from libs.db import Database, sqlite_url
@@ -35,6 +36,9 @@ FAST = {
     "INSTANCES_CRASH_BACKOFF_SECONDS": "2",
 }
 """The same net as in production with a finer mesh, so that tests need not wait for minutes."""
+
+on_both_databases = pytest.mark.parametrize("stack", ["sqlite", "postgresql"], indirect=True)
+"""For a test of what the database has a part in; ``stack`` is else on SQLite."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from tests.e2e.browser import Person, person_at
 from tests.e2e.stack import Stack, eventually, expression, write_rows
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("stack", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.e2e
 
 SOURCE = {"source": "us_stocks", "symbols": ["AAPL", "KO"], "start_date": "2022-01-01"}
 

@@ -12,11 +12,20 @@ import polars as pl
 import pytest
 
 from libs.services.ledger import utc_now
-from tests.e2e.stack import Stack, eventually, expression, gated, market, slow, write_rows
+from tests.e2e.stack import (
+    Stack,
+    eventually,
+    expression,
+    gated,
+    market,
+    on_both_databases,
+    slow,
+    write_rows,
+)
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 3
+ROUNDS = 3
 
 
 def packaged_days(after: str) -> list[str]:
@@ -59,13 +68,15 @@ def diamond(project: str) -> dict[str, Any]:
     }
 
 
-def test_ten_rounds_run_every_descendant_once_on_the_new_inputs(stack: Stack, project: str) -> None:
-    rounds = ROUNDS_ON_POSTGRESQL if stack.database_url else ROUNDS
+@on_both_databases
+def test_each_round_runs_every_descendant_once_on_the_new_inputs(
+    stack: Stack, project: str
+) -> None:
     stack.apply(diamond(project), "--wait")
     names = ["prices", "returns", "momentum", "score"]
     first = {name: len(stack.runs(f"{project}/{name}")) for name in names}
 
-    for round_, day in enumerate(packaged_days("2022-11-30")[:rounds], start=1):
+    for round_, day in enumerate(packaged_days("2022-11-30")[:ROUNDS], start=1):
         stack.cli("run", f"{project}/prices", "--as-of", day, "--wait")
 
         assert stack.settled(project)

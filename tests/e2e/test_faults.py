@@ -16,7 +16,16 @@ from sqlalchemy.orm import Session
 from libs.db.models import Resource, ResourceVersion
 from libs.services import explaining
 from libs.services.ledger import utc_now
-from tests.e2e.stack import Stack, eventually, expression, gated, market, slow, write_rows
+from tests.e2e.stack import (
+    Stack,
+    eventually,
+    expression,
+    gated,
+    market,
+    on_both_databases,
+    slow,
+    write_rows,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -105,6 +114,7 @@ def test_a_refresh_that_keeps_failing_blocks_only_its_descendants_until_it_is_me
     assert stack.settled(project)
 
 
+@on_both_databases
 def test_everything_killed_in_mid_cascade_completes_after_up(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:
@@ -177,7 +187,6 @@ def pinned_to(stack: Stack, version: str, name: str) -> Iterator[None]:
         pin(before)
 
 
-@pytest.mark.parametrize("stack", ["sqlite"], indirect=True)
 def test_an_instance_whose_definition_is_gone_says_so_and_others_go_on(
     stack: Stack, project: str
 ) -> None:

@@ -14,11 +14,7 @@ import cli
 from libs.core.status import FlowKind
 from tests.e2e.stack import Stack
 
-pytestmark = [
-    pytest.mark.e2e,
-    # What is asked of the database is the same in test_cascade, on both.
-    pytest.mark.parametrize("stack", ["sqlite"], indirect=True),
-]
+pytestmark = pytest.mark.e2e
 
 CHAIN = {
     "sp500_prices": [FlowKind.REFRESH],
