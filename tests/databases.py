@@ -16,6 +16,9 @@ from libs.db import Database, migrate, sqlite_url
 
 TEMPLATE = "template_instances"
 
+on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+"""For tests that, together, send every statement of the services, or hold locks; else SQLite."""
+
 
 def _driver_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -84,9 +87,9 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of a new database, once for each dialect."""
+    """URL of a new database."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         return server.create()
@@ -97,7 +100,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """A new database, once for each dialect."""
+    """A new database."""
     database = Database(database_url)
     yield database
     database.close()

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ from libs.adapters.prefect import PrefectGateway
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 HOST = "127.0.0.1"
+DATABASE = "prefect.db"
 _PR_SET_PDEATHSIG = 1
 Found = TypeVar("Found")
 
@@ -48,7 +51,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
         "PREFECT_API_URL": api_url(port),
         "PREFECT_SERVER_UI_API_URL": api_url(port),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / DATABASE}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_CLI_COLORS": "false",
@@ -61,9 +64,13 @@ def api_url(port: int) -> str:
 
 
 @contextmanager
-def running_server(home: Path) -> Iterator[dict[str, str]]:
-    """Run a server in ``home`` for as long as the block lasts; yields its clients' environment."""
+def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
+    """Run a server in ``home`` for as long as the block lasts; yields its clients' environment.
+
+    Its database begins as a copy of ``template``, or becomes the template where there is none.
+    """
     home.mkdir(parents=True, exist_ok=True)
+    begin_migrated(home / DATABASE, template)
     port = free_port()
     variables = environment(home, port)
     log = home / "server.log"
@@ -80,6 +87,7 @@ def running_server(home: Path) -> Iterator[dict[str, str]]:
         )
     try:
         _await_health(process, api_url(port), log)
+        _keep_template(home / DATABASE, template)
         yield variables
     finally:
         stop(process)
@@ -126,10 +134,33 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
+def begin_migrated(database: Path, template: Path) -> None:
+    """Spare a server the migrations of an empty database, which take longer than the rest."""
+    if template.exists():
+        shutil.copy(template, database)
+
+
+def _keep_template(database: Path, template: Path) -> None:
+    if not template.exists():
+        partial = template.with_suffix(f".{os.getpid()}")
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(partial)) as to:
+            source.backup(to)
+        partial.replace(template)
+
+
 @pytest.fixture(scope="session")
-def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+def prefect_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A server's migrated database that knows nothing yet, once a server of the session ran."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder if worker_id == "master" else folder.parent) / f"template-{DATABASE}"
+
+
+@pytest.fixture(scope="session")
+def prefect_environment(
+    tmp_path_factory: pytest.TempPathFactory, prefect_template: Path
+) -> Iterator[Mapping[str, str]]:
     """Environment of a child process that uses the session's server."""
-    with running_server(tmp_path_factory.mktemp("prefect")) as variables:
+    with running_server(tmp_path_factory.mktemp("prefect"), prefect_template) as variables:
         yield variables
 
 

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.databases import Postgres
 from tests.e2e.stack import Stack
+from tests.prefect_server import DATABASE, begin_migrated
 
 
 @pytest.fixture(scope="session", params=["sqlite"])
 def stack(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    prefect_template: Path,
 ) -> Iterator[Stack]:
     """A home with its server and worker; what the services send is tested on both databases."""
     url = ""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         url = server.create()
-    running = Stack(tmp_path_factory.mktemp(f"home-{request.param}"), url)
+    home = tmp_path_factory.mktemp(f"home-{request.param}")
+    (home / "prefect").mkdir()
+    begin_migrated(home / "prefect" / DATABASE, prefect_template)
+    running = Stack(home, url)
     running.up()
     yield running
     running.down()

@@ -33,9 +33,6 @@ from libs.adapters.warm_worker.worker import (
     WarmJobConfiguration,
     WarmWorker,
 )
-from tests.prefect_server import prefect_api_url, prefect_environment
-
-__all__ = ["prefect_api_url", "prefect_environment"]
 
 pytestmark = pytest.mark.e2e
 

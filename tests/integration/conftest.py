@@ -18,7 +18,7 @@ from tests.integration.bench import Bench, make_bench
 
 @pytest.fixture
 def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    """Services over a new database of each dialect and the session's server."""
+    """Services over a new database and the session's server."""
     gateway.ensure_work_pool(WORK_POOL, "process", None)
     return make_bench(database, gateway, tmp_path)
 

@@ -16,7 +16,10 @@ from libs.core.ids import WORK_POOL
 from libs.db import Database
 from libs.services import reports
 from libs.services.accounts import QUICK_ATTEMPTS, account_for, sweep
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, make_bench, prices
+
+pytestmark = on_both_databases
 
 
 @pytest.fixture

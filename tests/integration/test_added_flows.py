@@ -44,6 +44,7 @@ from libs.services.removal import deprovision
 from libs.services.rerun import rerun
 from libs.services.timeline import timeline
 from libs.specs import survey_manifest
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 from tests.integration.test_reconcile import ports_of
 
@@ -178,6 +179,7 @@ def problems(caught: pytest.ExceptionInfo[InvalidSpec]) -> list[str]:
     return [problem.path for problem in caught.value.problems]
 
 
+@on_both_databases
 def test_added_flows_are_provisioned_run_and_aggregated(bench: Bench, project: str) -> None:
     bench.provision(source(project))
 
@@ -386,6 +388,7 @@ def test_a_lineage_contract_gives_the_edge_what_the_spec_leaves_open(
     assert problems(caught) == ["pipeline.definition"]
 
 
+@on_both_databases
 def test_another_version_adds_flows_and_takes_them_away(bench: Bench, project: str) -> None:
     bench.provision(source(project, version="1.0.0"))
     bench.drain()

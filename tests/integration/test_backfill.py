@@ -22,6 +22,7 @@ from libs.services.backfilling import Asked, NotBackfilled, backfill, downstream
 from libs.services.data import read_version
 from libs.services.pausing import pause
 from libs.services.rerun import rerun
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 JANUARY, MARCH = (date(2020, 1, 1), date(2020, 1, 31)), (date(2020, 3, 1), date(2020, 3, 31))
@@ -94,6 +95,7 @@ def flow_of(bench: Bench, name: str) -> dict[str, Any]:
     return flow
 
 
+@on_both_databases
 def test_a_revised_history_is_published_piece_by_piece_and_only_in_the_range(
     bench: Bench, project: str, source: Source
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_source_without_revisions_publishes_nothing_and_wakes_nobody(
     assert flow_of(bench, "twice")["status"] == "READY"
 
 
+@on_both_databases
 def test_one_that_died_goes_on_where_it_was(bench: Bench, project: str, source: Source) -> None:
     bench.provision(source.spec(project))
     bench.drain()

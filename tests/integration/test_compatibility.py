@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from libs.adapters.prefect import PrefectGateway
 from libs.core.errors import DataRejected, InvalidSpec
 from libs.core.ids import WORK_POOL
-from libs.db import Database
+from libs.db import Database, sqlite_url
 from libs.definitions import (
     Accessor,
     CompatibilityRules,
@@ -63,12 +66,22 @@ class Of(Pipeline):
 
 
 @pytest.fixture
-def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
-    gateway.ensure_work_pool(WORK_POOL, "process", None)
-    bench = make_bench(database, gateway, tmp_path)
+def bench(bench: Bench) -> Bench:
+    return with_definitions(bench)
+
+
+def with_definitions(bench: Bench) -> Bench:
     for definition in (Volumes, Counted, Of):
         bench.services.registry.add(definition)
     return bench
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A project of what compositions are made of."""
+
+    bench: Bench
+    project: str
 
 
 COPY = {"pipeline": {"definition": "copy"}}
@@ -143,18 +156,32 @@ def vintages(project: str, path: Path, **columns: list[Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("change", "problems"), WRONG.values(), ids=WRONG)
-def test_a_wrong_composition_is_refused_with_its_path_and_changes_nothing(
-    bench: Bench, project: str, tmp_path: Path, change: dict[str, Any], problems: dict[str, str]
-) -> None:
+@pytest.fixture(scope="module")
+def parts(
+    migrated_sqlite: Path, gateway: PrefectGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Parts]:
+    """One for all that is refused, since that changes nothing."""
+    home, project = tmp_path_factory.mktemp("home"), f"p{uuid4().hex[:8]}"
+    database = Database(sqlite_url(Path(shutil.copy(migrated_sqlite, home / "instances.db"))))
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    bench = with_definitions(make_bench(database, gateway, home))
     bench.provision(prices(project))
     bench.provision({**prices(project, "signal"), "type": "SignalInstance"})
-    bench.provision(vintages(project, tmp_path / "v.parquet"))
+    bench.provision(vintages(project, home / "v.parquet"))
     bench.provision(prices(project, "more"))
     bench.provision(prices(project, "most"))
     bench.drain(only="prices")
     bench.provision(derived(project, "other", "close * 2", "prices"))
     bench.drain(only="other")
+    yield Parts(bench, project)
+    database.close()
+
+
+@pytest.mark.parametrize(("change", "problems"), WRONG.values(), ids=WRONG)
+def test_a_wrong_composition_is_refused_with_its_path_and_changes_nothing(
+    parts: Parts, change: dict[str, Any], problems: dict[str, str]
+) -> None:
+    bench, project = parts.bench, parts.project
     before = bench.rows()
     document = {**prices(project, "wrong"), **change}
 

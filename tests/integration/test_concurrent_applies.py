@@ -30,7 +30,10 @@ from libs.db.models import ResourceVersion as Version
 from libs.db.repositories.resources import find_project, flows_of, newest_version
 from libs.services.manifests import plan
 from libs.specs import survey_manifest
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
+
+pytestmark = on_both_databases
 
 Document = dict[str, Any]
 DAILY = {"type": "cron", "expression": "0 18 * * 1-5"}

@@ -13,7 +13,10 @@ from libs.core.events import Event
 from libs.db import Database
 from libs.db.models import Resource
 from libs.db.repositories.outbox import record_events, unpublished
+from tests.databases import on_both_databases
 from tests.property.sql_backend import _resource
+
+pytestmark = on_both_databases
 
 
 def test_a_read_sees_one_state_whatever_commits_meanwhile(database: Database) -> None:

@@ -40,9 +40,9 @@ LIFECYCLE = {
 
 
 @pytest.fixture
-def empty_server(tmp_path: Path) -> Iterator[dict[str, str]]:
+def empty_server(tmp_path: Path, prefect_template: Path) -> Iterator[dict[str, str]]:
     """The environment of a server that nothing was applied to."""
-    with running_server(tmp_path / "prefect") as variables:
+    with running_server(tmp_path / "prefect", prefect_template) as variables:
         yield {**variables, "INSTANCES_HOME": str(tmp_path / "home")}
 
 

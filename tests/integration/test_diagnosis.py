@@ -12,6 +12,7 @@ import pytest
 from libs.core.diagnosis import diagnose
 from libs.core.status import FlowStatus, RunStatus
 from libs.services.explaining import DRAWN, freshness, headline, page, table, why
+from tests.databases import on_both_databases
 from tests.property.broken import BROKEN, Broken
 from tests.property.graphs import chain, flow_id, model, of_pairs
 from tests.property.scene import BY_HAND, Scene
@@ -40,6 +41,7 @@ def test_the_roots_are_the_true_ones(broken: Broken) -> None:
     assert len(diagnosis.chain) == len({finding.flow_id for finding in diagnosis.chain})
 
 
+@on_both_databases
 @broken_graphs
 def test_the_command_names_them_from_a_database(broken: Broken, sql: SqlBackend) -> None:
     scene = broken.scene(sql)

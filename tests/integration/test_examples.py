@@ -21,6 +21,7 @@ from libs.services.manifests import plan
 from libs.specs import SPEC_TYPES, parse_manifest, spec_document, survey_manifest
 from libs.specs.manifest_schema import manifest_schema
 from libs.specs.manifest_text import write_yaml
+from tests.databases import on_both_databases
 from tests.integration.bench import make_bench
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples.md"
@@ -45,6 +46,7 @@ def test_there_is_an_example_of_every_type_that_can_be_provisioned() -> None:
     assert set(types) == set(SPEC_TYPES)
 
 
+@on_both_databases
 def test_every_example_becomes_ready(
     database: Database, gateway: PrefectGateway, tmp_path: Path
 ) -> None:

@@ -17,8 +17,6 @@ from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
 from tests.integration.test_portfolios import portfolio
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
 
 def contract(kind: str, mode: str, config: dict[str, Any], gate: str = "") -> dict[str, Any]:
     return {"kind": kind, "mode": mode, "config": config, "gate": gate}

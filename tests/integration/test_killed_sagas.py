@@ -2,7 +2,8 @@
 
 The effects (commits, requests that write, calls to MLflow and Evidently) are counted in a run that
 is not disturbed, so that a new step is killed too without anybody listing it. The first attempt
-dies after its first effect, the next after its second, and so on.
+dies after its first effect, the next after its second, and so on. What may be left over lies
+outside of the database; test_updating kills on both of them.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ from libs.services.model_stores import monitoring, tracking
 from libs.services.removal import deprovision
 from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
-
-# What may be left over lies outside of the database; test_updating kills on both of them.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 class Killed(BaseException):

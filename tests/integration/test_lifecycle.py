@@ -22,7 +22,10 @@ from libs.services.promotion import BreaksContract, NothingStored, promoted_spec
 from libs.services.provisioning import provision
 from libs.services.removal import deprovision, plan_removal
 from libs.services.rerun import rerun
+from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
+
+pytestmark = on_both_databases
 
 
 @pytest.fixture

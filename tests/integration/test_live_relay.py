@@ -21,6 +21,7 @@ from libs.services.relay import KEEP_PUBLISHED
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
+from tests.databases import on_both_databases
 
 KEYS = [
     "type",
@@ -117,6 +118,7 @@ def test_a_kick_publishes_in_the_background_and_the_end_waits_for_it(
     assert seqs(centrifugo, world.channel()) == [1]
 
 
+@on_both_databases
 def test_many_relays_at_once_neither_double_nor_reorder(
     database: Database, server: ContractServer
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_relay_that_died_is_followed_by_another(
     assert seqs(centrifugo, world.channel()) == [1, 2]
 
 
+@on_both_databases
 def test_what_was_published_but_not_marked_is_not_doubled(
     database: Database, centrifugo: Connection
 ) -> None:
@@ -276,6 +279,7 @@ def test_the_doctor_says_why_and_since_when(database: Database, server: Contract
     assert server.api_key not in f"{finding}"
 
 
+@on_both_databases
 def test_what_waits_is_forgotten_with_the_outbox(database: Database) -> None:
     world = World(database)
     world.change(times=3)

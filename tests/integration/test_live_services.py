@@ -35,6 +35,7 @@ from libs.services.subscribing import grant
 from libs.services.watching import scope_of, watch
 from libs.wiring import open_broker
 from tests.centrifugo.server import ContractServer
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 API_KEY, HMAC_SECRET = "planted-api-key-5e1c0a", "planted-hmac-secret-77b3f2-long-enough"
@@ -84,6 +85,7 @@ def project_id(bench: Bench, project: str) -> Any:
         ).one()
 
 
+@on_both_databases
 def test_runs_tell_every_change_and_opening_numbered_without_gaps(
     bench: Bench, server: ContractServer, project: str
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_long_run_says_that_it_goes_on(
     assert "running for" in line_of(told[0])
 
 
+@on_both_databases
 def test_tokens_are_for_what_exists_and_for_its_channel(
     bench: Bench, server: ContractServer, project: str
 ) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
-import pytest
 
 from libs.core.status import Mode
 from libs.services import reports
@@ -135,7 +134,6 @@ def corrupted_knowledge(real: pl.DataFrame, after: date, seed: random.Random) ->
     return changed.filter(~(is_late & missing))
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_corrupt_data_after_a_date_change_nothing_up_to_it(bench: Bench, tmp_path: Path) -> None:
     seed, path = seeded(), tmp_path / "prices.parquet"
     real = stocks()
@@ -145,7 +143,6 @@ def test_corrupt_data_after_a_date_change_nothing_up_to_it(bench: Bench, tmp_pat
         require_same(told, before, after)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_corrupt_revisions_after_a_date_change_nothing_up_to_it(
     bench: Bench, tmp_path: Path
 ) -> None:

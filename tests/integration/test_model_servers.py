@@ -29,8 +29,6 @@ from tests.integration.test_reconcile import ports_of
 from tests.model_servers import SECRET, ModelServer
 from tests.prefect_server import free_port
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
 
 @pytest.fixture
 def served(bench: Bench, mlflow_server: ModelServer, evidently_server: ModelServer) -> Bench:

@@ -18,6 +18,7 @@ from libs.services.ledger import Ledger
 from libs.services.model_stores import experiment_name, model_name, model_row, monitoring, tracking
 from libs.services.removal import deprovision
 from libs.services.rerun import rerun
+from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 
@@ -57,6 +58,7 @@ def newest(bench: Bench, kind: str) -> DatasetVersion:
         return found
 
 
+@on_both_databases
 def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     bench: Bench, project: str
 ) -> None:
@@ -172,7 +174,6 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
     assert "warning" not in trained.metrics
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it(
     bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,10 @@ from libs.services import reports
 from libs.services.manifests import plan
 from libs.services.removal import deprovision
 from libs.specs import survey_manifest
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, prices
+
+pytestmark = on_both_databases
 
 
 @pytest.fixture

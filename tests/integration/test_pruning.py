@@ -11,7 +11,10 @@ from libs.core.plan import Action, Plan
 from libs.services.manifests import plan
 from libs.services.removal import deprovision
 from libs.specs import survey_manifest
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, prices
+
+pytestmark = on_both_databases
 
 
 def planned(bench: Bench, project: str, *instances: dict[str, Any], pruning: bool = True) -> Plan:

@@ -20,8 +20,11 @@ from libs.db.models import LineageEdge
 from libs.db.repositories.outbox import unpublished
 from libs.services import explaining, reports
 from libs.services.ledger import Ask, Ledger
+from tests.databases import on_both_databases
 
-COUNT = 20_000
+pytestmark = on_both_databases
+
+COUNT = 5_000
 LEAF = COUNT - 1
 LATE = 3
 GROWING = "flow_execution_resources|lineage_edges|resources|gate_openings|run_requests|runs|outbox"

@@ -28,6 +28,7 @@ from libs.services.observing import PlanOf, observe
 from libs.services.reconciling import Outcome, PortsOf, Repairer, Settled, reconcile
 from libs.services.removal import delete_rows
 from libs.specs import InstanceSpec
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, make_bench, prices
 from tests.integration.test_models import provisioned
 
@@ -95,6 +96,7 @@ def test_what_agrees_is_left_alone(bench: Bench, project: str) -> None:
     assert events(bench, Divergence.DEPLOYMENT_MISSING) == []
 
 
+@on_both_databases
 def test_a_deployment_that_was_deleted_comes_back_with_its_id_recorded(
     bench: Bench, project: str
 ) -> None:
@@ -382,6 +384,7 @@ def edit_block(bench: Bench, person: httpx.Client, **change: Any) -> None:
     assert person.patch(f"/block_documents/{id_}", json=body).is_success
 
 
+@on_both_databases
 def test_an_edited_block_is_applied_and_told_field_by_field(
     bench: Bench, project: str, person: httpx.Client
 ) -> None:
@@ -448,6 +451,7 @@ def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: 
     assert settle(bench) == {}
 
 
+@on_both_databases
 def test_a_run_that_is_over_in_prefect_is_ended_here(
     bench: Bench, project: str, person: httpx.Client
 ) -> None:

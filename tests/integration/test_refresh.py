@@ -21,6 +21,7 @@ from libs.services.accounts import sweep
 from libs.services.data import read_version
 from libs.services.execution import NotASession, Work
 from libs.services.ledger import Ask
+from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
 
 
@@ -69,6 +70,7 @@ def test_a_diamond_runs_each_flow_once_after_provisioning(bench: Bench, diamond:
     assert set(statuses(bench).values()) == {"READY"}
 
 
+@on_both_databases
 def test_a_new_day_reaches_every_descendant_once_on_matching_inputs(
     bench: Bench, diamond: list[str]
 ) -> None:
@@ -215,6 +217,7 @@ def test_a_signal_that_breaks_its_contract_fails_and_keeps_its_last_good_version
     assert failed["output_version"] is None
 
 
+@on_both_databases
 def test_a_failure_blocks_only_its_descendants_and_one_good_run_heals_all(
     bench: Bench, project: str, tmp_path: Path
 ) -> None:
@@ -247,6 +250,7 @@ def test_a_failure_blocks_only_its_descendants_and_one_good_run_heals_all(
     assert set(statuses(bench).values()) == {"READY"}
 
 
+@on_both_databases
 def test_a_run_without_sign_of_life_is_ended_and_its_opening_released(
     database: Database, gateway: PrefectGateway, tmp_path: Path, project: str
 ) -> None:
@@ -290,6 +294,7 @@ def test_a_scheduled_slot_on_a_holiday_is_no_session(bench: Bench, project: str)
     assert outcome == NotASession("XNYS")
 
 
+@on_both_databases
 def test_a_past_due_flow_is_stale_and_asked_to_catch_up(
     database: Database, gateway: PrefectGateway, tmp_path: Path, project: str
 ) -> None:

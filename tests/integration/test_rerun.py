@@ -11,6 +11,7 @@ import pytest
 from libs.core.errors import NotFound
 from libs.services import reports
 from libs.services.rerun import NotRepeatable, rerun
+from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 
@@ -28,6 +29,7 @@ def from_file(project: str, path: Path) -> dict[str, Any]:
     }
 
 
+@on_both_databases
 def test_every_run_of_a_cascade_repeats_bit_for_bit(bench: Bench, project: str) -> None:
     bench.provision(prices(project))
     bench.provision(derived(project, "twice", "close * 2", "prices"))

@@ -8,7 +8,10 @@ from uuid import UUID
 from libs.core.commands import Blocked, Skipped
 from libs.services import reports
 from libs.services.publishing import Finished
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, prices
+
+pytestmark = on_both_databases
 
 
 def chain(bench: Bench, project: str) -> None:

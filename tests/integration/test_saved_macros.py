@@ -26,6 +26,7 @@ from libs.services.macros import Saved, Wish, plan_macro, save_macro
 from libs.services.manifests import plan_one
 from libs.services.rerun import rerun
 from libs.specs import parse_spec
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 MACRO = DefinitionKind.OP_MACRO
@@ -89,6 +90,7 @@ def calls_of(lab: Lab, name: str) -> dict[tuple[DefinitionKind, str], str]:
         return recorded_calls(session, session.scalars(query).one())
 
 
+@on_both_databases
 def test_a_saved_macro_computes_what_the_experiment_does_in_another_process(
     lab: Lab, elsewhere: Lab
 ) -> None:
@@ -215,6 +217,7 @@ def test_an_experiment_that_is_not_there_is_not_found(lab: Lab) -> None:
         lab.save("nothing", "TREND")
 
 
+@on_both_databases
 def test_a_cycle_and_a_change_that_breaks_a_caller_are_refused(lab: Lab) -> None:
     lab.idea("one", "close * 2")
     lab.save("one", "INNER")

@@ -14,7 +14,10 @@ from libs.db import Database
 from libs.services.execution import Work
 from libs.services.ledger import Ask
 from libs.services.timeline import timeline
+from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, make_bench, prices
+
+pytestmark = on_both_databases
 
 SLOT = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
 

@@ -23,6 +23,7 @@ from libs.services import provisioning, reports, updating
 from libs.services.applying import apply_step
 from libs.services.manifests import plan, require_unmoved
 from libs.specs import parse_spec, survey_manifest
+from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 NINE = {"type": "cron", "expression": "0 9 * * *"}
@@ -69,6 +70,7 @@ def planned(bench: Bench, project: str, *instances: dict[str, Any]) -> Plan:
     return plan(bench.services, survey_manifest(document))
 
 
+@on_both_databases
 def test_a_change_of_the_output_reaches_the_flow_and_its_descendants(
     bench: Bench, project: str
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_description_or_schedule_changes_no_status_and_keeps_what_a_person_swi
     assert after.schedules[0].cron == "0 9 * * *"
 
 
+@on_both_databases
 def test_upstreams_are_added_and_removed(bench: Bench, project: str) -> None:
     chain(bench, project)
     bench.provision(prices(project, "index", symbols=["KO"]))
@@ -191,6 +194,7 @@ def test_only_when_it_triggers_does_a_change_of_policy_matter(bench: Bench, proj
 STEPS = ("commit", "deployment", "document", "finish")
 
 
+@on_both_databases
 @pytest.mark.parametrize("killed_at", STEPS[1:])
 def test_killed_before_any_step_the_same_update_goes_on(
     bench: Bench, project: str, killed_at: str, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +220,7 @@ def test_killed_before_any_step_the_same_update_goes_on(
         assert len(session.scalars(told).all()) == 1
 
 
+@on_both_databases
 @pytest.mark.parametrize("killed_at", ["deployment", "document", "activate"])
 def test_killed_before_any_step_provisioning_goes_on(
     bench: Bench, project: str, killed_at: str, monkeypatch: pytest.MonkeyPatch
@@ -245,6 +250,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, saga: Any, killed_at: str) -> Iterat
         yield
 
 
+@on_both_databases
 def test_who_planned_on_an_older_version_is_told(bench: Bench, project: str) -> None:
     bench.provision(prices(project))
     mine, theirs = prices(project, symbols=["KO"]), prices(project, symbols=["JPM"])

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from libs.db import sqlite_url
 from libs.db.repositories import region
 from libs.services import ledger
+from tests.databases import on_both_databases
 from tests.property.machine import machine_over
 from tests.property.sql_backend import SqlBackend
 from tests.property.statistics import table
@@ -31,6 +32,7 @@ def sql(database_url: str) -> Iterator[SqlBackend]:
     backend.dispose()
 
 
+@on_both_databases
 def test_every_history_keeps_the_invariants_in_a_database(
     sql: SqlBackend, record_property: Callable[[str, object], None]
 ) -> None:

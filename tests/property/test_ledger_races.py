@@ -15,8 +15,11 @@ from libs.core.errors import Interrupted
 from libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
 from libs.core.status import Cause, FlowStatus, RunStatus
 from libs.services.ledger import Ask, Ledger, utc_now
+from tests.databases import on_both_databases
 from tests.property.graphs import Graph, diamond, fan_out, flow_id, of_pairs
 from tests.property.sql_backend import SqlBackend
+
+pytestmark = on_both_databases
 
 Answer = TypeVar("Answer")
 ROUNDS = 5
