@@ -26,7 +26,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, temporary_settings
 from prefect.states import Cancelling
 
-from libs.adapters.warm_worker.servers import MAX_SERVERS, Servers
+from libs.adapters.warm_worker import servers as servers_module
+from libs.adapters.warm_worker.servers import Servers
 from libs.adapters.warm_worker.worker import (
     DEFAULT_LIMIT,
     PREFETCH_SECONDS,
@@ -40,6 +41,8 @@ REPOSITORY = Path(__file__).parents[2]
 FLOWS = "tests.e2e.warm_flows"
 PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 40.0
+KEPT = 2
+"""Of so many environments one is let go for another; each takes seconds to start."""
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -263,11 +266,15 @@ def test_a_worker_is_bounded_and_takes_no_runs_long_before_their_time() -> None:
         assert WarmWorker("a pool", prefetch_seconds=10)._prefetch_seconds == 10
 
 
-def test_the_environment_that_was_not_used_for_longest_is_let_go() -> None:
+def test_the_environment_that_was_not_used_for_longest_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servers_module, "MAX_SERVERS", KEPT)
+
     async def use_more_than_are_kept() -> tuple[list[bool], bool]:
         servers = Servers()
         try:
-            environments = [{**os.environ, "WARM": str(n)} for n in range(MAX_SERVERS + 1)]
+            environments = [{**os.environ, "WARM": str(n)} for n in range(KEPT + 1)]
             warm = [await servers.warm(one, []) for one in environments[:-1]]
             assert await servers.warm(environments[0], []) is warm[0]
             warm.append(await servers.warm(environments[-1], []))
@@ -279,7 +286,7 @@ def test_the_environment_that_was_not_used_for_longest_is_let_go() -> None:
             await servers.stop()
 
     alive, is_current = asyncio.run(use_more_than_are_kept())
-    assert alive == [True, False, *[True] * (MAX_SERVERS - 1)]
+    assert alive == [True, False, *[True] * (KEPT - 1)]
     assert not is_current
 
 

@@ -8,12 +8,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from libs.adapters.mlflow import Tracking
 from libs.adapters.prefect import PrefectGateway
 from libs.core.ids import WORK_POOL
 from libs.db import Database
 from tests.integration.bench import Bench, make_bench
+
+
+@pytest.fixture(scope="package")
+def gateway(gateway: PrefectGateway) -> Iterator[PrefectGateway]:
+    """The session's server, named in Prefect's settings as for a flow: by name each call is slow."""
+    with temporary_settings({PREFECT_API_URL: gateway.api_url}):
+        yield gateway
 
 
 @pytest.fixture
