@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from libs.adapters.prefect import PrefectGateway, configured_api_url
 from libs.core.commands import RetryPolicy
-from libs.core.errors import PermanentError
+from libs.core.errors import NotFound, PermanentError
 from libs.db import Database
 from libs.definitions.registry import installed
 from libs.services.context import Services
@@ -18,6 +18,8 @@ from libs.services.live import Live
 from libs.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from libs.adapters.centrifugo.publisher import Publisher
 
 
@@ -71,13 +73,29 @@ def open_database(settings: Settings, prefect: PrefectGateway) -> Database:
     """The database that the settings name, by URL or by the Prefect block that keeps it."""
     if settings.database_url:
         return Database(settings.database_url)
-    block = prefect.load_block(settings.database_block)
-    if hasattr(block, "get_engine"):
-        return Database(block.get_engine().url)
-    url = getattr(block, "rendered_url", None)
+    url = _url_of(settings.database_block, prefect)
     if url is None:
         raise PermanentError(f"block {settings.database_block!r} holds no database credentials")
     return Database(url)
+
+
+def _url_of(block: str, prefect: PrefectGateway) -> URL | str | None:
+    """The address in the block ``type-slug/name``, None where it has none.
+
+    A connector is read as the document that it is: an object of it would tell Prefect of its use,
+    in a thread, and no process with a second thread can be forked from.
+    """
+    slug, _, name = block.partition("/")
+    document = prefect.read_secrets(slug, name)
+    if document is None:
+        raise NotFound("block document", block)
+    info = document.get("connection_info")
+    if isinstance(info, Mapping):
+        from prefect_sqlalchemy import ConnectionComponents
+
+        return ConnectionComponents.model_validate(info).create_url()
+    found: URL | str | None = info or getattr(prefect.load_block(block), "rendered_url", None)
+    return found
 
 
 def _ledger(settings: Settings, database: Database) -> Ledger:

@@ -32,6 +32,7 @@ def stack(
     yield running
     running.down()
     assert not running.processes(), "down left processes behind"
+    assert "Nothing is preloaded" not in (home / "logs" / "worker.log").read_text()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -158,7 +159,14 @@ def make_bench(
     settings = load_settings(home=home, database_url=str(database.url), heartbeat_seconds=5)
     ledger = Ledger(database, clock, lease=timedelta(seconds=30)) if clock else Ledger(database)
     live = Live(database, ledger.clock, lambda: open_broker(settings, gateway))
-    return Bench(Services(settings, database, gateway, Registry.discover(), ledger, live))
+    registry = installed().extended(())
+    return Bench(Services(settings, database, gateway, registry, ledger, live))
+
+
+@cache
+def installed() -> Registry:
+    """Every definition that is installed; to look for them takes longer than most tests need."""
+    return Registry.discover()
 
 
 def prices(project: str, name: str = "prices", **config: Any) -> dict[str, Any]:

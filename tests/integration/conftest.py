@@ -19,7 +19,7 @@ from tests.integration.bench import Bench, make_bench
 
 @pytest.fixture(scope="package")
 def gateway(gateway: PrefectGateway) -> Iterator[PrefectGateway]:
-    """The session's server, named in Prefect's settings as for a flow: by name each call is slow."""
+    """The session's server, named in Prefect's settings once, as for a flow, and not a call."""
     with temporary_settings({PREFECT_API_URL: gateway.api_url}):
         yield gateway
 
