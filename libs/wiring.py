@@ -93,8 +93,9 @@ def _url_of(block: str, prefect: PrefectGateway) -> URL | str | None:
     if isinstance(info, Mapping):
         from prefect_sqlalchemy import ConnectionComponents
 
-        return ConnectionComponents.model_validate(info).create_url()
-    found: URL | str | None = info or getattr(prefect.load_block(block), "rendered_url", None)
+        created: URL = ConnectionComponents.model_validate(info).create_url()
+        return created
+    found: str | None = info or getattr(prefect.load_block(block), "rendered_url", None)
     return found
 
 

@@ -210,6 +210,7 @@ def test_added_flows_are_provisioned_run_and_aggregated(bench: Bench, project: s
     assert row(bench, "refresh").next_due_at is not None
 
 
+@on_both_databases
 def test_it_is_told_of_as_of_any_flow(bench: Bench, project: str) -> None:
     bench.provision(source(project))
     bench.drain()

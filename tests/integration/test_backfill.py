@@ -248,6 +248,7 @@ def test_a_changed_configuration_is_read_in_full_and_not_mixed(bench: Bench, pro
     assert flow_of(bench, "prices")["status"] == "READY"
 
 
+@on_both_databases
 def test_what_no_upstream_triggers_runs_again_downstream(
     bench: Bench, project: str, source: Source
 ) -> None:

@@ -259,6 +259,7 @@ def eventually(look: Any) -> None:
     raise AssertionError("it did not happen")
 
 
+@on_both_databases
 @pytest.mark.parametrize("over", ["centrifugo", "prefect"])
 def test_watching_shows_one_instance_over_either(
     bench: Bench, server: ContractServer, project: str, over: str

@@ -19,7 +19,7 @@ from libs.db.models import Base
 from libs.services import reports
 from libs.services.data import read_version
 from libs.services.removal import deprovision
-from tests.databases import Postgres
+from tests.databases import Postgres, on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
 PASSWORD = "correct horse battery"
@@ -95,6 +95,7 @@ def with_parts(document: dict[str, Any], **parts: Any) -> dict[str, Any]:
     return {**document, **parts}
 
 
+@on_both_databases
 def test_a_snapshot_stays_and_latest_moves(bench: Bench, project: str) -> None:
     snapshot = {"definition": "snapshot", "config": {"at": 1}}
     parquet = {"definition": "parquet"}
@@ -114,6 +115,7 @@ def test_a_snapshot_stays_and_latest_moves(bench: Bench, project: str) -> None:
     assert after["date"].unique().to_list() == [NEXT_DAY]
 
 
+@on_both_databases
 def test_before_its_version_there_is_nothing_in_a_snapshot(bench: Bench, project: str) -> None:
     later = {"definition": "snapshot", "config": {"at": 2}}
     bench.provision(with_parts(prices(project), accessor=later))

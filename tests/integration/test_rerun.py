@@ -52,6 +52,7 @@ def test_every_run_of_a_cascade_repeats_bit_for_bit(bench: Bench, project: str) 
     assert {entry["flows"][0]["generation"] for entry in document["instances"]} == {2}
 
 
+@on_both_databases
 def test_a_source_that_was_revised_is_told_exactly(
     bench: Bench, project: str, tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ def test_upstreams_are_added_and_removed(bench: Bench, project: str) -> None:
     assert {status for status, _ in states(bench).values()} == {"READY"}
 
 
+@on_both_databases
 def test_an_upstream_that_would_close_a_cycle_is_refused_with_the_path(
     bench: Bench, project: str
 ) -> None:

@@ -15,6 +15,9 @@ from libs.services.context import Services
 from libs.services.ledger import Ledger
 from libs.services.warming import warm
 from libs.settings import load_settings
+from tests.databases import on_both_databases
+
+pytestmark = on_both_databases
 
 
 @pytest.fixture
