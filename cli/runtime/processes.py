@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -105,14 +106,21 @@ def stop(home: Home, role: str, grace_seconds: float) -> bool:
     return bool(family)
 
 
+_REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/[\d.]+"')
+"""In a line that a web server logs of a request."""
+
+
 def last_words(home: Home, role: str) -> str:
-    """The last line that the process printed and where the rest is, for an error message."""
+    """The last line that the process printed and where the rest is, for an error message.
+
+    What it was asked and answered says nothing of why it ended.
+    """
     log = log_path(home, role)
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     except OSError:
         lines = []
-    said = [line for line in lines if line]
+    said = [line for line in lines if line and not _REQUEST.search(line)]
     return f"it said {said[-1]!r}, its log is {log}" if said else f"its log is {log}"
 
 

@@ -177,7 +177,8 @@ def test_a_long_log_is_put_aside_once(home: Home, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_last_words_of_a_process_are_quoted(home: Home) -> None:
-    processes.log_path(home, ROLE).write_text("first\nport is taken\n\n")
+    asked = '127.0.0.1:5 - "GET /health?full=1 HTTP/1.1" 200 OK'
+    processes.log_path(home, ROLE).write_text(f"first\nport is taken\n{asked}\n\n")
 
     assert "'port is taken'" in processes.last_words(home, ROLE)
 
