@@ -7,7 +7,6 @@ and the saved document, the spec is the validated value that everything else wor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -60,9 +59,10 @@ class InstanceBlock(Block, SpecModel):
 
         The class tells the type already. Prefect's page sends what was filled in to be checked as
         if it were a schema itself, where a ``type`` has another meaning: it could not be saved.
-        Prefect saves just the fields of this schema, and asks for it at each of them.
+        Prefect saves just the fields of this schema, and asks for it at each of them; all but the
+        outermost mapping is one for all who ask, and they only read it.
         """
-        return deepcopy(cls._form(*args, **options))
+        return dict(cls._form(*args, **options))
 
     @classmethod
     @cache
