@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +19,7 @@ from libs.core.status import Cause
 from libs.db import Database
 from libs.db.models import Base, FlowExecutionResource, GateOpening
 from libs.db.repositories.resources import get_instance
-from libs.definitions.registry import Registry
+from libs.definitions.registry import installed
 from libs.services.context import Services
 from libs.services.execution import Work, execute
 from libs.services.handles import Ports
@@ -161,12 +160,6 @@ def make_bench(
     live = Live(database, ledger.clock, lambda: open_broker(settings, gateway))
     registry = installed().extended(())
     return Bench(Services(settings, database, gateway, registry, ledger, live))
-
-
-@cache
-def installed() -> Registry:
-    """Every definition that is installed; to look for them takes longer than most tests need."""
-    return Registry.discover()
 
 
 def prices(project: str, name: str = "prices", **config: Any) -> dict[str, Any]:
