@@ -218,6 +218,13 @@ def change(person: Person, stack: Stack, project: str) -> None:
     person.look("updated-and-still-off")
 
 
+def said(stack: Stack, run_id: str, text: str) -> list[str]:
+    """What a run has logged, nothing before it has logged the text."""
+    logs = stack.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
+    lines = [line["message"] for line in logs]
+    return lines if any(text in line for line in lines) else []
+
+
 def remove(person: Person, stack: Stack, project: str) -> None:
     """Refused while another reads it, with that one named; with all that read it, gone."""
     own = deployment(stack, "deprovision-instance", "default")
@@ -227,10 +234,12 @@ def remove(person: Person, stack: Stack, project: str) -> None:
     person.press("Submit")
     refused = eventually(lambda: newest_run(stack, own, "FAILED"), 60, "the refusal")
     assert f"{project}/twice" in refused["state"]["message"]
+    advice = "remove these first or use"
+    # The page of a run that has ended asks for its logs once, and they come after its state.
+    logs = eventually(lambda: said(stack, refused["id"], advice), 30, "the logs of the refusal")
+    assert not any("Traceback" in line for line in logs)
     person.open(f"runs/flow-run/{refused['id']}")
-    person.sees("remove these first or use")
-    logs = stack.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [refused["id"]]}}})
-    assert not any("Traceback" in line["message"] for line in logs)
+    person.sees(advice)
     person.look("removal-refused")
     person.open(f"deployments/deployment/{own}/run")
     person.page.get_by_label("instance", exact=True).fill(f"{project}/prices")
