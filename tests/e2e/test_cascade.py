@@ -25,7 +25,7 @@ from tests.e2e.stack import (
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS = 3
+ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 3
 
 
 def packaged_days(after: str) -> list[str]:
@@ -72,11 +72,12 @@ def diamond(project: str) -> dict[str, Any]:
 def test_each_round_runs_every_descendant_once_on_the_new_inputs(
     stack: Stack, project: str
 ) -> None:
+    rounds = ROUNDS_ON_POSTGRESQL if stack.database_url else ROUNDS
     stack.apply(diamond(project), "--wait")
     names = ["prices", "returns", "momentum", "score"]
     first = {name: len(stack.runs(f"{project}/{name}")) for name in names}
 
-    for round_, day in enumerate(packaged_days("2022-11-30")[:ROUNDS], start=1):
+    for round_, day in enumerate(packaged_days("2022-11-30")[:rounds], start=1):
         stack.cli("run", f"{project}/prices", "--as-of", day, "--wait")
 
         assert stack.settled(project)
