@@ -11,9 +11,9 @@ import httpx
 from sqlalchemy import select
 
 from benchmarks.live import Live, eventually
-from libs.core.status import FlowStatus, RunStatus
-from libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
-from libs.services import reports
+from prefect_instances.libs.core.status import FlowStatus, RunStatus
+from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
+from prefect_instances.libs.services.views import reports
 
 SECONDS = 240.0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from libs.db import Database, migrate, sqlite_url
+from prefect_instances.libs.db import Database, migrate, sqlite_url
 
 
 def databases() -> Iterator[tuple[str, Database]]:

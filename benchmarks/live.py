@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 if TYPE_CHECKING:
-    from libs.services.context import Services
+    from prefect_instances.libs.services.state.context import Services
 
 BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 900
@@ -53,8 +53,8 @@ class Live:
         """Services of this process over the home; starts server and worker."""
         self.cli("up", "--detach")
         self._stack.callback(self.cli, "down")
-        from libs.settings import load_settings
-        from libs.wiring import connect
+        from prefect_instances.libs.settings import load_settings
+        from prefect_instances.libs.wiring import connect
 
         return self._stack.enter_context(connect(load_settings(home=self.home)))
 
@@ -100,8 +100,8 @@ class Live:
 
     def processes(self, role: str) -> list[psutil.Process]:
         """The process of a role, ``server`` or ``worker``, and its descendants."""
-        from cli.runtime import processes
-        from cli.runtime.home import Home
+        from prefect_instances.cli.runtime import processes
+        from prefect_instances.cli.runtime.home import Home
 
         root = processes.alive(Home(self.home), role)
         return [root, *root.children(recursive=True)] if root else []

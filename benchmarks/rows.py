@@ -10,8 +10,8 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
-from libs.core.status import FlowStatus, Lifecycle, Reason, Require
-from libs.db.models import FlowExecutionResource, LineageEdge, Resource
+from prefect_instances.libs.core.status import FlowStatus, Lifecycle, Reason, Require
+from prefect_instances.libs.db.models import FlowExecutionResource, LineageEdge, Resource
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 BATCH = 5000

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import HttpUrl
 
-from blocks.instance_block import InstanceBlock, logo
-from libs.specs import BacktestSpec
+from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.libs.specs import BacktestSpec
 
 
 class BacktestInstance(InstanceBlock, BacktestSpec):

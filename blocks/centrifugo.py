@@ -7,8 +7,8 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import HttpUrl
 
-from blocks.instance_block import logo
-from libs.adapters.centrifugo.connection import Connection
+from prefect_instances.blocks.instance_block import logo
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
 
 
 class Centrifugo(Block, Connection):

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Self
 from prefect.blocks.core import Block
 from pydantic import HttpUrl, ValidationError
 
-from libs.core.errors import InvalidSpec
-from libs.specs import InstanceSpec, parse_spec, problems_of, spec_document
-from libs.specs.base import SpecModel
-from libs.specs.problems import Fault
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.specs import InstanceSpec, parse_spec, problems_of, spec_document
+from prefect_instances.libs.specs.reading.base import SpecModel
+from prefect_instances.libs.specs.reading.problems import Fault
 
 SLUG_KEY = "block_type_slug"
 """Prefect writes the slug of its type into every dumped block."""

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from blocks.backtest_instance import BacktestInstance
-from blocks.dataset_instance import DatasetInstance
-from blocks.experiment_instance import ExperimentInstance
-from blocks.instance_block import SLUG_KEY, VENDOR_KEYS, InstanceBlock
-from blocks.model_instance import ModelInstance
-from blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
-from blocks.signal_instance import SignalInstance
-from libs.core.errors import InvalidSpec, Problem
-from libs.specs import InstanceSpec, parse_spec
-from libs.specs.problems import kind_of
+from prefect_instances.blocks.backtest_instance import BacktestInstance
+from prefect_instances.blocks.dataset_instance import DatasetInstance
+from prefect_instances.blocks.experiment_instance import ExperimentInstance
+from prefect_instances.blocks.instance_block import SLUG_KEY, VENDOR_KEYS, InstanceBlock
+from prefect_instances.blocks.model_instance import ModelInstance
+from prefect_instances.blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
+from prefect_instances.blocks.signal_instance import SignalInstance
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.specs import InstanceSpec, parse_spec
+from prefect_instances.libs.specs.reading.problems import kind_of
 
 BLOCKS: tuple[type[InstanceBlock], ...] = (
     DatasetInstance,

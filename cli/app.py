@@ -12,10 +12,9 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import (
+from prefect_instances.cli.commands import (
     backfill,
     catalog,
-    changing,
     doctor,
     experiments,
     inspect,
@@ -27,9 +26,12 @@ from cli.commands import (
     runs,
     timeline,
 )
-from cli.output import FAILED, NOT_READY, warn
-from cli.waiting import TookTooLong
-from libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.cli.commands import (
+    instance as changing,
+)
+from prefect_instances.cli.output import FAILED, NOT_READY, warn
+from prefect_instances.cli.waiting import TookTooLong
+from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 
 DEBUG = "--debug"
 

@@ -1,7 +1,7 @@
 """Drawing the lineage: a tree for the terminal, mermaid for a page.
 
-Both take the document of ``libs.services.reports.lineage``: nodes are flows, edges lead from an
-upstream flow to the downstream one that reads it.
+Both take the document of ``libs.services.views.reports.lineage``: nodes are flows, edges lead
+from an upstream flow to the downstream one that reads it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _note(graph: Graph, node: Node) -> str:
 
 def mermaid(graph: Graph) -> str:
     """The graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
-    from libs.services.pictures import Arrow, Box, flowchart
+    from prefect_instances.libs.services.rendering.diagrams import Arrow, Box, flowchart
 
     boxes = [Box(key, (node.label, node.status), node.status) for key, node in graph.nodes.items()]
     arrows = [

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from cli.output import console, rich_table
-from cli.session import utc_now
-from cli.tables import STATUS_HEADERS, status_rows
+from prefect_instances.cli.output import console, rich_table
+from prefect_instances.cli.session import utc_now
+from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from libs.core.errors import PermanentError
+from prefect_instances.libs.core.errors import PermanentError
 
 if TYPE_CHECKING:
-    from libs.db import Database
-    from libs.services.context import Services
-    from libs.settings import Settings
+    from prefect_instances.libs.db import Database
+    from prefect_instances.libs.services.state.context import Services
+    from prefect_instances.libs.settings import Settings
 
 
 class NothingHere(PermanentError):
@@ -34,9 +34,9 @@ def open_services() -> Iterator[Services]:
 
     Raises Unavailable where no Prefect server is configured or started.
     """
-    from cli.runtime.stack import find_server, using
-    from libs.settings import load_settings
-    from libs.wiring import connect
+    from prefect_instances.cli.runtime.stack import find_server, using
+    from prefect_instances.libs.settings import load_settings
+    from prefect_instances.libs.wiring import connect
 
     settings = load_settings()
     found = find_server(settings)
@@ -53,8 +53,8 @@ def open_database() -> Iterator[Database]:
 
     Where its address is in a Prefect block, Prefect is needed all the same.
     """
-    from libs.db import Database
-    from libs.settings import load_settings
+    from prefect_instances.libs.db import Database
+    from prefect_instances.libs.settings import load_settings
 
     settings = load_settings()
     if not settings.database_url:

@@ -1,4 +1,4 @@
-"""Rows of the tables that commands show, made from the documents of ``libs.services.reports``."""
+"""Make the rows of tables from the documents of ``libs.services.views.reports``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from textwrap import shorten
 from typing import Any
 
-from cli.output import ago, shown
+from prefect_instances.cli.output import ago, shown
 
 ERROR_WIDTH = 120
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from cli.progress import Progress
-from cli.session import utc_now
-from cli.tables import not_ready
-from libs.core.errors import PermanentError, TemporaryError, Unavailable
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.session import utc_now
+from prefect_instances.cli.tables import not_ready
+from prefect_instances.libs.core.errors import PermanentError, TemporaryError, Unavailable
 
 if TYPE_CHECKING:
-    from libs.adapters.prefect import RunView
-    from libs.services.context import Services
+    from prefect_instances.libs.adapters.prefect import RunView
+    from prefect_instances.libs.services.state.context import Services
 
 POLL_SECONDS = 0.5
 
@@ -89,7 +89,7 @@ def wait_for_run(
     ``what`` names it for the person who waits; ``statuses`` are shown meanwhile, and ``how_far`` it
     has come where that is known.
     """
-    from libs.adapters.prefect import RunState
+    from prefect_instances.libs.adapters.prefect import RunState
 
     while not run.ended:
         progress.say(how_far() or _doing(what, run))
@@ -134,7 +134,7 @@ def wait_until_served(
     A run that came too early leaves its request behind, which is served when the upstreams are
     READY.
     """
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     settled = settled_in(services)
     while reports.has_request(services.database, name):
@@ -147,7 +147,7 @@ def wait_until_served(
 
 def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
     """``settled`` for ``wait_until_settled``, read from the database."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     def settled(names: Sequence[str]) -> bool:
         # What waits for an instance outside of ``names`` moves when that one does.
@@ -162,7 +162,7 @@ def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
 
 def _related(services: Services, name: str) -> set[str]:
     """The instance with all that is up- or downstream of it and is not READY."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     nodes = reports.lineage(services.database, name)["nodes"]
     return {_full_name(node) for node in nodes if node["status"] != "READY"}
@@ -170,7 +170,7 @@ def _related(services: Services, name: str) -> set[str]:
 
 def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequence[str]], bool]]:
     """The instance and all that a run of it may set off, and ``settled`` for these."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     flows = {flow["id"] for flow in reports.cascade(services.database, utc_now(), name)["flows"]}
     nodes = reports.lineage(services.database, name)["nodes"]
@@ -183,7 +183,7 @@ def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequ
 
 def statuses_of(services: Services, names: Sequence[str]) -> Statuses:
     """The statuses of the instances called ``project/name``, as far as they exist."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     projects = {name.partition("/")[0] for name in names}
     project = projects.pop() if len(projects) == 1 else None

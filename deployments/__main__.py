@@ -11,10 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from deployments.apply import apply
-from libs.adapters.prefect import PrefectGateway, configured_api_url
-from libs.core.errors import InstancesError
-from libs.settings import Settings, load_settings
+from prefect_instances.deployments.apply import apply
+from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_api_url
+from prefect_instances.libs.core.errors import InstancesError
+from prefect_instances.libs.settings import Settings, load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

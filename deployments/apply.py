@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.pools import base_job_template
-from libs.adapters.prefect import Change, EnsureResult, PrefectGateway
-from libs.core.errors import NotFound, PermanentError
-from libs.core.ids import WORK_POOL
-from libs.services.automations import (
+from prefect_instances.deployments.pools import base_job_template
+from prefect_instances.libs.adapters.prefect import Change, EnsureResult, PrefectGateway
+from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
     START_FLOW,
     account_for_bad_ends,
     notify_of_breaches,
 )
-from libs.services.lifecycle_flows import LIFECYCLE_TAG, lifecycle_plans
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG, lifecycle_plans
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -99,7 +99,7 @@ def block_classes() -> list[type[Block]]:
     """The block classes that ``blocks`` exports."""
     from prefect.blocks.core import Block
 
-    import blocks
+    from prefect_instances import blocks
 
     exported = (getattr(blocks, name) for name in getattr(blocks, "__all__", ()))
     return [item for item in exported if isinstance(item, type) and issubclass(item, Block)]

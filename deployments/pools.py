@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from libs.adapters.prefect import container_template, process_template
+from prefect_instances.libs.adapters.prefect import container_template, process_template
 
 IMAGE = "prefect-instances"
 """The image that ``deployments/Dockerfile`` builds; a registry goes before it in the template."""

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from flows.reporting import reported
-from libs.db.repositories.resources import get_instance
-from libs.services import reports
-from libs.services.accounts import account_for
-from libs.services.context import Services
-from libs.services.relay import relay_or_leave
-from libs.wiring import connect
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.run_recovery import account_for
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="aggregate-status", persist_result=False)

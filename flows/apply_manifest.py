@@ -10,21 +10,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.execution import ports
-from flows.planning import show_plan
-from flows.reporting import current_run_id, reported
-from libs.core.plan import Action, Plan, Step
-from libs.services import reports
-from libs.services.applying import apply_step
-from libs.services.checks import label_of
-from libs.services.context import Services
-from libs.services.handles import Ports
-from libs.services.holds import projects_held
-from libs.services.manifests import plan, require_unmoved
-from libs.services.pictures import mermaid
-from libs.services.removal import deprovision
-from libs.specs import InstanceSpec, Manifest, survey_manifest
-from libs.wiring import connect
+from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.planning import show_plan
+from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.libs.core.plan import Action, Plan, Step
+from prefect_instances.libs.services.composition.checks import label_of
+from prefect_instances.libs.services.lifecycle.applying import apply_step
+from prefect_instances.libs.services.lifecycle.external_resources import Ports
+from prefect_instances.libs.services.lifecycle.locks import projects_held
+from prefect_instances.libs.services.lifecycle.manifests import plan, require_unmoved
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.rendering.diagrams import mermaid
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import InstanceSpec, Manifest, survey_manifest
+from prefect_instances.libs.wiring import connect
 
 AT_ONCE = 4
 """Instances provisioned at a time; more do not make Prefect's API any faster."""

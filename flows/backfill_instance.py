@@ -10,10 +10,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.states import Completed
 
-from flows.reporting import current_run_id, reported
-from libs.core.backfill import Chunk
-from libs.services.backfilling import Asked, Progress, backfill
-from libs.wiring import connect
+from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.libs.core.backfill import Chunk
+from prefect_instances.libs.services.runs.backfilling import Asked, Progress, backfill
+from prefect_instances.libs.wiring import connect
 
 ARTIFACT = "backfill"
 

@@ -8,9 +8,15 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
-from flows.reporting import current_run_id, reported
-from libs.services.explaining import as_markdown, freshness, headline, page, table
-from libs.wiring import connect
+from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.libs.services.views.explaining import (
+    as_markdown,
+    freshness,
+    headline,
+    page,
+    table,
+)
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="check-upstream-freshness", persist_result=False)

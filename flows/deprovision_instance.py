@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.planning import show_plan
-from flows.reporting import reported
-from libs.services.removal import deprovision, plan_removal
-from libs.wiring import connect
+from prefect_instances.flows.planning import show_plan
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.services.lifecycle.removal import deprovision, plan_removal
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="deprovision-instance", persist_result=False)

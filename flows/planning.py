@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import get_run_logger
 
-from flows.reporting import current_run_id
-from libs.core.plan import Plan, lines, summary
-from libs.services.context import Services
+from prefect_instances.flows.reporting import current_run_id
+from prefect_instances.libs.core.plan import Plan, lines, summary
+from prefect_instances.libs.services.state.context import Services
 
 
 def show_plan(services: Services, planned: Plan) -> None:

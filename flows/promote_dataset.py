@@ -6,14 +6,14 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.execution import ports
-from flows.planning import show_plan
-from flows.reporting import reported
-from libs.services.manifests import plan_one
-from libs.services.promotion import promoted_spec, tell
-from libs.services.provisioning import provision
-from libs.specs import SignalContract
-from libs.wiring import connect
+from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.planning import show_plan
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.services.lifecycle.manifests import plan_one
+from prefect_instances.libs.services.lifecycle.promotion import promoted_spec, tell
+from prefect_instances.libs.services.lifecycle.provisioning import provision
+from prefect_instances.libs.specs import SignalContract
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="promote-dataset", persist_result=False)

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from blocks import AnyInstance
-from flows.execution import ports
-from flows.planning import show_plan
-from flows.reporting import reported
-from libs.services.manifests import plan_one
-from libs.services.provisioning import provision
-from libs.specs import InstanceSpec
-from libs.wiring import connect
+from prefect_instances.blocks import AnyInstance
+from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.planning import show_plan
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.services.lifecycle.manifests import plan_one
+from prefect_instances.libs.services.lifecycle.provisioning import provision
+from prefect_instances.libs.specs import InstanceSpec
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="provision-instance", persist_result=False)

@@ -7,13 +7,13 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
-from flows.execution import ports
-from flows.reporting import current_run, current_run_id, reported
-from libs.services.context import Services
-from libs.services.lifecycle_flows import lifecycle_plans
-from libs.services.reconciling import Outcome, Reconciled, rows
-from libs.services.reconciling import reconcile as reconcile_all
-from libs.wiring import connect
+from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.reporting import current_run, current_run_id, reported
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
+from prefect_instances.libs.services.lifecycle.reconciling import Outcome, Reconciled, rows
+from prefect_instances.libs.services.lifecycle.reconciling import reconcile as reconcile_all
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.wiring import connect
 
 ARTIFACT = "reconcile"
 

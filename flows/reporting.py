@@ -12,8 +12,8 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from libs.core.commands import Blocked, Skipped
-from libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 
 Answer = TypeVar("Answer")
 

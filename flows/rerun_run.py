@@ -7,9 +7,9 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from flows.reporting import current_run_id, reported
-from libs.services.rerun import Comparison, rerun
-from libs.wiring import connect
+from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.libs.services.runs.rerun import Comparison, rerun
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="rerun-run", persist_result=False)

@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.reporting import reported
-from libs.services.pausing import resume
-from libs.wiring import connect
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.services.lifecycle.pausing import resume
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="resume-instance", persist_result=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.executing import asked_for, executed
-from libs.core.status import FlowKind
+from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.libs.core.status import FlowKind
 
 
 @flow(name="run-backtest", persist_result=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.executing import asked_for, executed
+from prefect_instances.flows.execution_run import asked_for, executed
 
 
 @flow(name="run-definition-flow", persist_result=False)

@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.reporting import reported
-from libs.services.macros import Wish, plan_macro, save_macro
-from libs.wiring import connect
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.services.lifecycle.macros import Wish, plan_macro, save_macro
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="save-macro", persist_result=False)

@@ -7,10 +7,10 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
-from flows.reporting import current_run, reported
-from libs.services.accounts import sweep
-from libs.services.context import Services
-from libs.wiring import connect
+from prefect_instances.flows.reporting import current_run, reported
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.run_recovery import sweep
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="sweep-freshness", persist_result=False)

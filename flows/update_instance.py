@@ -6,15 +6,15 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from blocks import AnyInstance
-from flows.execution import ports
-from flows.planning import show_plan
-from flows.reporting import reported
-from libs.core.errors import NotFound
-from libs.core.plan import Action
-from libs.services.applying import apply_step
-from libs.services.manifests import plan_one
-from libs.wiring import connect
+from prefect_instances.blocks import AnyInstance
+from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.planning import show_plan
+from prefect_instances.flows.reporting import reported
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.plan import Action
+from prefect_instances.libs.services.lifecycle.applying import apply_step
+from prefect_instances.libs.services.lifecycle.manifests import plan_one
+from prefect_instances.libs.wiring import connect
 
 
 @flow(name="update-instance", persist_result=False)

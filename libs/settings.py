@@ -15,8 +15,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from libs.core.addresses import Address
-from libs.core.errors import InvalidSpec, PermanentError, Problem
+from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.core.errors import InvalidSpec, PermanentError, Problem
 
 PREFIX = "INSTANCES_"
 CONFIG_FILE = "config.json"

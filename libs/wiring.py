@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from libs.adapters.prefect import PrefectGateway, configured_api_url
-from libs.core.commands import RetryPolicy
-from libs.core.errors import NotFound, PermanentError
-from libs.db import Database
-from libs.definitions.registry import installed
-from libs.services.context import Services
-from libs.services.ledger import Ledger
-from libs.services.live import Live
-from libs.settings import Settings, load_settings
+from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_api_url
+from prefect_instances.libs.core.commands import RetryPolicy
+from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Ledger
+from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from libs.adapters.centrifugo.publisher import Publisher
+    from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
 
 
 @contextmanager
@@ -53,8 +53,8 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
 
 def warm_up() -> None:
     """Do what every run would do first, for the runs that are forked from this process."""
-    import libs.adapters.centrifugo.publisher  # noqa: F401 - what runs import that publish
-    from libs.services.warming import warm
+    import prefect_instances.libs.adapters.centrifugo.publisher  # noqa: F401 - what runs import that publish
+    from prefect_instances.libs.services.runs.statement_cache import warm
 
     with connect() as services:
         warm(services)
@@ -62,8 +62,8 @@ def warm_up() -> None:
 
 def open_broker(settings: Settings, prefect: PrefectGateway) -> Publisher | None:
     """The Centrifugo of the block that the settings name; None where there is none."""
-    from libs.adapters.centrifugo.publisher import Publisher
-    from libs.services.subscribing import connection
+    from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
+    from prefect_instances.libs.services.views.subscribing import connection
 
     found = connection(settings, prefect)
     return None if found is None else Publisher(found)

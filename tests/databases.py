@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from libs.db import Database, migrate, sqlite_url
+from prefect_instances.libs.db import Database, migrate, sqlite_url
 
 TEMPLATE = "template_instances"
 

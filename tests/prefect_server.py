@@ -24,7 +24,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.adapters.prefect import PrefectGateway
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -74,7 +74,13 @@ def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
     port = free_port()
     variables = environment(home, port)
     log = home / "server.log"
-    command = [sys.executable, "-m", "cli.runtime.prefect_server", "--host", HOST]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect_instances.libs.adapters.prefect.server",
+        "--host",
+        HOST,
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--port", str(port)],

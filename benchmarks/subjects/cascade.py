@@ -16,7 +16,7 @@ import httpx
 from benchmarks.cascades import SECONDS, Home
 from benchmarks.live import derived, eventually, new_day, source
 from benchmarks.record import Figure, Run, Target
-from libs.adapters.prefect import DeploymentPlan
+from prefect_instances.libs.adapters.prefect import DeploymentPlan
 
 APART_SECONDS = 3.0
 

@@ -18,13 +18,19 @@ from sqlalchemy.orm import Session
 from benchmarks.databases import databases
 from benchmarks.record import Figure, Run, Target, timed
 from benchmarks.rows import NOW, alone, fill, flow_id, tree
-from libs.core.commands import Output, Started
-from libs.core.records import RunParameters
-from libs.core.status import Cause, FlowStatus, Reason
-from libs.db import Database
-from libs.db.models import Base, FlowExecutionResource, LineageEdge, OutboxEvent, Resource
-from libs.services import reports
-from libs.services.ledger import Ask, Ledger
+from prefect_instances.libs.core.commands import Output, Started
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.status import Cause, FlowStatus, Reason
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import (
+    Base,
+    FlowExecutionResource,
+    LineageEdge,
+    OutboxEvent,
+    Resource,
+)
+from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.views import reports
 
 REPEATS = 3
 RIPPLE = ("gate_openings", "run_requests", "outbox", "runs")

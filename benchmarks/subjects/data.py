@@ -41,9 +41,9 @@ def _frame(symbols: int, sessions: int) -> pl.DataFrame:
 def _storing(folder: Path, frame: pl.DataFrame, symbols: int) -> Iterator[Figure]:
     from deltalake import DeltaTable, write_deltalake
 
-    from libs.definitions.accessor import Query
-    from libs.plugins.delta import DeltaStore
-    from libs.plugins.simple import SimpleAccessor
+    from prefect_instances.libs.definitions.accessor import Query
+    from prefect_instances.libs.plugins.delta import DeltaStore
+    from prefect_instances.libs.plugins.simple import SimpleAccessor
 
     newest = frame.get_column("date").max()
     assert isinstance(newest, date)
@@ -91,7 +91,7 @@ def _storing(folder: Path, frame: pl.DataFrame, symbols: int) -> Iterator[Figure
 
 def _backtest(symbols: int, sessions: int) -> Figure:
     """Monthly rebalancing to random long weights, with commission."""
-    from libs.quant.backtest import Costs, simulate
+    from prefect_instances.libs.quant.backtest import Costs, simulate
 
     random = np.random.default_rng(11)
     prices = 100 * np.exp(np.cumsum(0.01 * random.standard_normal((sessions, symbols)), axis=0))

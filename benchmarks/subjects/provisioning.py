@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from benchmarks.live import new_day, source
 from benchmarks.record import Figure, Run, Target
-from libs.services.context import Services
+from prefect_instances.libs.services.state.context import Services
 
 
 def measure(run: Run) -> Iterator[Figure]:
@@ -43,8 +43,8 @@ def measure(run: Run) -> Iterator[Figure]:
 
 
 def _provision(services: Services, document: dict[str, Any]) -> float:
-    from libs.services.provisioning import provision
-    from libs.specs import parse_spec
+    from prefect_instances.libs.services.lifecycle.provisioning import provision
+    from prefect_instances.libs.specs import parse_spec
 
     spec = parse_spec({**document, "run_on_provision": False})
     ports = _ports(services, spec)
@@ -55,9 +55,9 @@ def _provision(services: Services, document: dict[str, Any]) -> float:
 
 def _bare(services: Services, document: dict[str, Any], number: int) -> float:
     """The same deployment and block document by the same client."""
-    from libs.core import ids
-    from libs.services.handles import deployment_plan
-    from libs.specs import parse_spec
+    from prefect_instances.libs.core import ids
+    from prefect_instances.libs.services.lifecycle.external_resources import deployment_plan
+    from prefect_instances.libs.specs import parse_spec
 
     spec = parse_spec({**document, "run_on_provision": False})
     ports = _ports(services, spec)
@@ -69,10 +69,10 @@ def _bare(services: Services, document: dict[str, Any], number: int) -> float:
 
 
 def _ports(services: Services, spec: Any) -> Any:
-    from blocks import block_for
-    from flows.execution import EXECUTION
-    from libs.adapters.prefect import schema_of
-    from libs.services.handles import Ports
+    from prefect_instances.blocks import block_for
+    from prefect_instances.flows.execution_flows import EXECUTION
+    from prefect_instances.libs.adapters.prefect import schema_of
+    from prefect_instances.libs.services.lifecycle.external_resources import Ports
 
     return Ports(
         execution={name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()},
@@ -83,11 +83,11 @@ def _ports(services: Services, spec: Any) -> Any:
 
 def _reapply(run: Run, services: Services, count: int) -> Iterator[Figure]:
     """A manifest whose instances all exist: what applying it again costs before it says so."""
-    from libs.core.status import Lifecycle
-    from libs.services.checks import examine
-    from libs.services.manifests import plan
-    from libs.services.rows import write_rows
-    from libs.specs import survey_manifest
+    from prefect_instances.libs.core.status import Lifecycle
+    from prefect_instances.libs.services.composition.checks import examine
+    from prefect_instances.libs.services.composition.rows import write_rows
+    from prefect_instances.libs.services.lifecycle.manifests import plan
+    from prefect_instances.libs.specs import survey_manifest
 
     instances = [source(f"r{number:04d}", run.scratch / "unread.csv") for number in range(count)]
     survey = survey_manifest({"project": "again", "instances": instances})

@@ -24,12 +24,12 @@ from cent import Client, PublishRequest
 from benchmarks.cascades import Home
 from benchmarks.live import derived, new_day, source
 from benchmarks.record import Figure, Run, Target
-from libs.adapters.centrifugo.connection import Connection
-from libs.adapters.centrifugo.subscriber import subscribed
-from libs.adapters.centrifugo.tokens import connection_token, subscription_token
-from libs.core.live import RelayState
-from libs.db import Database, migrate, sqlite_url
-from libs.db.repositories.live import read_relay, waiting, write_relay
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.adapters.centrifugo.subscriber import subscribed
+from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
+from prefect_instances.libs.core.subscriber_messages import RelayState
+from prefect_instances.libs.db import Database, migrate, sqlite_url
+from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting, write_relay
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
@@ -185,7 +185,7 @@ def _without(run: Run, cascade: Callable[[], float]) -> float:
 
 
 def _broken(run: Run, server: ContractServer, fault: str, cascade: Callable[[], float]) -> float:
-    from blocks import Centrifugo
+    from prefect_instances.blocks import Centrifugo
 
     services = run.live.services
     block = Centrifugo(url=server.url, api_key=server.api_key, hmac_secret=server.secret)

@@ -12,7 +12,7 @@ from benchmarks.live import Live
 from benchmarks.record import Figure, Run, Target
 
 PREFECT = "import prefect, prefect.flow_engine"
-FLOWS = "import flows.execution, flows.provision_instance, flows.sweep_freshness"
+FLOWS = "from prefect_instances.flows import execution_flows, provision_instance, sweep_freshness"
 
 
 def measure(run: Run) -> Iterator[Figure]:

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from benchmarks.databases import databases
 from benchmarks.record import Figure, Run, Target, timed
 from benchmarks.rows import NOW, fill
-from libs.core.status import FlowStatus, Reason
-from libs.db import Database
-from libs.db.models import Base, FlowExecutionResource, Resource
-from libs.services.ledger import Ledger
+from prefect_instances.libs.core.status import FlowStatus, Reason
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import Base, FlowExecutionResource, Resource
+from prefect_instances.libs.services.state.ledger import Ledger
 
 LATE = 100
 REPEATS = 3

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Json, Name, Timeout
-from cli.output import emit_json, emit_rows, end_not_ready, shown
-from cli.progress import Progress
-from cli.session import open_services
-from libs.core.backfill import Chunk
+from prefect_instances.cli.commands.arguments import Json, Name, Timeout
+from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready, shown
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.session import open_services
+from prefect_instances.libs.core.backfill import Chunk
 
 if TYPE_CHECKING:
-    from cli.waiting import Patience
-    from libs.services.backfilling import Asked
-    from libs.services.context import Services
+    from prefect_instances.cli.waiting import Patience
+    from prefect_instances.libs.services.runs.backfilling import Asked
+    from prefect_instances.libs.services.state.context import Services
 
 BACKFILL = "backfill-instance/default"
 ARTIFACT = "backfill"
@@ -51,8 +51,8 @@ def backfill(  # one argument for each option of the command
 
     Where the source revised its history a new version is published, and what reads it runs again.
     """
-    from cli.waiting import Patience
-    from libs.services.backfilling import Asked
+    from prefect_instances.cli.waiting import Patience
+    from prefect_instances.libs.services.runs.backfilling import Asked
 
     asked = Asked(start.date(), end.date(), chunk, downstream)
     asked.pieces()
@@ -72,8 +72,8 @@ def _backfilled(
     services: Services, name: str, asked: Asked, patience: Patience, json: bool
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run it, showing how far it is; its last line, and what each piece found."""
-    from cli.waiting import submit, wait_for_run
-    from libs.services.backfilling import how_far
+    from prefect_instances.cli.waiting import submit, wait_for_run
+    from prefect_instances.libs.services.runs.backfilling import how_far
 
     def told() -> str:
         progress = how_far(services.database, name, asked)
@@ -96,8 +96,8 @@ def _backfilled(
 
 def _below(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
     """Wait for everything below; a line for each instance that did not become READY."""
-    from cli.waiting import settled_in, statuses_of, wait_until_settled
-    from libs.services.backfilling import downstream
+    from prefect_instances.cli.waiting import settled_in, statuses_of, wait_until_settled
+    from prefect_instances.libs.services.runs.backfilling import downstream
 
     names = downstream(services.database, name)
     statuses = statuses_of(services, names)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli.commands.arguments import Json
-from cli.output import emit_document, emit_json, emit_rows, warn
-from cli.session import NothingHere, open_database
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.cli.commands.arguments import Json
+from prefect_instances.cli.output import emit_document, emit_json, emit_rows, warn
+from prefect_instances.cli.session import NothingHere, open_database
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
-    from libs.definitions import Registry
+    from prefect_instances.libs.definitions import Registry
 
 HEADERS = ("kind", "name", "version", "description")
 
@@ -67,8 +67,8 @@ def show_definition(
 
 def _registry() -> Registry:
     """What is installed, and where there is a database what is saved in it."""
-    from libs.definitions import Registry
-    from libs.services.catalog import with_saved
+    from prefect_instances.libs.definitions import Registry
+    from prefect_instances.libs.services.composition.catalog import with_saved
 
     registry = Registry.discover()
     try:

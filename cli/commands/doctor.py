@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import typer
 
-from cli.commands.arguments import Json
-from cli.output import FAILED, emit_json, emit_rows
-from cli.session import utc_now
+from prefect_instances.cli.commands.arguments import Json
+from prefect_instances.cli.output import FAILED, emit_json, emit_rows
+from prefect_instances.cli.session import utc_now
 
 HEADERS = ("check", "result", "found", "what to do")
 
@@ -23,8 +23,8 @@ def doctor(json: Json = False) -> None:
 
     Ends with 1 if a check fails; each finding says what to do.
     """
-    from cli.checkup import Level, examine
-    from libs.settings import load_settings
+    from prefect_instances.cli.doctor_checks import Level, examine
+    from prefect_instances.libs.settings import load_settings
 
     findings = list(examine(load_settings(), utc_now()))
     if json:

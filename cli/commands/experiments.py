@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.arguments import Json, Name, PlanOnly
-from cli.commands.changing import promote_to_signal, read_document, submit_and_wait
-from cli.output import emit_json
-from cli.session import open_services
+from prefect_instances.cli.commands.arguments import Json, Name, PlanOnly
+from prefect_instances.cli.commands.instance import (
+    promote_to_signal,
+    read_document,
+    submit_and_wait,
+)
+from prefect_instances.cli.output import emit_json
+from prefect_instances.cli.session import open_services
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +88,7 @@ def _numbers(given: Iterable[str]) -> dict[str, float]:
 def _save_macro(
     name: str, macro: str, parameters: dict[str, float], version: str, plan: bool, json: bool
 ) -> None:
-    from libs.services.macros import Wish, plan_macro
+    from prefect_instances.libs.services.lifecycle.macros import Wish, plan_macro
 
     with open_services() as services:
         planned = plan_macro(services, Wish(name, macro, parameters, version)).document()

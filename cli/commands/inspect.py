@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Json, Name, OptionalName
-from cli.output import emit_document, emit_json, emit_rows, shown
-from cli.session import open_database, utc_now
-from cli.tables import STATUS_HEADERS, freshness_table, status_rows
+from prefect_instances.cli.commands.arguments import Json, Name, OptionalName
+from prefect_instances.cli.output import emit_document, emit_json, emit_rows, shown
+from prefect_instances.cli.session import open_database, utc_now
+from prefect_instances.cli.tables import STATUS_HEADERS, freshness_table, status_rows
 
 LISTED = ("id", "name", "project", "type", "lifecycle", "status", "freshness")
 LIST_HEADERS = ("project", "instance", "type", "lifecycle", "status", "freshness")
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def list_instances(json: Json = False) -> None:
     """Every instance, one a line."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     with open_database() as database:
         document = reports.status(database, utc_now())
@@ -41,8 +41,9 @@ def list_instances(json: Json = False) -> None:
 
 def show(name: Name, json: Json = False) -> None:
     """Everything about one instance."""
-    from libs.services import links, reports
-    from libs.settings import load_settings
+    from prefect_instances.libs.services.rendering import links
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.settings import load_settings
 
     with open_database() as database:
         document = reports.show(database, utc_now(), name)
@@ -52,7 +53,7 @@ def show(name: Name, json: Json = False) -> None:
 
 def status(name: OptionalName = "", json: Json = False) -> None:
     """Status, freshness and reason of instances."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     now = utc_now()
     with open_database() as database:
@@ -65,7 +66,7 @@ def status(name: OptionalName = "", json: Json = False) -> None:
 
 def freshness(name: Name, json: Json = False) -> None:
     """How fresh the upstreams of an instance are, and the root cause of what blocks."""
-    from libs.services import explaining
+    from prefect_instances.libs.services.views import explaining
 
     now = utc_now()
     with open_database() as database:
@@ -90,7 +91,7 @@ def why(
     json: Json = False,
 ) -> None:
     """Why an instance is not READY: the root cause, what would unblock it, when it runs next."""
-    from libs.services import explaining
+    from prefect_instances.libs.services.views import explaining
 
     with open_database() as database:
         document = explaining.why(database, utc_now(), name, flow)
@@ -105,7 +106,7 @@ def why(
 
 
 def _print_remedies(roots: Sequence[Mapping[str, Any]]) -> None:
-    from libs.services.explaining import remedies
+    from prefect_instances.libs.services.views.explaining import remedies
 
     for flow, what in remedies(roots):
         print(f"  to unblock {flow}: {what}")

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Json, Name, PlanOnly, Timeout, Wait
-from cli.output import emit_json, emit_rows, end_not_ready
-from cli.progress import Progress
-from cli.session import open_services, utc_now
-from cli.tables import STATUS_HEADERS, status_rows
+from prefect_instances.cli.commands.arguments import Json, Name, PlanOnly, Timeout, Wait
+from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.session import open_services, utc_now
+from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
 
 if TYPE_CHECKING:
-    from libs.core.plan import Plan
-    from libs.services.context import Services
-    from libs.specs import Manifest
+    from prefect_instances.libs.core.plan import Plan
+    from prefect_instances.libs.services.state.context import Services
+    from prefect_instances.libs.specs import Manifest
 
 APPLY = "apply-manifest/default"
 DEPROVISION = "deprovision-instance/default"
@@ -49,7 +49,7 @@ def apply(
     json: Json = False,
 ) -> None:
     """Bring instances to what a manifest says."""
-    from cli.waiting import Patience
+    from prefect_instances.cli.waiting import Patience
 
     how = Applying(plan, prune, wait, json)
     with open_services() as services:
@@ -70,8 +70,8 @@ def delete(
 
     Refused while others read from it, unless --cascade is said.
     """
-    from cli.waiting import Patience, submit, wait_for_run
-    from libs.services.removal import plan_removal
+    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
+    from prefect_instances.libs.services.lifecycle.removal import plan_removal
 
     parameters = {"instance": name, "cascade": cascade, "purge": purge}
     with open_services() as services, Progress() as progress:
@@ -101,9 +101,9 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
 
     An empty plan submits nothing. Raises InvalidSpec with every problem of the manifest.
     """
-    from cli.waiting import statuses_of
-    from libs.services import manifests
-    from libs.specs import survey_files
+    from prefect_instances.cli.waiting import statuses_of
+    from prefect_instances.libs.services.lifecycle import manifests
+    from prefect_instances.libs.specs import survey_files
 
     survey = survey_files(file)
     plan, manifest = manifests.plan(services, survey, pruning=how.prune), survey.manifest
@@ -133,7 +133,7 @@ def _submit(
     progress: Progress,
     patience: Any,
 ) -> None:
-    from cli.waiting import run_url, submit, wait_for_run
+    from prefect_instances.cli.waiting import run_url, submit, wait_for_run
 
     started = submit(services, APPLY, parameters)
     progress.say(f"applying  {run_url(services, started.id)}")
@@ -142,14 +142,14 @@ def _submit(
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
     """The manifest as JSON data, a parameter of the flow that applies it."""
-    from libs.specs import spec_document
+    from prefect_instances.libs.specs import spec_document
 
     instances = [{**spec_document(spec), "project": spec.project} for spec in manifest.instances]
     return {"project": manifest.project, "instances": instances}
 
 
 def _settle(services: Services, statuses: Any, progress: Progress, patience: Any) -> list[str]:
-    from cli.waiting import settled_in, wait_until_settled
+    from prefect_instances.cli.waiting import settled_in, wait_until_settled
 
     return wait_until_settled(statuses, settled_in(services), progress, patience)
 
@@ -159,7 +159,7 @@ def print_plan(plan: Plan, json: bool) -> None:
     if json:
         emit_json(plan.document())
         return
-    from libs.core.plan import lines
+    from prefect_instances.libs.core.plan import lines
 
     for line in lines(plan):
         print(line)

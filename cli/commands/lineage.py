@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.arguments import Json, OptionalName
-from cli.graph import Line, mermaid, read_graph, tree_lines
-from cli.output import STATUS_STYLES, console, emit_json
-from cli.session import open_database
+from prefect_instances.cli.commands.arguments import Json, OptionalName
+from prefect_instances.cli.graph import Line, mermaid, read_graph, tree_lines
+from prefect_instances.cli.output import STATUS_STYLES, console, emit_json
+from prefect_instances.cli.session import open_database
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def lineage(
     """Who reads from whom, with the status of each."""
     if json and as_mermaid:
         raise typer.BadParameter("choose one of --json and --mermaid")
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     with open_database() as database:
         document = reports.lineage(database, name or None)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Json, Name, OptionalName, Timeout
-from cli.output import emit_document, emit_json, rich_table, warn
-from cli.session import open_services, utc_now
-from cli.tables import STATUS_HEADERS, status_rows
+from prefect_instances.cli.commands.arguments import Json, Name, OptionalName, Timeout
+from prefect_instances.cli.output import emit_document, emit_json, rich_table, warn
+from prefect_instances.cli.session import open_services, utc_now
+from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
 
 if TYPE_CHECKING:
-    from libs.services.context import Services
+    from prefect_instances.libs.services.state.context import Services
 
 REDRAW_SECONDS = 0.3
 """The table is read again at most this often."""
@@ -42,7 +42,7 @@ def token(
     json: Json = False,
 ) -> None:
     """Short-lived tokens to subscribe to an instance or project; ask again to refresh them."""
-    from libs.services.subscribing import grant
+    from prefect_instances.libs.services.views.subscribing import grant
 
     with open_services() as services:
         document = asdict(grant(services, name, user, project=project))
@@ -67,7 +67,7 @@ def watch(
 
 
 def _watch_lines(services: Services, name: str, say: Print, timeout: float) -> bool:
-    from libs.services.watching import scope_of, watch
+    from prefect_instances.libs.services.views.watching import scope_of, watch
 
     async def follow() -> None:
         async for message in watch(services, scope_of(services, name)):
@@ -102,8 +102,8 @@ def _watch_table(services: Services, name: str, timeout: float) -> bool:
     from rich.console import Console
     from rich.live import Live
 
-    from libs.services import reports
-    from libs.services.watching import scope_of, watch
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.services.views.watching import scope_of, watch
 
     changed = asyncio.Event()
 

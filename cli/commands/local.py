@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import WRONG_USAGE, end_not_ready, warn
-from cli.progress import Progress
+from prefect_instances.cli.output import WRONG_USAGE, end_not_ready, warn
+from prefect_instances.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from cli.runtime.stack import Running
-    from libs.settings import Settings
+    from prefect_instances.cli.runtime.stack import Running
+    from prefect_instances.libs.settings import Settings
 
 DEMO = Path(__file__).parents[1] / "demo.yaml"
 DEMO_SECONDS = 1200.0
@@ -67,8 +67,8 @@ def up(
     Where PREFECT_API_URL or the active Prefect profile names a server, that one is used. Without
     --detach the command stays, restarts what dies, and ends everything at Ctrl-C.
     """
-    from cli.runtime import stack
-    from libs.settings import load_settings
+    from prefect_instances.cli.runtime import stack
+    from prefect_instances.libs.settings import load_settings
 
     settings = load_settings()
     shown = _pages(pages or [])
@@ -89,7 +89,7 @@ def up(
 
 def _pages(words: list[str]) -> tuple[str, ...]:
     """The kinds of pages that ``--with`` names; ends with wrong usage for any other."""
-    from cli.runtime.pages import KINDS
+    from prefect_instances.cli.runtime.pages import KINDS
 
     names = [name.strip() for word in words for name in word.split(",")]
     unknown = sorted({repr(name) for name in names if name not in KINDS})
@@ -101,8 +101,8 @@ def _pages(words: list[str]) -> tuple[str, ...]:
 
 def down() -> None:
     """End exactly what `up` started."""
-    from cli.runtime import stack
-    from libs.settings import load_settings
+    from prefect_instances.cli.runtime import stack
+    from prefect_instances.libs.settings import load_settings
 
     if not stack.down(load_settings(), print):
         print("nothing was running")
@@ -118,8 +118,8 @@ def demo(
     Starts what is needed, provisions the project, waits until every instance is READY and prints
     the table. Without --keep it then stops what it started; the data stays in the home.
     """
-    from cli.runtime import stack
-    from libs.settings import load_settings
+    from prefect_instances.cli.runtime import stack
+    from prefect_instances.libs.settings import load_settings
 
     settings = load_settings()
     with _terminated_as_interrupted():
@@ -136,9 +136,9 @@ def demo(
 
 
 def _apply_demo() -> list[str]:
-    from cli.commands.lifecycle import Applying, apply_manifest
-    from cli.session import open_services
-    from cli.waiting import Patience
+    from prefect_instances.cli.commands.lifecycle import Applying, apply_manifest
+    from prefect_instances.cli.session import open_services
+    from prefect_instances.cli.waiting import Patience
 
     with open_services() as services:
         return apply_manifest(services, DEMO, Applying(wait=True), Patience.of(DEMO_SECONDS))
@@ -146,7 +146,7 @@ def _apply_demo() -> list[str]:
 
 def _announce(settings: Settings, running: Running) -> None:
     """One line for each part."""
-    from cli.runtime.pages import KINDS
+    from prefect_instances.cli.runtime.pages import KINDS
 
     state = "ready" if running.started else "already up"
     logs = settings.home / "logs"
@@ -169,8 +169,8 @@ def _watch(settings: Settings, running: Running) -> None:
 
     Raises Unavailable for what dies again and again.
     """
-    from cli.runtime import stack
-    from cli.runtime.home import Home
+    from prefect_instances.cli.runtime import stack
+    from prefect_instances.cli.runtime.home import Home
 
     home, restarts = Home(settings.home), [0.0] * RESTARTS
     print("Ctrl-C ends it", flush=True)
@@ -185,7 +185,7 @@ def _watch(settings: Settings, running: Running) -> None:
 
 def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
     """The newest restarts with one more; raise Unavailable where there are too many of them."""
-    from libs.core.errors import Unavailable
+    from prefect_instances.libs.core.errors import Unavailable
 
     now = time.monotonic()
     if restarts[0] and now - restarts[0] < RESTART_WINDOW_SECONDS:
@@ -195,7 +195,7 @@ def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
 
 def _end(settings: Settings, roles: tuple[str, ...]) -> None:
     """Stop the roles, the last one started first; a second Ctrl-C does not leave half of it."""
-    from cli.runtime import stack
+    from prefect_instances.cli.runtime import stack
 
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

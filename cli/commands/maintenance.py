@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.arguments import Json
-from cli.output import FAILED, emit_json, emit_rows
-from cli.progress import Progress
-from cli.session import open_database, open_services
+from prefect_instances.cli.commands.arguments import Json
+from prefect_instances.cli.output import FAILED, emit_json, emit_rows
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.session import open_database, open_services
 
 RECONCILE = "reconcile/default"
 ARTIFACT = "reconcile"
@@ -36,7 +36,7 @@ def reconcile(
 
     Ends with 1 where a repair failed.
     """
-    from cli.waiting import Patience, submit, wait_for_run
+    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
 
     with open_services() as services, Progress() as progress:
         started = submit(services, RECONCILE, {"remove_unknown": remove_unknown})
@@ -61,9 +61,9 @@ def export(
     json: Json = False,
 ) -> None:
     """Write the manifest of what exists; applying it changes nothing."""
-    from libs.services.exporting import export as exported
-    from libs.specs.manifest_schema import FILE_NAME
-    from libs.specs.manifest_text import write_yaml
+    from prefect_instances.libs.services.lifecycle.exporting import export as exported
+    from prefect_instances.libs.specs.manifests.schema import FILE_NAME
+    from prefect_instances.libs.specs.manifests.text import write_yaml
 
     with open_database() as database:
         document = exported(database, names or ())
@@ -76,6 +76,6 @@ def export(
 
 def schema() -> None:
     """Print the JSON schema of a manifest, with which editors complete and check it."""
-    from libs.specs.manifest_schema import manifest_schema
+    from prefect_instances.libs.specs.manifests.schema import manifest_schema
 
     emit_json(manifest_schema())

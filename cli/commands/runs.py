@@ -10,18 +10,18 @@ from uuid import UUID
 
 import typer
 
-from cli.commands.arguments import Json, Name, Timeout, Wait
-from cli.output import emit_document, emit_json, emit_rows, end_not_ready
-from cli.progress import Progress
-from cli.session import open_database, open_services, utc_now
-from cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
-from libs.core.errors import NotFound, PermanentError
-from libs.core.status import FlowKind
+from prefect_instances.cli.commands.arguments import Json, Name, Timeout, Wait
+from prefect_instances.cli.output import emit_document, emit_json, emit_rows, end_not_ready
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.session import open_database, open_services, utc_now
+from prefect_instances.cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
+from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.core.status import FlowKind
 
 if TYPE_CHECKING:
-    from cli.waiting import Patience
-    from libs.adapters.prefect import RunView
-    from libs.services.context import Services
+    from prefect_instances.cli.waiting import Patience
+    from prefect_instances.libs.adapters.prefect import RunView
+    from prefect_instances.libs.services.state.context import Services
 
 
 COMPLETED = "Completed"
@@ -117,7 +117,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
 
 def runs(name: Name, json: Json = False) -> None:
     """The runs of an instance, newest first."""
-    from libs.services import reports
+    from prefect_instances.libs.services.views import reports
 
     with open_database() as database:
         document = reports.runs(database, name)
@@ -128,8 +128,9 @@ def run_info(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run.")], json: Json = False
 ) -> None:
     """Everything about one run."""
-    from libs.services import links, reports
-    from libs.settings import load_settings
+    from prefect_instances.libs.services.rendering import links
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.settings import load_settings
 
     with open_database() as database:
         document = reports.run_info(database, id_)
@@ -145,8 +146,8 @@ def rerun(
     Where the run has none (a monitoring; a training that was not promoted) its metrics are
     compared. Nothing is published. Ends with 1 where they differ.
     """
-    from cli.waiting import Patience, submit, wait_for_run
-    from libs.services import reports
+    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
+    from prefect_instances.libs.services.views import reports
 
     with open_services() as services:
         original = reports.run_info(services.database, id_)
@@ -174,8 +175,8 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
     Raises NotFound for an unknown instance, NoSuchFlow where the choice is not clear, Unavailable
     for an instance whose provisioning has not come to its deployments.
     """
-    from libs.core.errors import Unavailable
-    from libs.services import reports
+    from prefect_instances.libs.core.errors import Unavailable
+    from prefect_instances.libs.services.views import reports
 
     (entry,) = reports.status(services.database, utc_now(), name=name)["instances"]
     full_name = f"{entry['project']}/{entry['name']}"
@@ -208,7 +209,7 @@ def _execute(
     services: Services, target: Target, parameters: dict[str, Any], wait: bool, timeout: float
 ) -> list[str]:
     """Start the run; with ``wait`` the instances of the cascade that did not become READY."""
-    from cli.waiting import Patience, run_url
+    from prefect_instances.cli.waiting import Patience, run_url
 
     started = services.prefect.start_run(target.deployment_id, parameters)
     print(
@@ -219,7 +220,7 @@ def _execute(
 
 def _wait(services: Services, target: Target, started: RunView, patience: Patience) -> list[str]:
     """Wait for the run and for everything downstream that runs or is about to because of it."""
-    from cli.waiting import (
+    from prefect_instances.cli.waiting import (
         cascade_of,
         statuses_of,
         wait_for_run,

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands.arguments import Json, Name
-from cli.output import emit_json, emit_rows
-from cli.session import open_database, utc_now
+from prefect_instances.cli.commands.arguments import Json, Name
+from prefect_instances.cli.output import emit_json, emit_rows
+from prefect_instances.cli.session import open_database, utc_now
 
 HEADERS = ("flow", "day", "session", "slots")
 MOST = 4
@@ -31,7 +31,7 @@ def timeline(
     json: Json = False,
 ) -> None:
     """Past and coming slots, sessions and holidays."""
-    from libs.services.timeline import timeline as read
+    from prefect_instances.libs.services.views.timeline import timeline as read
 
     with open_database() as database:
         document = read(database, utc_now(), name, days)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from libs.core.errors import PermanentError
+from prefect_instances.libs.core.errors import PermanentError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from libs.adapters.prefect import PrefectGateway
+    from prefect_instances.libs.adapters.prefect import PrefectGateway
 
 BLOCK_NAME = "instances"
 BLOCK = f"sqlalchemy-connector/{BLOCK_NAME}"
@@ -61,7 +61,7 @@ def check(url: URL) -> None:
     """Raise Unavailable, without the password, where the database does not answer."""
     from sqlalchemy import text
 
-    from libs.db import Database
+    from prefect_instances.libs.db import Database
 
     database = Database(url)
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from cli.runtime.home import Home
-from libs.settings import PREFIX
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.libs.settings import PREFIX
 
 KEPT_PREFECT = frozenset(
     {

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from libs.core.errors import PermanentError, TemporaryError
-from libs.settings import CONFIG_FILE, read_config
+from prefect_instances.libs.core.errors import PermanentError, TemporaryError
+from prefect_instances.libs.settings import CONFIG_FILE, read_config
 
 LOCK_POLL_SECONDS = 0.2
 

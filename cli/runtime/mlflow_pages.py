@@ -1,8 +1,8 @@
 """MLflow's server over the store of a home.
 
-``python -m cli.runtime.mlflow_pages FOLDER PORT`` is ``mlflow server`` after the store's schema was
-made, which must happen once and only once, whoever comes first. One process serves, and MLflow's
-executors of background jobs, which take another gigabyte, are left out.
+``python -m prefect_instances.cli.runtime.mlflow_pages FOLDER PORT`` is ``mlflow server`` after
+the store's schema was made, which must happen once and only once, whoever comes first. One
+process serves. MLflow's executors of background jobs, which take another gigabyte, are left out.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from cli.runtime.web import HOST
+from prefect_instances.cli.runtime.web import HOST
 
 
 def main(folder: Path, port: str) -> None:
     """Serve until the process is told to end."""
-    from libs.adapters.mlflow import Tracking
+    from prefect_instances.libs.adapters.mlflow import Tracking
 
     store = Tracking(folder)
     store.prepare()

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.runtime import processes, web
-from cli.runtime.environment import base_environment
-from cli.runtime.home import Home
-from libs.core.errors import PermanentError
-from libs.settings import PREFIX, Settings, read_config
+from prefect_instances.cli.runtime import processes, web
+from prefect_instances.cli.runtime.environment import base_environment
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.settings import PREFIX, Settings, read_config
 
 START_SECONDS = 240.0
 GRACE_SECONDS = 10.0
@@ -47,11 +47,11 @@ class Kind:
 
 
 def _mlflow(home: Path, port: int) -> Sequence[str]:
-    return ["-m", "cli.runtime.mlflow_pages", str(home / "mlflow"), str(port)]
+    return ["-m", "prefect_instances.cli.runtime.mlflow_pages", str(home / "mlflow"), str(port)]
 
 
 def _evidently(home: Path, port: int) -> Sequence[str]:
-    from libs.adapters.evidently import workspace_folder
+    from prefect_instances.libs.adapters.evidently import workspace_folder
 
     workspace = workspace_folder(home / "evidently")
     where = ["--host", web.HOST, "--port", str(port)]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from cli.runtime.home import Home, write_atomically
+from prefect_instances.cli.runtime.home import Home, write_atomically
 
 MARK = "INSTANCES_RUNTIME"
 CREATED_TOLERANCE_SECONDS = 2.0

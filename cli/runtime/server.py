@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cli.runtime import processes, web
-from cli.runtime.environment import server_environment
-from cli.runtime.home import Home
-from libs.settings import Settings, read_config
+from prefect_instances.cli.runtime import processes, web
+from prefect_instances.cli.runtime.environment import server_environment
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.libs.settings import Settings, read_config
 
 ROLE = "server"
 START_SECONDS = 240.0
@@ -111,7 +111,7 @@ def lost_port(server: Server) -> bool:
 
 
 def _spawn(home: Home, port: int) -> None:
-    command = [sys.executable, "-P", "-m", "cli.runtime.prefect_server"]
+    command = [sys.executable, "-P", "-m", "prefect_instances.libs.adapters.prefect.server"]
     options = ["--host", web.HOST, "--port", str(port)]
     environment = server_environment(home, embedded_url(port))
     processes.start(home, ROLE, [*command, *options], environment)

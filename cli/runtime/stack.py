@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cli.runtime import database, pages, processes, server, worker
-from cli.runtime.home import Home
-from cli.runtime.server import Server
-from libs.core.errors import PermanentError, Unavailable
-from libs.settings import Settings, load_settings
+from prefect_instances.cli.runtime import database, pages, processes, server, worker
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.cli.runtime.server import Server
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.settings import Settings, load_settings
 
 Say = Callable[[str], None]
 """Takes one line for the person who waits."""
@@ -194,7 +194,7 @@ def _ensure_server(
 
 def _require_answer(configured: Server) -> None:
     """Raise Unavailable where a server that is not ours to start is away."""
-    from libs.adapters.prefect import PrefectGateway
+    from prefect_instances.libs.adapters.prefect import PrefectGateway
 
     with using(configured), PrefectGateway.connect() as gateway:
         if gateway.health() is None:
@@ -220,11 +220,11 @@ def _launch(home: Home, settings: Settings, request: UpRequest) -> Server:
 
 def _make_ready(settings: Settings, request: UpRequest) -> None:
     """Do what needs no server while it starts: the imports, and the home's own database."""
-    import deployments.apply
-    import libs.wiring  # noqa: F401
-    from libs.db import Database, migrate
+    import prefect_instances.deployments.apply
+    import prefect_instances.libs.wiring
+    from prefect_instances.libs.db import Database, migrate
 
-    deployments.apply.block_classes()
+    prefect_instances.deployments.apply.block_classes()
     if settings.database_url and not request.database_url:
         database = Database(settings.database_url)
         try:
@@ -235,9 +235,9 @@ def _make_ready(settings: Settings, request: UpRequest) -> None:
 
 def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Settings:
     """Database, schema, deployments and work pool, each to the state that this code needs."""
-    from deployments.apply import apply
-    from libs.db import migrate
-    from libs.wiring import connect
+    from prefect_instances.deployments.apply import apply
+    from prefect_instances.libs.db import migrate
+    from prefect_instances.libs.wiring import connect
 
     if request.database_url:
         _keep_database(home, request.database_url)
@@ -252,7 +252,7 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
 
 def _keep_database(home: Home, text: str) -> None:
     """Save the address as a block; the home remembers only the block's name."""
-    from libs.adapters.prefect import PrefectGateway
+    from prefect_instances.libs.adapters.prefect import PrefectGateway
 
     url = database.read_url(text)
     with PrefectGateway.connect() as gateway:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import psutil
 
-from cli.runtime import processes
-from cli.runtime.home import Home
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.cli.runtime import processes
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.2

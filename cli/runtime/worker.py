@@ -8,15 +8,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from cli.runtime import processes
-from cli.runtime.environment import worker_environment
-from cli.runtime.home import Home
-from cli.runtime.server import Server
-from libs.core.errors import Unavailable
-from libs.settings import Settings
+from prefect_instances.cli.runtime import processes
+from prefect_instances.cli.runtime.environment import worker_environment
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.cli.runtime.server import Server
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.settings import Settings
 
 if TYPE_CHECKING:
-    from cli.runtime.inspection import Inspector
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
 
 ROLE = "worker"
 START_SECONDS = 120.0
@@ -34,7 +34,7 @@ def worker_name(home: Home) -> str:
 
 def start(home: Home, settings: Settings, server: Server) -> None:
     """Start the worker and return when the server has heard of it; raise Unavailable otherwise."""
-    from cli.runtime.inspection import Inspector
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
 
     with Inspector.connect(server.api_url) as inspector:
         before = _heartbeat(inspector, settings.pool, worker_name(home))

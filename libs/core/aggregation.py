@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from libs.core.errors import InvalidSpec, Problem
-from libs.core.status import FlowStatus
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.core.status import FlowStatus
 
 DEFAULT_PRIORITY = (FlowStatus.ERROR, FlowStatus.STALE, FlowStatus.RUNNING, FlowStatus.READY)
 

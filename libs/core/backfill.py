@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
-from libs.core.records import RunParameters
-from libs.core.status import RunStatus
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.status import RunStatus
 
 
 class Chunk(StrEnum):

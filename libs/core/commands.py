@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from libs.core.gate import Blocker
-from libs.core.records import Request, Run
-from libs.core.status import RunStatus
+from prefect_instances.libs.core.gate import Blocker
+from prefect_instances.libs.core.records import Request, Run
+from prefect_instances.libs.core.status import RunStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from libs.core import gate
-from libs.core.draft import Draft
-from libs.core.records import FlowState
-from libs.core.status import MESSAGES, OVERTAKEN, FlowStatus, Lifecycle, Reason
+from prefect_instances.libs.core import gate
+from prefect_instances.libs.core.records import FlowState
+from prefect_instances.libs.core.status import MESSAGES, OVERTAKEN, FlowStatus, Lifecycle, Reason
+from prefect_instances.libs.core.unit_of_work import Draft
 
 
 @dataclass(frozen=True, slots=True)

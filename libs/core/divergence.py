@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from libs.core.differences import differences
+from prefect_instances.libs.core.differences import differences
 
 
 class Divergence(StrEnum):

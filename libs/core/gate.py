@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from libs.core.draft import Draft
-from libs.core.records import (
+from prefect_instances.libs.core.records import (
     EdgeState,
     FlowState,
     Opening,
@@ -23,7 +22,8 @@ from libs.core.records import (
     Request,
     RequestStatus,
 )
-from libs.core.status import FlowStatus, Reason, Require
+from prefect_instances.libs.core.status import FlowStatus, Reason, Require
+from prefect_instances.libs.core.unit_of_work import Draft
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from libs.core.status import FlowKind, FlowStatus, InstanceType
+from prefect_instances.libs.core.status import FlowKind, FlowStatus, InstanceType
 
 NAME = re.compile(r"(?=.{1,63}\Z)[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
 """A legal name of a project or instance; names are unique whatever their case.

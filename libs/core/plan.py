@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from libs.core.differences import Difference, differences
-from libs.core.lineage import descendants, levels
+from prefect_instances.libs.core.differences import Difference, differences
+from prefect_instances.libs.core.lineage import descendants, levels
 
 Node = tuple[str, str]
 """A flow: the label of its instance (``project/name`` in lower case) and its kind."""

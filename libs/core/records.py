@@ -12,9 +12,17 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from libs.core.aggregation import AggregationContract
-from libs.core.errors import Problem
-from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, Require, RunStatus
+from prefect_instances.libs.core.aggregation import AggregationContract
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.status import (
+    Cause,
+    FlowStatus,
+    Lifecycle,
+    Mode,
+    Reason,
+    Require,
+    RunStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from collections import deque
 from dataclasses import replace
 from uuid import UUID, uuid5
 
-from libs.core import gate
-from libs.core.draft import Draft
-from libs.core.lineage import descendants, topological_order
-from libs.core.records import Request, RunParameters
-from libs.core.status import Cause, FlowStatus
+from prefect_instances.libs.core import gate
+from prefect_instances.libs.core.lineage import descendants, topological_order
+from prefect_instances.libs.core.records import Request, RunParameters
+from prefect_instances.libs.core.status import Cause, FlowStatus
+from prefect_instances.libs.core.unit_of_work import Draft
 
 Pair = tuple[UUID, UUID]
 

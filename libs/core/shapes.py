@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from libs.core.status import TRIGGERED_BY_DEFAULT, FlowKind, InstanceType, Require
+from prefect_instances.libs.core.status import TRIGGERED_BY_DEFAULT, FlowKind, InstanceType, Require
 
 OWN_OUTPUT = "output"
 """The role of an instance's own output to the flows that a definition adds."""

@@ -8,11 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from libs.core import gate, recursion
-from libs.core.asking import remember
-from libs.core.commands import Blocked, Skipped, Start, StartCommand, Started, Unusable
-from libs.core.draft import Draft
-from libs.core.records import (
+from prefect_instances.libs.core import gate, recursion
+from prefect_instances.libs.core.commands import (
+    Blocked,
+    Skipped,
+    Start,
+    StartCommand,
+    Started,
+    Unusable,
+)
+from prefect_instances.libs.core.records import (
     FlowState,
     Opening,
     OpeningStatus,
@@ -22,7 +27,9 @@ from libs.core.records import (
     Run,
     RunParameters,
 )
-from libs.core.status import Cause, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.requests import remember
+from prefect_instances.libs.core.status import Cause, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.unit_of_work import Draft
 
 
 def start(draft: Draft, command: StartCommand) -> Start:

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from libs.core import gate, ids
-from libs.core.asking import ask
-from libs.core.commands import (
+from prefect_instances.libs.core import gate, ids
+from prefect_instances.libs.core.commands import (
     BadEnd,
     Output,
     RetryPolicy,
 )
-from libs.core.draft import Draft
-from libs.core.errors import Interrupted
-from libs.core.lineage import topological_order
-from libs.core.records import (
+from prefect_instances.libs.core.errors import Interrupted
+from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.records import (
     FlowState,
     Opening,
     OpeningStatus,
@@ -29,7 +27,16 @@ from libs.core.records import (
     RequestStatus,
     Run,
 )
-from libs.core.status import OVERTAKEN, Cause, FlowStatus, Lifecycle, Reason, RunStatus
+from prefect_instances.libs.core.requests import ask
+from prefect_instances.libs.core.status import (
+    OVERTAKEN,
+    Cause,
+    FlowStatus,
+    Lifecycle,
+    Reason,
+    RunStatus,
+)
+from prefect_instances.libs.core.unit_of_work import Draft
 
 STARVED_AFTER = 3
 """Successes in a row that end STALE before a flow is called ``Starved``."""

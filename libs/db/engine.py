@@ -17,8 +17,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from libs.core.errors import Unavailable
-from libs.db.types import json_text
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.db.types import json_text
 
 Result = TypeVar("Result")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from libs.db.engine import Database
+from prefect_instances.libs.db.engine import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -8,15 +8,26 @@ it knows only what a schedule is.
 Importing this package does not import polars; ``libs.definitions.content`` does.
 """
 
-from libs.definitions.accessor import Accessor, Query
-from libs.definitions.base import CompatibilityRules, Definition, DefinitionKind, UpstreamShape
-from libs.definitions.flow import FlowContext, FlowResult, FlowSpec, LineageContract, Page
-from libs.definitions.ml_module import MLModule, Sample
-from libs.definitions.op import Argument, Axis, Op, OpMacro
-from libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
-from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.definitions.registry import Broken, Registry, installed
-from libs.definitions.store import (
+from prefect_instances.libs.definitions.accessor import Accessor, Query
+from prefect_instances.libs.definitions.base import (
+    CompatibilityRules,
+    Definition,
+    DefinitionKind,
+    UpstreamShape,
+)
+from prefect_instances.libs.definitions.flow import (
+    FlowContext,
+    FlowResult,
+    FlowSpec,
+    LineageContract,
+    Page,
+)
+from prefect_instances.libs.definitions.ml_module import MLModule, Sample
+from prefect_instances.libs.definitions.op import Argument, Axis, Op, OpMacro
+from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.definitions.registry import Broken, Registry, installed
+from prefect_instances.libs.definitions.store import (
     LocationRefused,
     Store,
     StoredVersion,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from libs.core.errors import DataRejected
-from libs.definitions.base import Definition, DefinitionKind, closest
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind, closest
 
 if TYPE_CHECKING:
     import polars as pl

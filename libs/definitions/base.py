@@ -16,12 +16,17 @@ import semver
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from libs.core.errors import InvalidSpec, Problem
-from libs.core.status import InstanceType
-from libs.definitions.flow import FlowSpec, LineageContract, flow_problems, lineage_problems
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.core.status import InstanceType
+from prefect_instances.libs.definitions.flow import (
+    FlowSpec,
+    LineageContract,
+    flow_problems,
+    lineage_problems,
+)
 
 if TYPE_CHECKING:
-    from libs.definitions.registry import Registry
+    from prefect_instances.libs.definitions.registry import Registry
 
 MIN_SEVERITY: Mapping[str, object] = {
     "aggregation_method": "min_severity",
@@ -156,7 +161,7 @@ class Definition(ABC):
     @property
     def registry(self) -> Registry:
         """Where it finds the definitions that it works with."""
-        from libs.definitions.registry import installed
+        from prefect_instances.libs.definitions.registry import installed
 
         return self._registry or installed()
 

@@ -18,8 +18,8 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from libs.core.errors import DataRejected
-from libs.definitions.pipeline import Extract
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.pipeline import Extract
 
 KEYS = ("date", "symbol")
 KNOWLEDGE = "knowledge_time"

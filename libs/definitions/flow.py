@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from libs.core.errors import Problem
-from libs.core.ids import NAME, NAME_HELP
-from libs.core.shapes import OWN_OUTPUT, SHAPES
-from libs.core.status import FlowKind, InstanceType, Require
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.ids import NAME, NAME_HELP
+from prefect_instances.libs.core.shapes import OWN_OUTPUT, SHAPES
+from prefect_instances.libs.core.status import FlowKind, InstanceType, Require
 
 if TYPE_CHECKING:
     import polars as pl
@@ -145,7 +145,7 @@ def _flow_problems(
 def _schedule_problems(schedule: Mapping[str, object]) -> Iterable[Problem]:
     if not schedule:
         return
-    from libs.specs import ScheduleSpec, problems_of
+    from prefect_instances.libs.specs import ScheduleSpec, problems_of
 
     try:
         ScheduleSpec.model_validate(schedule)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from libs.core.errors import Problem
-from libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 
 if TYPE_CHECKING:
     import polars as pl

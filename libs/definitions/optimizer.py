@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from libs.core.errors import Problem
-from libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from libs.core.errors import Problem
-from libs.core.status import Mode
-from libs.definitions.base import Definition, DefinitionKind, UpstreamShape
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind, UpstreamShape
 
 if TYPE_CHECKING:
     import polars as pl

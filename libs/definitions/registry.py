@@ -10,10 +10,10 @@ from functools import cache
 
 import semver
 
-from libs.core.errors import DefinitionUnavailable, InvalidSpec, Problem
-from libs.definitions.base import Definition, DefinitionKind, closest
-from libs.definitions.guardrails import BUILT_IN, Declared, Guardrail
-from libs.definitions.op import Function, OpMacro
+from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec, Problem
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind, closest
+from prefect_instances.libs.definitions.guardrails import BUILT_IN, Declared, Guardrail
+from prefect_instances.libs.definitions.op import Function, OpMacro
 
 GROUP = "prefect_instances.definitions"
 """The entry point group.
@@ -196,7 +196,7 @@ class Registry:
 
     def _drop_broken_macros(self) -> None:
         """Keep a macro in ``broken`` that cannot be written out; others may build on it."""
-        from libs.definitions.expressions import macro_problems
+        from prefect_instances.libs.definitions.expressions import macro_problems
 
         for definition in self.list():
             if not issubclass(definition, OpMacro):

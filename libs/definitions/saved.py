@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
-from libs.definitions.op import Argument, OpMacro
+from prefect_instances.libs.definitions.op import Argument, OpMacro
 
 
 class SavedMacro(OpMacro):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
-from libs.core.errors import PermanentError
-from libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 
 if TYPE_CHECKING:
     import polars as pl

@@ -26,9 +26,9 @@ from uuid import UUID
 import polars as pl
 from pydantic import Field
 
-from libs.core.errors import Unavailable
-from libs.definitions.content import conform, schema_hash
-from libs.definitions.store import (
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.definitions.content import conform, schema_hash
+from prefect_instances.libs.definitions.store import (
     LocationRefused,
     Store,
     StoredVersion,

@@ -10,12 +10,22 @@ from typing import ClassVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec, Problem
-from libs.definitions.base import CompatibilityRules, Definition, UpstreamShape, closest
-from libs.definitions.content import KEYS, KNOWLEDGE
-from libs.definitions.expressions import Program, compile_expression
-from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.definitions.registry import FUNCTIONS
+from prefect_instances.libs.core.errors import (
+    DataRejected,
+    DefinitionUnavailable,
+    InvalidSpec,
+    Problem,
+)
+from prefect_instances.libs.definitions.base import (
+    CompatibilityRules,
+    Definition,
+    UpstreamShape,
+    closest,
+)
+from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.definitions.expressions import Program, compile_expression
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.definitions.registry import FUNCTIONS
 
 
 class FieldSource(BaseModel):
@@ -56,8 +66,8 @@ class ExpressionPipeline(Pipeline):
     version = "1.0.0"
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(min_upstreams=1)
     source_modules: ClassVar[tuple[str, ...]] = (
-        "libs.definitions.expressions.program",
-        "libs.definitions.expressions.syntax",
+        "prefect_instances.libs.definitions.expressions.program",
+        "prefect_instances.libs.definitions.expressions.syntax",
     )
 
     class Config(Pipeline.Config):

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field, field_validator
 
-from libs.core.errors import DataRejected, Problem, Unavailable
-from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
-from libs.definitions.content import KNOWLEDGE, SAMPLE
-from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.specs import frequency_fault
+from prefect_instances.libs.core.errors import DataRejected, Problem, Unavailable
+from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from prefect_instances.libs.definitions.content import KNOWLEDGE, SAMPLE
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.specs import frequency_fault
 
 Format = Literal["", "csv", "parquet"]
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import polars as pl
 
-from libs.core.errors import DataRejected
-from libs.definitions.accessor import Accessor, Query, narrow
-from libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.accessor import Accessor, Query, narrow
+from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 
 
 class LatestAccessor(Accessor):

@@ -14,10 +14,15 @@ from typing import ClassVar, Literal, Self
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec, Problem
-from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
-from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.specs import session_hours
+from prefect_instances.libs.core.errors import (
+    DataRejected,
+    DefinitionUnavailable,
+    InvalidSpec,
+    Problem,
+)
+from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.specs import session_hours
 
 EXCHANGE = "XNYS"
 """The exchange whose sessions the prices are of."""

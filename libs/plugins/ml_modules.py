@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from libs.definitions.ml_module import MLModule, Sample
+from prefect_instances.libs.definitions.ml_module import MLModule, Sample
 
 
 class RidgeModule(MLModule):

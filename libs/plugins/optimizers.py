@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from libs.core.errors import DataRejected
-from libs.definitions.optimizer import (
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.optimizer import (
     ALL_CONSTRAINTS,
     MAX_WEIGHT,
     MIN_WEIGHT,

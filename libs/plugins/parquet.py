@@ -22,9 +22,9 @@ from uuid import uuid4
 import polars as pl
 from pydantic import Field
 
-from libs.core.errors import Unavailable
-from libs.definitions.store import Store, VersionLost
-from libs.plugins.parts import Manifest, PartsHandle, valid_parts
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.definitions.store import Store, VersionLost
+from prefect_instances.libs.plugins.parts import Manifest, PartsHandle, valid_parts
 
 PART, RECORD, UNFINISHED = ".parquet", ".json", ".tmp"
 
@@ -34,7 +34,7 @@ class ParquetStore(Store):
 
     name = "parquet"
     version = "1.0.0"
-    source_modules: ClassVar[tuple[str, ...]] = ("libs.plugins.parts",)
+    source_modules: ClassVar[tuple[str, ...]] = ("prefect_instances.libs.plugins.parts",)
 
     class Config(Store.Config):
         """Parameters of the store."""

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import polars as pl
 
-from libs.definitions.content import (
+from prefect_instances.libs.definitions.content import (
     conform,
     content_hash,
     extend_hash,
@@ -26,7 +26,12 @@ from libs.definitions.content import (
     schema_of_tags,
     schema_tags,
 )
-from libs.definitions.store import LocationRefused, StoredVersion, StoreHandle, VersionLost
+from prefect_instances.libs.definitions.store import (
+    LocationRefused,
+    StoredVersion,
+    StoreHandle,
+    VersionLost,
+)
 
 MANY_PARTS = 64
 """From this many parts on a write gathers them into one, so that reading stays fast."""

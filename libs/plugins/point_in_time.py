@@ -9,9 +9,9 @@ from zoneinfo import available_timezones
 import polars as pl
 from pydantic import Field, field_validator
 
-from libs.core.errors import DataRejected
-from libs.definitions.accessor import Accessor, Query, narrow
-from libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.accessor import Accessor, Query, narrow
+from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 
 _SINCE = " since"
 """The day from which on a row counts; no column of a dataset begins with a blank."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 from pydantic import Field
 
-from libs.core.errors import DataRejected
-from libs.definitions.accessor import Accessor, Query, narrow
-from libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.accessor import Accessor, Query, narrow
+from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 
 
 class SnapshotAccessor(Accessor):

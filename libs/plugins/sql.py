@@ -12,12 +12,18 @@ import polars as pl
 from pydantic import Field, field_validator
 from sqlalchemy import Date, bindparam, text
 
-from libs.core.errors import DataRejected, NotFound, PermanentError, Problem, Unavailable
-from libs.definitions.base import CompatibilityRules, UpstreamShape, closest
-from libs.definitions.content import KEYS, KNOWLEDGE
-from libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from libs.plugins.sql_blocks import engine_of, sql_errors
-from libs.specs import frequency_fault
+from prefect_instances.libs.core.errors import (
+    DataRejected,
+    NotFound,
+    PermanentError,
+    Problem,
+    Unavailable,
+)
+from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.plugins.sql_blocks import engine_of, sql_errors
+from prefect_instances.libs.specs import frequency_fault
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,7 +43,7 @@ class SqlPipeline(Pipeline):
     name = "sql"
     version = "1.0.0"
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(max_upstreams=0)
-    source_modules: ClassVar[tuple[str, ...]] = ("libs.plugins.sql_blocks",)
+    source_modules: ClassVar[tuple[str, ...]] = ("prefect_instances.libs.plugins.sql_blocks",)
 
     class Config(Pipeline.Config):
         """Parameters of the pipeline."""

@@ -18,7 +18,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from libs.core.errors import DataRejected, NotFound, PermanentError, Unavailable
+from prefect_instances.libs.core.errors import DataRejected, NotFound, PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -24,10 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-from libs.db.types import UtcDateTime
-from libs.definitions.store import Store
-from libs.plugins.parts import Manifest, PartsHandle
-from libs.plugins.sql_blocks import engine_of, sql_errors
+from prefect_instances.libs.db.types import UtcDateTime
+from prefect_instances.libs.definitions.store import Store
+from prefect_instances.libs.plugins.parts import Manifest, PartsHandle
+from prefect_instances.libs.plugins.sql_blocks import engine_of, sql_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Engine
@@ -42,7 +42,10 @@ class SqlTableStore(Store):
 
     name = "sql_table"
     version = "1.0.0"
-    source_modules: ClassVar[tuple[str, ...]] = ("libs.plugins.parts", "libs.plugins.sql_blocks")
+    source_modules: ClassVar[tuple[str, ...]] = (
+        "prefect_instances.libs.plugins.parts",
+        "prefect_instances.libs.plugins.sql_blocks",
+    )
 
     class Config(Store.Config):
         """Parameters of the store."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from libs.quant.backtest import Floats, History
+from prefect_instances.libs.quant.backtest import Floats, History
 
 YEAR = 252
 """Bars a year."""

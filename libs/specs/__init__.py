@@ -5,19 +5,23 @@ slots of a schedule, the fingerprint of a spec). What must not: the database, Pr
 (whether a named definition exists and takes the configuration is checked by provisioning).
 """
 
-from libs.specs.backtests import BacktestSpec
-from libs.specs.components import AccessorSpec, ComponentSpec, StoreSpec
-from libs.specs.documents import (
+from prefect_instances.libs.specs.instances.backtests import BacktestSpec
+from prefect_instances.libs.specs.instances.components import AccessorSpec, ComponentSpec, StoreSpec
+from prefect_instances.libs.specs.instances.experiments import ExperimentSpec
+from prefect_instances.libs.specs.instances.instance import DatasetSpec, InstanceFields, SignalSpec
+from prefect_instances.libs.specs.instances.models import ModelSpec, PromotionSpec
+from prefect_instances.libs.specs.instances.optimizers import OptimizerSpec
+from prefect_instances.libs.specs.instances.references import UpstreamRef
+from prefect_instances.libs.specs.instances.registry import SPEC_TYPES, InstanceSpec
+from prefect_instances.libs.specs.instances.signals import SignalContract
+from prefect_instances.libs.specs.manifests.documents import (
     flow_fingerprint,
     output_fingerprint,
     parse_spec,
     read_spec,
     spec_document,
 )
-from libs.specs.experiments import ExperimentSpec
-from libs.specs.frequencies import expected_data_date, frequency_fault
-from libs.specs.instances import DatasetSpec, InstanceFields, SignalSpec
-from libs.specs.manifest import (
+from prefect_instances.libs.specs.manifests.manifest import (
     Manifest,
     Survey,
     load_manifest,
@@ -25,14 +29,11 @@ from libs.specs.manifest import (
     survey_files,
     survey_manifest,
 )
-from libs.specs.models import ModelSpec, PromotionSpec
-from libs.specs.optimizers import OptimizerSpec
-from libs.specs.problems import problems_of
-from libs.specs.references import UpstreamRef
-from libs.specs.schedules import ScheduleSpec, retry_delay
-from libs.specs.sessions import session_hours
-from libs.specs.signals import SignalContract
-from libs.specs.slots import (
+from prefect_instances.libs.specs.reading.problems import problems_of
+from prefect_instances.libs.specs.timing.frequencies import expected_data_date, frequency_fault
+from prefect_instances.libs.specs.timing.schedules import ScheduleSpec, retry_delay
+from prefect_instances.libs.specs.timing.sessions import session_hours
+from prefect_instances.libs.specs.timing.slots import (
     INTERVAL_ANCHOR,
     due_window,
     is_session,
@@ -43,7 +44,6 @@ from libs.specs.slots import (
     served_slot,
     slots,
 )
-from libs.specs.types import SPEC_TYPES, InstanceSpec
 
 __all__ = [
     "INTERVAL_ANCHOR",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
 from tests.centrifugo.server import ContractServer
 
 

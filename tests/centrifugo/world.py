@@ -9,15 +9,15 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert
 
-from libs.adapters.centrifugo.connection import Connection
-from libs.adapters.centrifugo.publisher import Publisher
-from libs.core import ids
-from libs.core.events import Event
-from libs.core.status import FlowStatus, Lifecycle
-from libs.db import Database
-from libs.db.models import Resource
-from libs.db.repositories.outbox import record_events
-from libs.services.live import Live
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.status import FlowStatus, Lifecycle
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.services.state.subscriber_relay import Live
 
 
 @dataclass

@@ -19,9 +19,9 @@ import psutil
 import pytest
 import yaml
 
-from libs.db import Database, sqlite_url
-from libs.services import reports
-from libs.services.ledger import utc_now
+from prefect_instances.libs.db import Database, sqlite_url
+from prefect_instances.libs.services.state.ledger import utc_now
+from prefect_instances.libs.services.views import reports
 from tests.example_wheel import installed_wheel
 
 REPOSITORY = Path(__file__).parents[2]

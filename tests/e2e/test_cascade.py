@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from libs.services.ledger import utc_now
+from prefect_instances.libs.services.state.ledger import utc_now
 from tests.e2e.stack import (
     Stack,
     eventually,
@@ -30,7 +30,7 @@ ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 3
 
 def packaged_days(after: str) -> list[str]:
     """Trading days that the packaged prices have after a date."""
-    from libs.plugins.market_data import MarketDataPipeline
+    from prefect_instances.libs.plugins.market_data import MarketDataPipeline
 
     closes = MarketDataPipeline({"source": "sp500"})._closes()
     later = closes.filter(pl.col("date") > pl.lit(after).str.to_date())["date"].unique().sort()

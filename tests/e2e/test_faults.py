@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from libs.db.models import Resource, ResourceVersion
-from libs.services import explaining
-from libs.services.ledger import utc_now
+from prefect_instances.libs.db.models import Resource, ResourceVersion
+from prefect_instances.libs.services.state.ledger import utc_now
+from prefect_instances.libs.services.views import explaining
 from tests.e2e.stack import (
     Stack,
     eventually,

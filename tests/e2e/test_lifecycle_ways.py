@@ -19,12 +19,12 @@ import pytest
 import yaml
 from sqlalchemy import select
 
-from libs.core.status import FlowStatus
-from libs.db.models import OutboxEvent, Resource
-from libs.services import history, reports
-from libs.services.automations import START_NAME
-from libs.services.ledger import utc_now
-from libs.services.lifecycle_flows import SWEEP, lifecycle_plans
+from prefect_instances.libs.core.status import FlowStatus
+from prefect_instances.libs.db.models import OutboxEvent, Resource
+from prefect_instances.libs.services.lifecycle.automations import START_NAME
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
+from prefect_instances.libs.services.state.ledger import utc_now
+from prefect_instances.libs.services.views import history, reports
 from tests.e2e.stack import Stack, eventually, expression, market
 
 pytestmark = pytest.mark.e2e

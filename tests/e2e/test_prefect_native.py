@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from blocks import Centrifugo
-from libs.adapters.centrifugo.publisher import Publisher
-from libs.adapters.prefect import PrefectGateway
-from libs.services.ledger import utc_now
-from libs.services.live import Live
+from prefect_instances.blocks import Centrifugo
+from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.services.state.ledger import utc_now
+from prefect_instances.libs.services.state.subscriber_relay import Live
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.e2e.stack import Stack, eventually, expression, market

@@ -26,9 +26,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, temporary_settings
 from prefect.states import Cancelling
 
-from libs.adapters.warm_worker import servers as servers_module
-from libs.adapters.warm_worker.servers import Servers
-from libs.adapters.warm_worker.worker import (
+from prefect_instances.libs.adapters.warm_worker import servers as servers_module
+from prefect_instances.libs.adapters.warm_worker.servers import Servers
+from prefect_instances.libs.adapters.warm_worker.worker import (
     DEFAULT_LIMIT,
     PREFETCH_SECONDS,
     WarmJobConfiguration,
@@ -317,11 +317,15 @@ def test_modules_that_take_long_keep_runs_that_do_not_need_them_from_nothing(
 
 def test_a_tag_adds_modules_to_those_that_every_run_has() -> None:
     configuration = WarmJobConfiguration(
-        preload=["polars", "flows.*"],
+        preload=["polars", "prefect_instances.flows.*"],
         preload_by_tag={"heavy": ["mlflow", "polars"], "other": ["x"]},
     )
-    assert configuration.modules(["heavy", "unknown"]) == ["polars", "flows.*", "mlflow"]
-    assert configuration.modules([]) == ["polars", "flows.*"]
+    assert configuration.modules(["heavy", "unknown"]) == [
+        "polars",
+        "prefect_instances.flows.*",
+        "mlflow",
+    ]
+    assert configuration.modules([]) == ["polars", "prefect_instances.flows.*"]
 
 
 def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Worker) -> None:

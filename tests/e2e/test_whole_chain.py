@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-import cli
-from libs.core.status import FlowKind
+from prefect_instances import cli
+from prefect_instances.libs.core.status import FlowKind
 from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.e2e

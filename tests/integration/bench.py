@@ -11,26 +11,26 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 
-from flows.execution import EXECUTION
-from libs.adapters.prefect import PrefectGateway
-from libs.core.errors import Unavailable
-from libs.core.records import OpeningStatus, RunParameters
-from libs.core.status import Cause
-from libs.db import Database
-from libs.db.models import Base, FlowExecutionResource, GateOpening
-from libs.db.repositories.resources import get_instance
-from libs.definitions.registry import installed
-from libs.services.context import Services
-from libs.services.execution import Work, execute
-from libs.services.handles import Ports
-from libs.services.ledger import Ask, Ledger
-from libs.services.live import Live
-from libs.services.procedures import procedure_of
-from libs.services.provisioning import Provisioned, provision
-from libs.services.updating import update_instance
-from libs.settings import load_settings
-from libs.specs import InstanceSpec, parse_spec
-from libs.wiring import open_broker
+from prefect_instances.flows.execution_flows import EXECUTION
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.records import OpeningStatus, RunParameters
+from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import Base, FlowExecutionResource, GateOpening
+from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.services.lifecycle.external_resources import Ports
+from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, provision
+from prefect_instances.libs.services.lifecycle.updating import update_instance
+from prefect_instances.libs.services.runs.execution import Work, execute
+from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.settings import load_settings
+from prefect_instances.libs.specs import InstanceSpec, parse_spec
+from prefect_instances.libs.wiring import open_broker
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -70,7 +70,7 @@ class Bench:
 
     def ports(self, services: Services, spec: InstanceSpec) -> Ports:
         def save(name: str) -> UUID:
-            from blocks import block_for
+            from prefect_instances.blocks import block_for
 
             return services.prefect.save_block(block_for(spec), name)
 
@@ -127,7 +127,7 @@ class Bench:
         raise AssertionError(f"still opening after {limit} runs: {ran}")
 
     def _next_opening(self, only: str = "") -> tuple[str, UUID, UUID, str] | None:
-        from libs.db.models import Resource
+        from prefect_instances.libs.db.models import Resource
 
         query = (
             select(Resource.name, Resource.id, GateOpening.id, FlowExecutionResource.kind)

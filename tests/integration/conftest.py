@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from libs.adapters.mlflow import Tracking
-from libs.adapters.prefect import PrefectGateway
-from libs.core.ids import WORK_POOL
-from libs.db import Database
+from prefect_instances.libs.adapters.mlflow import Tracking
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.db import Database
 from tests.integration.bench import Bench, make_bench
 
 

@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.commands import Started
-from libs.core.ids import WORK_POOL
-from libs.db import Database
-from libs.services import reports
-from libs.services.accounts import QUICK_ATTEMPTS, account_for, sweep
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.commands import Started
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.state.run_recovery import QUICK_ATTEMPTS, account_for, sweep
+from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, make_bench, prices
 

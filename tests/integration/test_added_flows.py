@@ -13,15 +13,15 @@ import polars as pl
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import DeploymentView, PrefectGateway
-from libs.core.divergence import Divergence
-from libs.core.errors import DataRejected, InvalidSpec, NotFound
-from libs.core.ids import WORK_POOL
-from libs.core.status import FlowStatus, Require
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, RunRecord
-from libs.db.repositories.resources import get_instance
-from libs.definitions import (
+from prefect_instances.libs.adapters.prefect import DeploymentView, PrefectGateway
+from prefect_instances.libs.core.divergence import Divergence
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, NotFound
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.status import FlowStatus, Require
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
+from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.definitions import (
     Extract,
     ExtractContext,
     FlowContext,
@@ -33,17 +33,17 @@ from libs.definitions import (
     Pipeline,
     Registry,
 )
-from libs.plugins.optimizers import EqualWeight
-from libs.services import explaining, reports
-from libs.services.data import read_version
-from libs.services.guarding import GuardrailBlocked
-from libs.services.manifests import plan
-from libs.services.pausing import pause, resume
-from libs.services.reconciling import Outcome, reconcile
-from libs.services.removal import deprovision
-from libs.services.rerun import rerun
-from libs.services.timeline import timeline
-from libs.specs import survey_manifest
+from prefect_instances.libs.plugins.optimizers import EqualWeight
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.services.lifecycle.pausing import pause, resume
+from prefect_instances.libs.services.lifecycle.reconciling import Outcome, reconcile
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.views import explaining, reports
+from prefect_instances.libs.services.views.timeline import timeline
+from prefect_instances.libs.specs import survey_manifest
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 from tests.integration.test_reconcile import ports_of
@@ -192,7 +192,7 @@ def test_added_flows_are_provisioned_run_and_aggregated(bench: Bench, project: s
     assert view is not None
     assert view.parameters == {"instance": str(bench.instance_id("prices")), "kind": "quality"}
     assert {"type:DatasetInstance", "flow-kind:quality", "instances-execution"} <= {*view.tags}
-    assert view.entrypoint == "flows.run_definition_flow.run_definition_flow"
+    assert view.entrypoint == "prefect_instances.flows.run_definition_flow.run_definition_flow"
     [schedule] = view.schedules
     assert "0 8 * * 1" in str(schedule)
     assert row(bench, "quality").deployment_id == view.id

@@ -11,17 +11,23 @@ from uuid import UUID, uuid4
 import polars as pl
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.backfill import Chunk
-from libs.core.errors import InvalidSpec, NotFound, Unavailable, WrongLifecycle
-from libs.core.ids import WORK_POOL
-from libs.core.status import Cause, Lifecycle
-from libs.db import Database
-from libs.services import reports
-from libs.services.backfilling import Asked, NotBackfilled, backfill, downstream, how_far
-from libs.services.data import read_version
-from libs.services.pausing import pause
-from libs.services.rerun import rerun
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.backfill import Chunk
+from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Unavailable, WrongLifecycle
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.status import Cause, Lifecycle
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.pausing import pause
+from prefect_instances.libs.services.runs.backfilling import (
+    Asked,
+    NotBackfilled,
+    backfill,
+    downstream,
+    how_far,
+)
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 
@@ -358,7 +364,7 @@ def test_one_that_is_paused_meanwhile_stops_and_says_so(
     with pytest.raises(NotBackfilled, match="the instance is PAUSED"):
         fill(bench, "source", FIRST_QUARTER, lambda _: pause(bench.services, "source"))
     with bench.services.database.read() as session:
-        from libs.db.repositories.resources import get_instance
+        from prefect_instances.libs.db.repositories.resources import get_instance
 
         assert get_instance(session, "source").lifecycle is Lifecycle.PAUSED
     assert runs_of(bench, "source")[0]["cause"] == Cause.PROVISION

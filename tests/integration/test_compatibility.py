@@ -13,11 +13,11 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.errors import DataRejected, InvalidSpec
-from libs.core.ids import WORK_POOL
-from libs.db import Database, sqlite_url
-from libs.definitions import (
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.db import Database, sqlite_url
+from prefect_instances.libs.definitions import (
     Accessor,
     CompatibilityRules,
     Extract,
@@ -26,10 +26,10 @@ from libs.definitions import (
     Pipeline,
     Query,
 )
-from libs.plugins.parquet import ParquetStore
-from libs.services import reports
-from libs.services.manifests import plan
-from libs.specs import survey_manifest
+from prefect_instances.libs.plugins.parquet import ParquetStore
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import survey_manifest
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 

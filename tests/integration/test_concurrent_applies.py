@@ -21,15 +21,20 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import func, select
 
-from flows.apply_manifest import apply_manifest
-from libs.adapters.prefect import PrefectGateway
-from libs.core.ids import WORK_POOL
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, GateOpening, LineageEdge, Resource
-from libs.db.models import ResourceVersion as Version
-from libs.db.repositories.resources import find_project, flows_of, newest_version
-from libs.services.manifests import plan
-from libs.specs import survey_manifest
+from prefect_instances.flows.apply_manifest import apply_manifest
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import (
+    FlowExecutionResource,
+    GateOpening,
+    LineageEdge,
+    Resource,
+)
+from prefect_instances.libs.db.models import ResourceVersion as Version
+from prefect_instances.libs.db.repositories.resources import find_project, flows_of, newest_version
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.specs import survey_manifest
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 

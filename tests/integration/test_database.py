@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from libs.core.events import Event
-from libs.db import Database
-from libs.db.models import Resource
-from libs.db.repositories.outbox import record_events, unpublished
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.outbox import record_events, unpublished
 from tests.databases import on_both_databases
 from tests.property.sql_backend import _resource
 

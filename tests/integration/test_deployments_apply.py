@@ -12,11 +12,20 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.apply import Applied, apply, block_classes
-from libs.adapters.prefect import Change, Every, PrefectGateway
-from libs.core.errors import AlreadyExists, InvalidSpec
-from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_NAME
-from libs.services.lifecycle_flows import RECONCILE, SWEEP, definition_file, lifecycle_plans
+from prefect_instances.deployments.apply import Applied, apply, block_classes
+from prefect_instances.libs.adapters.prefect import Change, Every, PrefectGateway
+from prefect_instances.libs.core.errors import AlreadyExists, InvalidSpec
+from prefect_instances.libs.services.lifecycle.automations import (
+    AGGREGATE_STATUS,
+    BAD_END_NAME,
+    START_NAME,
+)
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import (
+    RECONCILE,
+    SWEEP,
+    definition_file,
+    lifecycle_plans,
+)
 from tests.prefect_server import running_server
 
 ROOT = Path(__file__).parents[2]

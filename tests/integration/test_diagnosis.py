@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-from libs.core.diagnosis import diagnose
-from libs.core.status import FlowStatus, RunStatus
-from libs.services.explaining import DRAWN, freshness, headline, page, table, why
+from prefect_instances.libs.core.diagnosis import diagnose
+from prefect_instances.libs.core.status import FlowStatus, RunStatus
+from prefect_instances.libs.services.views.explaining import (
+    DRAWN,
+    freshness,
+    headline,
+    page,
+    table,
+    why,
+)
 from tests.databases import on_both_databases
 from tests.property.broken import BROKEN, Broken
 from tests.property.graphs import chain, flow_id, model, of_pairs

@@ -14,18 +14,18 @@ import polars as pl
 import pytest
 from sqlalchemy import func, select
 
-from libs.adapters.prefect import DeploymentView, PrefectGateway
-from libs.core.errors import DefinitionUnavailable, InvalidSpec
-from libs.core.ids import WORK_POOL
-from libs.core.status import FlowStatus, Reason
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, RunRecord
-from libs.definitions import DefinitionKind, Registry, installed
-from libs.services import reports
-from libs.services.data import read_version
-from libs.services.removal import deprovision
-from libs.services.rerun import rerun
-from libs.specs import parse_manifest, spec_document
+from prefect_instances.libs.adapters.prefect import DeploymentView, PrefectGateway
+from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.status import FlowStatus, Reason
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
+from prefect_instances.libs.definitions import DefinitionKind, Registry, installed
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import parse_manifest, spec_document
 from tests.example_wheel import SOURCE, installed_wheel
 from tests.integration.bench import Bench, derived, make_bench, prices
 

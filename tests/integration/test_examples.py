@@ -11,16 +11,16 @@ from jsonschema import Draft202012Validator
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_sqlalchemy import SqlAlchemyConnector
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.ids import WORK_POOL
-from libs.core.shapes import SHAPES
-from libs.db import Database
-from libs.services import reports
-from libs.services.exporting import export
-from libs.services.manifests import plan
-from libs.specs import SPEC_TYPES, parse_manifest, spec_document, survey_manifest
-from libs.specs.manifest_schema import manifest_schema
-from libs.specs.manifest_text import write_yaml
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.shapes import SHAPES
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.lifecycle.exporting import export
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import SPEC_TYPES, parse_manifest, spec_document, survey_manifest
+from prefect_instances.libs.specs.manifests.schema import manifest_schema
+from prefect_instances.libs.specs.manifests.text import write_yaml
 from tests.databases import on_both_databases
 from tests.integration.bench import make_bench
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.plugins.expression import ExpressionPipeline
-from libs.services import reports
-from libs.services.data import read_version
-from libs.services.guarding import GuardrailBlocked
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.plugins.expression import ExpressionPipeline
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked
+from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
 from tests.integration.test_portfolios import portfolio

@@ -15,15 +15,15 @@ from uuid import uuid4
 
 import pytest
 
-import libs.adapters.mlflow.tracking as mlflow_tracking
-from libs.adapters.evidently import Monitoring
-from libs.adapters.mlflow import Tracking
-from libs.adapters.prefect import PrefectGateway
-from libs.adapters.prefect.api import Api
-from libs.core.errors import NotFound
-from libs.db import Database
-from libs.services.model_stores import monitoring, tracking
-from libs.services.removal import deprovision
+import prefect_instances.libs.adapters.mlflow.tracking as mlflow_tracking
+from prefect_instances.libs.adapters.evidently import Monitoring
+from prefect_instances.libs.adapters.mlflow import Tracking
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.adapters.prefect.api import Api
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.composition.model_stores import monitoring, tracking
+from prefect_instances.libs.services.lifecycle.removal import deprovision
 from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
 
@@ -112,7 +112,7 @@ def everywhere(bench: Bench, project: str) -> dict[str, Any]:
 def conditions(bench: Bench) -> list[Any]:
     from sqlalchemy import select
 
-    from libs.db.models import Resource
+    from prefect_instances.libs.db.models import Resource
 
     with bench.services.database.read() as session:
         return list(session.scalars(select(Resource.condition)))

@@ -9,19 +9,31 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from libs.core.errors import BusyElsewhere, HasDependents, InvalidSpec, NotFound, WrongLifecycle
-from libs.core.plan import Action
-from libs.core.status import Lifecycle
-from libs.db.models import OutboxEvent
-from libs.db.repositories.resources import find_project
-from libs.services import removal, reports
-from libs.services.history import diff, history
-from libs.services.holds import projects_held
-from libs.services.pausing import pause, resume
-from libs.services.promotion import BreaksContract, NothingStored, promoted_spec, tell
-from libs.services.provisioning import provision
-from libs.services.removal import deprovision, plan_removal
-from libs.services.rerun import rerun
+from prefect_instances.libs.core.errors import (
+    BusyElsewhere,
+    HasDependents,
+    InvalidSpec,
+    NotFound,
+    WrongLifecycle,
+)
+from prefect_instances.libs.core.plan import Action
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db.models import OutboxEvent
+from prefect_instances.libs.db.repositories.resources import find_project
+from prefect_instances.libs.services.lifecycle import removal
+from prefect_instances.libs.services.lifecycle.locks import projects_held
+from prefect_instances.libs.services.lifecycle.pausing import pause, resume
+from prefect_instances.libs.services.lifecycle.promotion import (
+    BreaksContract,
+    NothingStored,
+    promoted_spec,
+    tell,
+)
+from prefect_instances.libs.services.lifecycle.provisioning import provision
+from prefect_instances.libs.services.lifecycle.removal import deprovision, plan_removal
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.services.views.history import diff, history
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 

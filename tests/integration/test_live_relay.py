@@ -10,14 +10,18 @@ from uuid import uuid4
 import pytest
 from cent import Client, HistoryRequest
 
-from cli.checkup import Level, check_live
-from libs.adapters.centrifugo.connection import Connection
-from libs.core.live import RelayState
-from libs.db import Database
-from libs.db.repositories.live import read_relay, waiting, write_relay
-from libs.db.repositories.outbox import forget_published, mark_published, unpublished
-from libs.services.live import LEASE
-from libs.services.relay import KEEP_PUBLISHED
+from prefect_instances.cli.doctor_checks import Level, check_live
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.core.subscriber_messages import RelayState
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.repositories.outbox import (
+    forget_published,
+    mark_published,
+    unpublished,
+)
+from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting, write_relay
+from prefect_instances.libs.services.state.event_relay import KEEP_PUBLISHED
+from prefect_instances.libs.services.state.subscriber_relay import LEASE
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
@@ -252,8 +256,8 @@ def test_what_was_published_but_not_marked_is_not_doubled(
     live.look()
     world.change(times=2)
     with database.read() as session:
-        from libs.adapters.centrifugo.publisher import Publisher
-        from libs.db.repositories.live import untold
+        from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
+        from prefect_instances.libs.db.repositories.subscribers import untold
 
         first = untold(session, 1)[0]
     Publisher(centrifugo).publish(first.channels[0], first.payload, first.key)  # and then it died

@@ -18,22 +18,22 @@ import jwt
 import pytest
 from sqlalchemy import select
 
-from blocks import Centrifugo
-from cli.commands.live import line_of
-from libs.adapters.prefect import PrefectGateway
-from libs.core.errors import InvalidSpec, NotFound
-from libs.core.ids import WORK_POOL, instance_channel, project_channel
-from libs.core.live import RelayState
-from libs.db import Database
-from libs.db.models import Base, FlowExecutionResource, Resource
-from libs.db.repositories.live import read_relay, waiting, write_relay
-from libs.services import reports
-from libs.services.heartbeat import heartbeat
-from libs.services.ledger import Ask
-from libs.services.live import Live
-from libs.services.subscribing import grant
-from libs.services.watching import scope_of, watch
-from libs.wiring import open_broker
+from prefect_instances.blocks import Centrifugo
+from prefect_instances.cli.commands.live import line_of
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import InvalidSpec, NotFound
+from prefect_instances.libs.core.ids import WORK_POOL, instance_channel, project_channel
+from prefect_instances.libs.core.subscriber_messages import RelayState
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import Base, FlowExecutionResource, Resource
+from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting, write_relay
+from prefect_instances.libs.services.runs.heartbeat import heartbeat
+from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.services.views.subscribing import grant
+from prefect_instances.libs.services.views.watching import scope_of, watch
+from prefect_instances.libs.wiring import open_broker
 from tests.centrifugo.server import ContractServer
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
@@ -122,7 +122,7 @@ def test_a_long_run_says_that_it_goes_on(
     services = bench.services
     with services.database.read() as session:
         flow = session.get_one(FlowExecutionResource, bench.flow_id("prices"))
-    from libs.core.status import Cause
+    from prefect_instances.libs.core.status import Cause
 
     started: Any = services.ledger.start(flow.id, uuid4(), ask=Ask(Cause.MANUAL))
     object.__setattr__(

@@ -21,10 +21,10 @@ from centrifuge import (
 )
 from pydantic import SecretStr
 
-from libs.adapters.centrifugo.connection import Connection
-from libs.adapters.centrifugo.subscriber import subscribed
-from libs.adapters.centrifugo.tokens import connection_token, subscription_token
-from libs.db import Database, migrate, sqlite_url
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.adapters.centrifugo.subscriber import subscribed
+from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
+from prefect_instances.libs.db import Database, migrate, sqlite_url
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World

@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 
 import polars as pl
 
-from libs.core.status import Mode
-from libs.services import reports
-from libs.services.data import read_version
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived
 
 DAYS = 3
@@ -216,8 +216,8 @@ def stocks() -> pl.DataFrame:
     """Two years of five stocks."""
     from datetime import UTC, datetime
 
-    from libs.definitions.pipeline import ExtractContext
-    from libs.plugins.market_data import MarketDataPipeline
+    from prefect_instances.libs.definitions.pipeline import ExtractContext
+    from prefect_instances.libs.plugins.market_data import MarketDataPipeline
 
     pipeline = MarketDataPipeline(
         {

@@ -8,21 +8,22 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from libs.adapters.mlflow import BLOCKED
-from libs.core.divergence import Divergence
-from libs.core.errors import PermanentError, Unavailable
-from libs.db.models import ModelInstance
-from libs.services import links, reports
-from libs.services.guarding import GuardrailBlocked
-from libs.services.model_stores import (
+from prefect_instances.libs.adapters.mlflow import BLOCKED
+from prefect_instances.libs.core.divergence import Divergence
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.db.models import ModelInstance
+from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
     model_name,
     model_row,
     monitoring,
     tracking,
 )
-from libs.services.reconciling import Outcome, reconcile
-from libs.services.removal import deprovision
+from prefect_instances.libs.services.lifecycle.reconciling import Outcome, reconcile
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.rendering import links
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked
+from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench
 from tests.integration.test_models import model, provisioned
 from tests.integration.test_reconcile import ports_of

@@ -8,16 +8,27 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.mlflow import Tracking
-from libs.core.errors import Interrupted, Unavailable
-from libs.core.ids import DRIFT_DETECTED
-from libs.core.status import Reason, RunStatus
-from libs.db.models import DatasetVersion, FlowExecutionResource, OutboxEvent, RunRecord
-from libs.services.data import read_version
-from libs.services.ledger import Ledger
-from libs.services.model_stores import experiment_name, model_name, model_row, monitoring, tracking
-from libs.services.removal import deprovision
-from libs.services.rerun import rerun
+from prefect_instances.libs.adapters.mlflow import Tracking
+from prefect_instances.libs.core.errors import Interrupted, Unavailable
+from prefect_instances.libs.core.ids import DRIFT_DETECTED
+from prefect_instances.libs.core.status import Reason, RunStatus
+from prefect_instances.libs.db.models import (
+    DatasetVersion,
+    FlowExecutionResource,
+    OutboxEvent,
+    RunRecord,
+)
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.composition.model_stores import (
+    experiment_name,
+    model_name,
+    model_row,
+    monitoring,
+    tracking,
+)
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.state.ledger import Ledger
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from polars.testing import assert_frame_equal
 
-from libs.core.errors import DataRejected, InvalidSpec, NotFound, Unavailable
-from libs.core.status import Mode
-from libs.definitions.content import check_frame
-from libs.definitions.pipeline import Extract, ExtractContext
-from libs.plugins import sql
-from libs.plugins.sql import SqlPipeline
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, NotFound, Unavailable
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.definitions.content import check_frame
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext
+from prefect_instances.libs.plugins import sql
+from prefect_instances.libs.plugins.sql import SqlPipeline
 from tests.databases import Postgres
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.errors import DataRejected, InvalidSpec
-from libs.core.status import Mode
-from libs.db.models import Base
-from libs.services import reports
-from libs.services.data import read_version
-from libs.services.removal import deprovision
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.db.models import Base
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.views import reports
 from tests.databases import Postgres, on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 

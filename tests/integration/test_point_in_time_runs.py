@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 import polars as pl
 import pytest
 
-from libs.core.status import Mode
-from libs.services import reports
-from libs.services.data import read_version
-from libs.services.rerun import rerun
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived
 
 

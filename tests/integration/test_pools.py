@@ -8,9 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from deployments.pools import TEMPLATES, base_job_template
-from libs.adapters.prefect import Change, PrefectGateway, Refused
-from libs.specs import output_fingerprint, parse_spec
+from prefect_instances.deployments.pools import TEMPLATES, base_job_template
+from prefect_instances.libs.adapters.prefect import Change, PrefectGateway, Refused
+from prefect_instances.libs.specs import output_fingerprint, parse_spec
 from tests.integration.bench import Bench, prices
 
 VARIABLES = {"docker": {"mem_limit": "4g"}, "kubernetes": {"memory_limit": "4Gi"}}

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 from sqlalchemy import select
 
-from libs.core.errors import InvalidSpec
-from libs.core.status import Mode
-from libs.db.models import BacktestInstance, PortfolioOptimizerInstance
-from libs.services import reports
-from libs.services.data import read_version
-from libs.services.removal import deprovision
-from libs.services.rerun import rerun
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.db.models import BacktestInstance, PortfolioOptimizerInstance
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived
 
 SYMBOLS = ["AAPL", "JPM", "KO", "MSFT", "XOM"]

@@ -18,12 +18,23 @@ import httpx
 import pytest
 import yaml
 
-from libs.adapters.prefect import Change, DeploymentPlan, PrefectGateway, RunView, describe_flow
-from libs.core.errors import NotFound
-from libs.core.events import Event
-from libs.core.ids import EXECUTION_TAG, GATE_OPENED, SLA_BREACHED
-from libs.core.status import RunStatus
-from libs.services.automations import NOTIFY_NAME, START_FLOW, START_NAME, account_for_bad_ends
+from prefect_instances.libs.adapters.prefect import (
+    Change,
+    DeploymentPlan,
+    PrefectGateway,
+    RunView,
+    describe_flow,
+)
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.ids import EXECUTION_TAG, GATE_OPENED, SLA_BREACHED
+from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.services.lifecycle.automations import (
+    NOTIFY_NAME,
+    START_FLOW,
+    START_NAME,
+    account_for_bad_ends,
+)
 from tests.prefect_server import eventually
 from tests.property.graphs import chain
 from tests.property.scene import BY_HAND, Scene
@@ -36,7 +47,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "scheduling.md"
 def aggregate_status(gateway: PrefectGateway) -> UUID:
     """The deployment that accounts for bad ends, under a name of these tests."""
     gateway.ensure_work_pool(POOL, "process")
-    return deploy(gateway, "flows.aggregate_status.aggregate_status")
+    return deploy(gateway, "prefect_instances.flows.aggregate_status.aggregate_status")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +63,7 @@ def _automations(gateway: PrefectGateway, aggregate_status: UUID) -> Iterator[No
 @pytest.fixture
 def execution(gateway: PrefectGateway, aggregate_status: UUID) -> UUID:
     """The deployment of an instance's flow."""
-    return deploy(gateway, "flows.refresh_dataset.refresh_dataset", EXECUTION_TAG)
+    return deploy(gateway, "prefect_instances.flows.refresh_dataset.refresh_dataset", EXECUTION_TAG)
 
 
 def deploy(gateway: PrefectGateway, entrypoint: str, *tags: str) -> UUID:
@@ -126,7 +137,9 @@ class TestAGateThatOpens:
     def test_starts_each_of_many_deployments_its_own_run(
         self, gateway: PrefectGateway, execution: UUID
     ) -> None:
-        other = deploy(gateway, "flows.refresh_dataset.refresh_dataset", EXECUTION_TAG)
+        other = deploy(
+            gateway, "prefect_instances.flows.refresh_dataset.refresh_dataset", EXECUTION_TAG
+        )
         gateway.publish([opened(execution, "first"), opened(other, "second")])
         eventually(lambda: started(gateway, execution) and started(gateway, other))
         assert openings(gateway, execution) == ["first"]
@@ -161,7 +174,9 @@ class TestAGateThatOpens:
     def test_starts_what_the_event_names_and_not_who_sent_it(
         self, gateway: PrefectGateway, execution: UUID
     ) -> None:
-        sender = deploy(gateway, "flows.refresh_dataset.refresh_dataset", EXECUTION_TAG)
+        sender = deploy(
+            gateway, "prefect_instances.flows.refresh_dataset.refresh_dataset", EXECUTION_TAG
+        )
         event = opened(execution, "named")
         appended = {
             "prefect.resource.id": f"prefect.deployment.{sender}",
@@ -203,7 +218,8 @@ class TestARunThatEndsBadly:
         aggregate_status: UUID,
     ) -> None:
         untagged = gateway.start_run(
-            deploy(gateway, "flows.refresh_dataset.refresh_dataset", "instances"), {}
+            deploy(gateway, "prefect_instances.flows.refresh_dataset.refresh_dataset", "instances"),
+            {},
         )
         accountant = gateway.start_run(aggregate_status, {})
         good = gateway.start_run(execution, {})
@@ -301,7 +317,7 @@ def test_a_notification_of_missed_deadlines_is_made_for_a_block_that_is_there(
 ) -> None:
     from prefect.blocks.notifications import SlackWebhook
 
-    from deployments.apply import _notify
+    from prefect_instances.deployments.apply import _notify
 
     gateway.ensure_block_type(SlackWebhook)
     name = f"test-{uuid4().hex[:8]}"
@@ -362,7 +378,7 @@ def test_a_missed_deadline_is_told_to_who_asked_with_the_slot_and_the_hours(
 ) -> None:
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-    from deployments.apply import _notify
+    from prefect_instances.deployments.apply import _notify
 
     gateway.ensure_block_type(CustomWebhookNotificationBlock)
     name = f"test-{uuid4().hex[:8]}"
@@ -391,7 +407,9 @@ def test_the_automation_of_the_page_explains_what_is_late(
 ) -> None:
     assert aggregate_status, "its fixture makes the work pool"
     (written,) = re.findall(r"```yaml\n# late\.yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    check = deploy(gateway, "flows.check_upstream_freshness.check_upstream_freshness")
+    check = deploy(
+        gateway, "prefect_instances.flows.check_upstream_freshness.check_upstream_freshness"
+    )
     document = yaml.safe_load(written.replace(str(UUID(int=0)), str(check)))
     made = person.post("/automations/", json=document)
     made.raise_for_status()

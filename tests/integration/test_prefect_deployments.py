@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from libs.adapters.prefect import (
+from prefect_instances.libs.adapters.prefect import (
     Change,
     DeploymentPlan,
     DeploymentView,
@@ -21,8 +21,8 @@ from libs.adapters.prefect import (
     api,
     describe_flow,
 )
-from libs.core.errors import NotFound, PermanentError
-from libs.specs import ScheduleSpec
+from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.specs import ScheduleSpec
 from tests.prefect_server import eventually
 
 POOL = "deployment-tests"
@@ -37,7 +37,7 @@ def _pool(gateway: PrefectGateway) -> None:
 @pytest.fixture
 def plan() -> DeploymentPlan:
     """The deployment of an instance of its own, with a schedule that does not fire during tests."""
-    flow = describe_flow("flows.refresh_dataset.refresh_dataset")
+    flow = describe_flow("prefect_instances.flows.refresh_dataset.refresh_dataset")
     return DeploymentPlan(
         flow_name=flow.name,
         name=f"demo.p{uuid4().hex[:8]}",
@@ -302,7 +302,11 @@ def test_parameters_against_the_schema_are_refused(
 
 @pytest.mark.parametrize(
     "entrypoint",
-    ["flows.no_such_module.flow", "flows.refresh_dataset.no_such_flow", "flows.execution.ports"],
+    [
+        "flows.no_such_module.flow",
+        "prefect_instances.flows.refresh_dataset.no_such_flow",
+        "prefect_instances.flows.execution_flows.ports",
+    ],
 )
 def test_what_is_no_flow_cannot_be_described(entrypoint: str) -> None:
     with pytest.raises(PermanentError, match=entrypoint):

@@ -16,7 +16,7 @@ from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import Field
 
-from libs.adapters.prefect import (
+from prefect_instances.libs.adapters.prefect import (
     Change,
     DeploymentPlan,
     PrefectGateway,
@@ -24,7 +24,7 @@ from libs.adapters.prefect import (
     RunView,
     process_template,
 )
-from libs.core.errors import (
+from prefect_instances.libs.core.errors import (
     AlreadyExists,
     DefinitionUnavailable,
     InvalidSpec,
@@ -51,7 +51,7 @@ def plan(flow_name: str = "refresh-dataset") -> DeploymentPlan:
     return DeploymentPlan(
         flow_name=flow_name,
         name=f"demo.{uuid4().hex[:8]}",
-        entrypoint="flows.refresh_dataset.refresh_dataset",
+        entrypoint="prefect_instances.flows.refresh_dataset.refresh_dataset",
         parameter_schema=SCHEMA,
         tags=("some-tag",),
         work_pool=POOL,

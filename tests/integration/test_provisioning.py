@@ -7,12 +7,18 @@ from uuid import uuid4
 
 import pytest
 
-from libs.core.errors import AlreadyExists, HasDependents, InvalidSpec, NotFound, Unavailable
-from libs.core.plan import Action
-from libs.services import reports
-from libs.services.manifests import plan
-from libs.services.removal import deprovision
-from libs.specs import survey_manifest
+from prefect_instances.libs.core.errors import (
+    AlreadyExists,
+    HasDependents,
+    InvalidSpec,
+    NotFound,
+    Unavailable,
+)
+from prefect_instances.libs.core.plan import Action
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import survey_manifest
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, prices
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.core.plan import Action, Plan
-from libs.services.manifests import plan
-from libs.services.removal import deprovision
-from libs.specs import survey_manifest
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.plan import Action, Plan
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.services.lifecycle.removal import deprovision
+from prefect_instances.libs.specs import survey_manifest
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, prices
 

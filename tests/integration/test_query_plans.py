@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import event, select
 
 from benchmarks.rows import NOW, fill, flow_id, tree
-from libs.core.commands import Output, Started
-from libs.core.records import RunParameters
-from libs.core.status import Cause
-from libs.db import Database
-from libs.db.models import LineageEdge
-from libs.db.repositories.outbox import unpublished
-from libs.services import explaining, reports
-from libs.services.ledger import Ask, Ledger
+from prefect_instances.libs.core.commands import Output, Started
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import LineageEdge
+from prefect_instances.libs.db.repositories.outbox import unpublished
+from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.views import explaining, reports
 from tests.databases import on_both_databases
 
 pytestmark = on_both_databases

@@ -12,22 +12,38 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import DeploymentPlan, PrefectGateway
-from libs.core.divergence import Diverged, Divergence
-from libs.core.ids import DIVERGED, WORK_POOL
-from libs.core.status import Lifecycle, RunStatus
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
-from libs.services import reports
-from libs.services.automations import AGGREGATE_STATUS, BAD_END_NAME, START_FLOW, START_NAME
-from libs.services.execution import Work, execute
-from libs.services.handles import Ports, deployment_plan
-from libs.services.lifecycle_flows import lifecycle_plans
-from libs.services.model_stores import experiment_name, model_row, monitoring, tracking
-from libs.services.observing import PlanOf, observe
-from libs.services.reconciling import Outcome, PortsOf, Repairer, Settled, reconcile
-from libs.services.removal import delete_rows
-from libs.specs import InstanceSpec
+from prefect_instances.libs.adapters.prefect import DeploymentPlan, PrefectGateway
+from prefect_instances.libs.core.divergence import Diverged, Divergence
+from prefect_instances.libs.core.ids import DIVERGED, WORK_POOL
+from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
+from prefect_instances.libs.services.composition.model_stores import (
+    experiment_name,
+    model_row,
+    monitoring,
+    tracking,
+)
+from prefect_instances.libs.services.lifecycle.automations import (
+    AGGREGATE_STATUS,
+    BAD_END_NAME,
+    START_FLOW,
+    START_NAME,
+)
+from prefect_instances.libs.services.lifecycle.external_resources import Ports, deployment_plan
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
+from prefect_instances.libs.services.lifecycle.observing import PlanOf, observe
+from prefect_instances.libs.services.lifecycle.reconciling import (
+    Outcome,
+    PortsOf,
+    Repairer,
+    Settled,
+    reconcile,
+)
+from prefect_instances.libs.services.lifecycle.removal import delete_rows
+from prefect_instances.libs.services.runs.execution import Work, execute
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import InstanceSpec
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, make_bench, prices
 from tests.integration.test_models import provisioned
@@ -165,7 +181,7 @@ def test_every_edited_field_of_a_deployment_is_told_and_set_back(
         "description": "Opens",
         "work_pool_name": "elsewhere",
         "job_variables": {"env": {"PASSWORD": "planted"}},
-        "entrypoint": "flows.train_model.train_model",
+        "entrypoint": "prefect_instances.flows.train_model.train_model",
     }
     person.patch(path, json=edited).raise_for_status()
     moved = {"schedule": {"cron": "0 4 * * *", "timezone": "UTC"}}

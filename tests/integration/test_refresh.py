@@ -9,18 +9,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.commands import Blocked, Skipped, Started
-from libs.core.errors import DataRejected, Interrupted
-from libs.core.ids import WORK_POOL
-from libs.core.status import Cause, Mode, RunStatus
-from libs.db import Database
-from libs.plugins.delta import DeltaHandle
-from libs.services import reports
-from libs.services.accounts import sweep
-from libs.services.data import read_version
-from libs.services.execution import NotASession, Work
-from libs.services.ledger import Ask
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.commands import Blocked, Skipped, Started
+from prefect_instances.libs.core.errors import DataRejected, Interrupted
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.status import Cause, Mode, RunStatus
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.plugins.delta import DeltaHandle
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.runs.execution import NotASession, Work
+from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.state.run_recovery import sweep
+from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
 

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from libs.core.errors import NotFound
-from libs.services import reports
-from libs.services.rerun import NotRepeatable, rerun
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.services.runs.rerun import NotRepeatable, rerun
+from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 

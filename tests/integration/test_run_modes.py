@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from libs.core.commands import Blocked, Skipped
-from libs.services import reports
-from libs.services.publishing import Finished
+from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.services.runs.publishing import Finished
+from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, prices
 

@@ -316,7 +316,11 @@ def test_two_ups_at_once_start_one_of_each(demo: LivingHome) -> None:
 
     assert [up.wait(SECONDS) for up in ups] == [0, 0]
     leaders = [process for process in demo.processes() if os.getsid(process.pid) == process.pid]
-    started = [p for p in leaders if {"start", "cli.runtime.prefect_server"} & set(p.cmdline())]
+    started = [
+        p
+        for p in leaders
+        if {"start", "prefect_instances.libs.adapters.prefect.server"} & set(p.cmdline())
+    ]
     assert sorted(process.pid for process in started) == sorted(demo.pids())
 
 
@@ -435,7 +439,7 @@ class foreground:  # noqa: N801  # used as a statement
 
 def packaged_demo() -> Path:
     """The manifest that ships with the command line."""
-    import cli
+    from prefect_instances import cli
 
     return Path(str(cli.__file__)).with_name("demo.yaml")
 

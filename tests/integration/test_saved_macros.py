@@ -11,21 +11,21 @@ import polars as pl
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import PrefectGateway
-from libs.core.errors import InvalidSpec, NotFound
-from libs.core.ids import WORK_POOL
-from libs.core.status import Mode
-from libs.db import Database
-from libs.db.models import OpMacroDef, Resource, ResourceVersion
-from libs.definitions import Argument, Axis, DefinitionKind, Op
-from libs.services import reports
-from libs.services.catalog import recorded_calls, with_saved
-from libs.services.context import Services
-from libs.services.data import read_version
-from libs.services.macros import Saved, Wish, plan_macro, save_macro
-from libs.services.manifests import plan_one
-from libs.services.rerun import rerun
-from libs.specs import parse_spec
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import InvalidSpec, NotFound
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import OpMacroDef, Resource, ResourceVersion
+from prefect_instances.libs.definitions import Argument, Axis, DefinitionKind, Op
+from prefect_instances.libs.services.composition.catalog import recorded_calls, with_saved
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.macros import Saved, Wish, plan_macro, save_macro
+from prefect_instances.libs.services.lifecycle.manifests import plan_one
+from prefect_instances.libs.services.runs.rerun import rerun
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import parse_spec
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 

@@ -18,12 +18,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from libs.core import ids
-from libs.core.events import Event
-from libs.core.status import Cause, FlowStatus, RunStatus
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, Resource, RunRecord
-from libs.services.timeline import timeline
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
+from prefect_instances.libs.services.views.timeline import timeline
 from tests.integration.trading_desk import (
     AWAY,
     END,

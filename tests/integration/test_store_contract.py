@@ -16,13 +16,19 @@ import pytest
 import sqlalchemy as sa
 from polars.testing import assert_frame_equal
 
-from libs.core.errors import Unavailable
-from libs.definitions.content import conform, content_hash, schema_hash
-from libs.definitions.store import LocationRefused, Store, StoredVersion, StoreHandle, VersionLost
-from libs.plugins import parts, sql_table
-from libs.plugins.delta import DeltaStore
-from libs.plugins.parquet import ParquetStore
-from libs.plugins.sql_table import SqlTableStore
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.definitions.content import conform, content_hash, schema_hash
+from prefect_instances.libs.definitions.store import (
+    LocationRefused,
+    Store,
+    StoredVersion,
+    StoreHandle,
+    VersionLost,
+)
+from prefect_instances.libs.plugins import parts, sql_table
+from prefect_instances.libs.plugins.delta import DeltaStore
+from prefect_instances.libs.plugins.parquet import ParquetStore
+from prefect_instances.libs.plugins.sql_table import SqlTableStore
 from tests.databases import Postgres
 from tests.example.src.example_definitions.stores import ArrowStore
 
@@ -319,7 +325,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
 import polars as pl
-from libs.plugins.{module} import {name}
+from prefect_instances.libs.plugins.{module} import {name}
 
 store = {name}().open(Path(sys.argv[1]))
 base = None

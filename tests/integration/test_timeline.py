@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from cli.commands.timeline import timeline_rows, zones_said
-from libs.adapters.prefect import PrefectGateway
-from libs.core.ids import WORK_POOL
-from libs.core.status import Cause
-from libs.db import Database
-from libs.services.execution import Work
-from libs.services.ledger import Ask
-from libs.services.timeline import timeline
+from prefect_instances.cli.commands.timeline import timeline_rows, zones_said
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.runs.execution import Work
+from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.views.timeline import timeline
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, make_bench, prices
 

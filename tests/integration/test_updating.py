@@ -12,17 +12,18 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from libs.adapters.prefect import PrefectGateway
-from libs.adapters.prefect.api import Api
-from libs.core.errors import InvalidSpec, MovedOn, NotFound
-from libs.core.ids import WORK_POOL
-from libs.core.plan import Action, Plan
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, OutboxEvent
-from libs.services import provisioning, reports, updating
-from libs.services.applying import apply_step
-from libs.services.manifests import plan, require_unmoved
-from libs.specs import parse_spec, survey_manifest
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.adapters.prefect.api import Api
+from prefect_instances.libs.core.errors import InvalidSpec, MovedOn, NotFound
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.plan import Action, Plan
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent
+from prefect_instances.libs.services.lifecycle import provisioning, updating
+from prefect_instances.libs.services.lifecycle.applying import apply_step
+from prefect_instances.libs.services.lifecycle.manifests import plan, require_unmoved
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import parse_spec, survey_manifest
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 

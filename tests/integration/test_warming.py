@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import event, func, select
 
-from libs.db import Database
-from libs.db.models import Base
-from libs.definitions.registry import installed
-from libs.services.context import Services
-from libs.services.ledger import Ledger
-from libs.services.warming import warm
-from libs.settings import load_settings
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import Base
+from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.services.runs.statement_cache import warm
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Ledger
+from prefect_instances.libs.settings import load_settings
 from tests.databases import on_both_databases
 
 pytestmark = on_both_databases

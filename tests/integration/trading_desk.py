@@ -24,28 +24,28 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 from sqlalchemy import select
 
-import cli
-from flows.execution import EXECUTION
-from libs.adapters.prefect import RunState
-from libs.core import ids
-from libs.core.commands import Blocked, Skipped
-from libs.core.errors import Unavailable
-from libs.core.events import Event
-from libs.core.status import Cause
-from libs.db import Database
-from libs.db.models import FlowExecutionResource, Resource
-from libs.definitions.registry import Registry
-from libs.definitions.store import StoredVersion
-from libs.services.accounts import sweep
-from libs.services.context import Services
-from libs.services.execution import NotASession, Work, execute
-from libs.services.handles import Ports
-from libs.services.jobs import Job, Result, Stored
-from libs.services.ledger import Ask, Ledger
-from libs.services.live import Live
-from libs.services.provisioning import provision
-from libs.settings import load_settings
-from libs.specs import ScheduleSpec, load_manifest, native_crons, native_zone
+from prefect_instances import cli
+from prefect_instances.flows.execution_flows import EXECUTION
+from prefect_instances.libs.adapters.prefect import RunState
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.definitions.store import StoredVersion
+from prefect_instances.libs.services.lifecycle.external_resources import Ports
+from prefect_instances.libs.services.lifecycle.provisioning import provision
+from prefect_instances.libs.services.runs.execution import NotASession, Work, execute
+from prefect_instances.libs.services.runs.run_context import Job, Result, Stored
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.run_recovery import sweep
+from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.settings import load_settings
+from prefect_instances.libs.specs import ScheduleSpec, load_manifest, native_crons, native_zone
 
 MANIFEST = Path(str(cli.__file__)).with_name("demo.yaml")
 

@@ -8,12 +8,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid5
 
-from libs.core import asking, starting, transitions
-from libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
-from libs.core.draft import Changes, Draft
-from libs.core.events import Event
-from libs.core.records import OpeningStatus, Region, Request, RequestStatus, RunParameters
-from libs.core.status import Cause, Lifecycle, RunStatus
+from prefect_instances.libs.core import requests as asking
+from prefect_instances.libs.core import starting, transitions
+from prefect_instances.libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.records import (
+    OpeningStatus,
+    Region,
+    Request,
+    RequestStatus,
+    RunParameters,
+)
+from prefect_instances.libs.core.status import Cause, Lifecycle, RunStatus
+from prefect_instances.libs.core.unit_of_work import Changes, Draft
 from tests.property.graphs import SPACE, Graph, region_of
 
 Answer = TypeVar("Answer")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from libs.core.status import Reason, RunStatus
+from prefect_instances.libs.core.status import Reason, RunStatus
 from tests.property.graphs import (
     Graph,
     chain,

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from uuid import UUID
 
-from libs.core.records import EdgeState, Region, Run
-from libs.core.status import Cause, FlowStatus, Mode, Reason, Require
+from prefect_instances.libs.core.records import EdgeState, Region, Run
+from prefect_instances.libs.core.status import Cause, FlowStatus, Mode, Reason, Require
 from tests.property.graphs import flow_id
 from tests.property.worlds import World, content_of
 

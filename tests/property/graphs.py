@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
-from libs.core.aggregation import AggregationContract
-from libs.core.lineage import topological_order
-from libs.core.records import EdgeState, FlowState, InstanceState, Region
-from libs.core.status import FlowKind, FlowStatus, InstanceType, Lifecycle, Require
+from prefect_instances.libs.core.aggregation import AggregationContract
+from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.records import EdgeState, FlowState, InstanceState, Region
+from prefect_instances.libs.core.status import (
+    FlowKind,
+    FlowStatus,
+    InstanceType,
+    Lifecycle,
+    Require,
+)
 
 SPACE = UUID("6f2c1d3e-0000-4000-8000-000000000001")
 PROJECT = "demo"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from libs.core.records import UNCLAIMED, RequestStatus
-from libs.core.status import FlowStatus, Lifecycle, Reason, Require
+from prefect_instances.libs.core.records import UNCLAIMED, RequestStatus
+from prefect_instances.libs.core.status import FlowStatus, Lifecycle, Reason, Require
 from tests.property.backend import Wish
 from tests.property.simulation import Simulation
 

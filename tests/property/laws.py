@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from libs.core import gate, ids
-from libs.core.aggregation import aggregate
-from libs.core.draft import Draft
-from libs.core.events import Event
-from libs.core.records import (
+from prefect_instances.libs.core import gate, ids
+from prefect_instances.libs.core.aggregation import aggregate
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.records import (
     UNCLAIMED,
     Opening,
     OpeningStatus,
@@ -24,7 +23,8 @@ from libs.core.records import (
     RequestStatus,
     Run,
 )
-from libs.core.status import OVERTAKEN, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.status import OVERTAKEN, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property.backend import EPOCH, live
 
 STALE_REASONS = frozenset(

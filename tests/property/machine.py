@@ -11,8 +11,8 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from libs.core.records import RunParameters
-from libs.core.status import Cause, Lifecycle, Mode, RunStatus
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.status import Cause, Lifecycle, Mode, RunStatus
 from tests.property.backend import Backend, Wish
 from tests.property.healing import heal, run_to_the_end
 from tests.property.simulation import Process, Simulation

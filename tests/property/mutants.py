@@ -10,10 +10,11 @@ from uuid import UUID
 
 import pytest
 
-from libs.core import asking, gate, starting, transitions
-from libs.core.draft import Draft
-from libs.core.records import OpeningStatus, RequestStatus
-from libs.core.status import FlowStatus, Reason
+from prefect_instances.libs.core import gate, starting, transitions
+from prefect_instances.libs.core import requests as asking
+from prefect_instances.libs.core.records import OpeningStatus, RequestStatus
+from prefect_instances.libs.core.status import FlowStatus, Reason
+from prefect_instances.libs.core.unit_of_work import Draft
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 MUTANTS: dict[str, Mutant] = {}
@@ -205,7 +206,11 @@ def a_retry_overrules_what_was_asked_meanwhile(patch: pytest.MonkeyPatch) -> Non
 
 @mutant
 def the_newest_request_replaces_a_full_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("libs.core.records.RunParameters.merged", lambda self, newer: newer, raising=True)
+    patch.setattr(
+        "prefect_instances.libs.core.records.RunParameters.merged",
+        lambda self, newer: newer,
+        raising=True,
+    )
 
 
 @mutant

@@ -6,11 +6,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from libs.core import gate, ids
-from libs.core.commands import Output, RetryPolicy, Start, Started
-from libs.core.draft import Draft
-from libs.core.events import Event
-from libs.core.records import (
+from prefect_instances.libs.core import gate, ids
+from prefect_instances.libs.core.commands import Output, RetryPolicy, Start, Started
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.records import (
     UNCLAIMED,
     EdgeState,
     FlowState,
@@ -21,7 +20,8 @@ from libs.core.records import (
     Run,
     RunParameters,
 )
-from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, RunStatus
+from prefect_instances.libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, RunStatus
+from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property.backend import DEFAULT_RETRY, MemoryBackend, Wish, live
 from tests.property.graphs import SPACE, Graph, flow_id, named
 

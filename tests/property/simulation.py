@@ -16,13 +16,12 @@ from enum import Enum, auto
 from typing import TypeVar
 from uuid import UUID, uuid5
 
-from libs.core import ids
-from libs.core.commands import Blocked, Output, Skipped, Started
-from libs.core.draft import Draft
-from libs.core.errors import Interrupted
-from libs.core.events import Event
-from libs.core.gate import blockers
-from libs.core.records import (
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.commands import Blocked, Output, Skipped, Started
+from prefect_instances.libs.core.errors import Interrupted
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.gate import blockers
+from prefect_instances.libs.core.records import (
     UNCLAIMED,
     OpeningStatus,
     Region,
@@ -30,7 +29,16 @@ from libs.core.records import (
     Run,
     RunParameters,
 )
-from libs.core.status import Cause, FlowStatus, Lifecycle, Mode, Reason, Require, RunStatus
+from prefect_instances.libs.core.status import (
+    Cause,
+    FlowStatus,
+    Lifecycle,
+    Mode,
+    Reason,
+    Require,
+    RunStatus,
+)
+from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property import laws
 from tests.property.backend import Backend, Wish
 from tests.property.ghost import Ghost

@@ -11,12 +11,12 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from libs.core.commands import Output, RetryPolicy, Start
-from libs.core.events import Event
-from libs.core.records import Opening, Region, Request, Run
-from libs.core.status import Lifecycle, RunStatus
-from libs.db import Database
-from libs.db.models import (
+from prefect_instances.libs.core.commands import Output, RetryPolicy, Start
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.records import Opening, Region, Request, Run
+from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import (
     Base,
     FlowExecutionResource,
     GateOpening,
@@ -25,9 +25,9 @@ from libs.db.models import (
     RunRecord,
     RunRequest,
 )
-from libs.db.repositories.outbox import mark_published, unpublished
-from libs.db.repositories.region import load_region, read_parameters, read_run
-from libs.services.ledger import Ask, Ledger
+from prefect_instances.libs.db.repositories.outbox import mark_published, unpublished
+from prefect_instances.libs.db.repositories.region import load_region, read_parameters, read_run
+from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from tests.property.backend import DEFAULT_RETRY, EPOCH, TICK, Wish
 from tests.property.graphs import PROJECT, Graph, named, region_of
 

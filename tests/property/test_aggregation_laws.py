@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.core.aggregation import AggregationContract, aggregate, parse_contract
-from libs.core.errors import InvalidSpec, Problem
-from libs.core.status import FlowStatus
+from prefect_instances.libs.core.aggregation import AggregationContract, aggregate, parse_contract
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.core.status import FlowStatus
 
 STATUS = st.sampled_from(FlowStatus)
 STATUSES = st.lists(STATUS, max_size=6)

@@ -9,10 +9,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.core import gate, ids
-from libs.core.aggregation import aggregate
-from libs.core.draft import Draft
-from libs.core.records import (
+from prefect_instances.libs.core import gate, ids
+from prefect_instances.libs.core.aggregation import aggregate
+from prefect_instances.libs.core.records import (
     UNCLAIMED,
     OpeningStatus,
     Region,
@@ -20,7 +19,8 @@ from libs.core.records import (
     RequestStatus,
     RunParameters,
 )
-from libs.core.status import Cause, FlowStatus, Lifecycle, Mode
+from prefect_instances.libs.core.status import Cause, FlowStatus, Lifecycle, Mode
+from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property.backend import EPOCH
 from tests.property.graphs import named, region_of
 from tests.property.worlds import World, worlds

@@ -13,9 +13,9 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy.exc import DBAPIError
 
-from libs.db import sqlite_url
-from libs.db.repositories import region
-from libs.services import ledger
+from prefect_instances.libs.db import sqlite_url
+from prefect_instances.libs.db.repositories import region
+from prefect_instances.libs.services.state import ledger
 from tests.databases import on_both_databases
 from tests.property.machine import machine_over
 from tests.property.sql_backend import SqlBackend

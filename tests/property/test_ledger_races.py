@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from libs.core.commands import Output, RetryPolicy, Skipped, Started
-from libs.core.errors import Interrupted
-from libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
-from libs.core.status import Cause, FlowStatus, RunStatus
-from libs.services.ledger import Ask, Ledger, utc_now
+from prefect_instances.libs.core.commands import Output, RetryPolicy, Skipped, Started
+from prefect_instances.libs.core.errors import Interrupted
+from prefect_instances.libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
+from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
+from prefect_instances.libs.services.state.ledger import Ask, Ledger, utc_now
 from tests.databases import on_both_databases
 from tests.property.graphs import Graph, diamond, fan_out, flow_id, of_pairs
 from tests.property.sql_backend import SqlBackend

@@ -7,7 +7,13 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.core.lineage import ancestors, descendants, find_cycle, levels, topological_order
+from prefect_instances.libs.core.lineage import (
+    ancestors,
+    descendants,
+    find_cycle,
+    levels,
+    topological_order,
+)
 
 Pairs = list[tuple[int, int]]
 NODE = st.integers(0, 7)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from libs.core.errors import DataRejected
-from libs.definitions.pipeline import ExtractContext, Input
-from libs.plugins.expression import ExpressionPipeline
-from libs.plugins.point_in_time import PointInTimeAccessor
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.pipeline import ExtractContext, Input
+from prefect_instances.libs.plugins.expression import ExpressionPipeline
+from prefect_instances.libs.plugins.point_in_time import PointInTimeAccessor
 
 START = date(2024, 1, 1)
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)

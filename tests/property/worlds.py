@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from libs.core.aggregation import DEFAULT_PRIORITY, AggregationContract
-from libs.core.commands import RetryPolicy
-from libs.core.status import FlowKind, FlowStatus, Require
+from prefect_instances.libs.core.aggregation import DEFAULT_PRIORITY, AggregationContract
+from prefect_instances.libs.core.commands import RetryPolicy
+from prefect_instances.libs.core.status import FlowKind, FlowStatus, Require
 from tests.property.backend import DEFAULT_RETRY
 from tests.property.graphs import EdgeSpec, FlowSpec, Graph
 

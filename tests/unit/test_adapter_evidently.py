@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from libs.adapters.evidently import Comparison, Monitoring, Pages
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.adapters.evidently import Comparison, Monitoring, Pages
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from tests.model_servers import SECRET, GuardedServer, ModelServer, texts_of
 from tests.prefect_server import free_port
 

@@ -13,8 +13,15 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from libs.adapters.mlflow import BLOCKED, CHAMPION, LoggedInput, Pages, Tracking, Training
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.adapters.mlflow import (
+    BLOCKED,
+    CHAMPION,
+    LoggedInput,
+    Pages,
+    Tracking,
+    Training,
+)
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from tests.model_servers import GuardedServer, ModelServer, texts_of
 from tests.prefect_server import free_port
 

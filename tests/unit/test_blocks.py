@@ -20,12 +20,25 @@ from prefect.utilities.dispatch import get_dispatch_key
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import TypeAdapter, ValidationError
 
-import blocks
-from blocks import BLOCKS, AnyInstance, DatasetInstance, SignalInstance, block_for, block_from
-from blocks.instance_block import InstanceBlock
-from libs.core.errors import InvalidSpec
-from libs.core.ids import block_document_name
-from libs.specs import DatasetSpec, InstanceSpec, SignalSpec, parse_spec, spec_document
+from prefect_instances import blocks
+from prefect_instances.blocks import (
+    BLOCKS,
+    AnyInstance,
+    DatasetInstance,
+    SignalInstance,
+    block_for,
+    block_from,
+)
+from prefect_instances.blocks.instance_block import InstanceBlock
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.ids import block_document_name
+from prefect_instances.libs.specs import (
+    DatasetSpec,
+    InstanceSpec,
+    SignalSpec,
+    parse_spec,
+    spec_document,
+)
 
 PRICES: dict[str, Any] = {
     "name": "sp500_prices",

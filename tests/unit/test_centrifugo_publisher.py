@@ -10,9 +10,9 @@ from cent import Client, HistoryRequest, InfoRequest, PresenceRequest
 from cent.exceptions import CentApiResponseError
 from pydantic import SecretStr, ValidationError
 
-from libs.adapters.centrifugo.connection import Connection
-from libs.adapters.centrifugo.publisher import Publisher
-from libs.core.errors import InstancesError, PermanentError, Unavailable
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
+from prefect_instances.libs.core.errors import InstancesError, PermanentError, Unavailable
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from cli.app import main
-from libs.db import Database, migrate
-from libs.services import reports
+from prefect_instances.cli.app import main
+from prefect_instances.libs.db import Database, migrate
+from prefect_instances.libs.services.views import reports
 from tests.prefect_server import free_port
 
 
@@ -65,7 +65,7 @@ def migrated(home: Path) -> Path:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from cli.app import main\n"
+        "from prefect_instances.cli.app import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'prefect', 'sqlalchemy', 'polars', 'pandas', 'pydantic', 'rich.table'}\n"

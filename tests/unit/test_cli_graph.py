@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.graph import mermaid, read_graph, tree_lines
+from prefect_instances.cli.graph import mermaid, read_graph, tree_lines
 
 
 def node(name: str, kind: str = "refresh", project: str = "demo", **more: Any) -> dict[str, Any]:

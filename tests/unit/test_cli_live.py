@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cli.app import main
-from cli.commands import live
-from libs.core.errors import PermanentError
+from prefect_instances.cli.app import main
+from prefect_instances.cli.commands import live
+from prefect_instances.libs.core.errors import PermanentError
 
 CHANGE = {
     "type": "instance.flow.ready",
@@ -70,10 +70,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def services() -> Any:
         yield Services()
 
-    monkeypatch.setattr("cli.commands.live.open_services", services)
-    monkeypatch.setattr("libs.services.watching.watch", made.watch)
-    monkeypatch.setattr("libs.services.watching.scope_of", lambda *_: None)
-    monkeypatch.setattr("libs.services.reports.status", made.status)
+    monkeypatch.setattr("prefect_instances.cli.commands.live.open_services", services)
+    monkeypatch.setattr("prefect_instances.libs.services.views.watching.watch", made.watch)
+    monkeypatch.setattr("prefect_instances.libs.services.views.watching.scope_of", lambda *_: None)
+    monkeypatch.setattr("prefect_instances.libs.services.views.reports.status", made.status)
     return made
 
 

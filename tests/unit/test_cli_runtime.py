@@ -19,11 +19,12 @@ import pytest
 from prefect.utilities.schema_tools import validation
 from sqlalchemy.engine import make_url
 
-from cli.runtime import database, pages, prefect_server, processes, server, stack, web, worker
-from cli.runtime.environment import server_environment, worker_environment
-from cli.runtime.home import Home, HomeBusy
-from libs.core.errors import PermanentError, Unavailable
-from libs.settings import load_settings, read_config
+from prefect_instances.cli.runtime import database, pages, processes, server, stack, web, worker
+from prefect_instances.cli.runtime.environment import server_environment, worker_environment
+from prefect_instances.cli.runtime.home import Home, HomeBusy
+from prefect_instances.libs.adapters.prefect import server as prefect_server
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.settings import load_settings, read_config
 
 ROLE = "worker"
 GRACE = 5.0

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from cli.output import ago, plain_rows
-from cli.tables import freshness_rows, freshness_table, not_ready, run_rows, status_rows
+from prefect_instances.cli.output import ago, plain_rows
+from prefect_instances.cli.tables import (
+    freshness_rows,
+    freshness_table,
+    not_ready,
+    run_rows,
+    status_rows,
+)
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

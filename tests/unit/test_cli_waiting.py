@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cli import waiting
-from cli.progress import Progress
-from cli.waiting import Patience, TookTooLong, plain_message, wait_until_settled
+from prefect_instances.cli import waiting
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.waiting import Patience, TookTooLong, plain_message, wait_until_settled
 
 
 @pytest.fixture(autouse=True)

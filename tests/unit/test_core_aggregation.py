@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core.aggregation import (
+from prefect_instances.libs.core.aggregation import (
     DEFAULT_PRIORITY,
     METHODS,
     AggregationContract,
     aggregate,
     parse_contract,
 )
-from libs.core.errors import InvalidSpec
-from libs.core.status import FlowStatus
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.status import FlowStatus
 
 NEVER, RUNNING, READY, STALE, ERROR = (
     FlowStatus.NOT_INITIALIZED,

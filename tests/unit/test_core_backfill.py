@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
-from libs.core.records import RunParameters
-from libs.core.status import Mode, RunStatus
+from prefect_instances.libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.status import Mode, RunStatus
 
 DONE, UNDER_WAY, OPEN = PieceState.DONE, PieceState.UNDER_WAY, PieceState.OPEN
 COMPLETED, RUNNING, FAILED = RunStatus.COMPLETED, RunStatus.RUNNING, RunStatus.FAILED

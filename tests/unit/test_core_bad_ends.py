@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from libs.core.commands import RetryPolicy
-from libs.core.errors import Interrupted
-from libs.core.records import OpeningStatus, RequestStatus, Run
-from libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
+from prefect_instances.libs.core.commands import RetryPolicy
+from prefect_instances.libs.core.errors import Interrupted
+from prefect_instances.libs.core.records import OpeningStatus, RequestStatus, Run
+from prefect_instances.libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
 from tests.property.graphs import chain, of_pairs
 from tests.property.scene import Scene, wish
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from libs.core import ids, transitions
-from libs.core.records import OpeningStatus, Request, RunParameters
-from libs.core.status import Cause, FlowStatus, Lifecycle, Reason, RunStatus
+from prefect_instances.libs.core import ids, transitions
+from prefect_instances.libs.core.records import OpeningStatus, Request, RunParameters
+from prefect_instances.libs.core.status import Cause, FlowStatus, Lifecycle, Reason, RunStatus
 from tests.property.graphs import chain, model
 from tests.property.scene import Scene, flow_id, wish
 

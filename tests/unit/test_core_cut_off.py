@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core.status import FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.status import FlowStatus, Reason, RunStatus
 from tests.property.graphs import chain, diamond, model, of_pairs, unbalanced_diamond
 from tests.property.scene import Scene, wish
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from libs.core.differences import differences
-from libs.core.divergence import (
+from prefect_instances.libs.core.differences import differences
+from prefect_instances.libs.core.divergence import (
     Divergence,
     Recorded,
     SeenAutomation,

@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from libs.core import ids, transitions
-from libs.core.draft import Draft
-from libs.core.records import Request, RunParameters
-from libs.core.status import Cause, FlowStatus, Reason
+from prefect_instances.libs.core import ids, transitions
+from prefect_instances.libs.core.records import Request, RunParameters
+from prefect_instances.libs.core.status import Cause, FlowStatus, Reason
+from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property.graphs import chain, flow_id
 from tests.property.scene import Scene, wish
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from libs.core import ids
-from libs.core.events import Event
-from libs.core.status import MESSAGES, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.status import MESSAGES, FlowStatus, Reason, RunStatus
 from tests.property.graphs import PROJECT, FlowSpec, Graph, chain, flow_id, model, named
 from tests.property.scene import Scene, wish
 

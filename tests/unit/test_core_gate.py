@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from libs.core import gate
-from libs.core.draft import Draft
-from libs.core.records import OpeningStatus
-from libs.core.status import FlowStatus, Mode, Reason, Require, RunStatus
+from prefect_instances.libs.core import gate
+from prefect_instances.libs.core.records import OpeningStatus
+from prefect_instances.libs.core.status import FlowStatus, Mode, Reason, Require, RunStatus
+from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property.backend import EPOCH
 from tests.property.graphs import (
     EdgeSpec,

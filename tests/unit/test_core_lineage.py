@@ -6,7 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from libs.core.lineage import ancestors, descendants, find_cycle, levels, topological_order
+from prefect_instances.libs.core.lineage import (
+    ancestors,
+    descendants,
+    find_cycle,
+    levels,
+    topological_order,
+)
 
 CHAIN = [("A", "B"), ("B", "C")]
 DIAMOND = [("A", "B"), ("A", "C"), ("B", "D"), ("C", "D")]

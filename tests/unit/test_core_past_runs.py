@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core.status import Cause, FlowStatus, Reason
+from prefect_instances.libs.core.status import Cause, FlowStatus, Reason
 from tests.property.graphs import chain
 from tests.property.scene import Scene, wish
 

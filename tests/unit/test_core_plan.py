@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.core.plan import Action, Lineage, Present, Wanted, compute, lines
+from prefect_instances.libs.core.plan import Action, Lineage, Present, Wanted, compute, lines
 
 
 def wanted(label: str, *upstreams: str, content: str = "1", **document: object) -> Wanted:

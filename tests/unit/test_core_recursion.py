@@ -6,10 +6,10 @@ from datetime import date
 
 import pytest
 
-from libs.core.commands import Blocked, Skipped
-from libs.core.records import RunParameters
-from libs.core.recursion import to_refresh
-from libs.core.status import Cause, FlowStatus, RunStatus
+from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.recursion import to_refresh
+from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
 from tests.property.graphs import Graph, chain, diamond, flow_id, model, unbalanced_diamond
 from tests.property.scene import Scene, wish
 

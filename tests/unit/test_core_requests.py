@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from libs.core.records import OpeningStatus, RequestStatus, RunParameters
-from libs.core.status import Cause, FlowStatus, Mode, RunStatus
+from prefect_instances.libs.core.records import OpeningStatus, RequestStatus, RunParameters
+from prefect_instances.libs.core.status import Cause, FlowStatus, Mode, RunStatus
 from tests.property.graphs import chain
 from tests.property.scene import Scene, wish
 

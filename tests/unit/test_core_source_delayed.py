@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from libs.core.commands import RetryPolicy, Skipped
-from libs.core.status import Cause, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.commands import RetryPolicy, Skipped
+from prefect_instances.libs.core.status import Cause, FlowStatus, Reason, RunStatus
 from tests.property.graphs import chain
 from tests.property.scene import Scene, wish
 

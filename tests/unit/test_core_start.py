@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core.commands import Blocked, Skipped, Started
-from libs.core.records import OpeningStatus, RequestStatus
-from libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
+from prefect_instances.libs.core.commands import Blocked, Skipped, Started
+from prefect_instances.libs.core.records import OpeningStatus, RequestStatus
+from prefect_instances.libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
 from tests.property.graphs import chain, diamond, flow_id
 from tests.property.scene import Scene, wish
 

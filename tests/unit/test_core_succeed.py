@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core.commands import Blocked, Output
-from libs.core.errors import Interrupted
-from libs.core.records import OpeningStatus
-from libs.core.status import FlowStatus, Lifecycle, Reason, Require, RunStatus
-from libs.core.transitions import STARVED_AFTER
+from prefect_instances.libs.core.commands import Blocked, Output
+from prefect_instances.libs.core.errors import Interrupted
+from prefect_instances.libs.core.records import OpeningStatus
+from prefect_instances.libs.core.status import FlowStatus, Lifecycle, Reason, Require, RunStatus
+from prefect_instances.libs.core.transitions import STARVED_AFTER
 from tests.property.graphs import (
     EdgeSpec,
     FlowSpec,

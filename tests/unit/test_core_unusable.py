@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core import starting
-from libs.core.commands import Blocked, Skipped, Start, StartCommand, Unusable
-from libs.core.records import RequestStatus
-from libs.core.status import FlowStatus, Reason
+from prefect_instances.libs.core import starting
+from prefect_instances.libs.core.commands import Blocked, Skipped, Start, StartCommand, Unusable
+from prefect_instances.libs.core.records import RequestStatus
+from prefect_instances.libs.core.status import FlowStatus, Reason
 from tests.property.graphs import chain, flow_id
 from tests.property.scene import Scene, wish
 

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from pydantic import BaseModel, Field
 
-from libs.core.errors import InvalidSpec
-from libs.definitions import (
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.definitions import (
     Accessor,
     CompatibilityRules,
     DefinitionKind,
@@ -148,7 +148,7 @@ def source(tmp_path: Path, text: str) -> str:
 
 
 PLUGIN = """
-from libs.definitions import Accessor
+from prefect_instances.libs.definitions import Accessor
 
 class Some(Accessor):
     name, version = "some", "1.0.0"
@@ -165,7 +165,7 @@ def test_the_content_hash_tells_code_apart_but_not_line_ends(tmp_path: Path) -> 
 
 def test_importing_the_sdk_imports_no_heavy_library() -> None:
     code = (
-        "import sys, libs.definitions;"
+        "import sys, prefect_instances.libs.definitions;"
         "heavy = {'polars', 'pandas', 'numpy', 'deltalake', 'sklearn', 'skfolio', 'prefect'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

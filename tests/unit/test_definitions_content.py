@@ -14,8 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from libs.core.errors import DataRejected
-from libs.definitions.content import (
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.content import (
     check_frame,
     check_signal,
     conform,
@@ -27,7 +27,7 @@ from libs.definitions.content import (
     merge,
     schema_hash,
 )
-from libs.definitions.pipeline import Extract
+from prefect_instances.libs.definitions.pipeline import Extract
 
 START = date(2024, 1, 1)
 SCHEMA = {
@@ -137,7 +137,7 @@ def test_the_hash_is_the_same_in_every_process_and_release() -> None:
     # A change here makes every stored dataset look new: bump it only knowingly.
     code = (
         "import polars as pl; from datetime import date;"
-        "from libs.definitions.content import content_hash;"
+        "from prefect_instances.libs.definitions.content import content_hash;"
         "print(content_hash(pl.DataFrame({'date': [date(2024, 1, 2), date(2024, 1, 1)],"
         " 'symbol': ['A', 'A'], 'close': [1.5, None], 'name': ['x', 'y']})))"
     )

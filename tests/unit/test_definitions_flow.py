@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.core.shapes import SHAPES
-from libs.core.status import FlowKind, InstanceType, Require
-from libs.definitions import FlowContext, FlowResult, FlowSpec, Input, LineageContract, Registry
-from libs.services.shaping import bound, lineage_problems, schedule_problems, shape_of
-from libs.specs import DatasetSpec, ModelSpec, UpstreamRef
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.shapes import SHAPES
+from prefect_instances.libs.core.status import FlowKind, InstanceType, Require
+from prefect_instances.libs.definitions import (
+    FlowContext,
+    FlowResult,
+    FlowSpec,
+    Input,
+    LineageContract,
+    Registry,
+)
+from prefect_instances.libs.services.composition.shaping import (
+    bound,
+    lineage_problems,
+    schedule_problems,
+    shape_of,
+)
+from prefect_instances.libs.specs import DatasetSpec, ModelSpec, UpstreamRef
 from tests.unit.test_definitions_base import Minimal
 
 WEEKLY = {"type": "cron", "expression": "0 8 * * 1"}
@@ -124,7 +136,7 @@ def test_all_problems_are_told_at_once_and_the_registry_refuses() -> None:
 
 
 def test_a_definition_without_instances_of_its_own_has_neither() -> None:
-    from libs.plugins.simple import SimpleAccessor
+    from prefect_instances.libs.plugins.simple import SimpleAccessor
 
     attributes = {
         "flow_specs": (FlowSpec("quality", "look"),),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from libs.core.errors import DefinitionUnavailable, InvalidSpec
-from libs.definitions import Accessor, Definition, DefinitionKind, Registry
+from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec
+from prefect_instances.libs.definitions import Accessor, Definition, DefinitionKind, Registry
 
 ACCESSOR, STORE = DefinitionKind.ACCESSOR, DefinitionKind.STORE
 
@@ -70,7 +70,7 @@ def test_what_is_missing_is_answered_with_what_is_there() -> None:
 
 
 PLUGINS = """
-from libs.definitions import Accessor
+from prefect_instances.libs.definitions import Accessor
 
 class Good(Accessor):
     name, version = "good", "1.0.0"
@@ -85,7 +85,7 @@ class Unversioned(Good):
 
 not_a_class = 3
 
-from libs.definitions import Argument, OpMacro
+from prefect_instances.libs.definitions import Argument, OpMacro
 
 class Whole(OpMacro):
     name, version, arguments = "WHOLE", "1.0.0", {"x": Argument.SERIES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.definitions.schemas import misfits
+from prefect_instances.libs.definitions.schemas import misfits
 
 UTC = "Datetime(time_unit='us', time_zone='UTC')"
 PLAIN = "Datetime(time_unit='us', time_zone=None)"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.definitions.store import LocationRefused, inside
+from prefect_instances.libs.definitions.store import LocationRefused, inside
 
 
 @pytest.mark.parametrize(

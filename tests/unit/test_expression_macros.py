@@ -8,11 +8,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from libs.core.errors import DefinitionUnavailable, InvalidSpec
-from libs.definitions import Argument, Axis, DefinitionKind, Op, OpMacro, Registry, installed
-from libs.definitions.expressions import compile_expression, read_expression
-from libs.plugins.expression import ExpressionPipeline
-from libs.plugins.ops.windows import Mean
+from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec
+from prefect_instances.libs.definitions import (
+    Argument,
+    Axis,
+    DefinitionKind,
+    Op,
+    OpMacro,
+    Registry,
+    installed,
+)
+from prefect_instances.libs.definitions.expressions import compile_expression, read_expression
+from prefect_instances.libs.plugins.expression import ExpressionPipeline
+from prefect_instances.libs.plugins.ops.windows import Mean
 
 SERIES, CONDITION, WINDOW, NUMBER = Argument
 X = {"x": SERIES}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.definitions.expressions.program import compile_expression
-from libs.definitions.op import Axis, Op
-from libs.definitions.registry import installed
+from prefect_instances.libs.definitions.expressions.program import compile_expression
+from prefect_instances.libs.definitions.op import Axis, Op
+from prefect_instances.libs.definitions.registry import installed
 
 Array = np.ndarray[Any, Any]
 Window = Callable[..., float]

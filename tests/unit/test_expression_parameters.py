@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.definitions import Argument, Registry
-from libs.definitions.expressions import name_constants
-from libs.definitions.saved import saved_macro
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.definitions import Argument, Registry
+from prefect_instances.libs.definitions.expressions import name_constants
+from prefect_instances.libs.definitions.saved import saved_macro
 
 WINDOW, NUMBER = Argument.WINDOW, Argument.NUMBER
 

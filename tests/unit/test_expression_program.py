@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from libs.core.errors import InvalidSpec
-from libs.definitions.expressions.program import compile_expression, lookback
-from libs.definitions.op import Argument, Op
-from libs.definitions.registry import installed
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.definitions.expressions.program import compile_expression, lookback
+from prefect_instances.libs.definitions.op import Argument, Op
+from prefect_instances.libs.definitions.registry import installed
 
 START = date(2020, 1, 1)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from libs.definitions.expressions.syntax import (
+from prefect_instances.libs.definitions.expressions.syntax import (
     MAX_LENGTH,
     AsNumber,
     Call,
@@ -15,8 +15,8 @@ from libs.definitions.expressions.syntax import (
     names_of,
     read_expression,
 )
-from libs.plugins.ops.sections import Scale
-from libs.plugins.ops.windows import Mean
+from prefect_instances.libs.plugins.ops.sections import Scale
+from prefect_instances.libs.plugins.ops.windows import Mean
 
 REFUSED = {
     "attribute": "x.__class__",

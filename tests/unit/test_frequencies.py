@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from libs.specs import ScheduleSpec, expected_data_date, frequency_fault
+from prefect_instances.libs.specs import ScheduleSpec, expected_data_date, frequency_fault
 
 NYSE = ScheduleSpec(
     type="cron", expression="0 18 * * *", timezone="America/New_York", calendar="XNYS"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from libs.core.errors import InvalidSpec
-from libs.specs import parse_manifest
-from libs.specs.manifest_schema import FILE_NAME, manifest_schema
-from libs.specs.manifest_text import read_yaml, write_yaml
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.specs import parse_manifest
+from prefect_instances.libs.specs.manifests.schema import FILE_NAME, manifest_schema
+from prefect_instances.libs.specs.manifests.text import read_yaml, write_yaml
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = manifest_schema()

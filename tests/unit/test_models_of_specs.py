@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.services.training import is_better
-from libs.specs import (
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.services.procedures.training import is_better
+from prefect_instances.libs.specs import (
     ModelSpec,
     PromotionSpec,
     flow_fingerprint,

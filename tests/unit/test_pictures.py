@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from libs.services.pictures import MOST_BOXES, Arrow, Box, flowchart, freshness_picture, mermaid
+from prefect_instances.libs.services.rendering.diagrams import (
+    MOST_BOXES,
+    Arrow,
+    Box,
+    flowchart,
+    freshness_picture,
+    mermaid,
+)
 
 
 def box(key: str, *lines: str, **more: Any) -> Box:

@@ -12,12 +12,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from libs.core.errors import DataRejected
-from libs.definitions.accessor import Accessor, Query
-from libs.plugins.latest import LatestAccessor
-from libs.plugins.point_in_time import PointInTimeAccessor
-from libs.plugins.simple import SimpleAccessor
-from libs.plugins.snapshot import SnapshotAccessor
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.accessor import Accessor, Query
+from prefect_instances.libs.plugins.latest import LatestAccessor
+from prefect_instances.libs.plugins.point_in_time import PointInTimeAccessor
+from prefect_instances.libs.plugins.simple import SimpleAccessor
+from prefect_instances.libs.plugins.snapshot import SnapshotAccessor
 
 START = date(2024, 1, 1)
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)

@@ -17,11 +17,11 @@ import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-import libs.plugins.delta as delta
-from libs.core.errors import Unavailable
-from libs.definitions.content import conform, content_hash, schema_hash
-from libs.definitions.store import LocationRefused, StoredVersion, VersionLost
-from libs.plugins.delta import DeltaHandle, DeltaStore
+import prefect_instances.libs.plugins.delta as delta
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.definitions.content import conform, content_hash, schema_hash
+from prefect_instances.libs.definitions.store import LocationRefused, StoredVersion, VersionLost
+from prefect_instances.libs.plugins.delta import DeltaHandle, DeltaStore
 
 START = date(2024, 1, 1)
 NAN = float("nan")
@@ -464,7 +464,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
 import polars as pl
-from libs.plugins.delta import DeltaStore
+from prefect_instances.libs.plugins.delta import DeltaStore
 
 store = DeltaStore().open(Path(sys.argv[1]))
 base = None

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from polars.testing import assert_frame_equal
 
-from libs.definitions.content import conform
-from libs.definitions.store import StoredVersion
-from libs.plugins.delta import DeltaHandle, DeltaStore
+from prefect_instances.libs.definitions.content import conform
+from prefect_instances.libs.definitions.store import StoredVersion
+from prefect_instances.libs.plugins.delta import DeltaHandle, DeltaStore
 
 START = date(2024, 1, 1)
 NAN = float("nan")

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from libs.core.errors import DataRejected, InvalidSpec
-from libs.definitions.base import UpstreamShape
-from libs.definitions.content import check_frame
-from libs.definitions.pipeline import Extract, ExtractContext, Input
-from libs.plugins.expression import ExpressionPipeline
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec
+from prefect_instances.libs.definitions.base import UpstreamShape
+from prefect_instances.libs.definitions.content import check_frame
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input
+from prefect_instances.libs.plugins.expression import ExpressionPipeline
 
 START = date(2024, 1, 1)
 

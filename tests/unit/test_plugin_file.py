@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from libs.core.errors import DataRejected, InvalidSpec, Unavailable
-from libs.definitions.content import check_frame
-from libs.definitions.pipeline import ExtractContext
-from libs.plugins.file import FilePipeline
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, Unavailable
+from prefect_instances.libs.definitions.content import check_frame
+from prefect_instances.libs.definitions.pipeline import ExtractContext
+from prefect_instances.libs.plugins.file import FilePipeline
 
 TEXT = "date,symbol,close,note\n2024-01-02,A,1.5,x\n2024-01-02,B,,y\n2024-01-03,A,2,\n"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import libs.plugins.market_data as market_data
-from libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec
-from libs.definitions.base import UpstreamShape
-from libs.definitions.content import check_frame
-from libs.definitions.pipeline import Extract, ExtractContext
-from libs.plugins.market_data import MarketDataPipeline
+import prefect_instances.libs.plugins.market_data as market_data
+from prefect_instances.libs.core.errors import DataRejected, DefinitionUnavailable, InvalidSpec
+from prefect_instances.libs.definitions.base import UpstreamShape
+from prefect_instances.libs.definitions.content import check_frame
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext
+from prefect_instances.libs.plugins.market_data import MarketDataPipeline
 
 
 def extract(
@@ -143,8 +143,8 @@ def test_it_declares_no_frequency_of_its_data() -> None:
 def test_reading_it_imports_no_heavy_library() -> None:
     code = (
         "import sys; from datetime import UTC, datetime;"
-        "from libs.plugins.market_data import MarketDataPipeline as P;"
-        "from libs.definitions import ExtractContext as C;"
+        "from prefect_instances.libs.plugins.market_data import MarketDataPipeline as P;"
+        "from prefect_instances.libs.definitions import ExtractContext as C;"
         "P().extract(C('x', datetime.now(UTC)), [], None);"
         "print(sorted({'skfolio', 'sklearn', 'pandas', 'deltalake'} & set(sys.modules)))"
     )

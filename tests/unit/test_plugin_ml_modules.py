@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from libs.definitions.ml_module import MLModule, Sample
-from libs.plugins.ml_modules import GradientBoostingModule, RidgeModule
+from prefect_instances.libs.definitions.ml_module import MLModule, Sample
+from prefect_instances.libs.plugins.ml_modules import GradientBoostingModule, RidgeModule
 
 
 def sample(rows: int = 400) -> Sample:

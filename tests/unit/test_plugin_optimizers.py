@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from libs.core.errors import DataRejected
-from libs.definitions.base import DefinitionKind
-from libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
-from libs.definitions.registry import Registry
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
+from prefect_instances.libs.definitions.registry import Registry
 
 NAMES = ("equal_weight", "mean_variance", "risk_budgeting", "hrp", "black_litterman")
 SYMBOLS = ("AAA", "BRK.B", "C C", "4D", "a-b", "F")

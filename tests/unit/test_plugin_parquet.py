@@ -10,8 +10,8 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from libs.definitions.store import VersionLost
-from libs.plugins.parquet import ParquetHandle, ParquetStore
+from prefect_instances.libs.definitions.store import VersionLost
+from prefect_instances.libs.plugins.parquet import ParquetHandle, ParquetStore
 
 FIRST = pl.DataFrame({"date": [date(2024, 1, 1)], "symbol": ["A"], "x": [1.0]})
 SECOND = FIRST.with_columns(date=date(2024, 1, 2), x=2.0)

@@ -15,10 +15,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from libs.adapters.prefect import PrefectGateway, Refused
-from libs.adapters.prefect.api import Api
-from libs.core.errors import NotFound, PermanentError, Unavailable
-from libs.core.events import Event
+from prefect_instances.libs.adapters.prefect import PrefectGateway, Refused
+from prefect_instances.libs.adapters.prefect.api import Api
+from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
+from prefect_instances.libs.core.events import Event
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -221,5 +221,7 @@ def test_publishing_nothing_sends_nothing() -> None:
 
 
 def test_importing_the_adapter_does_not_import_prefect() -> None:
-    check = "import sys, libs.adapters.prefect; sys.exit('prefect' in sys.modules)"
+    check = (
+        "import sys, prefect_instances.libs.adapters.prefect; sys.exit('prefect' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

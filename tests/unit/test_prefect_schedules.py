@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
-from libs.adapters.prefect import DeploymentPlan, Every
-from libs.adapters.prefect.deployments import SCHEDULE_OFF, differences, schedule_requests
-from libs.adapters.prefect.pools import completed
-from libs.adapters.prefect.schedules import is_ours, native_schedules, same_schedule
-from libs.core.errors import PermanentError
-from libs.specs import ScheduleSpec
+from prefect_instances.libs.adapters.prefect import DeploymentPlan, Every
+from prefect_instances.libs.adapters.prefect.deployments import (
+    SCHEDULE_OFF,
+    differences,
+    schedule_requests,
+)
+from prefect_instances.libs.adapters.prefect.pools import completed
+from prefect_instances.libs.adapters.prefect.schedules import (
+    is_ours,
+    native_schedules,
+    same_schedule,
+)
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.specs import ScheduleSpec
 
 SCHEMA = {"title": "Parameters", "type": "object", "properties": {}}
 
@@ -20,7 +28,7 @@ def plan(schedule: ScheduleSpec | Every | None = None, **changes: Any) -> Deploy
     values = {
         "flow_name": "refresh-dataset",
         "name": "demo.a",
-        "entrypoint": "flows.refresh_dataset.refresh_dataset",
+        "entrypoint": "prefect_instances.flows.refresh_dataset.refresh_dataset",
         "parameter_schema": SCHEMA,
     }
     return DeploymentPlan(**{**values, "schedule": schedule, **changes})  # type: ignore[arg-type]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from libs.quant.backtest import Costs, Slippage, simulate
-from libs.quant.calendar import Frequency, day_problem, decision_bars
-from libs.quant.measures import drawdown_of, measures
+from prefect_instances.libs.quant.backtest import Costs, Slippage, simulate
+from prefect_instances.libs.quant.calendar import Frequency, day_problem, decision_bars
+from prefect_instances.libs.quant.measures import drawdown_of, measures
 
 NAN = float("nan")
 

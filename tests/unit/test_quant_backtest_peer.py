@@ -7,10 +7,10 @@ from datetime import date
 import numpy as np
 import pytest
 
-from libs.plugins.market_data import MarketDataPipeline
-from libs.quant.backtest import Costs, Slippage, simulate
-from libs.quant.calendar import Frequency, decision_bars
-from libs.services.panels import Panel, panel
+from prefect_instances.libs.plugins.market_data import MarketDataPipeline
+from prefect_instances.libs.quant.backtest import Costs, Slippage, simulate
+from prefect_instances.libs.quant.calendar import Frequency, decision_bars
+from prefect_instances.libs.services.procedures.panels import Panel, panel
 
 CAPITAL = 1_000_000.0
 
@@ -19,7 +19,7 @@ CAPITAL = 1_000_000.0
 def prices() -> Panel:
     from datetime import UTC, datetime
 
-    from libs.definitions.pipeline import ExtractContext
+    from prefect_instances.libs.definitions.pipeline import ExtractContext
 
     config = {"source": "us_stocks", "start_date": "2015-01-01", "end_date": "2022-11-30"}
     context = ExtractContext("prices", datetime(2022, 12, 1, tzinfo=UTC))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from libs.quant.statistics import (
+from prefect_instances.libs.quant.statistics import (
     distribution,
     forward_returns,
     information_coefficients,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from libs.specs import ScheduleSpec, problems_of, retry_delay
+from prefect_instances.libs.specs import ScheduleSpec, problems_of, retry_delay
 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "nothing but requests": {},

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import ValidationError
 
-from libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons, slots
+from prefect_instances.libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons
+from prefect_instances.libs.specs.timing import slots
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -19,7 +19,8 @@ import pytest
 from cronsim import CronSim, CronSimError
 from pydantic import ValidationError
 
-from libs.specs import ScheduleSpec, is_session, native_crons, native_zone, slots
+from prefect_instances.libs.specs import ScheduleSpec, is_session, native_crons, native_zone
+from prefect_instances.libs.specs.timing import slots
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from libs.core.addresses import Address
-from libs.core.errors import InvalidSpec, PermanentError
-from libs.settings import Settings, load_settings, read_config
+from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.core.errors import InvalidSpec, PermanentError
+from prefect_instances.libs.settings import Settings, load_settings, read_config
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.core.errors import InvalidSpec
-from libs.core.status import InstanceType
-from libs.specs import (
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.status import InstanceType
+from prefect_instances.libs.specs import (
     ComponentSpec,
     DatasetSpec,
     ScheduleSpec,

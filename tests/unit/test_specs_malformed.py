@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.specs import parse_spec
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.specs import parse_spec
 
 RECURSIVE: dict[str, Any] = {}
 RECURSIVE["itself"] = RECURSIVE

@@ -8,8 +8,14 @@ from textwrap import dedent
 
 import pytest
 
-from libs.core.errors import InvalidSpec
-from libs.specs import Manifest, SignalSpec, load_manifest, parse_manifest, spec_document
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.specs import (
+    Manifest,
+    SignalSpec,
+    load_manifest,
+    parse_manifest,
+    spec_document,
+)
 
 DEMO = """
 project: demo

@@ -17,8 +17,8 @@ from cent.exceptions import (
     CentUnauthorizedError,
 )
 
-from libs.adapters.centrifugo.connection import Connection
-from libs.core.errors import InstancesError, PermanentError, Unavailable
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.core.errors import InstancesError, PermanentError, Unavailable
 
 SERVICE = "Centrifugo"
 UNKNOWN_CHANNEL = 102

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from libs.core.errors import InstancesError, PermanentError
+from prefect_instances.libs.core.errors import InstancesError, PermanentError
 
 if TYPE_CHECKING:
     from centrifuge import Client

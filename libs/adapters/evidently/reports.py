@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from libs.core.addresses import Address
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 SAMPLE_ROWS = 5000
 """Rows of a window that a report looks at; more only take longer (8 s for 50,000 x 20)."""
@@ -62,7 +62,7 @@ class Monitoring:
         os.environ.setdefault("DO_NOT_TRACK", "1")
         with _translated():
             if self._address is not None:
-                from libs.adapters.evidently.server import ServerWorkspace
+                from prefect_instances.libs.adapters.evidently.server import ServerWorkspace
 
                 return ServerWorkspace(self._address, self._secret)
             from evidently.ui.workspace import Workspace

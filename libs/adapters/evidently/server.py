@@ -15,8 +15,8 @@ from uuid import UUID
 from evidently.ui.workspace import RemoteWorkspace
 from requests import Response, Session
 
-from libs.core.addresses import Address
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 SECONDS = (5.0, 60.0)
 """To connect, and to answer."""

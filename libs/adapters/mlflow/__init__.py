@@ -1,12 +1,12 @@
 """MLflow: experiments, runs, registered models and their aliases.
 
 What belongs here: everything that speaks to MLflow, and its errors turned into ours. What must
-not: what is trained or promoted (``libs.services.training``). Import it absolutely: the vendor's
-package has the same last name.
+not: what is trained or promoted (``libs.services.procedures.training``). Import it absolutely: the
+vendor's package has the same last name.
 """
 
-from libs.adapters.mlflow.pages import Pages
-from libs.adapters.mlflow.tracking import (
+from prefect_instances.libs.adapters.mlflow.pages import Pages
+from prefect_instances.libs.adapters.mlflow.tracking import (
     BLOCKED,
     CHALLENGER,
     CHAMPION,

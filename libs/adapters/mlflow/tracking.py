@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from libs.adapters.mlflow.purging import purge_embedded, purge_served
-from libs.core.addresses import Address
-from libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.adapters.mlflow.purging import purge_embedded, purge_served
+from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MODEL_FOLDER = "model"

@@ -7,16 +7,16 @@ and live in ``flows/`` and ``blocks/``), and decisions about instances.
 Importing this package does not import Prefect; connecting does.
 """
 
-from libs.adapters.prefect.api import Refused
-from libs.adapters.prefect.automations import AutomationPlan, AutomationView
-from libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
-from libs.adapters.prefect.edits import deployment_edits
-from libs.adapters.prefect.ensured import Change, EnsureResult
-from libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
-from libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
-from libs.adapters.prefect.pools import container_template, process_template
-from libs.adapters.prefect.runs import ENDED, LIVE, RunState, RunView
-from libs.adapters.prefect.schedules import Every, ScheduleView
+from prefect_instances.libs.adapters.prefect.api import Refused
+from prefect_instances.libs.adapters.prefect.automations import AutomationPlan, AutomationView
+from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
+from prefect_instances.libs.adapters.prefect.deployment_drift import deployment_edits
+from prefect_instances.libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
+from prefect_instances.libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
+from prefect_instances.libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
+from prefect_instances.libs.adapters.prefect.pools import container_template, process_template
+from prefect_instances.libs.adapters.prefect.runs import ENDED, LIVE, RunState, RunView
+from prefect_instances.libs.adapters.prefect.schedules import Every, ScheduleView
 
 __all__ = [
     "ENDED",

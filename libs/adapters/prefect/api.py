@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 from pydantic_core import PydanticSerializationError, to_json
 
-from libs.core.errors import InstancesError, NotFound, PermanentError, Unavailable
+from prefect_instances.libs.core.errors import InstancesError, NotFound, PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from libs.adapters.prefect.api import Calls
+from prefect_instances.libs.adapters.prefect.api import Calls
 
 ArtifactType = Literal["markdown", "table", "image"]
 

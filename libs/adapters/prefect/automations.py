@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from libs.adapters.prefect.api import Api, Calls
-from libs.adapters.prefect.ensured import Change, EnsureResult
+from prefect_instances.libs.adapters.prefect.api import Api, Calls
+from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
 
 
 @dataclass(frozen=True, slots=True)

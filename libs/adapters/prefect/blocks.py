@@ -11,9 +11,15 @@ from uuid import UUID
 import httpx
 from pydantic import ValidationError
 
-from libs.adapters.prefect.api import Api, Calls, Refused, chunks, translated
-from libs.adapters.prefect.ensured import Change, EnsureResult
-from libs.core.errors import DefinitionUnavailable, InvalidSpec, NotFound, PermanentError, Problem
+from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, chunks, translated
+from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
+from prefect_instances.libs.core.errors import (
+    DefinitionUnavailable,
+    InvalidSpec,
+    NotFound,
+    PermanentError,
+    Problem,
+)
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block

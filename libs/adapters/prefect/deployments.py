@@ -18,9 +18,9 @@ from uuid import UUID
 import httpx
 from pydantic_core import to_jsonable_python
 
-from libs.adapters.prefect.api import Api, Calls, Refused, absent
-from libs.adapters.prefect.ensured import Change, EnsureResult
-from libs.adapters.prefect.schedules import (
+from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, absent
+from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
+from prefect_instances.libs.adapters.prefect.schedules import (
     Every,
     ScheduleView,
     is_ours,
@@ -28,9 +28,9 @@ from libs.adapters.prefect.schedules import (
     same_schedule,
     view_schedule,
 )
-from libs.core.errors import NotFound, PermanentError
-from libs.core.ids import WORK_POOL
-from libs.specs import ScheduleSpec
+from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.specs import ScheduleSpec
 
 SCHEDULE_OFF = "schedule-off"
 """Version of a deployment whose specification disables the schedule.

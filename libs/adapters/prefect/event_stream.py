@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC
 
-from libs.core.errors import Unavailable
-from libs.core.events import Event
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.events import Event
 
 
 async def instance_events(api_url: str) -> AsyncIterator[Event | None]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from libs.adapters.prefect.api import Calls
-from libs.core.errors import PermanentError
-from libs.core.events import Event
+from prefect_instances.libs.adapters.prefect.api import Calls
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.core.events import Event
 
 BATCH = 100
 """Events in one request."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from libs.core.errors import PermanentError
+from prefect_instances.libs.core.errors import PermanentError
 
 if TYPE_CHECKING:
     from prefect import Flow

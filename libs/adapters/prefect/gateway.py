@@ -5,15 +5,15 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from libs.adapters.prefect.api import NO_SERVER, SERVICE, Api
-from libs.adapters.prefect.artifacts import ArtifactCalls
-from libs.adapters.prefect.automations import AutomationCalls
-from libs.adapters.prefect.blocks import BlockCalls
-from libs.adapters.prefect.deployments import DeploymentCalls
-from libs.adapters.prefect.events import EventCalls
-from libs.adapters.prefect.pools import WorkPoolCalls
-from libs.adapters.prefect.runs import RunCalls
-from libs.core.errors import InstancesError, Unavailable
+from prefect_instances.libs.adapters.prefect.api import NO_SERVER, SERVICE, Api
+from prefect_instances.libs.adapters.prefect.artifacts import ArtifactCalls
+from prefect_instances.libs.adapters.prefect.automations import AutomationCalls
+from prefect_instances.libs.adapters.prefect.blocks import BlockCalls
+from prefect_instances.libs.adapters.prefect.deployments import DeploymentCalls
+from prefect_instances.libs.adapters.prefect.events import EventCalls
+from prefect_instances.libs.adapters.prefect.pools import WorkPoolCalls
+from prefect_instances.libs.adapters.prefect.runs import RunCalls
+from prefect_instances.libs.core.errors import InstancesError, Unavailable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import httpx
 
-from libs.adapters.prefect.api import Api, Calls, Refused
-from libs.adapters.prefect.ensured import Change, EnsureResult
-from libs.core.errors import AlreadyExists
+from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused
+from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
+from prefect_instances.libs.core.errors import AlreadyExists
 
 ENGINE_COMMAND = "python -m prefect.engine"
 """Starts a flow run in one interpreter.

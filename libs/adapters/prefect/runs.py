@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from libs.adapters.prefect.api import Api, Calls, Refused, absent, chunks
-from libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, absent, chunks
+from prefect_instances.libs.core.errors import NotFound, PermanentError
 
 
 class RunState(StrEnum):

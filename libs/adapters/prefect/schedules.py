@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons, native_zone
+from prefect_instances.libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons, native_zone
 
 SLUG = "instances"
 """Slug of our first schedule of a deployment; the next ones are ``instances-2`` and so on."""

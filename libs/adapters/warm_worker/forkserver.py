@@ -1,7 +1,8 @@
 """Forkserver: imports modules once and forks a child for every job that its worker asks for.
 
-It runs as ``python -P -m libs.adapters.warm_worker.forkserver FD [MODULE ...]`` and speaks JSON
-lines over the inherited socket ``FD``. It gets jobs (`Job`) and ``{"retire": true}``, and answers
+It runs as ``python -P -m prefect_instances.libs.adapters.warm_worker.forkserver FD [MODULE ...]``
+and speaks JSON lines over the inherited socket ``FD``. It gets jobs (`Job`) and
+``{"retire": true}``, and answers
 
 * ``{"ready": {path: mtime_ns}}`` once: what it loaded, for the worker to see when that changed;
 * ``{"started": job id, "pid": int}``, or ``"pid": null`` where it no longer takes jobs;

@@ -16,7 +16,11 @@ from typing import Any
 
 import psutil
 
-from libs.adapters.warm_worker.forkserver import ABANDONED_GRACE_SECONDS, Job, modified
+from prefect_instances.libs.adapters.warm_worker.forkserver import (
+    ABANDONED_GRACE_SECONDS,
+    Job,
+    modified,
+)
 
 READY_SECONDS = 180.0
 """How long a forkserver may take to import what it preloads."""

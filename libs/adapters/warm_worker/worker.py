@@ -39,8 +39,8 @@ from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
-from libs.adapters.warm_worker.forkserver import Job
-from libs.adapters.warm_worker.servers import Child, ServerLost, Servers
+from prefect_instances.libs.adapters.warm_worker.forkserver import Job
+from prefect_instances.libs.adapters.warm_worker.servers import Child, ServerLost, Servers
 
 POLL_SECONDS = 1.0
 """Longest wait for a due run of which no event told."""
@@ -85,7 +85,13 @@ class WarmVariables(BaseVariables):
         description="Directory that runs start in; if left out, a new one for each run.",
     )
     preload: list[str] = Field(
-        default=["flows.*", "libs.plugins.*", "libs.wiring:warm_up", "polars", "deltalake"],
+        default=[
+            "prefect_instances.flows.*",
+            "prefect_instances.libs.plugins.*",
+            "prefect_instances.libs.wiring:warm_up",
+            "polars",
+            "deltalake",
+        ],
         title="Preloaded Modules",
         description=(
             "Modules imported once instead of by each run; package.* stands for all modules of a "

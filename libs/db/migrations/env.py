@@ -6,8 +6,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON
 
-from libs.db.models import Base
-from libs.db.types import UtcDateTime
+from prefect_instances.libs.db.models import Base
+from prefect_instances.libs.db.types import UtcDateTime
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
@@ -22,7 +22,9 @@ def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[
 
 connection = context.config.attributes.get("connection")
 if connection is None:
-    raise SystemExit("migrations run through `instances up` or libs.db.migrate, not `alembic`")
+    raise SystemExit(
+        "migrations run through `instances up` or prefect_instances.libs.db.migrate, not `alembic`"
+    )
 context.configure(
     connection=connection,
     target_metadata=Base.metadata,

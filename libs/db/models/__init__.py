@@ -1,10 +1,18 @@
 """The tables, one aggregate a file."""
 
-from libs.db.models.backfills import Backfill
-from libs.db.models.base import Base
-from libs.db.models.components import AccessorInstance, PipelineInstance, StoreInstance
-from libs.db.models.datasets import DatasetInstance, DatasetVersion, SignalInstance
-from libs.db.models.definitions import (
+from prefect_instances.libs.db.models.backfills import Backfill
+from prefect_instances.libs.db.models.base import Base
+from prefect_instances.libs.db.models.components import (
+    AccessorInstance,
+    PipelineInstance,
+    StoreInstance,
+)
+from prefect_instances.libs.db.models.datasets import (
+    DatasetInstance,
+    DatasetVersion,
+    SignalInstance,
+)
+from prefect_instances.libs.db.models.definitions import (
     AccessorDef,
     DefinitionCall,
     MLModuleDef,
@@ -14,19 +22,19 @@ from libs.db.models.definitions import (
     PortfolioOptimizerDef,
     StoreDef,
 )
-from libs.db.models.flows import FlowExecutionResource, LineageEdge
-from libs.db.models.gates import GateOpening, RunRequest
-from libs.db.models.guardrails import GuardrailReport
-from libs.db.models.instances import (
+from prefect_instances.libs.db.models.flows import FlowExecutionResource, LineageEdge
+from prefect_instances.libs.db.models.gates import GateOpening, RunRequest
+from prefect_instances.libs.db.models.guardrails import GuardrailReport
+from prefect_instances.libs.db.models.instances import (
     BacktestInstance,
     ExperimentInstance,
     ModelInstance,
     PortfolioOptimizerInstance,
 )
-from libs.db.models.live import LiveRelay
-from libs.db.models.outbox import OutboxEvent
-from libs.db.models.resources import Resource, ResourceVersion
-from libs.db.models.runs import RunRecord
+from prefect_instances.libs.db.models.outbox import OutboxEvent
+from prefect_instances.libs.db.models.resources import Resource, ResourceVersion
+from prefect_instances.libs.db.models.runs import RunRecord
+from prefect_instances.libs.db.models.subscribers import LiveRelay
 
 __all__ = [
     "AccessorDef",

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from libs.db.models.base import Base
-from libs.db.types import Json
+from prefect_instances.libs.db.models.base import Base
+from prefect_instances.libs.db.types import Json
 
 
 class ComponentColumns:

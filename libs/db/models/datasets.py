@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from libs.db.models.base import Base
-from libs.db.types import Json, UtcDateTime
+from prefect_instances.libs.db.models.base import Base
+from prefect_instances.libs.db.types import Json, UtcDateTime
 
 
 class DatasetColumns:

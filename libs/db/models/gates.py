@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from libs.core.records import OpeningStatus, RequestStatus
-from libs.core.status import Cause
-from libs.db.models.base import Base
-from libs.db.types import Json, UtcDateTime, enum_column
+from prefect_instances.libs.core.records import OpeningStatus, RequestStatus
+from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.db.models.base import Base
+from prefect_instances.libs.db.types import Json, UtcDateTime, enum_column
 
 
 class GateOpening(Base):

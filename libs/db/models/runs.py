@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from libs.core.status import Cause, RunStatus
-from libs.db.models.base import Base
-from libs.db.types import Json, UtcDateTime, enum_column
+from prefect_instances.libs.core.status import Cause, RunStatus
+from prefect_instances.libs.db.models.base import Base
+from prefect_instances.libs.db.types import Json, UtcDateTime, enum_column
 
 
 class RunRecord(Base):

@@ -11,13 +11,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from libs.core import ids
-from libs.core.events import Event
-from libs.core.live import subject
-from libs.db.engine import driver_errors
-from libs.db.models import OutboxEvent, Resource
-from libs.db.repositories.region import among
-from libs.db.types import json_text
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.subscriber_messages import subject
+from prefect_instances.libs.db.engine import driver_errors
+from prefect_instances.libs.db.models import OutboxEvent, Resource
+from prefect_instances.libs.db.repositories.region import among
+from prefect_instances.libs.db.types import json_text
 
 _OUTBOX = cast("Table", OutboxEvent.__table__)
 

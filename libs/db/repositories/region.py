@@ -31,9 +31,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from libs.core.aggregation import AggregationContract, parse_contract
-from libs.core.draft import Changes
-from libs.core.records import (
+from prefect_instances.libs.core.aggregation import AggregationContract, parse_contract
+from prefect_instances.libs.core.records import (
     EdgeState,
     FlowState,
     InstanceState,
@@ -46,8 +45,9 @@ from libs.core.records import (
     Run,
     RunParameters,
 )
-from libs.core.status import FlowStatus, Mode, RunStatus
-from libs.db.models import (
+from prefect_instances.libs.core.status import FlowStatus, Mode, RunStatus
+from prefect_instances.libs.core.unit_of_work import Changes
+from prefect_instances.libs.db.models import (
     FlowExecutionResource,
     GateOpening,
     LineageEdge,

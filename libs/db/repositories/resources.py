@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from libs.core.errors import NotFound, PermanentError
-from libs.core.status import InstanceType, Lifecycle
-from libs.db.models import (
+from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.core.status import InstanceType, Lifecycle
+from prefect_instances.libs.db.models import (
     AccessorInstance,
     BacktestInstance,
     DatasetInstance,

@@ -7,9 +7,13 @@ built-in ones are in ``libs.plugins.ops``), and where the fields come from, whic
 of the definitions that use it. No text ever reaches ``eval`` or ``exec``.
 """
 
-from libs.definitions.expressions.parameters import Named, name_constants
-from libs.definitions.expressions.program import Program, compile_expression, lookback
-from libs.definitions.expressions.syntax import macro_problems, read_expression
+from prefect_instances.libs.definitions.expressions.parameters import Named, name_constants
+from prefect_instances.libs.definitions.expressions.program import (
+    Program,
+    compile_expression,
+    lookback,
+)
+from prefect_instances.libs.definitions.expressions.syntax import macro_problems, read_expression
 
 __all__ = [
     "Named",

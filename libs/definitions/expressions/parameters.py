@@ -7,9 +7,9 @@ import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from libs.core.errors import InvalidSpec, Problem
-from libs.definitions.op import Argument, Function
-from libs.definitions.registry import Registry
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.definitions.op import Argument, Function
+from prefect_instances.libs.definitions.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from operator import add, and_, eq, ge, gt, le, lt, mul, ne, or_, sub, truediv
 
 import polars as pl
 
-from libs.core.errors import InvalidSpec
-from libs.definitions.expressions.syntax import (
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.definitions.expressions.syntax import (
     Arithmetic,
     AsNumber,
     Call,
@@ -29,8 +29,8 @@ from libs.definitions.expressions.syntax import (
     parts_of,
     read_expression,
 )
-from libs.definitions.op import Function
-from libs.definitions.registry import Registry
+from prefect_instances.libs.definitions.op import Function
+from prefect_instances.libs.definitions.registry import Registry
 
 _Binary = Callable[[pl.Expr, pl.Expr], pl.Expr]
 _ARITHMETIC: Mapping[str, _Binary] = {

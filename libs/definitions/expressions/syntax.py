@@ -15,10 +15,10 @@ from functools import partial
 from operator import add, mul, sub
 from typing import Any, NamedTuple, TypeVar
 
-from libs.core.errors import Problem
-from libs.definitions.content import KEYS, KNOWLEDGE
-from libs.definitions.op import COMPUTED, Argument, Axis, Function, Op, OpMacro
-from libs.definitions.registry import Registry, installed
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.definitions.op import COMPUTED, Argument, Axis, Function, Op, OpMacro
+from prefect_instances.libs.definitions.registry import Registry, installed
 
 _T = TypeVar("_T")
 

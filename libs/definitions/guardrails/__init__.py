@@ -1,10 +1,10 @@
 """Guardrail contracts: what instances, runs and data must keep to go on, checked by the flows.
 
 What belongs here: the kinds of contract and how one is judged, without reading anything itself.
-What must not: collecting the evidence, or storing reports (``libs.services.guarding``).
+What must not: collecting the evidence, or storing reports (``libs.services.runs.guardrails``).
 """
 
-from libs.definitions.guardrails.contract import (
+from prefect_instances.libs.definitions.guardrails.contract import (
     Broken,
     Contract,
     Declared,
@@ -16,14 +16,17 @@ from libs.definitions.guardrails.contract import (
     Report,
     judge,
 )
-from libs.definitions.guardrails.data import (
+from prefect_instances.libs.definitions.guardrails.data import (
     DatasetFreshness,
     DatasetSchema,
     PointInTimePolicy,
     SignalBounds,
 )
-from libs.definitions.guardrails.models import ModelValidation
-from libs.definitions.guardrails.portfolio import PortfolioLeverage, PortfolioWeights
+from prefect_instances.libs.definitions.guardrails.models import ModelValidation
+from prefect_instances.libs.definitions.guardrails.portfolio import (
+    PortfolioLeverage,
+    PortfolioWeights,
+)
 
 BUILT_IN: tuple[type[Guardrail], ...] = (
     DatasetSchema,

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail, InputFacts
+from prefect_instances.libs.definitions.guardrails.contract import (
+    Broken,
+    Evidence,
+    Gate,
+    Guardrail,
+    InputFacts,
+)
 
 if TYPE_CHECKING:
     import polars as pl

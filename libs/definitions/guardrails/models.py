@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.core.status import FlowKind
-from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
 
 
 class Bounds(BaseModel):

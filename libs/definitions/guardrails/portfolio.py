@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from libs.core.status import FlowKind
-from libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
 
 if TYPE_CHECKING:
     import polars as pl

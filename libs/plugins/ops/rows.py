@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from libs.definitions.op import Argument, Axis, Op
+from prefect_instances.libs.definitions.op import Argument, Axis, Op
 
 
 class Abs(Op):

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from libs.definitions.op import Argument, Axis, Op
+from prefect_instances.libs.definitions.op import Argument, Axis, Op
 
 ONE: Mapping[str, Argument] = {"x": Argument.SERIES, "d": Argument.WINDOW}
 TWO: Mapping[str, Argument] = {"x": Argument.SERIES, "y": Argument.SERIES, "d": Argument.WINDOW}

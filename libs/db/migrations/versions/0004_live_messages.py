@@ -7,7 +7,7 @@ Revises: 0003
 import sqlalchemy as sa
 from alembic import op
 
-from libs.db.types import UtcDateTime
+from prefect_instances.libs.db.types import UtcDateTime
 
 revision = "0004"
 down_revision = "0003"

@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from libs.definitions import Accessor, Query
-from libs.definitions.accessor import narrow
-from libs.definitions.content import KEYS
+from prefect_instances.libs.definitions import Accessor, Query
+from prefect_instances.libs.definitions.accessor import narrow
+from prefect_instances.libs.definitions.content import KEYS
 
 
 class MonthEnd(Accessor):

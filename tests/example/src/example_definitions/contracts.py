@@ -6,8 +6,8 @@ from datetime import date
 import polars as pl
 
 from example_definitions.pipelines import RandomWalk
-from libs.core.status import Require
-from libs.definitions import (
+from prefect_instances.libs.core.status import Require
+from prefect_instances.libs.definitions import (
     Extract,
     ExtractContext,
     FlowContext,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from libs.core.errors import DataRejected
-from libs.definitions.pipeline import Extract, Pipeline
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.pipeline import Extract, Pipeline
 
 
 class GatedSource(Pipeline):

@@ -11,9 +11,15 @@ from uuid import UUID, uuid4
 import polars as pl
 from pydantic import Field
 
-from libs.core.errors import Unavailable
-from libs.definitions import LocationRefused, Store, StoredVersion, StoreHandle, VersionLost
-from libs.definitions.content import conform, content_hash, schema_hash
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.definitions import (
+    LocationRefused,
+    Store,
+    StoredVersion,
+    StoreHandle,
+    VersionLost,
+)
+from prefect_instances.libs.definitions.content import conform, content_hash, schema_hash
 
 LOCATION = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 

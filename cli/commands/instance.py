@@ -1,0 +1,186 @@
+"""``update``, ``pause``, ``resume``, ``promote``, and the versions that changes leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prefect_instances.cli.commands.arguments import Json, Name, PlanOnly
+from prefect_instances.cli.commands.lifecycle import print_plan
+from prefect_instances.cli.output import emit_json, emit_rows
+from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.session import open_database, open_services
+
+SpecFile = Annotated[
+    Path,
+    typer.Option("--spec", exists=True, dir_okay=False, readable=True, help="A YAML or JSON file."),
+]
+HISTORY_HEADERS = ("version", "created", "output", "runs", "changes")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    for command in (update, pause, resume, promote, history, diff):
+        app.command(command.__name__)(command)
+
+
+def update(
+    name: Name,
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            "--spec",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="The instance's document; its saved block if left out.",
+        ),
+    ] = None,
+    plan: PlanOnly = False,
+    json: Json = False,
+) -> None:
+    """Bring an instance to a changed configuration: a file, or its edited block."""
+    from prefect_instances.libs.services.lifecycle.manifests import plan_one
+    from prefect_instances.libs.specs import parse_spec, spec_document
+
+    with open_services() as services:
+        document = _own_document(services, name, read_document(spec) if spec else None)
+        wanted = parse_spec(document)
+        planned = plan_one(services, wanted)
+        print_plan(planned, json)
+    if not plan and not planned.is_empty:
+        submit_and_wait("update-instance", {"instance": spec_document(wanted)}, f"update of {name}")
+
+
+def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The document of an instance that exists: as given, or as its block holds it."""
+    from prefect_instances import blocks  # noqa: F401  # a document becomes an object of a class that is imported
+    from prefect_instances.libs.core import ids
+    from prefect_instances.libs.db.repositories.resources import get_instance
+    from prefect_instances.libs.specs import spec_document
+
+    with services.database.read() as session:
+        named = get_instance(session, name)
+    if given is not None:
+        own = {"name": named.name, "project": named.project, "type": named.type}
+        return {**own, **given}
+    slug, document = ids.BLOCK_OF_TYPE[named.type], ids.block_document_name
+    block = services.prefect.load_block(f"{slug}/{document(named.project, named.name)}")
+    return dict(spec_document(block.spec()))
+
+
+def pause(name: Name) -> None:
+    """Stop an instance: its schedules and its gates; what comes meanwhile is remembered."""
+    submit_and_wait("pause-instance", {"instance": name}, f"pause of {name}", f"{name} paused")
+
+
+def resume(name: Name) -> None:
+    """Let a paused instance go on: what came meanwhile runs, once."""
+    submit_and_wait(
+        "resume-instance", {"instance": name}, f"resumption of {name}", f"{name} resumed"
+    )
+
+
+def promote(
+    name: Name,
+    spec: SpecFile,
+    as_: Annotated[
+        str, typer.Option("--as", metavar="SIGNAL", help="The name that the signal gets.")
+    ],
+    plan: PlanOnly = False,
+    json: Json = False,
+) -> None:
+    """Make a signal of a dataset, once its stored data keep the contract in FILE."""
+    document = read_document(spec)
+    promote_to_signal(name, as_, document.get("signal", document), plan, json)
+
+
+def promote_to_signal(
+    name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool
+) -> None:
+    """Show what promoting would make, and unless ``plan`` run the flow that makes it."""
+    from prefect_instances.libs.services.lifecycle.manifests import plan_one
+    from prefect_instances.libs.services.lifecycle.promotion import promoted_spec
+
+    with open_services() as services:
+        planned = plan_one(services, promoted_spec(services, name, as_, contract))
+        print_plan(planned, json)
+    if plan:
+        return
+    parameters = {"dataset": name, "name": as_, "signal": dict(contract)}
+    done = "" if json else f"{name} promoted to {as_}"
+    submit_and_wait("promote-dataset", parameters, f"promotion of {name}", done)
+
+
+def history(name: Name, json: Json = False) -> None:
+    """The configurations that an instance had: what changed, and how many runs used each."""
+    from prefect_instances.libs.services.views import history as recorded
+
+    with open_database() as database:
+        document = recorded.history(database, name)
+    if json:
+        emit_json(document)
+        return
+    emit_rows(HISTORY_HEADERS, [_version_row(entry) for entry in document["versions"]])
+
+
+def diff(
+    name: Name,
+    first: Annotated[
+        int | None, typer.Argument(metavar="[V1]", help="A version; the last but one.")
+    ] = None,
+    last: Annotated[int | None, typer.Argument(metavar="[V2]", help="A version; the last.")] = None,
+    json: Json = False,
+) -> None:
+    """What two configurations of an instance differ in."""
+    from prefect_instances.libs.services.views import history as recorded
+
+    with open_database() as database:
+        document = recorded.diff(database, name, first, last)
+    if json:
+        emit_json(document)
+        return
+    effect = "another output" if document["affects_output"] else "the same output"
+    print(f"version {document['from']} -> {document['to']}: {effect}")
+    for change in document["changes"]:
+        print(f"    {_change(change)}")
+
+
+def _version_row(entry: Mapping[str, Any]) -> list[str]:
+    changes = "; ".join(_change(change) for change in entry["changes"])
+    effect = "changed" if entry["affects_output"] else "same"
+    created = entry["created_at"][:19].replace("T", " ")
+    return [str(entry["version"]), created, effect, str(entry["runs"]), changes or "provisioned"]
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    from prefect_instances.libs.core.differences import Difference
+
+    return str(Difference(**change))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The one document of a file; raises InvalidSpec where there is none that is a mapping."""
+    from prefect_instances.libs.core.errors import InvalidSpec, Problem
+    from prefect_instances.libs.specs.manifests.text import read_json, read_yaml
+
+    documents, problems = (read_json if path.suffix == ".json" else read_yaml)(path.read_text())
+    if problems:
+        raise InvalidSpec(problems)
+    if len(documents) != 1 or not isinstance(documents[0], Mapping):
+        raise InvalidSpec([Problem(path.name, "must hold one document of keys and values")])
+    return dict(documents[0])
+
+
+def submit_and_wait(flow: str, parameters: Mapping[str, Any], what: str, done: str = "") -> None:
+    """Run a lifecycle flow to its end; say ``done`` then."""
+    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
+
+    with open_services() as services, Progress() as progress:
+        started = submit(services, f"{flow}/default", parameters)
+        wait_for_run(services, started, what, progress, Patience.of(0))
+    if done:
+        print(done)

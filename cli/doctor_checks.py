@@ -1,0 +1,279 @@
+"""The checks of ``instances doctor``: what is reachable, what is broken, what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from prefect_instances.libs.core.errors import InstancesError
+
+if TYPE_CHECKING:
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
+    from prefect_instances.libs.db import Database
+    from prefect_instances.libs.settings import Settings
+
+UP = "run `instances up`"
+MODEL_SERVERS = {
+    "MLflow": "start it, or mend or unset INSTANCES_MLFLOW_TRACKING_URI",
+    "Evidently": "start it, or mend or unset INSTANCES_EVIDENTLY_URL",
+}
+"""What to do about a server that does not answer."""
+
+
+class Level(StrEnum):
+    """How bad a finding is; only ``fail`` makes the command fail."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; ``advice`` says what to do, empty where nothing is to be done."""
+
+    name: str
+    level: Level
+    detail: str
+    advice: str = ""
+
+
+def examine(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Every finding, in an order in which the first that is not ok explains those after it.
+
+    What cannot be looked at because something before it is not there is left out.
+    """
+    yield check_home(settings)
+    yield check_definitions()
+    yield from check_processes(settings)
+    yield from check_models(settings)
+    finding, inspector = _connect(settings)
+    yield finding
+    if inspector is None:
+        yield from _check_database(settings, now, None)
+        return
+    with inspector:
+        yield from _check_database(settings, now, inspector)
+        yield from _guarded("work pool", lambda: check_pool(inspector, settings))
+        yield from _guarded("worker", lambda: check_worker(inspector, settings))
+        yield from _guarded("deployments", lambda: check_deployments(inspector, settings))
+        yield from _guarded("automations", lambda: check_automations(inspector))
+
+
+def check_home(settings: Settings) -> Finding:
+    """The home exists and can be written to."""
+    home = settings.home
+    if not home.is_dir():
+        return Finding("home", Level.FAIL, f"{home} does not exist", UP)
+    if not os.access(home, os.W_OK | os.X_OK):
+        return Finding(
+            "home", Level.FAIL, f"{home} is not writable", "choose another INSTANCES_HOME"
+        )
+    return Finding("home", Level.OK, str(home))
+
+
+def check_processes(settings: Settings) -> Iterator[Finding]:
+    """What ``up`` started still runs: Prefect takes a dead worker for online for a while."""
+    from prefect_instances.cli.runtime import pages, processes, stack
+    from prefect_instances.cli.runtime.home import Home
+
+    home = Home(settings.home)
+    titles = {kind.role: f"{kind.title}'s pages" for kind in pages.KINDS.values()}
+    for role in reversed(stack.ROLES):
+        recorded = processes.record_path(home, role).exists()
+        if recorded and processes.alive(home, role) is None:
+            detail = f"{titles.get(role, f'the {role}')} died; {processes.last_words(home, role)}"
+            yield Finding("processes", Level.FAIL, detail, UP)
+
+
+def check_models(settings: Settings) -> Iterator[Finding]:
+    """MLflow and Evidently are there, and let us in where they are servers."""
+    from prefect_instances.libs.services.composition.model_stores import (
+        open_monitoring,
+        open_tracking,
+    )
+    from prefect_instances.libs.services.rendering.links import evidently_pages, mlflow_pages
+
+    for name, store, shown in (
+        ("MLflow", open_tracking(settings), mlflow_pages(settings)),
+        ("Evidently", open_monitoring(settings), evidently_pages(settings)),
+    ):
+        pages = f"; pages at {shown.url}" if shown.url else ""
+        try:
+            yield Finding(name, Level.OK, f"{store.check()}{pages}")
+        except InstancesError as error:
+            yield Finding(name, Level.FAIL, str(error), MODEL_SERVERS[name])
+
+
+def check_definitions() -> Finding:
+    """Every installed definition can be imported."""
+    from prefect_instances.libs.definitions import Registry
+
+    registry = Registry.discover()
+    count = len(registry.list())
+    if registry.broken:
+        broken = "; ".join(str(each) for each in registry.broken)
+        return Finding("definitions", Level.WARN, broken, "mend or uninstall the package")
+    if not count:
+        advice = "install the package again: its entry points are missing"
+        return Finding("definitions", Level.FAIL, "none is installed", advice)
+    return Finding("definitions", Level.OK, f"{count} installed")
+
+
+def check_schema(database: Database) -> Finding:
+    """The database has the tables of this version."""
+    from prefect_instances.libs.db import current_revision, head_revision
+
+    current, head = current_revision(database), head_revision()
+    where = database.url.render_as_string(hide_password=True)
+    if current != head:
+        detail = f"{where} is at {current or 'no revision'}, this version needs {head}"
+        return Finding("database", Level.FAIL, detail, UP)
+    return Finding("database", Level.OK, where)
+
+
+def check_outbox(database: Database, settings: Settings, now: datetime) -> Finding:
+    """No event waits for longer than the sweep takes to come by twice."""
+    from prefect_instances.libs.db.repositories.outbox import backlog, unpublished
+
+    with database.read() as session:
+        count, oldest = backlog(session), unpublished(session, 1)
+    if oldest and now - oldest[0].occurred > timedelta(seconds=2 * settings.sweep_seconds):
+        detail = (
+            f"{count} events unpublished since {oldest[0].occurred.isoformat(timespec='seconds')}"
+        )
+        advice = "see that the worker runs and sweep-freshness/default succeeds"
+        return Finding("outbox", Level.WARN, detail, advice)
+    return Finding("outbox", Level.OK, f"{count} events wait" if count else "empty")
+
+
+def check_live(database: Database, now: datetime) -> Finding:
+    """Subscribers are told, where a broker is configured."""
+    from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting
+
+    with database.read() as session:
+        state, (count, since) = read_relay(session), waiting(session)
+    if not state.configured:
+        return Finding("Centrifugo", Level.OK, "not configured: nobody is told of status changes")
+    if state.failures and state.failing_since and state.retry_at:
+        detail = (
+            f"{state.reason} ({count} messages wait; failing since "
+            f"{state.failing_since.isoformat(timespec='seconds')}, next try "
+            f"{state.retry_at.isoformat(timespec='seconds')})"
+        )
+        advice = "see that it runs and the block is right; what waits is sent then, in order"
+        return Finding("Centrifugo", Level.WARN, detail, advice)
+    if since and now - since > timedelta(minutes=5):
+        advice = "see that the worker runs and sweep-freshness/default succeeds"
+        return Finding("Centrifugo", Level.WARN, f"{count} messages wait", advice)
+    return Finding("Centrifugo", Level.OK, f"{count} messages wait" if count else "up to date")
+
+
+def check_pool(inspector: Inspector, settings: Settings) -> Finding:
+    """The work pool exists and is not paused."""
+    pool = inspector.work_pool(settings.pool)
+    if pool is None:
+        return Finding("work pool", Level.FAIL, f"no pool {settings.pool!r}", UP)
+    if pool["is_paused"]:
+        advice = f"resume it: prefect work-pool resume {settings.pool}"
+        return Finding("work pool", Level.FAIL, f"{settings.pool!r} is paused", advice)
+    return Finding("work pool", Level.OK, f"{settings.pool} ({pool['type']})")
+
+
+def check_worker(inspector: Inspector, settings: Settings) -> Finding:
+    """Somebody takes runs from the pool."""
+    if inspector.work_pool(settings.pool) is None:
+        return Finding("worker", Level.FAIL, "there is no pool to work for", UP)
+    online = [worker.name for worker in inspector.workers(settings.pool) if worker.online]
+    if not online:
+        return Finding("worker", Level.FAIL, f"none is online for {settings.pool!r}", UP)
+    return Finding("worker", Level.OK, ", ".join(online))
+
+
+def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
+    """Every lifecycle flow is deployed, and none is paused."""
+    from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
+
+    names = [plan.full_name for plan in lifecycle_plans(settings.pool)]
+    found = {name: inspector.find_deployment_by_name(name) for name in names}
+    missing = [name for name, deployment in found.items() if deployment is None]
+    if missing:
+        return Finding("deployments", Level.FAIL, f"missing: {', '.join(missing)}", UP)
+    paused = [name for name, deployment in found.items() if deployment and deployment.paused]
+    if paused:
+        advice = "resume them in Prefect; paused schedules do not run"
+        return Finding("deployments", Level.WARN, f"paused: {', '.join(paused)}", advice)
+    return Finding("deployments", Level.OK, f"{len(names)} lifecycle flows")
+
+
+def check_automations(inspector: Inspector) -> Finding:
+    """The automations that start flows are there and enabled."""
+    from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
+
+    present = inspector.automations()
+    missing = [name for name in (START_NAME, BAD_END_NAME) if name not in present]
+    if missing:
+        return Finding("automations", Level.FAIL, f"missing: {', '.join(missing)}", UP)
+    disabled = [name for name in (START_NAME, BAD_END_NAME) if not present[name]]
+    if disabled:
+        advice = "enable them in Prefect; until then only the sweep starts runs"
+        return Finding("automations", Level.WARN, f"disabled: {', '.join(disabled)}", advice)
+    return Finding("automations", Level.OK, "both enabled")
+
+
+def _connect(settings: Settings) -> tuple[Finding, Inspector | None]:
+    """The server, and a connection to it where it answers."""
+    from prefect_instances.cli.runtime.stack import find_server
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
+
+    try:
+        server = find_server(settings)
+        inspector = Inspector.connect(server.api_url)
+    except InstancesError as error:
+        return Finding("Prefect", Level.FAIL, str(error), UP), None
+    version = inspector.health()
+    if version is None:
+        inspector.close()
+        advice = UP if server.embedded else "start it, or unset PREFECT_API_URL"
+        return Finding("Prefect", Level.FAIL, f"no answer at {server.api_url}", advice), None
+    return Finding("Prefect", Level.OK, f"{version} at {server.api_url}"), inspector
+
+
+def _check_database(
+    settings: Settings, now: datetime, inspector: Inspector | None
+) -> list[Finding]:
+    """Schema and outbox; nothing where the address is in a block and Prefect is away."""
+    from prefect_instances.libs.db import Database
+    from prefect_instances.libs.wiring import open_database
+
+    own = settings.home / "instances.db"
+    if settings.database_url.endswith(str(own)) and not own.exists():
+        return [Finding("database", Level.FAIL, f"{own} does not exist", UP)]
+    if inspector is None and not settings.database_url:
+        return []
+    database = open_database(settings, inspector) if inspector else Database(settings.database_url)
+    try:
+        schema = check_schema(database)
+        if schema.level is not Level.OK:
+            return [schema]
+        return [
+            schema,
+            check_outbox(database, settings, now),
+            check_live(database, now),
+        ]
+    except InstancesError as error:
+        return [Finding("database", Level.FAIL, str(error), "see that it runs and can be reached")]
+    finally:
+        database.close()
+
+
+def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
+    """The finding of a check, or its error as one."""
+    try:
+        yield check()
+    except InstancesError as error:
+        yield Finding(name, Level.FAIL, str(error), UP)

@@ -1,0 +1,64 @@
+"""The flows that execute instances, as provisioning writes them into deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow
+
+from prefect_instances.flows.monitor_model import monitor_model
+from prefect_instances.flows.optimize_portfolio import optimize_portfolio
+from prefect_instances.flows.preview_experiment import preview_experiment
+from prefect_instances.flows.refresh_dataset import refresh_dataset
+from prefect_instances.flows.reporting import current_run_id
+from prefect_instances.flows.run_backtest import run_backtest
+from prefect_instances.flows.run_definition_flow import run_definition_flow
+from prefect_instances.flows.run_inference import run_inference
+from prefect_instances.flows.train_model import train_model
+from prefect_instances.libs.adapters.prefect import schema_of
+from prefect_instances.libs.services.lifecycle.external_resources import Ports
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import InstanceSpec
+
+FLOWS: tuple[Flow[..., Any], ...] = (
+    refresh_dataset,
+    preview_experiment,
+    train_model,
+    run_inference,
+    monitor_model,
+    optimize_portfolio,
+    run_backtest,
+    run_definition_flow,
+)
+
+EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
+    flow.name: (f"{flow.fn.__module__}.{flow.fn.__name__}", flow) for flow in FLOWS
+}
+"""Entrypoint and flow by the flow's name; ``libs.core.ids.flow_name`` says which executes what."""
+
+
+def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
+    """What provisioning needs from this layer.
+
+    ``document_id`` is the block document that a person picked; without one the configuration is
+    saved as a document of our own.
+    """
+    from prefect_instances.blocks import block_for
+
+    def save(name: str) -> UUID:
+        return document_id or services.prefect.save_block(block_for(spec), name)
+
+    return Ports(
+        execution=_execution(),
+        save_document=save,
+        flow_run_id=current_run_id(),
+    )
+
+
+@cache
+def _execution() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """Entrypoints and parameter schemas by name; reconciling asks for them at every instance."""
+    return {name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()}

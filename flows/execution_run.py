@@ -1,0 +1,163 @@
+"""What the execution flows of all kinds share: who runs, for which request, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger
+
+from prefect_instances.flows.reporting import (
+    current_run,
+    not_a_session,
+    reported,
+    skipped,
+    upstream_not_ready,
+)
+from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.records import RunParameters
+from prefect_instances.libs.core.status import Cause, Mode
+from prefect_instances.libs.db.repositories.resources import Named
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.services.rendering.formatting import shown
+from prefect_instances.libs.services.rendering.links import of_run, paragraph
+from prefect_instances.libs.services.runs.execution import NotASession, Work, execute
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, rows_of
+from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.publishing import Finished
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.wiring import connect
+
+
+def asked_for(  # one argument for each parameter of a flow
+    mode: str = Mode.INCREMENTAL,
+    as_of: date | None = None,
+    force: bool = False,
+    *,
+    recursive: bool = False,
+    smart: bool = False,
+    start: date | None = None,
+    end: date | None = None,
+) -> RunParameters:
+    """The parameters of a run from those of a flow."""
+    return RunParameters(Mode(mode), as_of, force, recursive, smart, start, end)
+
+
+def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
+    """Run the flow of an instance once and end in the Prefect state that says how it went."""
+    run = current_run()
+    cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
+    if asked.start is not None:
+        cause = Cause.BACKFILL
+    work = Work(
+        instance_id=UUID(instance),
+        flow_run_id=run.id,
+        opening_id=UUID(opening) if opening else None,
+        ask=None if opening else Ask(cause, asked),
+        slot=run.expected_start_time if run.auto_scheduled else None,
+        kind=kind,
+    )
+    return reported(lambda: _run(work, asked))
+
+
+def _run(work: Work, asked: RunParameters) -> Any:
+    problems = asked.problems()
+    if problems:
+        raise InvalidSpec(problems)
+    with connect() as services:
+        try:
+            outcome = execute(services, work, procedure_of(work.kind))
+        except GuardrailBlocked as error:
+            _show_blocked(services, work, error)
+            raise
+        if isinstance(outcome, Skipped):
+            return skipped(outcome)
+        if isinstance(outcome, Blocked):
+            return upstream_not_ready(outcome)
+        if isinstance(outcome, NotASession):
+            return not_a_session(outcome.calendar)
+        get_run_logger().info("%s", _sentence(outcome))
+        _show(services, outcome, work.flow_run_id)
+        return None
+
+
+def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> None:
+    """The reports of a run that was stopped; the error itself is told anyway."""
+    key = artifact_key(error.instance, work.kind, "guardrails")
+    try:
+        services.prefect.create_artifact(
+            key, "table", rows_of(error.reports), "Guardrail contracts", work.flow_run_id
+        )
+    except InstancesError as missing:
+        get_run_logger().warning("artifact %s is missing: %s", key, missing)
+
+
+def _sentence(outcome: Finished) -> str:
+    name = outcome.instance.label
+    if outcome.kind not in ("refresh",):
+        name = f"{name} ({outcome.kind})"
+    if not outcome.generation:
+        return f"{name} succeeded in {outcome.seconds:.1f} s; it publishes nothing that others read"
+    if not outcome.published:
+        return f"{name} is unchanged: generation {outcome.generation} stays current"
+    return (
+        f"{name} published generation {outcome.generation}: {outcome.rows} rows "
+        f"up to {outcome.last_data_date} in {outcome.seconds:.1f} s"
+    )
+
+
+def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
+    """The pages of the run; one that cannot be shown does not spoil a run that succeeded."""
+    pages = [_summary(services, outcome), *outcome.pages]
+    for page in pages:
+        try:
+            services.prefect.create_artifact(
+                artifact_key(outcome.instance, outcome.kind, page.key),
+                page.kind,
+                page.data,
+                page.description,
+                flow_run_id,
+            )
+        except InstancesError as error:
+            get_run_logger().warning("artifact %s is missing: %s", page.key, error)
+
+
+def artifact_key(instance: Named, kind: str, page: str) -> str:
+    """``demo-sp500-prices`` for the summary of a dataset, with the flow and page appended else."""
+    parts: Sequence[str] = (instance.project, instance.name)
+    parts = [*parts, *([] if kind == "refresh" else [kind])]
+    return "-".join([*parts, *([page] if page else [])]).lower().replace("_", "-")
+
+
+def _summary(services: Services, outcome: Finished) -> Page:
+    """What was read and what came of it."""
+    record = reports.run_info(services.database, str(outcome.run.id))
+    lines = [
+        f"## {outcome.instance.label}",
+        "",
+        _sentence(outcome),
+        "",
+        "| | |",
+        "|---|---|",
+    ]
+    if outcome.generation:
+        lines += [
+            f"| output | generation {outcome.generation} |",
+            f"| data up to | {outcome.last_data_date or '-'} |",
+            f"| rows | {outcome.rows:,} |",
+        ]
+    lines += [f"| cause | {record['cause']} |", f"| run | `{record['id']}` |"]
+    # What is a table itself has a page of its own.
+    plain = {k: v for k, v in outcome.metrics.items() if k != "rows" and not isinstance(v, Mapping)}
+    lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in plain.items()]
+    lines += [
+        f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
+        for pin in record["inputs"]
+    ]
+    lines += paragraph(of_run(services.settings, record["handles"], outcome.metrics))
+    return Page("", "markdown", "\n".join(lines), f"What the last {outcome.kind} did")

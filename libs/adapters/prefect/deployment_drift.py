@@ -1,0 +1,65 @@
+"""What somebody edited in a deployment that ``ensure_deployment`` would set back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prefect_instances.libs.adapters.prefect.deployments import (
+    DeploymentPlan,
+    DeploymentView,
+    deployment_fields,
+    differences,
+    schedule_requests,
+)
+from prefect_instances.libs.adapters.prefect.schedules import native_schedules
+from prefect_instances.libs.core.differences import differences as value_differences
+
+UNSHOWN = {
+    # May hold a password that does not belong into an event.
+    "job_variables": "job_variables differ",
+    "parameter_openapi_schema": "the parameter schema is not that of the installed flow",
+    "version": "the mark of a disabled schedule differs",
+}
+"""Fields whose values are not told: they are secret, long or say nothing."""
+
+
+def deployment_edits(plan: DeploymentPlan, view: DeploymentView) -> tuple[str, ...]:
+    """One line a value, ``field: planned -> stored``; empty where the deployment is as planned.
+
+    What belongs to people (that it is paused, that a schedule is switched off or added) is none.
+    """
+    return (*_field_edits(plan, view.stored), *_schedule_edits(plan, view.stored))
+
+
+def _field_edits(plan: DeploymentPlan, stored: Mapping[str, Any]) -> Iterator[str]:
+    planned = deployment_fields(plan)
+    for name in differences(plan, stored):
+        if name in UNSHOWN:
+            yield UNSHOWN[name]
+            continue
+        theirs = sorted(stored["tags"]) if name == "tags" else stored.get(name)
+        yield from map(str, value_differences({name: planned[name]}, {name: theirs}))
+
+
+def _schedule_edits(plan: DeploymentPlan, stored: Mapping[str, Any]) -> Iterator[str]:
+    planned = native_schedules(plan.schedule)
+    known = {item["id"]: item for item in stored["schedules"]}
+    for method, place, body in schedule_requests(plan, stored):
+        if method == "POST":
+            assert isinstance(body, list)
+            yield from (f"schedule {item['slug']} was deleted" for item in body)
+            continue
+        theirs = known[place.removeprefix("/")]
+        if method == "DELETE":
+            yield f"schedule {theirs['slug']} is not in the configuration"
+            continue
+        yield from _changes(theirs["slug"], planned[theirs["slug"]], theirs["schedule"])
+
+
+def _changes(slug: str, planned: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[str]:
+    """The values of a schedule that differ; those that only the server fills in are no edit."""
+    told = {key: value for key, value in stored.items() if key in planned or value is not None}
+    yield from map(
+        str, value_differences({f"schedule {slug}": planned}, {f"schedule {slug}": told})
+    )

@@ -1,0 +1,320 @@
+"""A decision in the making: a region, what it becomes, and the events that say so.
+
+A ``Draft`` is the only mutable thing of the core. It lives inside one decision function and
+leaves it as ``Changes``: records that are new or differ from those that were loaded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.aggregation import aggregate
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.records import (
+    UNCLAIMED,
+    EdgeState,
+    FlowState,
+    InstanceState,
+    Opening,
+    Region,
+    Request,
+    RequestStatus,
+    Run,
+)
+from prefect_instances.libs.core.status import MESSAGES, FlowStatus, Lifecycle, Reason
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one transaction writes: per kind the records that are new or changed, and the events."""
+
+    instances: tuple[InstanceState, ...] = ()
+    flows: tuple[FlowState, ...] = ()
+    edges: tuple[EdgeState, ...] = ()
+    openings: tuple[Opening, ...] = ()
+    requests: tuple[Request, ...] = ()
+    runs: tuple[Run, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(slots=True)
+class Draft:
+    """A region under change at one instant ``now``.
+
+    ``announced`` are openings to be told of; ``touched`` are instances whose status is computed
+    anew even if no flow of theirs changed; ``facts`` are events besides
+    those of changes: name, flow and payload.
+    """
+
+    before: Region
+    now: datetime
+    instances: dict[UUID, InstanceState] = field(init=False)
+    flows: dict[UUID, FlowState] = field(init=False)
+    edges: dict[UUID, EdgeState] = field(init=False)
+    openings: dict[UUID, Opening] = field(init=False)
+    requests: dict[UUID, Request] = field(init=False)
+    runs: dict[UUID, Run] = field(init=False)
+    incoming: dict[UUID, list[UUID]] = field(init=False)
+    outgoing: dict[UUID, list[UUID]] = field(init=False)
+    announced: list[UUID] = field(default_factory=list)
+    touched: set[UUID] = field(default_factory=set)
+    facts: list[tuple[str, UUID, Mapping[str, object]]] = field(default_factory=list)
+    _openings_of: dict[UUID, set[UUID]] = field(init=False)
+    _requests_of: dict[UUID, set[UUID]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        region = self.before
+        self.instances, self.flows = dict(region.instances), dict(region.flows)
+        self.edges, self.openings = dict(region.edges), dict(region.openings)
+        self.requests, self.runs = dict(region.requests), dict(region.runs)
+        self.incoming, self.outgoing = defaultdict(list), defaultdict(list)
+        for edge in region.edges.values():
+            self.incoming[edge.downstream].append(edge.id)
+            self.outgoing[edge.upstream].append(edge.id)
+        self._openings_of, self._requests_of = defaultdict(set), defaultdict(set)
+        for opening in region.openings.values():
+            self._openings_of[opening.flow_id].add(opening.id)
+        for request in region.requests.values():
+            self._requests_of[request.flow_id].add(request.id)
+
+    def upstream_edges(self, flow_id: UUID) -> list[EdgeState]:
+        """The edges into a flow."""
+        return [self.edges[edge_id] for edge_id in self.incoming.get(flow_id, ())]
+
+    def downstream_edges(self, flow_id: UUID) -> list[EdgeState]:
+        """The edges out of a flow."""
+        return [self.edges[edge_id] for edge_id in self.outgoing.get(flow_id, ())]
+
+    def instance_of(self, flow: FlowState) -> InstanceState:
+        """The instance that owns a flow."""
+        return self.instances[flow.instance_id]
+
+    def is_active(self, flow: FlowState) -> bool:
+        """True where the flow's instance lets runs start."""
+        return self.instance_of(flow).lifecycle is Lifecycle.ACTIVE
+
+    def set_status(
+        self, flow_id: UUID, status: FlowStatus, reason: Reason, detail: str = ""
+    ) -> None:
+        """Give a flow a status; ``since`` moves only when status or reason changes."""
+        flow = self.flows[flow_id]
+        same = (flow.status, flow.reason) == (status, reason)
+        since = flow.since if same else self.now
+        self.flows[flow_id] = replace(
+            flow, status=status, reason=reason, detail=detail, since=since
+        )
+
+    def unclaimed(self, flow_id: UUID) -> list[Opening]:
+        """The openings of a flow that no run has taken."""
+        held = (self.openings[opening_id] for opening_id in self._openings_of.get(flow_id, ()))
+        return [opening for opening in held if opening.status in UNCLAIMED]
+
+    def pending_request(self, flow_id: UUID) -> Request | None:
+        """The request of a flow that no run serves yet."""
+        held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
+        return next((r for r in held if r.status is RequestStatus.PENDING), None)
+
+    def asked_recursively(self, flow_id: UUID) -> bool:
+        """True while a recursive request of a flow waits or is served."""
+        held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
+        return any(r.parameters.recursive and r.status is not RequestStatus.DONE for r in held)
+
+    def put_opening(self, opening: Opening, *, announce: bool = False) -> None:
+        """Insert or change an opening, and say so by an event if it is to be started."""
+        self.openings[opening.id] = opening
+        self._openings_of[opening.flow_id].add(opening.id)
+        if announce:
+            self.announced.append(opening.id)
+
+    def put_request(self, request: Request) -> None:
+        """Insert or change a request."""
+        self.requests[request.id] = request
+        self._requests_of[request.flow_id].add(request.id)
+
+    def changes(self) -> Changes:
+        """Aggregate the instances touched and leave as the difference to what was loaded."""
+        flows = _differing(self.before.flows, self.flows)
+        self._aggregate({flow.instance_id for flow in flows} | self.touched)
+        instances = _differing(self.before.instances, self.instances)
+        return Changes(
+            instances=instances,
+            flows=flows,
+            edges=_differing(self.before.edges, self.edges),
+            openings=_differing(self.before.openings, self.openings),
+            requests=_differing(self.before.requests, self.requests),
+            runs=_differing(self.before.runs, self.runs),
+            events=(
+                # First, because what is to run waits for them; thousands may follow.
+                *self._gate_events(),
+                *self._flow_events(flows),
+                *self._breach_events(flows),
+                *self._fact_events(),
+                *self._instance_events(instances),
+            ),
+        )
+
+    def _aggregate(self, touched: set[UUID]) -> None:
+        statuses: dict[UUID, list[FlowStatus]] = defaultdict(list)
+        for flow in self.flows.values():
+            if flow.instance_id in touched and flow.aggregated:
+                statuses[flow.instance_id].append(flow.status)
+        for instance_id, present in statuses.items():
+            instance = self.instances[instance_id]
+            status = aggregate(present, instance.contract)
+            if status is not instance.status:
+                self.instances[instance_id] = replace(instance, status=status)
+
+    def _flow_events(self, flows: Iterable[FlowState]) -> list[Event]:
+        events = []
+        for flow in flows:
+            old = self.before.flows.get(flow.id)
+            if old is None or (old.status, old.reason) != (flow.status, flow.reason):
+                payload = {**self._describe(flow), "old_status": str(old.status) if old else None}
+                events.append(self._event(ids.flow_event(flow.status), flow, payload))
+        return events
+
+    def _fact_events(self) -> list[Event]:
+        """What a decision says of a flow besides its status."""
+        return [
+            self._event(name, flow, {**self._describe(flow), **payload})
+            for name, flow_id, payload in self.facts
+            if (flow := self.flows[flow_id])
+        ]
+
+    def _breach_events(self, flows: Iterable[FlowState]) -> list[Event]:
+        """One for each flow whose deadline has passed, whatever its status."""
+        breached = [flow for flow in flows if flow.breached and not self._was_breached(flow)]
+        return [self._event(ids.SLA_BREACHED, flow, self._describe(flow)) for flow in breached]
+
+    def _was_breached(self, flow: FlowState) -> bool:
+        old = self.before.flows.get(flow.id)
+        return old is not None and old.breached
+
+    def _gate_events(self) -> list[Event]:
+        events = []
+        for opening_id in dict.fromkeys(self.announced):
+            opening = self.openings[opening_id]
+            flow = self.flows[opening.flow_id]
+            payload = {
+                **self._describe(flow),
+                "opening": str(opening.id),
+                "attempt": opening.attempt,
+                "not_before": opening.not_before.isoformat(),
+                "inputs": dict(opening.vector),
+            }
+            events.append(
+                self._event(ids.GATE_OPENED, flow, payload, f"{opening.id}:{opening.attempt}")
+            )
+        return events
+
+    def _instance_events(self, instances: Iterable[InstanceState]) -> list[Event]:
+        events = []
+        for instance in instances:
+            old = self.before.instances[instance.id]
+            if old.status is instance.status:
+                continue
+            payload: dict[str, object] = {
+                "instance": instance.name,
+                "project": instance.project,
+                "type": instance.type,
+                "old_status": str(old.status),
+                "status": str(instance.status),
+            }
+            events.append(
+                Event(
+                    id=self._event_id(ids.STATUS_CHANGED, instance.id, str(instance.status)),
+                    name=ids.STATUS_CHANGED,
+                    occurred=self.now,
+                    resource=_instance_resource(instance),
+                    related=(_project_resource(instance),),
+                    payload=payload,
+                )
+            )
+        return events
+
+    def _event(
+        self, name: str, flow: FlowState, payload: Mapping[str, object], key: str = ""
+    ) -> Event:
+        instance = self.instance_of(flow)
+        label = f"{instance.project}/{instance.name}.{flow.kind}"
+        # The deployment comes first: an inferred action takes the first one that it meets.
+        deployment = (
+            (
+                {
+                    "prefect.resource.id": f"prefect.deployment.{flow.deployment_id}",
+                    "prefect.resource.role": "deployment",
+                },
+            )
+            if flow.deployment_id
+            else ()
+        )
+        return Event(
+            id=self._event_id(name, flow.id, key),
+            name=name,
+            occurred=self.now,
+            resource={
+                "prefect.resource.id": ids.flow_resource(flow.id),
+                "prefect.resource.name": label,
+            },
+            related=(
+                *deployment,
+                {**_instance_resource(instance), "prefect.resource.role": "instance"},
+                _project_resource(instance),
+            ),
+            payload=payload,
+        )
+
+    def _event_id(self, name: str, subject: UUID, key: str) -> UUID:
+        return uuid5(subject, f"{name}:{key}:{self.now.isoformat()}")
+
+    def _describe(self, flow: FlowState) -> dict[str, object]:
+        instance = self.instance_of(flow)
+        overdue = None
+        if flow.next_due_at is not None:
+            overdue = max(0.0, (self.now - flow.next_due_at).total_seconds() / 3600)
+        return {
+            "instance": instance.name,
+            "instance_id": str(instance.id),
+            "project": instance.project,
+            "type": instance.type,
+            "flow_kind": flow.kind,
+            "flow_id": str(flow.id),
+            "status": str(flow.status),
+            "reason": str(flow.reason),
+            "message": flow.detail or MESSAGES[flow.reason],
+            "generation": flow.generation,
+            "expected_refresh_at": flow.next_due_at.isoformat() if flow.next_due_at else None,
+            "overdue_hours": round(overdue, 3) if overdue is not None else None,
+        }
+
+
+def _instance_resource(instance: InstanceState) -> dict[str, str]:
+    return {
+        "prefect.resource.id": ids.instance_resource(instance.id),
+        "prefect.resource.name": f"{instance.project}/{instance.name}",
+        "instances.type": instance.type,
+    }
+
+
+def _project_resource(instance: InstanceState) -> dict[str, str]:
+    return {
+        "prefect.resource.id": ids.instance_resource(instance.project_id),
+        "prefect.resource.role": "project",
+        "prefect.resource.name": instance.project,
+    }
+
+
+def _differing(before: Mapping[UUID, Record], after: Mapping[UUID, Record]) -> tuple[Any, ...]:
+    return tuple(
+        record
+        for key, record in after.items()
+        if (old := before.get(key)) is not record and old != record
+    )

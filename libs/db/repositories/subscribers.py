@@ -1,0 +1,64 @@
+"""The relay's one row, and the messages that no broker has accepted yet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.subscriber_messages import Message, RelayState, message
+from prefect_instances.libs.db.models import LiveRelay, OutboxEvent
+from prefect_instances.libs.db.repositories.outbox import event_of
+
+_ONLY = 1
+_UNTOLD = OutboxEvent.live_seq.is_not(None) & OutboxEvent.told_at.is_(None)
+
+
+def read_relay(session: Session) -> RelayState:
+    """Who relays, and how it goes."""
+    row = session.get(LiveRelay, _ONLY)
+    if row is None:
+        return RelayState()
+    return RelayState(
+        configured=row.configured,
+        holder=row.holder,
+        lease_until=row.lease_until,
+        failures=row.failures,
+        retry_at=row.retry_at,
+        failing_since=row.failing_since,
+        reason=row.reason,
+    )
+
+
+def write_relay(session: Session, state: RelayState) -> None:
+    """Record it, in the transaction that read it."""
+    session.merge(LiveRelay(id=_ONLY, **asdict(state)))
+
+
+def untold(session: Session, limit: int) -> list[Message]:
+    """The oldest messages that no broker has accepted, in the order of their commits."""
+    rows = session.scalars(
+        select(OutboxEvent).where(_UNTOLD).order_by(OutboxEvent.seq).limit(limit)
+    )
+    return [message(event_of(row), row.live_seq or 0) for row in rows]
+
+
+def mark_told(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
+    """Say that the broker accepted these messages."""
+    session.execute(update(OutboxEvent).where(OutboxEvent.id.in_(event_ids)).values(told_at=now))
+
+
+def drop_untold(session: Session, now: datetime) -> None:
+    """Let nothing wait for a broker that nobody has configured."""
+    session.execute(update(OutboxEvent).where(_UNTOLD).values(told_at=now))
+
+
+def waiting(session: Session) -> tuple[int, datetime | None]:
+    """How many messages wait, and since when the oldest does."""
+    query = select(func.count(), func.min(OutboxEvent.occurred)).where(_UNTOLD)
+    row = session.execute(query).one()
+    return row[0], row[1]

@@ -1,0 +1,173 @@
+"""Registering installed definitions: a resource a name, a version row a (name, version)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.aggregation import parse_contract
+from prefect_instances.libs.core.errors import DefinitionUnavailable
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db.models import (
+    AccessorDef,
+    DefinitionCall,
+    MLModuleDef,
+    OpDef,
+    OpMacroDef,
+    PipelineDef,
+    PortfolioOptimizerDef,
+    Resource,
+    ResourceVersion,
+    StoreDef,
+)
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.definitions.saved import saved_macro
+
+# Model classes by kind of definition; Any, because their common columns come from a mixin.
+EXTENSIONS: dict[DefinitionKind, Any] = {
+    DefinitionKind.PIPELINE: PipelineDef,
+    DefinitionKind.STORE: StoreDef,
+    DefinitionKind.ACCESSOR: AccessorDef,
+    DefinitionKind.OP: OpDef,
+    DefinitionKind.OP_MACRO: OpMacroDef,
+    DefinitionKind.ML_MODULE: MLModuleDef,
+    DefinitionKind.OPTIMIZER: PortfolioOptimizerDef,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The rows of one definition version."""
+
+    resource_id: UUID
+    version_id: UUID
+
+
+def definition_id(kind: DefinitionKind, name: str) -> UUID:
+    """Id of a definition's resource: the same in every database."""
+    return uuid5(NAMESPACE_URL, f"prefect-instances:{kind}:{name}")
+
+
+def register(session: Session, definition: type[Definition], now: datetime) -> Registered:
+    """Make sure that a definition version has its rows.
+
+    Raises DefinitionUnavailable where the same version was registered with other code, and
+    InvalidSpec where its aggregation contract is wrong.
+    """
+    parse_contract(definition.status_aggregation_contract)
+    resource_id = definition_id(definition.kind, definition.name)
+    query = select(ResourceVersion).where(
+        ResourceVersion.resource_id == resource_id, ResourceVersion.label == definition.version
+    )
+    known = session.scalars(query).one_or_none()
+    if known is None:
+        return Registered(resource_id, _add(session, definition, resource_id, now))
+    if known.content_hash != definition.content_hash():
+        raise DefinitionUnavailable(
+            definition.kind.value,
+            definition.name,
+            definition.version,
+            "it was registered with different code; give the changed code a new version",
+        )
+    return Registered(resource_id, known.id)
+
+
+def record_calls(
+    session: Session, owner_id: UUID, calls: Iterable[type[Definition]], now: datetime
+) -> None:
+    """Keep the owner to these versions of the definitions that it calls, instead of any before.
+
+    Raises as ``register``.
+    """
+    versions = {register(session, each, now).version_id for each in calls}
+    session.execute(delete(DefinitionCall).where(DefinitionCall.owner_id == owner_id))
+    session.add_all(
+        DefinitionCall(owner_id=owner_id, definition_version_id=version) for version in versions
+    )
+    session.flush()
+
+
+def recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKind, str], str]:
+    """The versions that an owner keeps to, by kind and name of the definition."""
+    version = ResourceVersion
+    query = (
+        select(Resource.type, Resource.name, version.label)
+        .join(version, version.resource_id == Resource.id)
+        .join(DefinitionCall, DefinitionCall.definition_version_id == version.id)
+        .where(DefinitionCall.owner_id == owner_id)
+    )
+    return {(DefinitionKind(row[0]), row[1]): row[2] for row in session.execute(query)}
+
+
+def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
+    """What can be used, where definitions that an owner calls are in the versions it keeps to."""
+    calls = recorded_calls(session, owner_id)
+    if any(kind is DefinitionKind.OP_MACRO for kind, _ in calls):
+        registry = with_saved(session, registry)
+    return registry.preferring(calls)
+
+
+def with_saved(session: Session, registry: Registry) -> Registry:
+    """``registry`` and the macros that are saved in the database, all their versions."""
+    query = (
+        select(ResourceVersion.spec_json)
+        .join(Resource, Resource.id == ResourceVersion.resource_id)
+        .where(Resource.scope == DefinitionKind.OP_MACRO.value)
+        .order_by(Resource.name_key, ResourceVersion.number)
+    )
+    documents = [said["saved"] for said in session.scalars(query) if "saved" in said]
+    return registry.extended(map(saved_macro, documents)) if documents else registry
+
+
+def _add(session: Session, definition: type[Definition], resource_id: UUID, now: datetime) -> UUID:
+    if session.get(Resource, resource_id) is None:
+        session.add(_resource(definition, resource_id, now))
+        session.flush()
+    _describe(session, definition, resource_id)
+    count = select(func.count()).where(ResourceVersion.resource_id == resource_id)
+    version = ResourceVersion(
+        id=uuid4(),
+        resource_id=resource_id,
+        number=(session.scalar(count) or 0) + 1,
+        label=definition.version,
+        content_hash=definition.content_hash(),
+        spec_json=definition.describe(),
+        created_at=now,
+    )
+    session.add(version)
+    session.flush()
+    return version.id
+
+
+def _resource(definition: type[Definition], resource_id: UUID, now: datetime) -> Resource:
+    return Resource(
+        id=resource_id,
+        type=definition.kind.value,
+        parent_id=None,
+        scope=definition.kind.value,
+        name=definition.name,
+        name_key=definition.name.lower(),
+        lifecycle=Lifecycle.ACTIVE,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _describe(session: Session, definition: type[Definition], resource_id: UUID) -> None:
+    described = definition.describe()
+    session.merge(
+        EXTENSIONS[definition.kind](
+            resource_id=resource_id,
+            implementation=f"{definition.__module__}:{definition.__qualname__}",
+            parameters_schema=described["parameters_schema"],
+            status_aggregation_contract=described["status_aggregation_contract"],
+            compatibility_rules=described["compatibility_rules"],
+        )
+    )

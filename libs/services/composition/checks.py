@@ -1,0 +1,320 @@
+"""Checking a spec against what is installed and what exists, all problems at once.
+
+The outcome is a ``Blueprint``: every reference resolved, ready to be written. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import (
+    DefinitionUnavailable,
+    InvalidSpec,
+    NotFound,
+    PermanentError,
+    Problem,
+)
+from prefect_instances.libs.core.shapes import SHAPES, Shape
+from prefect_instances.libs.core.status import Lifecycle, Require
+from prefect_instances.libs.db.models import (
+    DatasetVersion,
+    FlowExecutionResource,
+    Resource,
+    ResourceVersion,
+)
+from prefect_instances.libs.db.repositories.resources import (
+    COMPONENTS,
+    Named,
+    find_component,
+    find_instance,
+    find_project,
+    flows_of,
+)
+from prefect_instances.libs.definitions.base import (
+    MIN_SEVERITY,
+    Definition,
+    DefinitionKind,
+    UpstreamShape,
+)
+from prefect_instances.libs.definitions.guardrails import Declared, Report
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.services.composition.catalog import with_saved
+from prefect_instances.libs.services.composition.create_guardrails import admit
+from prefect_instances.libs.services.composition.instance_types import (
+    KITS,
+    Component,
+    Composition,
+    Kit,
+    Pending,
+    Upstream,
+)
+from prefect_instances.libs.services.composition.shaping import (
+    bound,
+    lineage_problems,
+    schedule_problems,
+    shape_of,
+)
+from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A spec with everything that it refers to."""
+
+    spec: InstanceSpec
+    components: Mapping[str, Component]
+    upstreams: tuple[Upstream, ...]
+    shapes: tuple[UpstreamShape, ...]
+    registry: Registry
+    reports: tuple[Report, ...] = ()
+
+    @property
+    def kit(self) -> Kit:
+        """What is particular to the type of instance."""
+        return KITS[self.spec.type]
+
+    @property
+    def composition(self) -> Composition:
+        """The resolved parts, as kits look at them."""
+        return Composition(self.spec, self.components, self.shapes, self.registry)
+
+    @property
+    def definition(self) -> type[Definition] | None:
+        """The definition in charge, whose flows, lineage and status contracts hold."""
+        main = self.components.get(self.kit.main)
+        return main.definition if main else None
+
+    @property
+    def shape(self) -> Shape:
+        """The flows of the instance, those that its definition adds among them."""
+        return shape_of(self.spec.type, self.definition)
+
+    @property
+    def contract(self) -> Mapping[str, object]:
+        """How the instance's status aggregates."""
+        return self.definition.status_aggregation_contract if self.definition else MIN_SEVERITY
+
+
+@dataclass(slots=True)
+class _Findings:
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, message))
+
+
+def label_of(spec: InstanceSpec) -> str:
+    """``project/name`` in lower case: what names are unique by."""
+    return f"{spec.project}/{spec.name}".lower()
+
+
+def examine(
+    session: Session,
+    registry: Registry,
+    spec: InstanceSpec,
+    now: datetime,
+    pending: Pending | None = None,
+) -> Blueprint:
+    """The blueprint of a spec; InvalidSpec with every problem where it cannot be provisioned.
+
+    ``pending`` are the specs, by label, that will exist when this one is provisioned.
+    """
+    found = _Findings()
+    kit = KITS[spec.type]
+    registry = with_saved(session, registry)
+    components = _components(session, registry, spec, found)
+    references = _references(session, kit, spec, pending or {}, found)
+    if kit.main in components:
+        definition = components[kit.main].definition
+        found.problems += lineage_problems(definition, references)
+        references = bound(definition, references)
+    if kit.main in ("", *components):
+        blueprint = Blueprint(spec, components, (), (), registry)
+        found.problems += schedule_problems(spec, blueprint.shape)
+    upstreams, shapes = _upstreams(session, registry, spec, references, pending or {}, found)
+    found.problems += kit.fits(components, registry)
+    if len(shapes) == len(references) and len(components) == len(kit.roles):
+        found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
+    found.problems += _guardrail_problems(registry, spec)
+    if found.problems:
+        raise InvalidSpec(found.problems)
+    pairs = zip(upstreams, shapes, strict=True)
+    judged = admit(session, registry, spec, components, pairs, now)
+    if blocking := [(role, report) for role, report in judged if report.blocks]:
+        raise InvalidSpec(Problem(role, f"guardrail {report}") for role, report in blocking)
+    reports = tuple(report for _, report in judged)
+    return Blueprint(spec, components, tuple(upstreams), tuple(shapes), registry, reports)
+
+
+def _guardrail_problems(registry: Registry, spec: InstanceSpec) -> list[Problem]:
+    problems: list[Problem] = []
+    for at, written in enumerate(spec.guardrail_contracts):
+        try:
+            Declared(**written.model_dump()).made(registry.guardrails, "the instance")
+        except InvalidSpec as error:
+            problems += [problem.under(f"guardrail_contracts[{at}]") for problem in error.problems]
+    return problems
+
+
+def _references(
+    session: Session, kit: Kit, spec: InstanceSpec, pending: Pending, found: _Findings
+) -> list[tuple[str, UpstreamRef]]:
+    try:
+        return kit.references(session, spec, pending)
+    except InvalidSpec as error:
+        found.problems += error.problems
+        return spec.references()
+
+
+def _components(
+    session: Session, registry: Registry, spec: InstanceSpec, found: _Findings
+) -> dict[str, Component]:
+    resolved = {}
+    for role, part in KITS[spec.type].roles.items():
+        component = spec.components()[role]
+        try:
+            resolved[role] = _component(session, registry, spec, role)
+        except InvalidSpec as error:
+            found.problems += [problem.under(role) for problem in error.problems]
+        except DefinitionUnavailable as error:
+            where = "version" if component.version else "definition"
+            found.add(f"{role}.{where}", str(error))
+        except NotFound:
+            found.add(
+                f"{role}.instance", f"there is no {part.component_type} {component.instance!r}"
+            )
+    return resolved
+
+
+def kinds_of(session: Session, registry: Registry, spec: InstanceSpec) -> tuple[str, ...]:
+    """The kinds of flow of an instance; those of its type where its definition cannot be found."""
+    main = KITS[spec.type].main
+    try:
+        definition = _component(session, registry, spec, main).definition if main else None
+    except PermanentError:
+        definition = None
+    return shape_of(spec.type, definition).flows
+
+
+def _component(session: Session, registry: Registry, spec: InstanceSpec, role: str) -> Component:
+    component, part = spec.components()[role], KITS[spec.type].roles[role]
+    if component.instance:
+        return _shared(session, registry, spec, component, part.component_type)
+    return _inline(session, registry, component, part.kind)
+
+
+def _inline(
+    session: Session, registry: Registry, component: ComponentSpec, kind: DefinitionKind
+) -> Component:
+    name = _definition_name(session, component.definition, kind)
+    definition = registry.get(kind, name, component.version)
+    definition.parse_config(component.config)
+    return Component(definition, dict(component.config))
+
+
+def _definition_name(session: Session, reference: str, kind: DefinitionKind) -> str:
+    """Definitions are named, or meant by the id of their resource."""
+    try:
+        identity = UUID(reference)
+    except ValueError:
+        return reference
+    resource = session.get(Resource, identity)
+    return resource.name if resource is not None and resource.type == kind.value else reference
+
+
+def _shared(
+    session: Session,
+    registry: Registry,
+    spec: InstanceSpec,
+    component: ComponentSpec,
+    instance_type: str,
+) -> Component:
+    project = find_project(session, spec.project)
+    resource = find_component(session, project.id, component.instance) if project else None
+    if resource is None or resource.type != instance_type:
+        raise NotFound(instance_type, component.instance)
+    row = session.get_one(COMPONENTS[instance_type], resource.id)
+    return Component(definition_of(session, registry, row), row.config_json, shared=resource.id)
+
+
+def definition_of(session: Session, registry: Registry, component: Any) -> type[Definition]:
+    """The class of a stored component's definition, in the version that was resolved for it."""
+    definition = session.get_one(Resource, component.definition_resource_id)
+    version = session.get_one(ResourceVersion, component.definition_version_id)
+    return registry.get(DefinitionKind(definition.type), definition.name, version.label)
+
+
+def _upstreams(
+    session: Session,
+    registry: Registry,
+    spec: InstanceSpec,
+    references: Sequence[tuple[str, UpstreamRef]],
+    pending: Pending,
+    found: _Findings,
+) -> tuple[list[Upstream], list[UpstreamShape]]:
+    upstreams, shapes = [], []
+    for path, ref in references:
+        try:
+            upstream, shape = _upstream(session, registry, spec, ref, pending)
+        except InvalidSpec as error:
+            found.problems += [problem.under(path) for problem in error.problems]
+        except PermanentError as error:
+            found.add(f"{path}.resource", str(error))
+        else:
+            upstreams.append(upstream)
+            shapes.append(shape)
+    return upstreams, shapes
+
+
+def _upstream(
+    session: Session, registry: Registry, spec: InstanceSpec, ref: UpstreamRef, pending: Pending
+) -> tuple[Upstream, UpstreamShape]:
+    label = ref.resource if "/" in ref.resource else f"{spec.project}/{ref.resource}"
+    planned = pending.get(label.lower())
+    if planned is not None:
+        kinds = kinds_of(session, registry, planned)
+        kind = _flow_kind(ref, planned.type, kinds)
+        upstream = Upstream(label, ref.role, kind, None, _require(ref), ref.triggering)
+        return upstream, UpstreamShape(ref.resource, ref.role, planned.type, None)
+    named = find_instance(session, ref.resource, spec.project)
+    if named is None:
+        raise InvalidSpec([Problem("resource", f"there is no instance {ref.resource!r}")])
+    return _existing(session, named, ref)
+
+
+def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstream, UpstreamShape]:
+    if named.lifecycle not in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
+        text = f"{named.label!r} is {named.lifecycle}: provision it first"
+        raise InvalidSpec([Problem("resource", text)])
+    flows = {flow.kind: flow for flow in flows_of(session, named.id)}
+    kind = _flow_kind(ref, named.type, flows)
+    upstream = Upstream(named.label, ref.role, kind, flows[kind].id, _require(ref), ref.triggering)
+    columns = _columns(session, flows[kind])
+    return upstream, UpstreamShape(ref.resource, ref.role, named.type, columns)
+
+
+def _flow_kind(ref: UpstreamRef, type_: str, kinds: Any) -> str:
+    kind = ref.flow or SHAPES[type_].output
+    if kind in kinds:
+        return str(kind)
+    choices = ", ".join(sorted(kinds))
+    raise InvalidSpec([Problem("flow", f"{ref.resource!r} has no flow {kind!r}, only {choices}")])
+
+
+def _require(ref: UpstreamRef) -> Require | None:
+    return Require(ref.require) if ref.require else None
+
+
+def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] | None:
+    if flow.version_id is None:
+        return None
+    query = select(DatasetVersion.columns).where(DatasetVersion.id == flow.version_id)
+    columns = session.scalar(query)
+    return tuple(columns) if columns is not None else None

@@ -1,0 +1,121 @@
+"""The gate ``instance.create``: what definitions demand before an instance is made or changed.
+
+There is no run yet: what blocks is a problem of the spec, what only warns is stored with the
+instance when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.db.models import (
+    AccessorInstance,
+    DatasetVersion,
+    FlowExecutionResource,
+    GuardrailReport,
+    Resource,
+)
+from prefect_instances.libs.db.repositories.resources import EXTENSIONS
+from prefect_instances.libs.definitions.base import DefinitionKind, UpstreamShape
+from prefect_instances.libs.definitions.guardrails import (
+    Contract,
+    Declared,
+    Evidence,
+    Gate,
+    InputFacts,
+    Report,
+    judge,
+)
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.services.composition.instance_types import Component, Upstream
+from prefect_instances.libs.specs import InstanceSpec, spec_document
+
+
+def admit(
+    session: Session,
+    registry: Registry,
+    spec: InstanceSpec,
+    components: Mapping[str, Component],
+    upstreams: Iterable[tuple[Upstream, UpstreamShape]],
+    now: datetime,
+) -> list[tuple[str, Report]]:
+    """The reports of the gate, each with the role whose definition declares the contract."""
+    found: list[tuple[str, Contract]] = [
+        (role, contract)
+        for role, component in components.items()
+        for document in component.definition.guardrail_contracts
+        if (contract := _made(registry, role, component, document)).gate is Gate.CREATE
+    ]
+    if not found:
+        return []
+    evidence = Evidence(
+        gate=Gate.CREATE,
+        instance=spec.name,
+        flow="",
+        now=now,
+        inputs=[_facts(session, registry, *pair) for pair in upstreams],
+        configured=spec_document(spec),
+    )
+    return [(role, report) for role, made in found for report in judge([made], evidence)]
+
+
+def _made(
+    registry: Registry, role: str, component: Component, document: Mapping[str, object]
+) -> Contract:
+    origin = f"{role} {component.definition.name}"
+    return Declared.of(document).made(registry.guardrails, origin)
+
+
+def _facts(
+    session: Session, registry: Registry, upstream: Upstream, shape: UpstreamShape
+) -> InputFacts:
+    """What is known of an upstream; nothing of its data while it is only planned."""
+    flow = session.get(FlowExecutionResource, upstream.flow_id) if upstream.flow_id else None
+    if flow is None:
+        return InputFacts(shape.resource, shape.role)
+    version = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
+    return InputFacts(
+        resource=shape.resource,
+        role=shape.role,
+        columns=shape.columns,
+        last_date=version.max_date if version else None,
+        point_in_time=_point_in_time(session, registry, flow.instance_id),
+    )
+
+
+def _point_in_time(session: Session, registry: Registry, instance_id: UUID) -> bool | None:
+    """Whether the upstream's accessor says what was known when; None where it has no accessor."""
+    resource = session.get_one(Resource, instance_id)
+    extension = session.get_one(EXTENSIONS[resource.type], instance_id)
+    accessor_id = getattr(extension, "accessor_instance_id", None)
+    if accessor_id is None:
+        return None
+    row = session.get_one(AccessorInstance, accessor_id)
+    name = session.get_one(Resource, row.definition_resource_id).name
+    accessor = registry.get(DefinitionKind.ACCESSOR, name)
+    return bool(getattr(accessor, "answers_knowledge_time", False))
+
+
+def report_rows(
+    instance_id: UUID, run_id: UUID | None, reports: Sequence[Report], now: datetime
+) -> list[GuardrailReport]:
+    """The rows that keep the reports; ``run_id`` is None where no run is judged."""
+    return [
+        GuardrailReport(
+            id=uuid4(),
+            instance_id=instance_id,
+            run_id=run_id,
+            gate=report.gate.value,
+            kind=report.kind,
+            mode=report.mode.value,
+            passed=report.passed,
+            message=report.message,
+            details_json=dict(report.details),
+            created_at=now,
+        )
+        for report in reports
+    ]

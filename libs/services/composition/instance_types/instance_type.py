@@ -1,0 +1,176 @@
+"""What provisioning must know about one type of instance, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.shapes import SHAPES, Shape
+from prefect_instances.libs.core.status import FlowKind, InstanceType, Require
+from prefect_instances.libs.db.repositories.resources import Named
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind, UpstreamShape
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import InstanceSpec, UpstreamRef
+
+Pending = Mapping[str, InstanceSpec]
+"""Specs by label (``project/name`` in lower case) that will exist when this one is provisioned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A component of a spec: the kind of definition, and the type of its component instance.
+
+    ``component_type`` is empty where the definition is a column of the instance itself.
+    """
+
+    kind: DefinitionKind
+    component_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A resolved component: the definition and its validated configuration.
+
+    ``shared`` is the id of the existing component instance, None for one that is made inline.
+    """
+
+    definition: type[Definition]
+    config: Mapping[str, Any]
+    shared: UUID | None = None
+
+    def configured(self, registry: Registry) -> Definition:
+        """The definition with its configuration, which finds what it calls in ``registry``."""
+        return self.definition(self.config, registry)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A resolved reference. ``flow_id`` is None while the upstream is only planned.
+
+    ``require`` and ``triggers`` are None where the reference says nothing.
+    """
+
+    label: str
+    role: str
+    flow_kind: str
+    flow_id: UUID | None
+    require: Require | None
+    triggers: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The resolved parts of a spec, for a kit to look at as a whole."""
+
+    spec: InstanceSpec
+    components: Mapping[str, Component]
+    shapes: tuple[UpstreamShape, ...]
+    registry: Registry
+
+
+Calls = Callable[[Composition], Iterable[type[Definition]]]
+"""Finds the definitions that an instance works with by name."""
+
+
+def _always(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
+    del services, named, row
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A handle in another system: one step of the provisioning saga.
+
+    ``create`` makes it, or finds the one an earlier attempt made, and returns the columns of the
+    extension row that record it. ``remove`` takes it away again, with ``purge`` its content too;
+    it is given those columns, finds also what was made and not recorded yet, and a handle that is
+    gone already is no error. ``present`` says whether what those columns record is still there.
+    """
+
+    name: str
+    create: Callable[[Services, UUID, InstanceSpec], Mapping[str, Any]]
+    remove: Callable[[Services, Named, Mapping[str, Any], bool], None]
+    columns: tuple[str, ...] = ()
+    present: Callable[[Services, Named, Mapping[str, Any]], bool] = _always
+
+
+def _nothing(composition: Composition) -> Iterable[Problem]:
+    del composition
+    return ()
+
+
+def _nothing_of(components: Mapping[str, Component], registry: Registry) -> Iterable[Problem]:
+    del components, registry
+    return ()
+
+
+def _no_calls(composition: Composition) -> Iterable[type[Definition]]:
+    del composition
+    return ()
+
+
+def _no_columns(composition: Composition) -> dict[str, Any]:
+    del composition
+    return {}
+
+
+def _no_references(
+    session: Session, spec: InstanceSpec, pending: Pending
+) -> list[tuple[str, UpstreamRef]]:
+    del session, spec, pending
+    return []
+
+
+@dataclass(frozen=True)
+class Kit:
+    """How a type of instance is composed, checked, recorded and connected.
+
+    ``main`` is the role whose definition gives the aggregation contract and the definition columns
+    (empty: none does). ``fits`` finds which of the components that are known do not fit one
+    another, ``check`` what is wrong with the whole. ``columns`` gives the columns of the extension
+    row that only this type has. ``implied`` finds upstreams that the spec means
+    without naming them. ``handles`` names the extension column of each flow's deployment. ``calls``
+    are the definitions that the instance itself works with by name, beside its components.
+    """
+
+    type: InstanceType
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    main: str = ""
+    check: Callable[[Composition], Iterable[Problem]] = _nothing
+    columns: Callable[[Composition], dict[str, Any]] = _no_columns
+    implied: Callable[[Session, InstanceSpec, Pending], list[tuple[str, UpstreamRef]]] = (
+        _no_references
+    )
+    handles: Mapping[str, str] = field(default_factory=dict)
+    externals: tuple[External, ...] = ()
+    calls: Calls = _no_calls
+    fits: Callable[[Mapping[str, Component], Registry], Iterable[Problem]] = _nothing_of
+
+    @property
+    def shape(self) -> Shape:
+        """The flows of the type and the edges among them."""
+        return SHAPES[self.type]
+
+    def handle(self, kind: str) -> str:
+        """The extension column of a flow's deployment; empty for a flow that a definition adds."""
+        if kind not in self.shape.flows:
+            return ""
+        return self.handles.get(kind, "prefect_deployment_id")
+
+    def references(
+        self, session: Session, spec: InstanceSpec, pending: Pending
+    ) -> list[tuple[str, UpstreamRef]]:
+        """Every upstream with its path: those that the spec names, then those that it implies."""
+        return [*spec.references(), *self.implied(session, spec, pending)]
+
+
+def model_handles() -> dict[str, str]:
+    """The deployment columns of a type with several flows, by the names of the tables."""
+    kinds = (FlowKind.TRAINING, FlowKind.INFERENCE, FlowKind.MONITORING)
+    return {kind: f"prefect_{kind}_deployment_id" for kind in kinds}

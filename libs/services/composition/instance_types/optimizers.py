@@ -1,0 +1,70 @@
+"""Portfolio optimizers: one definition, its constraints, and what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.status import InstanceType
+from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.optimizer import Constraints, PortfolioOptimizer
+from prefect_instances.libs.services.composition.instance_types.instance_type import (
+    Composition,
+    Kit,
+    Role,
+)
+from prefect_instances.libs.specs import OptimizerSpec
+from prefect_instances.libs.specs.instances.optimizers import ConstraintsSpec
+
+SIGNAL_ROLES = ("signal", "input")
+"""Roles of the upstreams that expected returns come from."""
+
+ROLES = (*SIGNAL_ROLES, "prices", "covariance")
+
+
+def constraints_of(spec: ConstraintsSpec) -> Constraints:
+    """The constraints as the definitions take them."""
+    return Constraints(
+        min_weight=spec.min_weight,
+        max_weight=spec.max_weight,
+        sectors={limit.sector: tuple(limit.symbols) for limit in spec.sector_limits},
+        sector_limits={
+            limit.sector: (limit.min_weight, limit.max_weight) for limit in spec.sector_limits
+        },
+        gross_leverage=spec.gross_leverage,
+        max_turnover=spec.max_turnover,
+    )
+
+
+def _check(composition: Composition) -> Iterable[Problem]:
+    spec, component = composition.spec, composition.components["optimizer"]
+    assert isinstance(spec, OptimizerSpec)
+    optimizer = component.configured(composition.registry)
+    assert isinstance(optimizer, PortfolioOptimizer)
+    yield from optimizer.compatibility_rules.problems(composition.shapes)
+    yield from optimizer.check(constraints_of(spec.constraints))
+    roles = [shape.role for shape in composition.shapes]
+    yield from _role_problems(spec, roles)
+    if optimizer.needs_signal and not any(role in SIGNAL_ROLES for role in roles):
+        text = f"{optimizer.name} needs a signal: give an upstream the role signal"
+        yield Problem("upstream_refs", text)
+
+
+def _role_problems(spec: OptimizerSpec, roles: list[str]) -> Iterable[Problem]:
+    for at, role in enumerate(roles):
+        if role not in ROLES:
+            yield Problem(f"upstream_refs[{at}].role", f"must be one of {', '.join(ROLES)}")
+    if roles.count("prices") != 1:
+        text = f"needs one upstream with the role prices, has {roles.count('prices')}"
+        yield Problem("upstream_refs", text)
+    if (spec.covariance == "dataset") != ("covariance" in roles):
+        text = "goes together with an upstream of the role covariance"
+        yield Problem("covariance", f"dataset {text}")
+
+
+OPTIMIZER = Kit(
+    InstanceType.OPTIMIZER,
+    {"optimizer": Role(DefinitionKind.OPTIMIZER)},
+    "optimizer",
+    _check,
+)

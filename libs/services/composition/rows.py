@@ -1,0 +1,238 @@
+"""The rows of an instance: written when it is provisioned, rewritten when it is updated.
+
+What belongs here: turning a ``Blueprint`` into rows. What must not: deciding whether to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.reconfiguration import WantedEdge
+from prefect_instances.libs.core.shapes import Shape
+from prefect_instances.libs.core.status import FlowStatus, Lifecycle, Reason
+from prefect_instances.libs.db.models import (
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+)
+from prefect_instances.libs.db.repositories.resources import (
+    COMPONENTS,
+    EXTENSIONS,
+    PROJECT,
+    find_project,
+)
+from prefect_instances.libs.definitions.base import Definition
+from prefect_instances.libs.services.composition.catalog import record_calls, register
+from prefect_instances.libs.services.composition.checks import Blueprint
+from prefect_instances.libs.services.composition.create_guardrails import report_rows
+from prefect_instances.libs.specs import InstanceSpec, output_fingerprint, spec_document
+
+
+def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resource:
+    """Everything that the database holds of a new instance, PROVISIONING."""
+    spec = blueprint.spec
+    project = ensure_project(session, spec.project, now)
+    resource = _resource(project.id, spec.name, spec.type, Lifecycle.PROVISIONING, now)
+    resource.status = FlowStatus.NOT_INITIALIZED
+    resource.contract = dict(blueprint.contract)
+    session.add(resource)
+    session.flush()
+    session.add(version_row(resource.id, spec, now))
+    session.add_all(report_rows(resource.id, None, blueprint.reports, now))
+    components = {
+        role: record_component(session, resource, role, blueprint, now)
+        for role in blueprint.components
+    }
+    columns = extension_columns(blueprint, components)
+    session.add(EXTENSIONS[blueprint.spec.type](resource_id=resource.id, **columns))
+    record_instance_calls(session, resource.id, blueprint, now)
+    shape, definition = blueprint.shape, blueprint.definition
+    flows = {kind: flow_row(resource.id, kind, definition, now) for kind in shape.flows}
+    session.add_all(flows.values())
+    session.flush()
+    wanted = wanted_edges(blueprint, shape, {kind: flow.id for kind, flow in flows.items()})
+    session.add_all(edge_row(edge) for edge in wanted)
+    session.flush()
+    return resource
+
+
+def ensure_project(session: Session, name: str, now: datetime) -> Resource:
+    """The project of that name, made where there is none."""
+    project = find_project(session, name)
+    if project is None:
+        project = _resource(None, name, PROJECT, Lifecycle.ACTIVE, now)
+        session.add(project)
+        session.flush()
+    return project
+
+
+def _resource(
+    parent: UUID | None, name: str, type_: str, lifecycle: Lifecycle, now: datetime
+) -> Resource:
+    return Resource(
+        id=uuid4(),
+        type=type_,
+        parent_id=parent,
+        scope=str(parent or type_),
+        name=name,
+        name_key=name.lower(),
+        lifecycle=lifecycle,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def version_row(
+    resource_id: UUID, spec: InstanceSpec, now: datetime, number: int = 1
+) -> ResourceVersion:
+    """The configuration as it is from now on."""
+    return ResourceVersion(
+        id=uuid4(),
+        resource_id=resource_id,
+        number=number,
+        label=str(number),
+        content_hash=output_fingerprint(spec),
+        spec_json=spec_document(spec),
+        created_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The rows of a component; ``instance_id`` is None where it has no instance of its own."""
+
+    instance_id: UUID | None
+    definition_id: UUID
+    version_id: UUID
+
+
+def record_component(
+    session: Session, owner: Resource, role: str, blueprint: Blueprint, now: datetime
+) -> Recorded:
+    """Rows of a component that the instance owns; of a shared one only what they are."""
+    component, part = blueprint.components[role], blueprint.kit.roles[role]
+    if component.shared is not None:
+        row = session.get_one(COMPONENTS[part.component_type], component.shared)
+        return Recorded(component.shared, row.definition_resource_id, row.definition_version_id)
+    definition = register(session, component.definition, now)
+    if not part.component_type:
+        return Recorded(None, definition.resource_id, definition.version_id)
+    name = f"{owner.name}.{role}"
+    resource = _resource(owner.parent_id, name, part.component_type, Lifecycle.ACTIVE, now)
+    session.add(resource)
+    session.flush()
+    session.add(
+        COMPONENTS[part.component_type](
+            resource_id=resource.id,
+            definition_resource_id=definition.resource_id,
+            definition_version_id=definition.version_id,
+            config_json=dict(component.config),
+            owner_id=owner.id,
+        )
+    )
+    session.flush()
+    calls = component.configured(blueprint.registry).calls()
+    record_calls(session, resource.id, calls, now)
+    return Recorded(resource.id, definition.resource_id, definition.version_id)
+
+
+def record_instance_calls(
+    session: Session, instance_id: UUID, blueprint: Blueprint, now: datetime
+) -> None:
+    """The versions that the instance itself keeps to: its kit's, and of definitions of its own."""
+    calls = [*blueprint.kit.calls(blueprint.composition)]
+    for role, component in blueprint.components.items():
+        if not blueprint.kit.roles[role].component_type:
+            calls += component.configured(blueprint.registry).calls()
+    record_calls(session, instance_id, calls, now)
+
+
+def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) -> dict[str, Any]:
+    """The columns of the extension row, without its key and its handles."""
+    spec, kit = blueprint.spec, blueprint.kit
+    columns: dict[str, Any] = {
+        f"{role}_instance_id": recorded.instance_id
+        for role, recorded in components.items()
+        if recorded.instance_id is not None
+    }
+    if kit.main in components:
+        columns["definition_resource_id"] = components[kit.main].definition_id
+        columns["definition_version_id"] = components[kit.main].version_id
+        columns["config_json"] = dict(blueprint.components[kit.main].config)
+    return {
+        **columns,
+        "schedule_json": spec.schedule.document(),
+        "upstream_refs": [ref.document() for ref in spec.upstream_refs],
+        **kit.columns(blueprint.composition),
+    }
+
+
+def flow_row(
+    instance_id: UUID, kind: str, definition: type[Definition] | None, now: datetime
+) -> FlowExecutionResource:
+    """A new flow, which never ran."""
+    row = FlowExecutionResource(
+        id=uuid5(instance_id, kind),
+        instance_id=instance_id,
+        kind=str(kind),
+        status=FlowStatus.NOT_INITIALIZED,
+        reason=Reason.NEVER_RAN,
+        since=now,
+        detail="",
+        generation=0,
+        content_hash="",
+        config_version=1,
+        consumed_config_version=0,
+        opened_key="",
+        overtaken=0,
+    )
+    declare(row, definition)
+    return row
+
+
+def declare(row: FlowExecutionResource, definition: type[Definition] | None) -> None:
+    """Write down what the definition in charge says of a flow."""
+    spec = definition.flow_spec(row.kind) if definition else None
+    row.schedule_json = dict(spec.schedule) if spec and spec.schedule else None
+    row.aggregated = spec is None or spec.aggregated
+
+
+def wanted_edges(blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]) -> list[WantedEdge]:
+    """Each upstream into every flow that reads it, then the edges among the flows themselves.
+
+    Every upstream has to exist by now.
+    """
+    last, edges = len(blueprint.upstreams), []
+    for kind in shape.readers:
+        for position, upstream in enumerate(blueprint.upstreams):
+            assert upstream.flow_id is not None
+            policy = shape.policy(kind, upstream.require, upstream.triggers)
+            edges.append(
+                WantedEdge(upstream.flow_id, flows[kind], upstream.role, position, *policy)
+            )
+    for inner in shape.inner:
+        ends = flows[inner.upstream], flows[inner.downstream]
+        edges.append(WantedEdge(*ends, inner.role, last, inner.require, inner.triggers))
+    return edges
+
+
+def edge_row(edge: WantedEdge) -> LineageEdge:
+    """A new edge, over which nothing was read yet."""
+    return LineageEdge(
+        id=uuid4(),
+        upstream_flow_id=edge.upstream,
+        downstream_flow_id=edge.downstream,
+        position=edge.position,
+        role=edge.role,
+        kind="data",
+        require=edge.require,
+        triggers=edge.triggers,
+        consumed_generation=0,
+    )

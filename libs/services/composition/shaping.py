@@ -1,0 +1,85 @@
+"""What the definition in charge of an instance makes of its flows and its upstreams. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.shapes import OWN_OUTPUT, SHAPES, Shape
+from prefect_instances.libs.definitions.base import Definition, closest
+from prefect_instances.libs.definitions.flow import OUTPUT, UPSTREAMS, LineageContract
+from prefect_instances.libs.specs import InstanceSpec, UpstreamRef
+
+Placed = tuple[str, UpstreamRef]
+"""A reference with its path."""
+
+
+def shape_of(type_: str, definition: type[Definition] | None) -> Shape:
+    """The flows of an instance of a type whose definition in charge is the given one, if any."""
+    shape = SHAPES[type_]
+    for spec in definition.flow_specs if definition else ():
+        if spec.kind not in shape.flows:
+            shape = shape.adding(
+                spec.kind,
+                output=OUTPUT in spec.reads,
+                upstreams=UPSTREAMS in spec.reads,
+                triggered=spec.triggered,
+            )
+    return shape
+
+
+def changed_components(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The roles whose component is another one now."""
+    return [role for role, component in after.items() if before.get(role) != component]
+
+
+def schedule_problems(spec: InstanceSpec, shape: Shape) -> Iterable[Problem]:
+    """Schedules of flows that the instance does not have."""
+    for kind in spec.flow_schedules:
+        if kind not in shape.flows:
+            added = [each for each in shape.flows if each not in SHAPES[spec.type].flows]
+            adds = f"the definition adds {', '.join(added) or 'none'}"
+            hint = closest(kind, map(str, shape.flows))
+            yield Problem(spec.flow_schedule_path(kind), f"is no flow of it: {adds}{hint}")
+
+
+def bound(definition: type[Definition], references: Sequence[Placed]) -> list[Placed]:
+    """The references with what the lineage contracts say where the references say nothing."""
+    contracts = {contract.role: contract for contract in definition.lineage_contracts}
+    return [
+        (path, _bound(ref, contracts[ref.role]) if ref.role in contracts else ref)
+        for path, ref in references
+    ]
+
+
+def _bound(ref: UpstreamRef, contract: LineageContract) -> UpstreamRef:
+    triggers = "" if contract.triggers is None else "yes" if contract.triggers else "no"
+    return ref.model_copy(
+        update={
+            "flow": ref.flow or contract.flow,
+            "require": ref.require or contract.require or "",
+            "triggers": ref.triggers or triggers,
+        }
+    )
+
+
+def lineage_problems(
+    definition: type[Definition], references: Sequence[Placed]
+) -> Iterable[Problem]:
+    """Every way in which the references break the lineage contracts."""
+    says = f"{definition.name} says so"
+    roles = {ref.role for _, ref in references}
+    for contract in definition.lineage_contracts:
+        if contract.required and contract.role not in roles:
+            text = f"needs an upstream with the role {contract.role!r}: {says}"
+            yield Problem("upstream_refs", text)
+        for path, ref in references:
+            wrong = contract.flow and ref.flow not in ("", contract.flow)
+            if ref.role == contract.role and wrong:
+                text = f"must be {contract.flow!r} in the role {ref.role!r}: {says}"
+                yield Problem(f"{path}.flow", text)
+    if any({OUTPUT, UPSTREAMS} <= {*spec.reads} for spec in definition.flow_specs):
+        for path, ref in references:
+            if ref.role == OWN_OUTPUT:
+                yield Problem(f"{path}.role", "is the role of the instance's own output")

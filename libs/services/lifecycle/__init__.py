@@ -1,0 +1,5 @@
+"""Changing what exists: provision, update, promote, pause, remove, apply, reconcile.
+
+What belongs here: the steps of each change and the external resources they make. What must not:
+runs of an instance's own flows.
+"""

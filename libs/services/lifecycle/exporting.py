@@ -1,0 +1,54 @@
+"""Writing the manifest of what exists, so that applying it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    get_instance,
+    lineage_pairs,
+    named_instances,
+    newest_version,
+)
+
+
+def export(database: Database, references: Sequence[str] = ()) -> dict[str, Any]:
+    """The manifest document of the named instances, of all where none is named; upstreams first.
+
+    One that is being removed is not part of it. Raises NotFound for a name that is none.
+    """
+    with database.read() as session:
+        chosen = [get_instance(session, name) for name in references] or named_instances(session)
+        kept = [named for named in chosen if named.lifecycle is not Lifecycle.DEPROVISIONING]
+        instances = [_document(session, named) for named in _by_lineage(session, kept)]
+    projects = {document["project"] for document in instances}
+    if len(projects) != 1:
+        return {"instances": instances}
+    bare = [{key: item[key] for key in item if key != "project"} for item in instances]
+    return {"project": projects.pop(), "instances": bare}
+
+
+def _document(session: Session, named: Named) -> dict[str, Any]:
+    version = newest_version(session, named.id)
+    document = dict(version.spec_json) if version is not None else {}
+    first = {"name": named.name, "type": named.type, "project": named.project}
+    return {**first, **{key: value for key, value in document.items() if key not in first}}
+
+
+def _by_lineage(session: Session, kept: Sequence[Named]) -> list[Named]:
+    flow = FlowExecutionResource
+    owners = {row[0]: row[1] for row in session.execute(select(flow.id, flow.instance_id))}
+    by_id = {named.id: named for named in kept}
+    pairs = {(owners[up], owners[down]) for up, down in lineage_pairs(session)}
+    between = sorted((up, down) for up, down in pairs if up in by_id and down in by_id)
+    order = topological_order(by_id, [(up, down) for up, down in between if up != down])
+    return [by_id[id_] for id_ in order]

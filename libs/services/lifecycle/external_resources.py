@@ -1,0 +1,121 @@
+"""An instance's handles in other systems: made, or found as they were made, and recorded.
+
+Every step may be repeated; provisioning, updating and reconciling share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.adapters.prefect import DeploymentPlan, EnsureResult
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource
+from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_of
+from prefect_instances.libs.services.composition.instance_types import KITS, External
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import InstanceSpec
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What provisioning needs from the flows above it.
+
+    ``execution`` gives per Prefect flow, by its name, the entrypoint and the parameter schema;
+    ``save_document`` keeps the configuration as a block document (given its name) and returns the
+    id; ``flow_run_id`` names the provisioning flow run.
+    """
+
+    execution: Mapping[str, tuple[str, Mapping[str, Any]]]
+    save_document: Callable[[str], UUID]
+    flow_run_id: UUID
+
+
+def make_external(
+    services: Services, instance_id: UUID, spec: InstanceSpec, external: External
+) -> None:
+    """Make the handle in another system and record it."""
+    columns = external.create(services, instance_id, spec)
+
+    def record(session: Session) -> None:
+        extension = session.get_one(EXTENSIONS[spec.type], instance_id)
+        for column, value in columns.items():
+            setattr(extension, column, value)
+
+    services.database.transact(record)
+
+
+def deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
+    """Make or patch the deployment of every flow of the instance, and record the ids."""
+    with services.database.read() as session:
+        kinds = [flow.kind for flow in flows_of(session, instance_id)]
+    for kind in kinds:
+        deploy_flow(services, instance_id, spec, ports, kind)
+
+
+def deploy_flow(
+    services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
+) -> EnsureResult:
+    """Make or patch the deployment of one flow of the instance, and record its id."""
+    plan = deployment_plan(services, instance_id, spec, ports, kind)
+    ensured = services.prefect.ensure_deployment(plan)
+    record_deployment(services, instance_id, kind, ensured.id)
+    return ensured
+
+
+def deployment_plan(
+    services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
+) -> DeploymentPlan:
+    """What the deployment of one flow of the instance has to be."""
+    flow_name = ids.flow_name(kind)
+    entrypoint, schema = ports.execution[flow_name]
+    own = {"kind": kind} if flow_name == ids.DEFINITION_FLOW else {}
+    return DeploymentPlan(
+        flow_name=flow_name,
+        name=ids.deployment_name(spec.project, spec.name, kind),
+        entrypoint=entrypoint,
+        parameter_schema=schema,
+        parameters={"instance": str(instance_id), **own},
+        tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
+        description=spec.description,
+        schedule=spec.schedule_of(kind, _usual_schedule(services, instance_id, kind)),
+        work_pool=spec.work_pool or services.settings.pool,
+        job_variables=spec.job_variables,
+    )
+
+
+def _usual_schedule(services: Services, instance_id: UUID, kind: str) -> Mapping[str, Any] | None:
+    flow = FlowExecutionResource
+    query = select(flow.schedule_json).where(flow.instance_id == instance_id, flow.kind == kind)
+    with services.database.read() as session:
+        return session.scalar(query)
+
+
+def record_deployment(
+    services: Services, instance_id: UUID, kind: str, deployment_id: UUID
+) -> None:
+    """Record which deployment executes a flow of the instance."""
+
+    def work(session: Session) -> None:
+        resource = session.get_one(Resource, instance_id)
+        if column := KITS[resource.type].handle(kind):
+            setattr(session.get_one(EXTENSIONS[resource.type], instance_id), column, deployment_id)
+        flow = next(flow for flow in flows_of(session, instance_id) if flow.kind == kind)
+        flow.deployment_id = deployment_id
+
+    services.database.transact(work)
+
+
+def save_document(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
+    """Keep the configuration as a block document, and record its id."""
+    document_id = ports.save_document(ids.block_document_name(spec.project, spec.name))
+
+    def record(session: Session) -> None:
+        session.get_one(EXTENSIONS[spec.type], instance_id).block_document_id = document_id
+
+    services.database.transact(record)

@@ -1,0 +1,103 @@
+"""The flows of an instance after its definition has changed: some are new, some are lost.
+
+New ones get their rows with the change itself. Lost ones are read by nobody from then on; they are
+taken away with their deployments, in a step that may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.shapes import Shape
+from prefect_instances.libs.db.models import (
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+)
+from prefect_instances.libs.db.repositories.resources import flows_of, get_instance
+from prefect_instances.libs.definitions.base import Definition
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.services.composition.checks import Blueprint, definition_of
+from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.rows import declare, flow_row
+from prefect_instances.libs.services.composition.shaping import changed_components, shape_of
+from prefect_instances.libs.services.lifecycle.removal import remove_flow
+from prefect_instances.libs.services.runs.guardrails import composition_of
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import parse_spec
+
+
+def loss_problems(
+    session: Session, blueprint: Blueprint, before: ResourceVersion
+) -> Iterable[Problem]:
+    """Flows that another definition in charge would take away while others read them."""
+    main, old = blueprint.kit.main, parse_spec(before.spec_json).components()
+    if main not in changed_components(old, blueprint.spec.components()):
+        return
+    for flow in _lost(session, before.resource_id, blueprint.shape):
+        if readers := _readers(session, flow.id):
+            text = f"has no flow {flow.kind!r}, which {', '.join(readers)} read: change these first"
+            yield Problem(f"{main}.definition", text)
+
+
+def sync_flows(
+    services: Services, session: Session, type_: str, instance_id: UUID, version: int
+) -> Shape:
+    """Bring the rows in line with the recorded definition; the shape of the instance from now on.
+
+    New flows begin with configuration ``version``; lost ones keep their rows until ``drop_lost``.
+    Raises DefinitionUnavailable where the recorded version is not installed.
+    """
+    definition = _recorded(session, services.registry, type_, instance_id)
+    shape = shape_of(type_, definition)
+    rows = {flow.kind: flow for flow in flows_of(session, instance_id)}
+    for kind in shape.flows:
+        if kind in rows:
+            declare(rows[kind], definition)
+            continue
+        row = flow_row(instance_id, kind, definition, services.now())
+        row.config_version = version
+        session.add(row)
+    session.flush()
+    return shape
+
+
+def drop_lost(services: Services, instance_id: UUID) -> None:
+    """Take away the flows that the recorded definition does not have (any more)."""
+    with services.database.read() as session:
+        named = get_instance(session, str(instance_id))
+        definition = _recorded(session, services.registry, named.type, instance_id)
+        lost = _lost(session, instance_id, shape_of(named.type, definition))
+    for flow in lost:
+        remove_flow(services, named, flow)
+    if lost:
+        services.ledger.recompute(instance_id)
+
+
+def _recorded(
+    session: Session, registry: Registry, type_: str, instance_id: UUID
+) -> type[Definition] | None:
+    main = KITS[type_].main
+    row = composition_of(session, type_, instance_id)[main] if main else None
+    return definition_of(session, registry, row) if row else None
+
+
+def _lost(session: Session, instance_id: UUID, shape: Shape) -> list[FlowExecutionResource]:
+    return [flow for flow in flows_of(session, instance_id) if flow.kind not in shape.flows]
+
+
+def _readers(session: Session, flow_id: UUID) -> list[str]:
+    flow = FlowExecutionResource
+    query = (
+        select(Resource.name)
+        .join(flow, flow.instance_id == Resource.id)
+        .join(LineageEdge, LineageEdge.downstream_flow_id == flow.id)
+        .where(LineageEdge.upstream_flow_id == flow_id)
+    )
+    return sorted(set(session.scalars(query)))

@@ -1,0 +1,135 @@
+"""Holds: one flow run works on an instance at a time, and says at which step it is.
+
+A hold is kept in the resource's ``condition`` and is worth nothing once its flow run is over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.adapters.prefect import LIVE
+from prefect_instances.libs.core.errors import BusyElsewhere
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.resources import find_project
+from prefect_instances.libs.services.composition.rows import ensure_project
+from prefect_instances.libs.services.lifecycle.removal import delete_empty_project
+from prefect_instances.libs.services.state.context import Services
+
+LEASE = timedelta(seconds=90)
+"""How long a process may be silent in one step before another may take over."""
+
+DOING = {
+    Lifecycle.DEPROVISIONING: "removed",
+    Lifecycle.ACTIVE: "changed",
+    Lifecycle.PAUSED: "changed",
+}
+"""What the holder does to an instance, by its lifecycle; anything else is provisioning."""
+
+
+def require_free(services: Services, resource: Resource, flow_run_id: UUID) -> None:
+    """Raise BusyElsewhere where another living flow run holds the instance."""
+    held = resource.condition or {}
+    if held.get("by") in (None, str(flow_run_id)) or "error" in held:
+        return
+    if datetime.fromisoformat(held["until"]) <= services.now():
+        return
+    by = UUID(held["by"])
+    holder = services.prefect.read_runs([by]).get(by)
+    if holder is not None and holder.state in LIVE:
+        raise BusyElsewhere(resource.name, DOING.get(resource.lifecycle, "provisioned"))
+
+
+def hold(
+    resource: Resource, flow_run_id: UUID, now: datetime, step: str, lease: timedelta = LEASE
+) -> None:
+    """Take or keep the hold for a step."""
+    until = (now + lease).isoformat()
+    resource.condition = {"step": step, "by": str(flow_run_id), "until": until}
+    resource.updated_at = now
+
+
+def mark(services: Services, instance_id: UUID, flow_run_id: UUID, step: str) -> None:
+    """Record which step is at work, and move the hold on."""
+    services.database.transact(
+        lambda session: hold(
+            session.get_one(Resource, instance_id), flow_run_id, services.now(), step
+        )
+    )
+
+
+def leave(services: Services, instance_id: UUID, error: Exception) -> None:
+    """Give the hold up and keep what stopped the step; the next attempt goes on from there."""
+
+    def work(session: Session) -> None:
+        resource = session.get_one(Resource, instance_id)
+        resource.condition = {**(resource.condition or {}), "error": str(error)}
+        resource.updated_at = services.now()
+
+    services.database.transact(work)
+
+
+LONG_LEASE = timedelta(minutes=10)
+"""As ``LEASE``, while a manifest is applied: it is prolonged after each instance."""
+
+PATIENCE = timedelta(minutes=15)
+"""How long an apply waits for another one; longer than the lease of one that died."""
+
+LOOK_SECONDS = 0.5
+
+
+@contextmanager
+def projects_held(
+    services: Services,
+    names: Iterable[str],
+    flow_run_id: UUID,
+    say: Callable[[str], None],
+    patience: timedelta = PATIENCE,
+) -> Iterator[Callable[[], None]]:
+    """Keep projects for one apply, so that two at once are one after the other, never a mix.
+
+    Gives what prolongs the hold. While another living flow run holds one of them this waits, and
+    ``say`` is told so; it raises BusyElsewhere where ``patience`` is over.
+    """
+    listed = sorted(set(names))
+
+    def take(session: Session) -> None:
+        for name in listed:
+            project = ensure_project(session, name, services.now())
+            require_free(services, project, flow_run_id)
+            hold(project, flow_run_id, services.now(), "apply", LONG_LEASE)
+
+    def give_back(session: Session) -> None:
+        for name in listed:
+            project = find_project(session, name)
+            if project is not None and (project.condition or {}).get("by") == str(flow_run_id):
+                project.condition = None
+                session.flush()
+                delete_empty_project(session, project.id)
+
+    _in_turn(lambda: services.database.transact(take), say, patience)
+    try:
+        yield lambda: services.database.transact(take)
+    finally:
+        services.database.transact(give_back)
+
+
+def _in_turn(take: Callable[[], None], say: Callable[[str], None], patience: timedelta) -> None:
+    """Take the hold as soon as it is free; what waits is told once."""
+    until, told = time.monotonic() + patience.total_seconds(), False
+    while True:
+        try:
+            return take()
+        except BusyElsewhere as busy:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                say(str(busy))
+            told = True
+        time.sleep(LOOK_SECONDS)

@@ -1,0 +1,202 @@
+"""Saving an experiment's expression as a macro: checked, numbered, and kept in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import semver
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.db.models import ResourceVersion
+from prefect_instances.libs.db.repositories.resources import Named, get_instance, newest_version
+from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.expressions import (
+    Program,
+    compile_expression,
+    macro_problems,
+    name_constants,
+)
+from prefect_instances.libs.definitions.op import NAME, Argument, Function
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.definitions.saved import SavedMacro, saved_macro
+from prefect_instances.libs.services.composition.catalog import (
+    definition_id,
+    recorded_calls,
+    register,
+    with_saved,
+)
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import ExperimentSpec, parse_spec
+
+FIRST = "1.0.0"
+LONGEST = 80
+"""Characters that a name or a version may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be saved: the expression of an experiment, under a name.
+
+    ``parameters`` turn constants of it into arguments that have them as defaults; without a
+    ``version`` it is the first, or the major one after the newest.
+    """
+
+    experiment: str
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A macro, and whether it is (to be) created or there as it is."""
+
+    macro: type[SavedMacro]
+    action: str
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.macro.name,
+            "version": self.macro.version,
+            "action": self.action,
+            "usage": self.macro.usage(),
+            "expression": self.macro.expression,
+        }
+
+
+def plan_macro(services: Services, wish: Wish) -> Saved:
+    """The macro that saving would make; nothing is changed. Raises as ``save_macro``."""
+    with services.database.read() as session:
+        return _planned(session, services.registry, wish)
+
+
+def save_macro(services: Services, wish: Wish) -> Saved:
+    """Keep the expression as a macro that expressions call from now on, as those installed.
+
+    One that is there already stays as it is. Raises NotFound, and InvalidSpec with every problem:
+    no experiment, a name that is taken, a parameter that means nothing, a cycle, an op in another
+    version than the experiment saw, a macro that could not be used any more.
+    """
+
+    def work(session: Session) -> Saved:
+        saved = _planned(session, services.registry, wish)
+        register(session, saved.macro, services.now())
+        return saved
+
+    return services.database.transact(work)
+
+
+def _planned(session: Session, installed: Registry, wish: Wish) -> Saved:
+    named = get_instance(session, wish.experiment)
+    spec = _spec(session, named)
+    registry = with_saved(session, installed)
+    program = _program(spec, registry)
+    problems = [*_name_problems(installed, wish), *_version_problems(wish)]
+    problems += _calls_problems(recorded_calls(session, named.id), program)
+    try:
+        content = _content(spec, program, wish, registry)
+    except InvalidSpec as error:
+        raise InvalidSpec([*problems, *error.problems]) from None
+    if problems:
+        raise InvalidSpec(problems)
+    saved = _numbered(session, registry, wish, content, f"Saved from {named.label}.")
+    if problems := list(_use_problems(registry, saved.macro)):
+        raise InvalidSpec(problems)
+    return saved
+
+
+def _spec(session: Session, named: Named) -> ExperimentSpec:
+    version = newest_version(session, named.id)
+    spec = parse_spec(version.spec_json) if version else None
+    if not isinstance(spec, ExperimentSpec):
+        text = f"{named.label!r} is a {named.type}, not an experiment"
+        raise InvalidSpec([Problem("experiment", text)])
+    return spec
+
+
+def _program(spec: ExperimentSpec, registry: Registry) -> Program:
+    """The expression with the newest of what it calls, as a macro is written out."""
+    try:
+        return compile_expression(spec.expression, registry)
+    except InvalidSpec as error:
+        raise InvalidSpec(problem.under("experiment") for problem in error.problems) from None
+
+
+def _name_problems(installed: Registry, wish: Wish) -> Iterable[Problem]:
+    if not NAME.fullmatch(wish.name) or len(wish.name) > LONGEST:
+        text = f"is not upper case letters, digits and _, at most {LONGEST}"
+        yield Problem("name", f"{wish.name!r} {text}")
+        return
+    for each in installed.list():
+        if issubclass(each, Function) and wish.name in (each.name, *each.aliases):
+            text = f"{wish.name!r} is what {each.kind} {each.name} {each.version} is called"
+            yield Problem("name", f"{text}, which is installed; choose another")
+            return
+
+
+def _version_problems(wish: Wish) -> Iterable[Problem]:
+    if not wish.version:
+        return
+    if not semver.Version.is_valid(wish.version) or len(wish.version) > LONGEST:
+        yield Problem("version", f"{wish.version!r} is not a semantic version like 1.0.0")
+
+
+def _calls_problems(
+    seen: Mapping[tuple[DefinitionKind, str], str], program: Program
+) -> Iterable[Problem]:
+    """The macro must mean what the experiment saw."""
+    for each in program.calls:
+        kept = seen.get((each.kind, each.name), each.version)
+        if kept != each.version:
+            text = f"it keeps {each.name} {kept}, a macro takes the newest, {each.version}"
+            yield Problem("experiment", f"{text}: apply the experiment with that one first")
+
+
+def _content(
+    spec: ExperimentSpec, program: Program, wish: Wish, registry: Registry
+) -> dict[str, Any]:
+    """Expression, arguments and defaults: the fields first, then what constants became."""
+    named = name_constants(spec.expression, wish.parameters, registry)
+    fields = dict.fromkeys(program.names, Argument.SERIES)
+    return {
+        "expression": named.expression,
+        "arguments": [[name, kind.value] for name, kind in {**fields, **named.arguments}.items()],
+        "defaults": [float(value) for value in wish.parameters.values()],
+    }
+
+
+def _numbered(
+    session: Session, registry: Registry, wish: Wish, content: Mapping[str, Any], description: str
+) -> Saved:
+    """The macro under its version: the newest's, where that computes the same, or the next."""
+    ours = (each for each in registry.list() if issubclass(each, SavedMacro))
+    before = {each.version: each for each in ours if each.name == wish.name}
+    known = before.get(wish.version or next(reversed(before), ""))
+    if known and known.computes() == content:
+        return Saved(known, "unchanged")
+    query = select(ResourceVersion.label).where(
+        ResourceVersion.resource_id == definition_id(DefinitionKind.OP_MACRO, wish.name)
+    )
+    labels = [semver.Version.parse(label) for label in session.scalars(query)]
+    version = wish.version or str(max(labels).bump_major() if labels else FIRST)
+    if version in map(str, labels):
+        raise InvalidSpec([Problem("version", f"{wish.name} {version} is there already")])
+    said = {**content, "name": wish.name, "version": version, "description": description}
+    return Saved(saved_macro(said), "create")
+
+
+def _use_problems(registry: Registry, macro: type[SavedMacro]) -> Iterable[Problem]:
+    """What is wrong with the macro itself, and with those that call it by its name."""
+    after = registry.extended([macro])
+    yield from macro_problems(macro, after)
+    for other in after.list():
+        if issubclass(other, SavedMacro) and other.name != macro.name:
+            pin = {(other.kind, other.name): other.version}
+            if not macro_problems(other, registry.preferring(pin)):
+                for problem in macro_problems(other, after.preferring(pin)):
+                    yield Problem("name", f"{other.name} {other.version} calls it: {problem}")

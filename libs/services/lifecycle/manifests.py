@@ -1,0 +1,227 @@
+"""Instances as code: a manifest checked and planned as one, in lineage order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import InvalidSpec, MovedOn, Problem
+from prefect_instances.libs.core.lineage import find_cycle
+from prefect_instances.libs.core.plan import Lineage, Node, Plan, Present, Wanted, compute
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db.models import (
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+)
+from prefect_instances.libs.db.repositories.resources import Named, named_instances
+from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
+from prefect_instances.libs.services.lifecycle.flow_sets import loss_problems
+from prefect_instances.libs.services.lifecycle.pruning import prune
+from prefect_instances.libs.services.lifecycle.updating import refusals
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import (
+    InstanceSpec,
+    Manifest,
+    Survey,
+    flow_fingerprint,
+    parse_spec,
+    spec_document,
+)
+
+COMPLETE = (Lifecycle.ACTIVE, Lifecycle.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What there is: instances, newest versions and conditions, by id; names by label."""
+
+    named: Mapping[str, Named]
+    versions: Mapping[UUID, ResourceVersion]
+    conditions: Mapping[UUID, Mapping[str, Any]]
+    lineage: Lineage
+
+
+def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
+    """Check the whole manifest and say what applying it would do; nothing is changed.
+
+    With ``pruning`` the instances of its projects that it does not name would be removed, last.
+
+    Raises InvalidSpec with every problem of every instance, each with its path: what was wrong
+    with the text, and what is wrong with what it means.
+    """
+    specs = list(survey.manifest.instances)
+    placed = [*zip(survey.paths, specs, strict=True), *survey.salvaged]
+    pending = {label_of(spec): spec for _, spec in placed}
+    with services.database.read() as session:
+        world = _observe(session)
+        problems = [*survey.problems, *_cycle_problems(placed, pending, world.lineage)]
+        for path, spec in placed:
+            found = _problems(services, session, world, spec, pending)
+            problems += [problem.under(path) for problem in found]
+        removals, obstacles = (
+            prune(session, placed, survey.manifest.projects) if pruning else ([], [])
+        )
+        problems += obstacles
+        kinds = {label_of(spec): kinds_of(session, services.registry, spec) for spec in specs}
+    if problems:
+        raise InvalidSpec(problems)
+    there = kinds.keys() & world.named
+    known = {label: _present(world, world.named[label], kinds[label]) for label in there}
+    wanted = [_wanted(spec, kinds[label_of(spec)]) for spec in specs]
+    computed = compute(wanted, known, world.lineage)
+    return replace(computed, steps=(*computed.steps, *removals))
+
+
+def plan_one(services: Services, spec: InstanceSpec) -> Plan:
+    """As ``plan``, of one instance."""
+    return plan(services, Survey(Manifest(spec.project, [spec]), ("",)))
+
+
+def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
+    """Raise MovedOn where a plan is not on the versions that the caller looked at.
+
+    An instance that needs no change any more is none of the caller's: somebody did the same.
+    """
+    now = planned.versions
+    for name, version in versions.items():
+        if now.get(name, version) != version:
+            raise MovedOn(name, version, now[name])
+    for name in now.keys() - versions.keys():
+        raise MovedOn(name, 0, now[name])
+
+
+def _observe(session: Session) -> _World:
+    named = {item.label.lower(): item for item in named_instances(session)}
+    query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
+    conditions = {row[0]: row[1] for row in session.execute(query)}
+    return _World(named, _newest_versions(session), conditions, _lineage(session, named))
+
+
+def _newest_versions(session: Session) -> dict[UUID, ResourceVersion]:
+    newest = (
+        select(ResourceVersion.resource_id, func.max(ResourceVersion.number).label("number"))
+        .group_by(ResourceVersion.resource_id)
+        .subquery()
+    )
+    query = select(ResourceVersion).join(
+        newest,
+        (newest.c.resource_id == ResourceVersion.resource_id)
+        & (newest.c.number == ResourceVersion.number),
+    )
+    return {version.resource_id: version for version in session.scalars(query)}
+
+
+def _lineage(session: Session, named: Mapping[str, Named]) -> Lineage:
+    labels = {item.id: label for label, item in named.items()}
+    flow = FlowExecutionResource
+    nodes: dict[UUID, Node] = {}
+    published, names = set(), {}
+    for row in session.execute(select(flow.id, flow.instance_id, flow.kind, flow.generation)):
+        node = nodes[row.id] = (labels[row.instance_id], row.kind)
+        names[node] = f"{named[node[0]].label}.{row.kind}"
+        if row.generation:
+            published.add(node)
+    edge = LineageEdge
+    rows = session.execute(select(edge.upstream_flow_id, edge.downstream_flow_id, edge.triggers))
+    edges = [(nodes[row[0]], nodes[row[1]], row[2]) for row in rows]
+    return Lineage(
+        edges=[(up, down) for up, down, _ in edges],
+        triggering=[(up, down) for up, down, triggers in edges if triggers],
+        published=frozenset(published),
+        names=names,
+    )
+
+
+def _problems(
+    services: Services,
+    session: Session,
+    world: _World,
+    spec: InstanceSpec,
+    pending: Mapping[str, InstanceSpec],
+) -> Iterable[Problem]:
+    """What is wrong with an instance that would be created or changed."""
+    named = world.named.get(label_of(spec))
+    version = world.versions.get(named.id) if named else None
+    if named is not None and version is not None:
+        if named.lifecycle is Lifecycle.DEPROVISIONING:
+            return [Problem("name", f"{named.label!r} is being removed")]
+        if version.spec_json == spec_document(spec):
+            return []
+        if named.lifecycle in COMPLETE:
+            refused = list(refusals(session, named, version, spec))
+            return [*refused, *_faults(services, session, spec, pending, version)]
+    return _faults(services, session, spec, pending)
+
+
+def _faults(
+    services: Services,
+    session: Session,
+    spec: InstanceSpec,
+    pending: Mapping[str, InstanceSpec],
+    before: ResourceVersion | None = None,
+) -> Iterable[Problem]:
+    try:
+        blueprint = examine(session, services.registry, spec, services.now(), pending)
+    except InvalidSpec as error:
+        return error.problems
+    return loss_problems(session, blueprint, before) if before else ()
+
+
+def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
+    version = world.versions[named.id]
+    complete, condition = named.lifecycle in COMPLETE, world.conditions.get(named.id)
+    unfinished = ""
+    if condition or not complete:
+        held = condition or {}
+        unfinished = f"step {held.get('step', '?')}: {held.get('error', 'interrupted')}"
+    spec = parse_spec(version.spec_json)
+    contents = _contents(spec, kinds)
+    return Present(spec_document(spec), version.number, complete, unfinished, contents)
+
+
+def _wanted(spec: InstanceSpec, kinds: Iterable[str]) -> Wanted:
+    return Wanted(
+        label=label_of(spec),
+        name=f"{spec.project}/{spec.name}",
+        type=spec.type,
+        document=spec_document(spec),
+        upstreams=[_label(ref.resource, spec) for _, ref in spec.references()],
+        contents=_contents(spec, kinds),
+    )
+
+
+def _contents(spec: InstanceSpec, kinds: Iterable[str]) -> dict[str, str]:
+    return {kind: flow_fingerprint(spec, kind) for kind in kinds}
+
+
+def _label(reference: str, spec: InstanceSpec) -> str:
+    return (reference if "/" in reference else f"{spec.project}/{reference}").lower()
+
+
+def _cycle_problems(
+    placed: Iterable[tuple[str, InstanceSpec]],
+    pending: Mapping[str, InstanceSpec],
+    lineage: Lineage,
+) -> Iterable[Problem]:
+    """A problem at every instance that is part of a cycle, through what exists already too."""
+    there = {(up[0], down[0]) for up, down in lineage.edges}
+    pairs = [pair for pair in there if pair[1] not in pending and pair[0] != pair[1]]
+    pairs += [
+        (_label(ref.resource, spec), label)
+        for label, spec in pending.items()
+        for _, ref in spec.references()
+    ]
+    cycle = find_cycle(pairs)
+    if cycle is None:
+        return
+    around = " -> ".join(cycle)
+    for path, spec in placed:
+        if label_of(spec) in cycle:
+            yield Problem("upstream_refs", f"is part of a cycle: {around}").under(path)

@@ -1,0 +1,257 @@
+"""What the database records of the instances, and what is seen of them in the other systems.
+
+Prefect is read page by page, the block documents by their ids, and only runs that are RUNNING here
+are looked up, so that the work is bounded by the number of instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.adapters.prefect import (
+    AutomationPlan,
+    DeploymentPlan,
+    DeploymentView,
+    deployment_edits,
+)
+from prefect_instances.libs.core.divergence import (
+    Recorded,
+    SeenAutomation,
+    SeenDeployment,
+    SeenDocument,
+    SeenRun,
+    World,
+)
+from prefect_instances.libs.core.errors import TemporaryError
+from prefect_instances.libs.core.ids import EXECUTION_TAG
+from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
+from prefect_instances.libs.db.repositories.resources import (
+    EXTENSIONS,
+    Named,
+    flows_of,
+    named_instances,
+    newest_version,
+)
+from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.lifecycle.automations import (
+    AGGREGATE_STATUS,
+    START_FLOW,
+    account_for_bad_ends,
+)
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import InstanceSpec, parse_spec, read_spec, spec_document
+
+SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Both sides of the comparison; ``unseen`` says what could not be looked at, and why."""
+
+    recorded: tuple[Recorded, ...]
+    world: World
+    plans: Mapping[str, AutomationPlan]
+    unseen: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Handles:
+    """Which handles in other systems are gone, and which systems did not answer."""
+
+    absent: set[tuple[UUID, str]] = field(default_factory=set)
+    unseen: dict[str, str] = field(default_factory=dict)
+
+
+PlanOf = Callable[[UUID, InstanceSpec, str], DeploymentPlan]
+"""What the deployment of a flow has to be: of an instance, its configuration and a flow kind."""
+
+
+def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentPlan] = ()) -> Sight:
+    """Read both sides; ``lifecycle`` are the deployments of the lifecycle flows as they have to be.
+
+    Raises Unavailable where Prefect or the database does not answer.
+    """
+    views = services.prefect.deployments_tagged(EXECUTION_TAG)
+    with services.database.read() as session:
+        named = named_instances(session)
+        settled = [one for one in named if is_settled(session.get_one(Resource, one.id))]
+        recorded = tuple(_recorded(session, one) for one in settled)
+        rows = {one.id: _handle_rows(session, one) for one in settled}
+        running = _running(session, settled)
+    handles = _look_at_handles(services, settled, rows)
+    plans = _automation_plans(services)
+    absent, stale = _lifecycle(services, lifecycle)
+    world = World(
+        known=frozenset(one.id for one in named),
+        deployments=tuple(_deployments(services, recorded, views, plan_of)),
+        documents=_documents(services, recorded, {one.id: one.type for one in settled}),
+        absent_handles=frozenset(handles.absent),
+        automations=tuple(_automation(services, plan) for plan in plans),
+        runs=tuple(_ended(services, running)),
+        absent_lifecycle=absent,
+        stale_lifecycle=stale,
+    )
+    by_name = {plan.name: plan for plan in plans}
+    return Sight(recorded, world, by_name, tuple(handles.unseen.values()))
+
+
+def is_settled(resource: Resource) -> bool:
+    """Whether nobody is at work on the instance, and nobody died at it."""
+    return resource.lifecycle in SETTLED and resource.condition is None
+
+
+def _recorded(session: Session, named: Named) -> Recorded:
+    version = newest_version(session, named.id)
+    extension = session.get_one(EXTENSIONS[named.type], named.id)
+    return Recorded(
+        id=named.id,
+        label=named.label,
+        document=version.spec_json if version else {},
+        document_id=extension.block_document_id,
+        deployments={flow.kind: flow.deployment_id for flow in flows_of(session, named.id)},
+        handles=tuple(external.name for external in KITS[named.type].externals),
+    )
+
+
+def _handle_rows(session: Session, named: Named) -> dict[str, dict[str, Any]]:
+    extension = session.get_one(EXTENSIONS[named.type], named.id)
+    return {
+        external.name: {column: getattr(extension, column) for column in external.columns}
+        for external in KITS[named.type].externals
+    }
+
+
+def _look_at_handles(
+    services: Services, settled: Iterable[Named], rows: Mapping[UUID, Mapping[str, Any]]
+) -> _Handles:
+    """A system that does not answer hides only its own handles."""
+    found = _Handles()
+    for named in settled:
+        for external in KITS[named.type].externals:
+            if external.name in found.unseen:
+                continue
+            try:
+                if not external.present(services, named, rows[named.id][external.name]):
+                    found.absent.add((named.id, external.name))
+            except TemporaryError as error:
+                found.unseen[external.name] = f"{external.name} was not looked at: {error}"
+    return found
+
+
+def _deployments(
+    services: Services,
+    recorded: Iterable[Recorded],
+    tagged: Iterable[DeploymentView],
+    plan_of: PlanOf,
+) -> Iterable[SeenDeployment]:
+    """Those that carry our tag, and those that are recorded and lost it."""
+    owners = {id_: (one, kind) for one in recorded for kind, id_ in one.deployments.items() if id_}
+    views = {view.id: view for view in tagged}
+    for id_ in owners.keys() - views.keys():
+        view = services.prefect.find_deployment(id_)
+        if view is not None:
+            views[id_] = view
+    specs: dict[UUID, InstanceSpec] = {}
+    for view in views.values():
+        if view.id not in owners:
+            yield _stranger(view)
+            continue
+        one, kind = owners[view.id]
+        spec = specs.setdefault(one.id, parse_spec(one.document))
+        edits = deployment_edits(plan_of(one.id, spec, kind), view)
+        yield SeenDeployment(view.id, view.full_name, one.id, kind, edits)
+
+
+def _stranger(view: DeploymentView) -> SeenDeployment:
+    labels = dict(tag.split(":", 1) for tag in view.tags if ":" in tag)
+    try:
+        instance_id = UUID(labels.get("instance", ""))
+    except ValueError:
+        instance_id = None
+    return SeenDeployment(view.id, view.full_name, instance_id, labels.get("flow-kind", ""))
+
+
+def _documents(
+    services: Services, recorded: Iterable[Recorded], types: Mapping[UUID, str]
+) -> dict[UUID, SeenDocument]:
+    owners = {one.document_id: one.id for one in recorded if one.document_id}
+    stored = services.prefect.read_block_documents(owners)
+    return {id_: read_document(data, types[owners[id_]]) for id_, data in stored.items()}
+
+
+def read_document(data: Mapping[str, Any], type_: str) -> SeenDocument:
+    """What a block document of an instance type says, in the form that the records have."""
+    own = {key: value for key, value in data.items() if key != "block_type_slug"}
+    spec, problems = read_spec({**own, "type": type_})
+    if spec is None or problems:
+        return SeenDocument(None, "; ".join(map(str, problems)))
+    return SeenDocument(spec_document(spec))
+
+
+def _lifecycle(
+    services: Services, planned: Sequence[DeploymentPlan]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which lifecycle deployments are gone, and which are there and planned no more."""
+    if not planned:
+        return (), ()
+    tagged = {view.full_name for view in services.prefect.deployments_tagged(LIFECYCLE_TAG)}
+    names = [plan.full_name for plan in planned]
+    untagged = [name for name in names if name not in tagged]
+    absent = [one for one in untagged if services.prefect.find_deployment_by_name(one) is None]
+    return tuple(absent), tuple(sorted(tagged.difference(names)))
+
+
+def _automation_plans(services: Services) -> list[AutomationPlan]:
+    """Our automations; the second one as far as the deployment that it starts is there."""
+    account = services.prefect.find_deployment_by_name(AGGREGATE_STATUS)
+    return [START_FLOW] if account is None else [START_FLOW, account_for_bad_ends(account.id)]
+
+
+def _automation(services: Services, plan: AutomationPlan) -> SeenAutomation:
+    view = services.prefect.find_automation(plan)
+    if view is None:
+        return SeenAutomation(plan.name, present=False, enabled=False)
+    return SeenAutomation(plan.name, present=True, enabled=view.enabled, differing=view.differing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    run_id: UUID
+    flow_run_id: UUID
+    named: Named
+    kind: str
+
+
+def _running(session: Session, settled: Iterable[Named]) -> list[_Running]:
+    by_id = {one.id: one for one in settled}
+    flow = FlowExecutionResource
+    query = (
+        select(RunRecord.id, RunRecord.prefect_flow_run_id, flow.instance_id, flow.kind)
+        .join(flow, flow.id == RunRecord.flow_id)
+        .where(RunRecord.status == RunStatus.RUNNING)
+    )
+    return [
+        _Running(run_id, flow_run_id, by_id[instance_id], kind)
+        for run_id, flow_run_id, instance_id, kind in session.execute(query)
+        if instance_id in by_id
+    ]
+
+
+def _ended(services: Services, running: Iterable[_Running]) -> Iterable[SeenRun]:
+    """The runs that are over in Prefect. One that Prefect does not know is left to its lease."""
+    wanted = list(running)
+    views = services.prefect.read_runs([one.flow_run_id for one in wanted])
+    for one in wanted:
+        view = views.get(one.flow_run_id)
+        if view is not None and view.ended:
+            yield SeenRun(
+                one.run_id, one.named.id, one.named.label, one.kind, view.state, view.message
+            )

@@ -1,0 +1,163 @@
+"""Promoting a dataset or an experiment: a signal that computes the same.
+
+What is stored must keep the signal's contract first; of an experiment that is what it looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid5
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, PermanentError, Problem
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.ids import PROMOTED, instance_resource
+from prefect_instances.libs.core.status import FlowKind, InstanceType
+from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    flows_of,
+    get_instance,
+    newest_version,
+)
+from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.content import check_frame, check_signal
+from prefect_instances.libs.definitions.registry import FUNCTIONS
+from prefect_instances.libs.services.composition.catalog import recorded_calls
+from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.specs import (
+    ExperimentSpec,
+    InstanceSpec,
+    SignalContract,
+    SignalSpec,
+    parse_spec,
+    spec_document,
+)
+
+PROMOTABLE = (FlowKind.REFRESH, FlowKind.PREVIEW)
+"""The flows whose output can become a signal's."""
+
+Calls = Mapping[tuple[DefinitionKind, str], str]
+
+
+class NothingStored(PermanentError):
+    """The dataset or experiment has no output that could be checked: run it first."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name!r} has no output yet that could be checked; run it first")
+
+
+class BreaksContract(PermanentError):
+    """The stored data are no such signal: mend the data, or choose another contract."""
+
+    def __init__(self, name: str, why: DataRejected) -> None:
+        self.name, self.report = name, why.report
+        super().__init__(f"the stored data of {name!r} break the contract: {why}")
+
+
+def promoted_spec(
+    services: Services, reference: str, name: str, contract: Mapping[str, Any]
+) -> InstanceSpec:
+    """The spec of the signal ``name`` that an instance becomes; its stored data are checked.
+
+    Raises NotFound, InvalidSpec for what is neither dataset nor experiment and for a wrong
+    contract, NothingStored, BreaksContract.
+    """
+    with services.database.read() as session:
+        named = get_instance(session, reference)
+        version = newest_version(session, named.id)
+        flow = next((f for f in flows_of(session, named.id) if f.kind in PROMOTABLE), None)
+        calls = recorded_calls(session, named.id)
+    if version is None or flow is None or named.type == InstanceType.SIGNAL:
+        text = f"{named.label!r} is a {named.type}, neither a dataset nor an experiment"
+        raise InvalidSpec([Problem("dataset", text)])
+    before = parse_spec(version.spec_json)
+    document = spec_document(before)
+    if isinstance(before, ExperimentSpec):
+        document = _of_experiment(before, document, calls)
+    document |= {"name": name, "type": InstanceType.SIGNAL.value, "signal": dict(contract)}
+    document.setdefault("description", f"Promoted from {named.label}")
+    spec = parse_spec(document)
+    assert isinstance(spec, SignalSpec)
+    _check(services, named, flow, spec.signal)
+    return spec
+
+
+def _of_experiment(
+    before: ExperimentSpec, document: Mapping[str, Any], calls: Calls
+) -> dict[str, Any]:
+    """What a signal shares with the experiment, its expression in the versions that were seen."""
+    shared = ("project", "upstream_refs", "description")
+    ops = {name: version for (kind, name), version in calls.items() if kind in FUNCTIONS}
+    config = {"expression": before.expression, "inputs": dict(before.inputs), "ops": ops}
+    pipeline = {
+        "definition": "expression",
+        "config": {key: value for key, value in config.items() if value},
+    }
+    return {**{key: document[key] for key in shared if key in document}, "pipeline": pipeline}
+
+
+def _check(
+    services: Services, named: Named, flow: FlowExecutionResource, contract: SignalContract
+) -> None:
+    if flow.version_id is None:
+        raise NothingStored(named.label)
+    frame = read_version(services, flow.version_id).collect()
+    try:
+        check_frame(frame)
+        check_signal(
+            frame,
+            min_value=contract.min_value,
+            max_value=contract.max_value,
+            allow_nan=contract.allow_nan,
+            index_columns=contract.index_columns,
+        )
+    except DataRejected as error:
+        raise BreaksContract(named.label, error) from error
+
+
+def tell(services: Services, done: Provisioned, dataset: str) -> None:
+    """Say by an event that something was promoted; once, however often it is tried."""
+
+    def work(session: Session) -> None:
+        signal = get_instance(session, str(done.instance_id))
+        event = _event(services, signal, get_instance(session, dataset))
+        known = select(OutboxEvent.seq).where(OutboxEvent.id == event.id)
+        if session.scalar(known) is None:
+            record_events(session, [event])
+
+    services.database.transact(work)
+    relay_or_leave(services)
+
+
+def _event(services: Services, signal: Named, source: Named) -> Event:
+    return Event(
+        id=uuid5(signal.id, PROMOTED),
+        name=PROMOTED,
+        occurred=services.now(),
+        resource={
+            "prefect.resource.id": instance_resource(signal.id),
+            "prefect.resource.name": signal.label,
+        },
+        related=(
+            {
+                "prefect.resource.id": instance_resource(source.id),
+                "prefect.resource.role": "instance",
+                "prefect.resource.name": source.label,
+            },
+        ),
+        payload={
+            "instance": signal.name,
+            "project": signal.project,
+            "type": signal.type,
+            "experiment" if source.type == InstanceType.EXPERIMENT else "dataset": source.name,
+        },
+    )

@@ -1,0 +1,231 @@
+"""Provisioning: a saga of idempotent steps that ends with the instance ACTIVE.
+
+1. *reserve*: one transaction writes every row; the instance is PROVISIONING and opens no gate.
+2. the type's handles in other systems (``Kit.externals``), each recorded.
+3. *deployment*: the Prefect deployment of each flow; its id is recorded.
+4. *document*: the block document that holds the configuration; its id is recorded.
+5. *activate*: ACTIVE, and the first run asked for.
+
+Run again after a crash at any point it goes on where it was. What fails for good leaves nothing
+behind; what fails for now leaves the instance FAILED with the step in its condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.errors import (
+    AlreadyExists,
+    PermanentError,
+    TemporaryError,
+    WrongLifecycle,
+)
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.status import Cause, Lifecycle
+from prefect_instances.libs.db.models import (
+    Resource,
+)
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.repositories.resources import (
+    find_instance,
+    newest_version,
+)
+from prefect_instances.libs.services.composition.checks import examine
+from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.rows import write_rows
+from prefect_instances.libs.services.lifecycle.external_resources import (
+    Ports,
+    deploy,
+    make_external,
+    save_document,
+)
+from prefect_instances.libs.services.lifecycle.locks import hold, leave, mark, require_free
+from prefect_instances.libs.services.lifecycle.removal import (
+    DOCUMENT_STEP,
+    delete_rows,
+    remove_handles,
+)
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.specs import InstanceSpec, spec_document
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """The outcome: the instance's id and which step did what."""
+
+    instance_id: UUID
+    label: str
+    action: str
+    steps: list[str] = field(default_factory=list)
+
+
+def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provisioned:
+    """Make the instance that ``spec`` describes; see the module.
+
+    Raises InvalidSpec with every problem, AlreadyExists where the name is taken by another
+    configuration, BusyElsewhere where another flow run provisions it, Unavailable for what a later
+    attempt may find mended.
+    """
+    reserved = _reserved(services, spec, ports)
+    label = f"{spec.project}/{spec.name}"
+    if reserved.done:
+        return Provisioned(reserved.id, label, "unchanged")
+    try:
+        steps = _carry_on(services, reserved.id, spec, ports)
+    except PermanentError:
+        _undo(services, reserved.id)
+        raise
+    except TemporaryError as error:
+        _fail(services, reserved.id, error)
+        raise
+    relay_or_leave(services)
+    return Provisioned(reserved.id, label, "created", steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """The instance; ``displaced`` is an unfinished one that has to make way first."""
+
+    id: UUID
+    done: bool = False
+    displaced: bool = False
+
+
+def _reserved(services: Services, spec: InstanceSpec, ports: Ports) -> _Reserved:
+    while True:
+        reserved = services.database.transact(lambda s: _reserve(services, s, spec, ports))
+        if not reserved.displaced:
+            return reserved
+        _undo(services, reserved.id)
+
+
+def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Ports) -> _Reserved:
+    named = find_instance(session, f"{spec.project}/{spec.name}")
+    if named is not None:
+        resource = session.get_one(Resource, named.id)
+        if _document_of(session, resource) == spec_document(spec):
+            return _adopt(services, session, resource, ports)
+        return _displace(services, session, resource, spec, ports)
+    blueprint = examine(session, services.registry, spec, services.now())
+    resource = write_rows(session, blueprint, services.now())
+    hold(resource, ports.flow_run_id, services.now(), "reserve")
+    return _Reserved(resource.id)
+
+
+def _displace(
+    services: Services, session: Session, resource: Resource, spec: InstanceSpec, ports: Ports
+) -> _Reserved:
+    """The unfinished instance of another configuration makes way once the new one is right."""
+    _replaceable(services, resource, ports)
+    with session.begin_nested() as attempt:
+        delete_rows(session, resource.id)
+        examine(session, services.registry, spec, services.now())
+        attempt.rollback()
+    step = (resource.condition or {}).get("step", "replace")
+    hold(resource, ports.flow_run_id, services.now(), step)
+    return _Reserved(resource.id, displaced=True)
+
+
+def _adopt(services: Services, session: Session, resource: Resource, ports: Ports) -> _Reserved:
+    """The same configuration again: nothing to do, or go on where an earlier attempt ended."""
+    if resource.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
+        return _Reserved(resource.id, done=True)
+    _require_kept(resource)
+    require_free(services, resource, ports.flow_run_id)
+    resource.lifecycle = Lifecycle.PROVISIONING
+    hold(resource, ports.flow_run_id, services.now(), "resume")
+    session.flush()
+    return _Reserved(resource.id)
+
+
+def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:
+    """Another configuration under this name: allowed only where the first never became ACTIVE."""
+    if resource.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
+        detail = "with another configuration; update-instance changes it"
+        raise AlreadyExists("instance", resource.name, detail)
+    _require_kept(resource)
+    require_free(services, resource, ports.flow_run_id)
+
+
+def _require_kept(resource: Resource) -> None:
+    """What is half removed is not gone on with: its data may be gone already."""
+    if resource.lifecycle is Lifecycle.DEPROVISIONING:
+        raise WrongLifecycle(resource.name, resource.lifecycle, ["removed to its end first"])
+
+
+def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
+    version = newest_version(session, resource.id)
+    return version.spec_json if version is not None else None
+
+
+def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
+    connected = partial(make_external, services, instance_id, spec)
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        *((external.name, partial(connected, external)) for external in KITS[spec.type].externals),
+        ("deployment", lambda: deploy(services, instance_id, spec, ports)),
+        (DOCUMENT_STEP, lambda: save_document(services, instance_id, spec, ports)),
+        ("activate", lambda: _activate(services, instance_id, spec)),
+    )
+    for name, step in steps:
+        mark(services, instance_id, ports.flow_run_id, name)
+        step()
+    return [name for name, _ in steps]
+
+
+def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
+    """ACTIVE, and a request for the first run, which is remembered until its gate opens."""
+
+    def clear(session: Session) -> None:
+        resource = session.get_one(Resource, instance_id)
+        resource.condition = None
+        record_events(session, [_provisioned(resource, spec, services.now())])
+
+    services.ledger.set_lifecycle(
+        instance_id,
+        Lifecycle.ACTIVE,
+        first_run=Cause.PROVISION if spec.run_on_provision else None,
+        write=clear,
+    )
+
+
+def _provisioned(resource: Resource, spec: InstanceSpec, now: datetime) -> Event:
+    return Event(
+        id=uuid5(resource.id, f"{ids.PROVISIONED}:{now.isoformat()}"),
+        name=ids.PROVISIONED,
+        occurred=now,
+        resource={
+            "prefect.resource.id": ids.instance_resource(resource.id),
+            "prefect.resource.name": f"{spec.project}/{spec.name}",
+        },
+        related=(
+            {
+                "prefect.resource.id": ids.instance_resource(resource.parent_id or resource.id),
+                "prefect.resource.role": "project",
+                "prefect.resource.name": spec.project,
+            },
+        ),
+        payload={"instance": spec.name, "project": spec.project, "type": spec.type},
+    )
+
+
+def _fail(services: Services, instance_id: UUID, error: TemporaryError) -> None:
+    def work(session: Session) -> None:
+        session.get_one(Resource, instance_id).lifecycle = Lifecycle.FAILED
+
+    services.database.transact(work)
+    leave(services, instance_id, error)
+
+
+def _undo(services: Services, instance_id: UUID) -> None:
+    """Take back every step of an attempt that can never succeed; nothing ran in it yet."""
+    remove_handles(services, instance_id, purge=True)
+    services.database.transact(lambda session: delete_rows(session, instance_id))

@@ -1,0 +1,64 @@
+"""Pruning: what the projects of a manifest hold beyond it, removed after all else is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.plan import Step
+from prefect_instances.libs.db.repositories.resources import Named, dependents, named_instances
+from prefect_instances.libs.services.composition.checks import label_of
+from prefect_instances.libs.services.lifecycle.removal import removal_step
+from prefect_instances.libs.specs import InstanceSpec
+from prefect_instances.libs.specs.reading.names import full_name
+
+Placed = Sequence[tuple[str, InstanceSpec]]
+"""The instances of a manifest, each with its path."""
+
+
+def prune(
+    session: Session, placed: Placed, projects: Collection[str]
+) -> tuple[list[Step], list[Problem]]:
+    """The removals, readers first, and what stands against them; other projects are not touched.
+
+    A reader that the manifest keeps, or that is in a project that it does not name, is a problem.
+    """
+    wanted = {label_of(spec) for _, spec in placed}
+    within = {project.lower() for project in projects}
+    surplus = {
+        named.label.lower(): named
+        for named in named_instances(session)
+        if named.project.lower() in within and named.label.lower() not in wanted
+    }
+    readers = {label: dependents(session, named.id) for label, named in surplus.items()}
+    pairs = [
+        (label, reader.label.lower())
+        for label, found in readers.items()
+        for reader in found
+        if reader.label.lower() in surplus
+    ]
+    order = [surplus[label] for label in reversed(topological_order(surplus, pairs))]
+    steps = [removal_step(session, named, purge=False) for named in order]
+    return steps, [*_kept_readers(placed, surplus), *_outside(readers, wanted, surplus)]
+
+
+def _kept_readers(placed: Placed, surplus: Mapping[str, Named]) -> Iterable[Problem]:
+    for path, spec in placed:
+        for place, ref in spec.references():
+            if full_name(ref.resource, spec.project) in surplus:
+                text = f"{ref.resource!r} is not in the manifest, so that pruning would remove it"
+                yield Problem(f"{place}.resource", text).under(path)
+
+
+def _outside(
+    readers: Mapping[str, Sequence[Named]], wanted: Collection[str], surplus: Mapping[str, Named]
+) -> Iterable[Problem]:
+    for label, found in readers.items():
+        for reader in found:
+            other = reader.label.lower()
+            if other not in wanted and other not in surplus:
+                text = f"{reader.label!r} reads {surplus[label].label!r}, which would be pruned"
+                yield Problem("", text)

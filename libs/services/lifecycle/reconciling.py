@@ -1,0 +1,298 @@
+"""Reconciling: what differs from the records is put right where that is safe, and told.
+
+Observed first, compared purely (``libs.core.divergence``), then acted on one by one. Each repair
+looks again before it acts, and may be repeated. A difference that only a person can judge is
+reported, at most once a day by an event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.adapters.prefect import Change, DeploymentPlan, RunState
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.divergence import Diverged, Divergence, compare
+from prefect_instances.libs.core.errors import InstancesError, PermanentError
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.repositories.resources import newest_version
+from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.lifecycle.automations import (
+    AGGREGATE_STATUS,
+    account_for_bad_ends,
+)
+from prefect_instances.libs.services.lifecycle.external_resources import (
+    Ports,
+    deploy_flow,
+    deployment_plan,
+    make_external,
+    save_document,
+)
+from prefect_instances.libs.services.lifecycle.observing import Sight, is_settled, observe
+from prefect_instances.libs.services.lifecycle.updating import update_instance
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_run
+from prefect_instances.libs.specs import InstanceSpec, parse_spec
+
+REPAIRS = 100
+"""Repairs of one reconciliation; what is left over is the next one's."""
+
+_log = logging.getLogger("instances.reconcile")
+
+
+class Outcome(StrEnum):
+    """What became of a difference."""
+
+    REPAIRED = "repaired"
+    REPORTED = "reported"
+    FAILED = "failed"
+    LEFT = "left for the next time"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One difference and what was done about it; ``note`` says why where it was not repaired."""
+
+    diverged: Diverged
+    outcome: Outcome
+    note: str = ""
+
+    def row(self) -> dict[str, str]:
+        """For a table of texts."""
+        what = self.diverged
+        return {
+            "subject": what.subject,
+            "divergence": what.kind,
+            "part": what.part,
+            "difference": "; ".join(what.difference),
+            "outcome": f"{self.outcome}: {self.note}" if self.note else self.outcome,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Every difference, and what could not be looked at."""
+
+    items: tuple[Settled, ...]
+    unseen: tuple[str, ...]
+
+    def count(self, outcome: Outcome) -> int:
+        """How many ended so."""
+        return sum(item.outcome is outcome for item in self.items)
+
+
+PortsOf = Callable[[InstanceSpec, UUID | None], Ports]
+"""Ports for a spec, and for the block document that holds it where that is to stay as it is."""
+
+
+def reconcile(
+    services: Services,
+    ports: PortsOf,
+    lifecycle: Sequence[DeploymentPlan] = (),
+    *,
+    remove_unknown: bool = False,
+) -> Reconciled:
+    """Compare the records with Prefect, MLflow and Evidently; repair, and report the rest.
+
+    ``lifecycle`` are the deployments of the lifecycle flows; none of them is looked for by default.
+    ``remove_unknown`` deletes deployments that belong to no instance of this database (another
+    database may use the same server: only a person can know).
+    Raises Unavailable where Prefect or the database does not answer.
+    """
+
+    def plan_of(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
+        return deployment_plan(services, id_, spec, ports(spec, None), kind)
+
+    sight = observe(services, plan_of, lifecycle)
+    by_name = {plan.full_name: plan for plan in lifecycle}
+    repairer = Repairer(services, sight, ports, remove_unknown, by_name)
+    items = []
+    for diverged in compare(sight.recorded, sight.world):
+        item = repairer.settle(diverged)
+        if item is not None:
+            _announce(services, item)
+            items.append(item)
+    relay_or_leave(services)
+    return Reconciled(tuple(items), sight.unseen)
+
+
+class _Vanished(Exception):
+    """The difference is gone when looked at again: nothing to repair, nothing to tell."""
+
+
+@dataclass
+class Repairer:
+    """Acts on differences, on at most ``REPAIRS`` of them."""
+
+    services: Services
+    sight: Sight
+    ports: PortsOf
+    remove_unknown: bool
+    lifecycle: Mapping[str, DeploymentPlan] = field(default_factory=dict)
+    budget: int = REPAIRS
+
+    def settle(self, diverged: Diverged) -> Settled | None:
+        """Repair or report; None where there is nothing to be said any more."""
+        repair = self._repairs().get(diverged.kind)
+        if repair is None:
+            return Settled(diverged, Outcome.REPORTED)
+        if not self.budget:
+            return Settled(diverged, Outcome.LEFT)
+        self.budget -= 1
+        try:
+            repair(diverged)
+        except _Vanished:
+            return None
+        except InstancesError as error:
+            _log.warning("%s of %s: %s", diverged.kind, diverged.subject, error)
+            return Settled(diverged, Outcome.FAILED, str(error))
+        return Settled(diverged, Outcome.REPAIRED)
+
+    def _repairs(self) -> dict[Divergence, Callable[[Diverged], None]]:
+        repairs: dict[Divergence, Callable[[Diverged], None]] = {
+            Divergence.DEPLOYMENT_MISSING: self._deploy,
+            Divergence.DEPLOYMENT_EDITED: self._undo_edits,
+            Divergence.LIFECYCLE_MISSING: self._register,
+            Divergence.AUTOMATION_MISSING: self._automate,
+            Divergence.AUTOMATION_CHANGED: self._automate,
+            Divergence.DOCUMENT_MISSING: self._save,
+            Divergence.DOCUMENT_CHANGED: self._apply,
+            Divergence.HANDLE_MISSING: self._connect,
+            Divergence.RUN_ENDED: self._end,
+        }
+        if self.remove_unknown:
+            repairs[Divergence.DEPLOYMENT_UNKNOWN] = self._delete
+        return repairs
+
+    def _deploy(self, diverged: Diverged) -> None:
+        id_, spec, lifecycle = self._settled(diverged)
+        flow_id = uuid5(id_, diverged.part)
+        known = self.services.database.transact(partial(_deployment_of, flow_id=flow_id))
+        if known is not None and self.services.prefect.find_deployment(known) is not None:
+            raise _Vanished
+        made = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
+        if lifecycle is Lifecycle.PAUSED:
+            self.services.prefect.set_deployment_paused(made.id, True)
+
+    def _undo_edits(self, diverged: Diverged) -> None:
+        id_, spec, _ = self._settled(diverged)
+        ensured = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
+        if ensured.change is Change.UNCHANGED:
+            raise _Vanished
+
+    def _register(self, diverged: Diverged) -> None:
+        """The automation of bad ends names its deployment by id: it follows to the new one."""
+        made = self.services.prefect.ensure_deployment(self.lifecycle[diverged.subject])
+        if diverged.subject == AGGREGATE_STATUS:
+            self.services.prefect.ensure_automation(account_for_bad_ends(made.id))
+
+    def _automate(self, diverged: Diverged) -> None:
+        self.services.prefect.ensure_automation(self.sight.plans[diverged.subject])
+
+    def _save(self, diverged: Diverged) -> None:
+        id_, spec, _ = self._settled(diverged)
+        save_document(self.services, id_, spec, self.ports(spec, None))
+
+    def _apply(self, diverged: Diverged) -> None:
+        """Update the instance to what its block says now; its name is not the block's to change."""
+        id_, spec, _ = self._settled(diverged)
+        document_id = UUID(diverged.part)
+        wanted = parse_spec(self.sight.world.documents[document_id].document or {})
+        if (wanted.project, wanted.name, wanted.type) != (spec.project, spec.name, spec.type):
+            raise PermanentError("a block cannot rename its instance: make another block instead")
+        with self.services.database.read() as session:
+            version = newest_version(session, id_)
+        planned_on = version.number if version is not None else None
+        ports = self.ports(wanted, document_id)
+        update_instance(self.services, wanted, ports, planned_on)
+
+    def _connect(self, diverged: Diverged) -> None:
+        id_, spec, _ = self._settled(diverged)
+        external = next(one for one in KITS[spec.type].externals if one.name == diverged.part)
+        make_external(self.services, id_, spec, external)
+
+    def _end(self, diverged: Diverged) -> None:
+        run = next(run for run in self.sight.world.runs if str(run.run_id) == diverged.part)
+        status = BAD_STATES.get(RunState(run.ended), RunStatus.CRASHED)
+        said = run.message if RunState(run.ended) in BAD_STATES else ""
+        text = said or f"Prefect has its flow run as {run.ended}, and it published nothing"
+        _log.warning(end_run(self.services, run.run_id, status, text))
+
+    def _delete(self, diverged: Diverged) -> None:
+        self.services.prefect.delete_deployment(UUID(diverged.part))
+
+    def _settled(self, diverged: Diverged) -> tuple[UUID, InstanceSpec, Lifecycle]:
+        """The instance as it is now; vanished where somebody has begun to remove it."""
+        assert diverged.instance_id is not None
+        with self.services.database.read() as session:
+            resource = session.get(Resource, diverged.instance_id)
+            version = newest_version(session, diverged.instance_id)
+            if resource is None or version is None or not is_settled(resource):
+                raise _Vanished
+            return resource.id, parse_spec(version.spec_json), resource.lifecycle
+
+
+def _deployment_of(session: Session, flow_id: UUID) -> UUID | None:
+    return session.get_one(FlowExecutionResource, flow_id).deployment_id
+
+
+def _announce(services: Services, item: Settled) -> None:
+    """Put the event into the outbox; one for a difference that stays, a day."""
+    event = _event(services, item)
+
+    def write(session: Session) -> None:
+        known = session.scalar(select(OutboxEvent.id).where(OutboxEvent.id == event.id))
+        if known is None:
+            record_events(session, [event])
+
+    services.database.transact(write)
+
+
+def _event(services: Services, item: Settled) -> Event:
+    now, what = services.now(), item.diverged
+    acted = item.outcome is Outcome.REPAIRED
+    when = now.isoformat() if acted else now.date().isoformat()
+    identity = (what.kind, what.subject, what.part, *what.difference, item.outcome, when)
+    return Event(
+        id=uuid5(NAMESPACE_URL, "\n".join((ids.DIVERGED, *identity))),
+        name=ids.DIVERGED,
+        occurred=now,
+        resource={"prefect.resource.id": _resource(what), "prefect.resource.name": what.subject},
+        related=(),
+        payload=_payload(item),
+    )
+
+
+def _resource(what: Diverged) -> str:
+    if what.instance_id is not None:
+        return ids.instance_resource(what.instance_id)
+    return f"instances.{hashlib.sha256(what.subject.encode()).hexdigest()[:16]}"
+
+
+def _payload(item: Settled) -> dict[str, Any]:
+    return {
+        "divergence": item.diverged.kind,
+        "subject": item.diverged.subject,
+        "part": item.diverged.part,
+        "difference": list(item.diverged.difference),
+        "outcome": item.outcome,
+        "note": item.note,
+    }
+
+
+def rows(items: Iterable[Settled]) -> list[dict[str, str]]:
+    """The differences as a table of texts."""
+    return [item.row() for item in items]

@@ -1,0 +1,339 @@
+"""Removing an instance: its handles outside, then its rows.
+
+Each step is idempotent, so that a removal that died is simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.errors import HasDependents, Interrupted
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.plan import Action, Plan, Step
+from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db.models import (
+    DatasetInstance,
+    DatasetVersion,
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+    RunRecord,
+    SignalInstance,
+)
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.repositories.resources import (
+    COMPONENTS,
+    EXTENSIONS,
+    Named,
+    dependents,
+    flows_of,
+    get_instance,
+    newest_version,
+)
+from prefect_instances.libs.services.composition.components import open_output, purge_data
+from prefect_instances.libs.services.composition.instance_types import KITS, External
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+
+DOCUMENT_STEP = "document"
+"""The step at which an instance's block document is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed, downstream first."""
+
+    labels: tuple[str, ...]
+
+
+def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Named]:
+    """The instances that go, downstream first.
+
+    Raises HasDependents where others read from it and ``cascade`` is not said.
+    """
+    direct = dependents(session, named.id)
+    if direct and not cascade:
+        raise HasDependents(named.label, [other.label for other in direct])
+    reached, pairs, queue = {named.id: named}, [], [named]
+    while queue:
+        upstream = queue.pop()
+        for downstream in dependents(session, upstream.id):
+            pairs.append((upstream.id, downstream.id))
+            if downstream.id not in reached:
+                reached[downstream.id] = downstream
+                queue.append(downstream)
+    return [reached[id_] for id_ in reversed(topological_order(reached, pairs))]
+
+
+def plan_removal(
+    services: Services, reference: str, *, cascade: bool = False, purge: bool = False
+) -> Plan:
+    """What ``deprovision`` would remove, in its order; nothing is changed. Raises as that does."""
+    with services.database.read() as session:
+        order = removal_order(session, get_instance(session, reference), cascade=cascade)
+        steps = [removal_step(session, named, purge=purge) for named in order]
+    return Plan(tuple(steps))
+
+
+def removal_step(session: Session, named: Named, *, purge: bool) -> Step:
+    """What removing one instance takes away."""
+    version = newest_version(session, named.id)
+    flows = flows_of(session, named.id)
+    generations = sum(flow.generation for flow in flows)
+    parts = [f"{len(flows)} deployments" if len(flows) > 1 else "1 deployment"]
+    parts += [external.name for external in KITS[named.type].externals]
+    stored = f"{generations} stored versions, {'deleted' if purge else 'kept on disk'}"
+    detail = ", ".join([*parts, stored] if generations else parts)
+    number = version.number if version else 0
+    return Step(Action.REMOVE, named.label, named.type, detail, number)
+
+
+def deprovision(
+    services: Services, reference: str, *, cascade: bool = False, purge: bool = False
+) -> Removed:
+    """Remove an instance, with ``cascade`` all that reads from it, with ``purge`` its data too.
+
+    Raises NotFound, or HasDependents naming who reads from it.
+    """
+    order = services.database.transact(lambda session: _begin(session, reference, cascade))
+    for named in order:
+        remove(services, named, purge=purge)
+    relay_or_leave(services)
+    return Removed(tuple(named.label for named in order))
+
+
+def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
+    """Shut the gates of everything that goes, so that nothing new starts meanwhile."""
+    order = removal_order(session, get_instance(session, reference), cascade=cascade)
+    for named in order:
+        session.get_one(Resource, named.id).lifecycle = Lifecycle.DEPROVISIONING
+    return order
+
+
+def remove(services: Services, named: Named, *, purge: bool) -> None:
+    """Remove one instance whose gates are shut."""
+    _stop_runs(services, FlowExecutionResource.instance_id == named.id)
+    if purge:
+        purge_data(services, named.id)
+    remove_handles(services, named.id, purge=purge)
+
+    def rows(session: Session) -> None:
+        if session.get(Resource, named.id) is not None:
+            record_events(session, [_deprovisioned(services, session, named)])
+            delete_rows(session, named.id)
+
+    services.database.transact(rows)
+
+
+def remove_flow(services: Services, named: Named, flow: FlowExecutionResource) -> None:
+    """Remove one flow of an instance with its output and its deployment; it may be done again."""
+    _stop_runs(services, FlowExecutionResource.id == flow.id)
+    deployment_id = flow.deployment_id or _unrecorded(services, named, flow.kind)
+    if deployment_id is not None:
+        services.prefect.delete_deployment(deployment_id)
+    open_output(services, named.id, flow.kind).purge()
+    services.database.transact(lambda session: _delete_flows(session, [flow.id]))
+
+
+def _stop_runs(services: Services, whose: ColumnElement[bool]) -> None:
+    with services.database.read() as session:
+        query = (
+            select(RunRecord.id, RunRecord.prefect_flow_run_id)
+            .join(FlowExecutionResource, FlowExecutionResource.id == RunRecord.flow_id)
+            .where(whose, RunRecord.status == RunStatus.RUNNING)
+        )
+        running = list(session.execute(query))
+    for run_id, flow_run_id in running:
+        services.prefect.cancel_run(flow_run_id)
+        try:
+            services.ledger.end_badly(run_id, RunStatus.CANCELLED, "its flow is being removed")
+        except Interrupted:
+            continue  # It ended by itself in between, which is all that is wanted.
+
+
+@dataclass(frozen=True, slots=True)
+class _Handles:
+    """What an instance has in other systems, as far as it was recorded.
+
+    ``unsaved`` says that a process died at saving the block document, before its id was recorded.
+    """
+
+    named: Named
+    deployments: dict[str, UUID | None]
+    document: UUID | None
+    unsaved: bool
+    externals: list[tuple[External, dict[str, Any]]]
+
+
+def remove_handles(services: Services, instance_id: UUID, *, purge: bool = False) -> None:
+    """Delete the deployments, our own block document and the handles in other systems.
+
+    Those too that were made by a process that died before it could record them.
+    """
+    with services.database.read() as session:
+        if session.get(Resource, instance_id) is None:
+            return
+        handles = _handles_of(session, instance_id)
+    for kind, deployment_id in handles.deployments.items():
+        known = deployment_id or _unrecorded(services, handles.named, kind)
+        if known is not None:
+            services.prefect.delete_deployment(known)
+    _delete_document(services, handles)
+    for external, columns in handles.externals:
+        external.remove(services, handles.named, columns, purge)
+
+
+def _handles_of(session: Session, instance_id: UUID) -> _Handles:
+    named = get_instance(session, str(instance_id))
+    condition = session.get_one(Resource, instance_id).condition or {}
+    extension = session.get(EXTENSIONS[named.type], instance_id)
+    externals = KITS[named.type].externals if extension else ()
+    return _Handles(
+        named,
+        {flow.kind: flow.deployment_id for flow in flows_of(session, instance_id)},
+        extension.block_document_id if extension else None,
+        condition.get("step") == DOCUMENT_STEP,
+        [(each, {name: getattr(extension, name) for name in each.columns}) for each in externals],
+    )
+
+
+def _unrecorded(services: Services, named: Named, kind: str) -> UUID | None:
+    full_name = f"{ids.flow_name(kind)}/{ids.deployment_name(named.project, named.name, kind)}"
+    view = services.prefect.find_deployment_by_name(full_name)
+    return view.id if view is not None and f"instance:{named.id}" in view.tags else None
+
+
+def _delete_document(services: Services, handles: _Handles) -> None:
+    """A document that a person made and picked is theirs to delete."""
+    named = handles.named
+    slug = ids.BLOCK_OF_TYPE[named.type]
+    name = ids.block_document_name(named.project, named.name)
+    if handles.document is None and not handles.unsaved:
+        return
+    found = services.prefect.find_block_document(slug, name)
+    if found is not None and handles.document in (None, found):
+        services.prefect.delete_block_document(found)
+
+
+def delete_rows(session: Session, instance_id: UUID) -> None:
+    """Delete an instance and the components that only it uses; its project if nothing is left."""
+    resource = session.get_one(Resource, instance_id)
+    _delete_flows(session, [flow.id for flow in flows_of(session, instance_id)])
+    components = _own_components(session, instance_id)
+    session.execute(
+        delete(EXTENSIONS[resource.type]).where(
+            EXTENSIONS[resource.type].resource_id == instance_id
+        )
+    )
+    _delete_components(session, components)
+    session.execute(delete(ResourceVersion).where(ResourceVersion.resource_id == instance_id))
+    project_id = resource.parent_id
+    session.execute(delete(Resource).where(Resource.id == instance_id))
+    delete_empty_project(session, project_id)
+    session.expire_all()
+
+
+def _delete_flows(session: Session, flow_ids: Collection[UUID]) -> None:
+    """Delete flows with their edges and versions, and what hangs on their rows."""
+    either = or_(
+        LineageEdge.upstream_flow_id.in_(flow_ids), LineageEdge.downstream_flow_id.in_(flow_ids)
+    )
+    session.execute(delete(LineageEdge).where(either))
+    session.execute(delete(DatasetVersion).where(DatasetVersion.flow_id.in_(flow_ids)))
+    session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
+
+
+def _own_components(session: Session, instance_id: UUID) -> list[tuple[str, UUID]]:
+    return [
+        (type_, id_)
+        for type_, model in COMPONENTS.items()
+        for id_ in session.scalars(select(model.resource_id).where(model.owner_id == instance_id))
+    ]
+
+
+def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> None:
+    for type_, id_ in components:
+        model = COMPONENTS[type_]
+        if _users(session, type_, id_):
+            # Another instance shares it: it lives on without an owner.
+            session.get_one(model, id_).owner_id = None
+            session.flush()
+            continue
+        session.execute(delete(model).where(model.resource_id == id_))
+        session.execute(delete(Resource).where(Resource.id == id_))
+
+
+def delete_unused(session: Session, instance_id: UUID) -> None:
+    """Delete the components that an instance owns and does not use any more, nor any other."""
+    own = _own_components(session, instance_id)
+    _delete_components(
+        session, [(type_, id_) for type_, id_ in own if not _users(session, type_, id_)]
+    )
+
+
+def sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
+    """Names of the other instances that use the component which an instance owns in a role."""
+    column = f"{role}_instance_id"
+    users: set[UUID] = set()
+    for type_, id_ in _own_components(session, instance_id):
+        if _COLUMNS[type_] == column:
+            users |= _users(session, type_, id_) - {instance_id}
+    return sorted(session.get_one(Resource, user).name for user in users)
+
+
+_COLUMNS = {
+    "PipelineInstance": "pipeline_instance_id",
+    "StoreInstance": "store_instance_id",
+    "AccessorInstance": "accessor_instance_id",
+}
+"""Where instances say which component of a type they use."""
+
+
+def _users(session: Session, type_: str, component_id: UUID) -> set[UUID]:
+    """The instances that use a component."""
+    return {
+        id_
+        for model in (DatasetInstance, SignalInstance)
+        for id_ in session.scalars(
+            select(model.resource_id).where(getattr(model, _COLUMNS[type_]) == component_id)
+        )
+    }
+
+
+def delete_empty_project(session: Session, project_id: UUID | None) -> None:
+    """Delete a project that holds nothing any more."""
+    if project_id is None:
+        return
+    if session.scalar(select(Resource.id).where(Resource.parent_id == project_id).limit(1)) is None:
+        session.execute(delete(Resource).where(Resource.id == project_id))
+
+
+def _deprovisioned(services: Services, session: Session, named: Named) -> Event:
+    now = services.now()
+    project_id = session.get_one(Resource, named.id).parent_id or named.id
+    return Event(
+        id=uuid5(named.id, f"{ids.DEPROVISIONED}:{now.isoformat()}"),
+        name=ids.DEPROVISIONED,
+        occurred=now,
+        resource={
+            "prefect.resource.id": ids.instance_resource(named.id),
+            "prefect.resource.name": named.label,
+        },
+        related=(
+            {
+                "prefect.resource.id": ids.instance_resource(project_id),
+                "prefect.resource.role": "project",
+                "prefect.resource.name": named.project,
+            },
+        ),
+        payload={"instance": named.name, "project": named.project, "type": named.type},
+    )

@@ -1,0 +1,120 @@
+"""Features and targets of models: what was known on each date, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.services.procedures.panels import only
+from prefect_instances.libs.services.runs.run_context import Job
+from prefect_instances.libs.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TARGET = "realised"
+MIN_ROWS = 30
+"""Rows below which nothing is learned or judged."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled rows to learn from and, after the embargo, to judge by; both by date, symbol."""
+
+    training: pl.DataFrame
+    validation: pl.DataFrame
+
+    @property
+    def predict_from(self) -> date:
+        """The first date that the model did not learn from."""
+        first = self.validation["date"].min()
+        assert isinstance(first, date)
+        return first
+
+
+def spec_of(job: Job) -> ModelSpec:
+    """The model's spec."""
+    assert isinstance(job.spec, ModelSpec)
+    return job.spec
+
+
+def feature_names(spec: ModelSpec) -> tuple[str, ...]:
+    """``role.column`` or ``role.column.lag``, in the order of the spec."""
+    return tuple(
+        f"{item.role}.{item.column}" + (f".{lag}" if lag else "")
+        for item in spec.features
+        for lag in item.lags
+    )
+
+
+def features(job: Job) -> pl.DataFrame:
+    """(date x symbol) with one column a feature: rows where all of them are known and finite.
+
+    A lag counts sessions of the symbol in its own upstream, of one that is read point-in-time those
+    of the target: nothing after the date is looked at.
+    """
+    import polars as pl
+
+    spec = spec_of(job)
+    frame = _target_rows(job).select("date", "symbol").collect()
+    names = iter(feature_names(spec))
+    for item in spec.features:
+        rows = only(job, item.role).known_on(frame["date"]).select("date", "symbol", item.column)
+        value = pl.col(item.column).cast(pl.Float64)
+        lagged = rows.sort("symbol", "date").select(
+            "date",
+            "symbol",
+            *(value.shift(lag).over("symbol").alias(next(names)) for lag in item.lags),
+        )
+        frame = frame.join(lagged.collect(), on=["date", "symbol"], how="left")
+    known = [pl.col(name).is_finite().fill_null(value=False) for name in feature_names(spec)]
+    return frame.filter(*known).sort("date", "symbol")
+
+
+def targets(job: Job) -> pl.DataFrame:
+    """(date, symbol, realised): the return over the horizon that followed each date."""
+    import polars as pl
+
+    target = spec_of(job).target
+    level = pl.col(target.column).cast(pl.Float64)
+    later = level.shift(-target.horizon).over("symbol")
+    rows = _target_rows(job).sort("symbol", "date")
+    labelled = rows.select("date", "symbol", (later / level - 1.0).alias(TARGET))
+    return labelled.filter(pl.col(TARGET).is_finite()).collect()
+
+
+def _target_rows(job: Job) -> pl.LazyFrame:
+    target = spec_of(job).target
+    return only(job, target.role).frame.select("date", "symbol", target.column)
+
+
+def split(job: Job, known: pl.DataFrame) -> Split:
+    """Time-ordered: what is judged begins an embargo, at least the horizon, after what is learned.
+
+    Raises DataRejected where either part is too small.
+    """
+    import polars as pl
+
+    spec = spec_of(job)
+    rows = known.join(targets(job), on=["date", "symbol"], how="inner").sort("date", "symbol")
+    dates = rows["date"].unique().sort().to_list()
+    held_out = max(1, round(len(dates) * spec.split.validation))
+    gap = max(spec.split.embargo, spec.target.horizon)
+    learned, judged = _parts(dates, held_out, gap)
+    made = Split(
+        rows.filter(pl.col("date").is_in(learned)), rows.filter(pl.col("date").is_in(judged))
+    )
+    if min(made.training.height, made.validation.height) < MIN_ROWS:
+        raise DataRejected(
+            f"{made.training.height} rows to learn from and {made.validation.height} to judge by "
+            f"are too few (at least {MIN_ROWS} each): give it more history or fewer lags"
+        )
+    return made
+
+
+def _parts(dates: Sequence[date], held_out: int, gap: int) -> tuple[list[date], list[date]]:
+    end = max(0, len(dates) - held_out - gap)
+    return list(dates[:end]), list(dates[len(dates) - held_out :])

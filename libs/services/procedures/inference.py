@@ -1,0 +1,109 @@
+"""The procedure of inferences: predictions by the champion that was pinned."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import date
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from prefect_instances.libs.adapters.mlflow import CHAMPION, Tracking
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.db.models import DatasetVersion
+from prefect_instances.libs.services.composition.components import open_output, read_version
+from prefect_instances.libs.services.composition.model_stores import (
+    model_name,
+    tracking,
+    version_number,
+)
+from prefect_instances.libs.services.procedures.features import feature_names, features, spec_of
+from prefect_instances.libs.services.procedures.panels import only
+from prefect_instances.libs.services.procedures.training import module_of
+from prefect_instances.libs.services.runs.run_context import Frame, Job, PinnedInput, Result
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+_log = logging.getLogger("instances.inference")
+
+
+def infer(job: Job) -> Result:
+    """Predictions (date, symbol, prediction, model_version).
+
+    A model predicts only dates that it did not learn from; earlier dates keep the predictions of
+    the models before it, as they were made.
+    """
+    pinned, store = only(job, "model"), tracking(job.services)
+    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    meant = version_number(pinned.version.location)
+    version = meant if job.rehearsal else _chosen(job, store, name, pinned)
+    metrics: dict[str, object] = {"model_version": version}
+    if version != meant:
+        text = f"the alias {CHAMPION} was moved by hand to version {version}; pinned was {meant}"
+        _log.warning("%s: %s", job.instance.label, text)
+        metrics["warning"] = text
+    loaded = store.load(name, version)
+    begin = date.fromisoformat(loaded.tags["predict_from"])
+    names = feature_names(spec_of(job))
+    if loaded.tags.get("features", json.dumps(names)) != json.dumps(names):
+        raise DataRejected(
+            "the champion knows other features; the next training makes one that fits"
+        )
+    rows = _from(features(job), begin)
+    if not rows.height:
+        raise DataRejected(f"no date from {begin} on has all of {len(names)} features")
+    predicted = module_of(job).predict(loaded.model, rows.select(names).to_numpy())
+    frame = _frame(rows, predicted, version)
+    whole = _with_history(job, frame, begin)
+    metrics |= {"predicted": frame.height, "predict_from": str(begin)}
+    return Result(Frame(whole, open_output(job.services, job.instance.id, job.kind)), metrics)
+
+
+def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
+    """The pinned version, unless a person moved the alias to one that no later training made."""
+    meant = version_number(pinned.version.location)
+    alias = store.version_of(name, CHAMPION)
+    if alias == meant:
+        return meant
+    if alias is None or CHAMPION not in store.tags_of(name, meant):
+        # Its training publishes first and moves the alias then; it may be about to, or be dead.
+        store.promote(name, CHAMPION, meant)
+        return meant
+    query = select(DatasetVersion.generation).where(
+        DatasetVersion.flow_id == pinned.version.flow_id,
+        DatasetVersion.location == f"models:/{name}/{alias}",
+    )
+    with job.services.database.read() as session:
+        generation = session.scalar(query)
+    is_later = generation is not None and generation > pinned.version.generation
+    return meant if is_later else alias
+
+
+def _from(rows: pl.DataFrame, begin: date) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.filter(pl.col("date") >= begin)
+
+
+def _frame(rows: pl.DataFrame, predicted: NDArray[np.float64], version: int) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.select("date", "symbol").with_columns(
+        pl.Series("prediction", predicted, dtype=pl.Float64),
+        pl.lit(version, dtype=pl.Int64).alias("model_version"),
+    )
+
+
+def _with_history(job: Job, frame: pl.DataFrame, begin: date) -> pl.DataFrame:
+    import polars as pl
+
+    unchanged = job.flow.consumed_config_version == job.run.config_version
+    if job.current is None or not unchanged or job.run.parameters.mode is Mode.FULL:
+        return frame
+    before = read_version(job.services, job.current.id).filter(pl.col("date") < begin).collect()
+    return pl.concat([before.select(frame.columns), frame])

@@ -1,0 +1,146 @@
+"""The procedure of monitoring: predictions against what happened, features against the past."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from prefect_instances.libs.adapters.evidently import Comparison, Report
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.services.composition.model_stores import model_row, monitoring
+from prefect_instances.libs.services.procedures.features import (
+    MIN_ROWS,
+    TARGET,
+    feature_names,
+    features,
+    spec_of,
+    targets,
+)
+from prefect_instances.libs.services.procedures.panels import only
+from prefect_instances.libs.services.procedures.training import module_of
+from prefect_instances.libs.services.rendering.links import (
+    EVIDENTLY_REPORT,
+    of_instance,
+    of_run,
+    paragraph,
+)
+from prefect_instances.libs.services.runs.run_context import Job, Result
+from prefect_instances.libs.services.state.ledger import Drift
+
+if TYPE_CHECKING:
+    from datetime import date
+    from uuid import UUID
+
+    import polars as pl
+
+
+def monitor(job: Job) -> Result:
+    """The numbers of the report; it publishes nothing that others read."""
+    rows = _judged(job)
+    reference, current = _windows(job, rows)
+    if min(reference.height, current.height) < MIN_ROWS:
+        known: dict[str, object] = {"judged_rows": rows.height, "report": "too few rows yet"}
+        return Result(None, known)
+    spec, project = spec_of(job), model_row(job.services, job.instance.id).evidently_project_id
+    assert project is not None
+    names = feature_names(spec)
+    report = monitoring(job.services).report(
+        project,
+        str(job.run.id),
+        Comparison(reference.to_pandas(), current.to_pandas(), names),
+        save=not job.rehearsal,
+    )
+    module = module_of(job)
+    quality = module.monitor(current["prediction"].to_numpy(), current[TARGET].to_numpy())
+    drifted = report.drift_share >= spec.monitoring.drift_threshold and report.drift_share > 0
+    numbers: dict[str, object] = {
+        **quality,
+        **{f"evidently_{name}": value for name, value in report.quality.items()},
+        "drift_share": report.drift_share,
+        "drifted": drifted,
+        "drift": dict(report.drift),
+        "judged_from": str(current["date"].min()),
+        "judged_to": str(current["date"].max()),
+        **({EVIDENTLY_REPORT: report.id} if report.id else {}),
+    }
+    return Result(
+        None,
+        numbers,
+        _pages(job, report),
+        drift=_drift(job, report) if drifted else None,
+    )
+
+
+def _judged(job: Job) -> pl.DataFrame:
+    """Predictions whose outcome is known, with their features: by date, symbol."""
+    keys = ["date", "symbol"]
+    predictions = only(job, "predictions").frame.select(*keys, "prediction").collect()
+    rows = predictions.join(targets(job), on=keys).join(features(job), on=keys)
+    return rows.sort(keys)
+
+
+def _windows(job: Job, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The reference window, and the newest sessions right after it."""
+    import polars as pl
+
+    asked = spec_of(job).monitoring
+    dates: list[date] = rows["date"].unique().sort().to_list()
+    newest = dates[-asked.current_days :]
+    before = dates[: -asked.current_days][-asked.reference_days :]
+    return rows.filter(pl.col("date").is_in(before)), rows.filter(pl.col("date").is_in(newest))
+
+
+def _drift(job: Job, report: Report) -> Drift:
+    asked = spec_of(job).monitoring
+    retrain = _training_flow(job) if asked.on_drift == "retrain" else None
+    said = {
+        "drift_share": report.drift_share,
+        "threshold": asked.drift_threshold,
+        "drift": dict(report.drift),
+    }
+    return Drift(said, retrain)
+
+
+def _training_flow(job: Job) -> UUID:
+    flow = FlowExecutionResource
+    query = select(flow.id).where(
+        flow.instance_id == job.instance.id, flow.kind == FlowKind.TRAINING
+    )
+    with job.services.database.read() as session:
+        return session.scalars(query).one()
+
+
+def _pages(job: Job, report: Report) -> list[Page]:
+    rows = [
+        {"feature": name, "stability index": round(value, 4)}
+        for name, value in sorted(report.drift.items(), key=lambda pair: -pair[1])
+    ]
+    lines = [
+        f"## {job.instance.label}: drift",
+        "",
+        f"{report.drift_share:.0%} of the features drifted.",
+        *(["", f"The report is the file `{report.html}`."] if report.html else []),
+        *paragraph(_links(job, report)),
+        "",
+        "| feature | stability index |",
+        "|---|---|",
+        *(f"| {row['feature']} | {row['stability index']} |" for row in rows),
+    ]
+    return [
+        Page("drift", "markdown", "\n".join(lines), "Drift summary"),
+        Page("drift-table", "table", rows, "Drift of each feature"),
+    ]
+
+
+def _links(job: Job, report: Report) -> dict[str, str]:
+    settings = job.services.settings
+    handles = {
+        "evidently_project_id": model_row(job.services, job.instance.id).evidently_project_id
+    }
+    return {
+        **of_run(settings, handles, {EVIDENTLY_REPORT: report.id}),
+        **of_instance(settings, handles),
+    }

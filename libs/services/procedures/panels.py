@@ -1,0 +1,128 @@
+"""Inputs as panels: dates x symbols matrices of one column, as portfolio procedures read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.content import field_columns
+from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
+
+Floats = NDArray[np.float64]
+
+VALUE_COLUMNS = ("value", "prediction", "weight")
+"""What the column of an upstream is called that says one thing only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """``values``: dates x symbols, NaN where there is none; dates ascend, symbols are sorted."""
+
+    dates: tuple[date, ...]
+    symbols: tuple[str, ...]
+    values: Floats
+
+    def limited(self, symbols: Sequence[str]) -> Panel:
+        """The same with these symbols, in this order; one that is not there is all NaN."""
+        index = {symbol: at for at, symbol in enumerate(self.symbols)}
+        values = np.full((len(self.dates), len(symbols)), np.nan)
+        for at, symbol in enumerate(symbols):
+            if symbol in index:
+                values[:, at] = self.values[:, index[symbol]]
+        return Panel(self.dates, tuple(symbols), values)
+
+    def known(self, dates: Sequence[date], max_age_days: int) -> Floats:
+        """Per date and symbol the newest value dated then or before, no older than so many days.
+
+        Only values whose own date has come are seen: nothing of the future.
+        """
+        own = np.array(self.dates, dtype="datetime64[D]").astype(np.int64)
+        asked = np.array(dates, dtype="datetime64[D]").astype(np.int64)
+        result = np.full((len(dates), len(self.symbols)), np.nan)
+        for column in range(len(self.symbols)):
+            there = np.nonzero(np.isfinite(self.values[:, column]))[0]
+            if not len(there):
+                continue
+            last = np.searchsorted(own[there], asked, side="right") - 1
+            rows = there[np.maximum(last, 0)]
+            fresh = (last >= 0) & (asked - own[rows] <= max_age_days)
+            result[fresh, column] = self.values[rows[fresh], column]
+        return result
+
+
+def of_role(job: Job, *roles: str) -> list[PinnedInput]:
+    """The inputs in one of these roles, in the order of the references."""
+    return [item for item in job.inputs if item.role in roles]
+
+
+def only(job: Job, role: str) -> PinnedInput:
+    """The one input in a role; DataRejected where it has published nothing."""
+    found = of_role(job, role)
+    if len(found) != 1:
+        raise DataRejected(f"needs one upstream with data in the role {role}, has {len(found)}")
+    return found[0]
+
+
+def panel_of(item: PinnedInput, column: str = "") -> Panel:
+    """One column of an input as a panel; empty takes the one that says what the input is about.
+
+    Raises DataRejected where there is no such column.
+    """
+    frame = item.frame
+    present = field_columns(frame.collect_schema().names())
+    name = column or _main_column(item, present)
+    if name not in present:
+        raise DataRejected(
+            f"{item.resource} has no column {name!r} (there are {', '.join(present)})",
+            {"resource": item.resource, "columns": present},
+        )
+    long = frame.select("date", "symbol", pl.col(name).cast(pl.Float64)).collect()
+    return panel(long.sort("date", "symbol"), name)
+
+
+def panel(long: pl.DataFrame, column: str) -> Panel:
+    """A panel of a long frame (date, symbol, column)."""
+    if not long.height:
+        return Panel((), (), np.empty((0, 0)))
+    wide = long.pivot("symbol", index="date", values=column).sort("date")
+    symbols = sorted(name for name in wide.columns if name != "date")
+    values = wide.select(pl.col(symbols).fill_null(float("nan"))).to_numpy()
+    return Panel(tuple(wide["date"].to_list()), tuple(symbols), np.ascontiguousarray(values))
+
+
+def _main_column(item: PinnedInput, present: Sequence[str]) -> str:
+    for name in VALUE_COLUMNS:
+        if name in present:
+            return name
+    if len(present) == 1:
+        return present[0]
+    raise DataRejected(
+        f"{item.resource} has no column value or prediction, and several others: "
+        f"{', '.join(present)}",
+        {"resource": item.resource, "columns": list(present)},
+    )
+
+
+def long_of(dates: Sequence[date], symbols: Sequence[str], **fields: Floats) -> pl.DataFrame:
+    """A long frame of matrices (dates x symbols), without the rows where all of them are NaN."""
+    count = len(symbols)
+    data = {
+        "date": np.repeat(np.array(dates, dtype="datetime64[D]"), count),
+        "symbol": list(symbols) * len(dates),
+        **{name: values.reshape(-1) for name, values in fields.items()},
+    }
+    frame = pl.DataFrame(data).with_columns(pl.col("date").cast(pl.Date))
+    present = pl.any_horizontal(pl.col(name).is_not_nan() for name in fields)
+    return frame.filter(present)
+
+
+def common(panels: Iterable[Panel]) -> list[str]:
+    """The symbols that every panel has, sorted."""
+    sets = [set(one.symbols) for one in panels]
+    return sorted(set.intersection(*sets)) if sets else []

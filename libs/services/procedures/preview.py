@@ -1,0 +1,120 @@
+"""The procedure of experiments: evaluate an expression, and say what it would have been worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.definitions.pipeline import ExtractContext
+from prefect_instances.libs.quant.statistics import distribution, information_coefficients, mean_of
+from prefect_instances.libs.services.composition.components import keeping, open_output
+from prefect_instances.libs.services.composition.instance_types.experiments import (
+    expression_pipeline,
+)
+from prefect_instances.libs.services.procedures.panels import Panel, panel, panel_of
+from prefect_instances.libs.services.rendering.formatting import shown
+from prefect_instances.libs.services.rendering.plots import bars_plot, histogram
+from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
+from prefect_instances.libs.specs import ExperimentSpec
+
+SHOWN_ROWS = 20
+
+Coefficients = Mapping[int, NDArray[np.float64]]
+
+
+def preview(job: Job) -> Result:
+    """Values (date x symbol) of the expression, with their statistics as metrics and pages."""
+    spec = job.spec
+    assert isinstance(spec, ExperimentSpec)
+    rows = _looked_at(_evaluated(job, spec), spec)
+    if not rows.height:
+        raise DataRejected("the expression has no value on these dates for these symbols")
+    values = panel(rows.sort("date", "symbol"), "value")
+    coefficients = _coefficients(job, spec, values)
+    metrics = _metrics(values, coefficients)
+    pages = [Page("statistics", "markdown", _page(job, spec, rows, values, coefficients, metrics))]
+    store = open_output(job.services, job.instance.id, job.kind)
+    return Result(Frame(rows, store), metrics, pages)
+
+
+def _evaluated(job: Job, spec: ExperimentSpec) -> pl.DataFrame:
+    pipeline = expression_pipeline(keeping(job.services, job.instance.id), spec)
+    context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
+    inputs = [item.as_input() for item in job.inputs]
+    return pipeline.extract(context, inputs, None).frame
+
+
+def _looked_at(frame: pl.DataFrame, spec: ExperimentSpec) -> pl.DataFrame:
+    if spec.date_range.start:
+        frame = frame.filter(pl.col("date") >= date.fromisoformat(spec.date_range.start))
+    if spec.date_range.end:
+        frame = frame.filter(pl.col("date") <= date.fromisoformat(spec.date_range.end))
+    if spec.universe:
+        frame = frame.filter(pl.col("symbol").is_in(spec.universe))
+    return frame
+
+
+def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients:
+    """Information coefficients; none where no upstream has the price column."""
+    for item in job.inputs:
+        if spec.price_column in item.version.columns:
+            prices = panel_of(item, spec.price_column)
+            break
+    else:
+        return {}
+    aligned = prices.limited(values.symbols)
+    index = {day: at for at, day in enumerate(values.dates)}
+    own = np.full((len(prices.dates), len(values.symbols)), np.nan)
+    for at, day in enumerate(prices.dates):
+        if day in index:
+            own[at] = values.values[index[day]]
+    return information_coefficients(own, aligned.values, spec.horizons)
+
+
+def _metrics(values: Panel, coefficients: Coefficients) -> dict[str, object]:
+    found: dict[str, object] = {**distribution(values.values), "symbols": len(values.symbols)}
+    for horizon, series in coefficients.items():
+        mean = mean_of(series)
+        if math.isfinite(mean):
+            found[f"ic_{horizon}"] = mean
+    return found
+
+
+def _page(
+    job: Job,
+    spec: ExperimentSpec,
+    rows: pl.DataFrame,
+    values: Panel,
+    coefficients: Coefficients,
+    metrics: Mapping[str, Any],
+) -> str:
+    lines = [
+        f"## {job.instance.label}",
+        "",
+        f"`{spec.expression}`",
+        "",
+        f"{values.dates[0]} to {values.dates[-1]}, {len(values.symbols)} symbols",
+        "",
+        "| statistic | |",
+        "|---|---:|",
+        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
+        "",
+    ]
+    if coefficients:
+        decay = {f"{horizon} d": mean_of(series) for horizon, series in coefficients.items()}
+        known = {name: value for name, value in decay.items() if math.isfinite(value)}
+        uri = bars_plot("mean information coefficient by horizon", known, ordered=False)
+        lines += [f"![information coefficient]({uri})", ""]
+    lines += [f"![distribution]({histogram('distribution of the values', values.values)})", ""]
+    newest = rows.sort(["date", "value"], descending=[True, True]).head(SHOWN_ROWS)
+    lines += ["| date | symbol | value |", "|---|---|---:|"]
+    lines += [f"| {row[0]} | {row[1]} | {row[2]:.4g} |" for row in newest.iter_rows()]
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""The procedure of datasets and signals: extract, merge with what is stored, check the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.definitions.content import check_frame, check_signal, later_rows, merge
+from prefect_instances.libs.definitions.pipeline import ExtractContext, Input
+from prefect_instances.libs.definitions.schemas import misfits
+from prefect_instances.libs.services.composition.components import Data, open_data
+from prefect_instances.libs.services.runs.run_context import (
+    Added,
+    Frame,
+    Job,
+    Result,
+    inputs_changed_from,
+)
+from prefect_instances.libs.specs import DatasetSpec, SignalContract
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def refresh(job: Job) -> Result:
+    """The whole dataset as it will be after this run, or only what it adds to it."""
+    assert isinstance(job.spec, DatasetSpec)
+    then = job.spec if job.rehearsal else None
+    data = open_data(job.services, job.instance.id, then)
+    output = _output(job, data)
+    frame = output.later if isinstance(output, Added) else output.rows
+    _check_needs(data.needs, "what the pipeline delivers", frame.schema)
+    if data.signal is not None and (frame.height or isinstance(output, Frame)):
+        check_frame(frame)
+        _check_signal(frame, data.signal)
+    return Result(output, frequency=data.pipeline.data_frequency)
+
+
+def _check_needs(
+    needs: Mapping[str, Mapping[str, str]], label: str, schema: Mapping[str, object]
+) -> None:
+    """Raise DataRejected where a frame, called ``label``, has not the columns that are needed."""
+    columns = {name: str(dtype) for name, dtype in schema.items()}
+    found = [
+        f"{who} {misfit}" for who, needed in needs.items() for misfit in misfits(needed, columns)
+    ]
+    if found:
+        text = f"{'; '.join(found)}: {label} has {', '.join(columns)}"
+        raise DataRejected(text, {"problems": found, "columns": columns})
+
+
+def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
+    check_signal(
+        frame,
+        min_value=signal.min_value,
+        max_value=signal.max_value,
+        allow_nan=signal.allow_nan,
+        index_columns=signal.index_columns,
+    )
+
+
+def _output(job: Job, data: Data) -> Frame | Added:
+    parameters = job.run.parameters
+    stored = _stored(job, data)
+    newest = job.flow.last_data_date if stored is not None else None
+    since, until = _dates(job, newest)
+    if data.accessor.answers_knowledge_time and until is None:
+        # What became known since may be about any date.
+        since = None
+    as_of = min((day for day in (parameters.as_of, until) if day), default=None)
+    context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
+    inputs = _inputs(job, data)
+    extract = data.pipeline.extract(context, inputs, since)
+    if stored is None:
+        return Frame(merge(None, extract, since, until), data.store)
+    later = None
+    if not (job.rehearsal or parameters.force):
+        later = later_rows(stored, extract, since, newest, until)
+    if later is not None:
+        return Added(later, data.store)
+    return Frame(merge(stored.collect(), extract, since, until), data.store)
+
+
+def _inputs(job: Job, data: Data) -> list[Input]:
+    """What the pipeline reads; DataRejected where it has not the columns that it needs."""
+    inputs = [item.as_input() for item in job.inputs]
+    if data.pipeline.input_schema:
+        needs = {f"pipeline {data.pipeline.name!r}": data.pipeline.input_schema}
+        for item in inputs:
+            _check_needs(needs, item.resource, item.frame.collect_schema())
+    return inputs
+
+
+def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
+    """What an incremental run adds to; None where everything is read anew.
+
+    That is the case for the first run, for mode full, after a change of the configuration, where
+    any date of an input may have changed, and when the data are asked for as of a day before the
+    newest that is stored.
+    """
+    flow, run = job.flow, job.run
+    newest, as_of = flow.last_data_date, run.parameters.as_of
+    if job.current is None or run.parameters.mode is Mode.FULL or newest is None:
+        return None
+    if flow.consumed_config_version != run.config_version or (as_of and as_of < newest):
+        return None
+    if inputs_changed_from(job.inputs) == date.min:
+        return None
+    return data.store.scan(job.current.location)
+
+
+def _dates(job: Job, newest: date | None) -> tuple[date | None, date | None]:
+    """From and up to which date the source is read, both inclusive; None: no limit on that side.
+
+    ``newest`` is the last date stored, None where everything is read anew. A run that is asked for
+    a range reads just that, unless it has more to do: nothing is stored next to the range, or
+    inputs changed outside of it.
+    """
+    asked = job.run.parameters
+    if newest is None:
+        first = job.current is None
+        return (asked.start, asked.end) if first else (None, None)
+    changed = inputs_changed_from(job.inputs)
+    since = min(day for day in (asked.start, changed, newest) if day)
+    return since, asked.end if changed is None else None

@@ -1,0 +1,263 @@
+"""The procedure of trainings: learn, judge, log, and promote by the rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prefect_instances.libs.adapters.mlflow import (
+    CHALLENGER,
+    CHAMPION,
+    LoadedModel,
+    LoggedInput,
+    Training,
+)
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.db.models import ModelInstance
+from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.definitions.ml_module import MLModule, Sample
+from prefect_instances.libs.definitions.store import StoredVersion
+from prefect_instances.libs.services.composition.components import open_definition
+from prefect_instances.libs.services.composition.model_stores import (
+    experiment_name,
+    model_name,
+    model_row,
+    tracking,
+    version_number,
+)
+from prefect_instances.libs.services.procedures.features import (
+    TARGET,
+    Split,
+    feature_names,
+    features,
+    spec_of,
+    split,
+)
+from prefect_instances.libs.services.rendering.formatting import shown
+from prefect_instances.libs.services.rendering.links import MLFLOW_RUN, of_run, paragraph
+from prefect_instances.libs.services.rendering.plots import bars_plot
+from prefect_instances.libs.services.runs.run_context import Job, Result, Stored
+from prefect_instances.libs.specs import PromotionSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlalchemy.orm import Session
+
+EXAMPLE_ROWS = 5
+SMALLER_IS_BETTER = frozenset({"rmse"})
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A fitted model with how it did on the validation rows; ``digest`` is what it predicts."""
+
+    module: MLModule
+    model: Any
+    sample: Sample
+    split: Split
+    scores: dict[str, float]
+    digest: str
+
+
+def train(job: Job) -> Result:
+    """A new model; it is published only where it becomes the champion."""
+    module = module_of(job)
+    candidate = _candidate(job, module, features(job))
+    incumbent = _incumbent(job)
+    metrics: dict[str, object] = {**candidate.scores}
+    better = True
+    if incumbent is not None:
+        against = _scores_of_incumbent(job, candidate, incumbent)
+        metrics["champion_version"] = incumbent.version
+        metrics |= {f"champion_{name}": value for name, value in against.items()}
+        better = is_better(spec_of(job).promotion, candidate.scores, against)
+    same = job.current is not None and candidate.digest == job.current.content_hash
+    promoted = better and (not same or job.run.parameters.force)
+    metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
+    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    version, blocked = 0, None
+    if not job.rehearsal:
+        known = same and not promoted
+        version, run_id = _keep(job, candidate, name, same=known)
+        metrics |= {"model_version": version, MLFLOW_RUN: run_id}
+        blocked = None if known else _mark(job, name, version)
+    pages = _pages(job, candidate, metrics)
+    if not promoted and not (job.rehearsal and same):
+        challenge = None if same else _alias(job, CHALLENGER, name, version)
+        return Result(None, metrics, pages, after=challenge, blocked=blocked)
+    return Result(
+        _stored(candidate, name, version),
+        metrics,
+        pages,
+        record=lambda session: _record_name(session, job, name),
+        after=_alias(job, CHAMPION, name, version),
+        blocked=blocked,
+    )
+
+
+def _alias(job: Job, alias: str, name: str, version: int) -> Callable[[], None]:
+    """Point the alias at the version, which the run has made by then."""
+    return lambda: tracking(job.services).promote(name, alias, version)
+
+
+def _mark(job: Job, name: str, version: int) -> Callable[[str], None]:
+    """Say with the version why it serves nobody: it stays, as what the guardrail judged."""
+    return lambda why: tracking(job.services).block(name, version, why)
+
+
+def module_of(job: Job) -> MLModule:
+    """The model's definition, configured."""
+    module = open_definition(
+        job.services, job.instance.id, DefinitionKind.ML_MODULE, job.component("module")
+    )
+    assert isinstance(module, MLModule)
+    return module
+
+
+def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
+    names = feature_names(spec_of(job))
+    parts = split(job, known)
+    sample = Sample(
+        names, parts.training.select(names).to_numpy(), parts.training[TARGET].to_numpy()
+    )
+    model = module.train(sample)
+    judged = module.predict(model, parts.validation.select(names).to_numpy())
+    scores = dict(module.monitor(judged, parts.validation[TARGET].to_numpy()))
+    said = {"module": module.name, "names": names, "from": str(parts.predict_from)}
+    digest = hashlib.sha256(json.dumps(said).encode())
+    digest.update(module.predict(model, known.select(names).to_numpy()).tobytes())
+    return _Candidate(module, model, sample, parts, scores, digest.hexdigest())
+
+
+def _incumbent(job: Job) -> LoadedModel | None:
+    """The model that is published, unless it was made from other features.
+
+    Where it is not in MLflow any more, only a forced run goes on, as if there had been none.
+    """
+    if job.current is None:
+        return None
+    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    store, version = tracking(job.services), version_number(job.current.location)
+    if job.run.parameters.force and not store.has_version(name, version):
+        return None
+    loaded = store.load(name, version)
+    same = loaded.tags.get("features") == json.dumps(feature_names(spec_of(job)))
+    return loaded if same else None
+
+
+def _scores_of_incumbent(
+    job: Job, candidate: _Candidate, incumbent: LoadedModel
+) -> dict[str, float]:
+    """On the same rows as the candidate's."""
+    rows = candidate.split.validation
+    values = rows.select(feature_names(spec_of(job))).to_numpy()
+    predicted = candidate.module.predict(incumbent.model, values)
+    return dict(candidate.module.monitor(predicted, rows[TARGET].to_numpy()))
+
+
+def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
+    """Whether a model with the scores ``new`` takes the place of one with ``old``.
+
+    A score that is no number is worse than any that is one.
+    """
+    if rule.rule == "always":
+        return True
+    if math.isnan(old[rule.metric]):
+        return not math.isnan(new[rule.metric])
+    gain = new[rule.metric] - old[rule.metric]
+    if rule.metric in SMALLER_IS_BETTER:
+        gain = -gain
+    return bool(gain > rule.min_improvement)
+
+
+def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[int, str]:
+    """Log the run; register its model, unless it is the ``same`` as the published one."""
+    store, row = tracking(job.services), model_row(job.services, job.instance.id)
+    assert row.mlflow_experiment_id is not None
+    made_as = experiment_name(job.instance.project, job.instance.name, job.instance.id)
+    if not store.has_experiment(row.mlflow_experiment_id, made_as):
+        raise PermanentError(
+            f"the experiment of {job.instance.label} is not in MLflow; "
+            "`instances reconcile` makes it again"
+        )
+    run_id = store.log(row.mlflow_experiment_id, _logged(job, candidate))
+    if same and job.current is not None:
+        return version_number(job.current.location), run_id
+    tags = {
+        "run": str(job.run.id),
+        "features": json.dumps(feature_names(spec_of(job))),
+        "predict_from": str(candidate.split.predict_from),
+    }
+    return store.register(name, run_id, tags), run_id
+
+
+def _logged(job: Job, candidate: _Candidate) -> Training:
+    spec = spec_of(job)
+    rows = candidate.split.training.head(EXAMPLE_ROWS)
+    parameters = {
+        "module": f"{candidate.module.name} {candidate.module.version}",
+        **candidate.module.config.model_dump(mode="json"),
+        **{f"target.{key}": value for key, value in spec.target.model_dump().items()},
+        **{f"split.{key}": value for key, value in spec.split.model_dump().items()},
+        "features": ", ".join(feature_names(spec)),
+    }
+    inputs = [
+        LoggedInput(
+            name=item.resource,
+            role=item.role,
+            version=f"{item.version.generation} ({item.version.id})",
+            digest=item.version.content_hash,
+            uri=item.version.location,
+        )
+        for item in job.inputs
+    ]
+    return Training(
+        run_name=f"{job.instance.name} {job.run.started_at:%Y-%m-%d %H:%M}",
+        parameters=parameters,
+        metrics=candidate.scores,
+        inputs=inputs,
+        model=candidate.model,
+        example=rows.select(feature_names(spec)).to_pandas(),
+        requirements=candidate.module.requirements,
+        tags={"run": str(job.run.id), "instance": str(job.instance.id)},
+    )
+
+
+def _stored(candidate: _Candidate, name: str, version: int) -> Stored:
+    dates = candidate.split.training["date"]
+    made = StoredVersion(
+        location=f"models:/{name}/{version}",
+        rows=candidate.split.training.height,
+        min_date=dates.min(),  # type: ignore[arg-type]  # a column of dates
+        max_date=dates.max(),  # type: ignore[arg-type]  # a column of dates
+        schema_hash=hashlib.sha256(json.dumps(candidate.sample.names).encode()).hexdigest(),
+    )
+    return Stored(made, candidate.digest, candidate.sample.names)
+
+
+def _record_name(session: Session, job: Job, name: str) -> None:
+    """The registered model counts as made when its first version is published."""
+    session.get_one(ModelInstance, job.instance.id).mlflow_registered_model_name = name
+
+
+def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[Page]:
+    found = candidate.module.importance(candidate.model, candidate.sample)
+    lines = [
+        f"## {job.instance.label}: training",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
+    ]
+    row = model_row(job.services, job.instance.id)
+    handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
+    lines += paragraph(of_run(job.services.settings, handles, metrics))
+    if found:
+        plot = bars_plot("feature importance", dict(found))
+        lines += ["", f"![feature importance]({plot})"]
+    return [Page("model", "markdown", "\n".join(lines), "Scores and feature importance")]

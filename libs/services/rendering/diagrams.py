@@ -1,0 +1,171 @@
+"""Lineage drawn as mermaid diagrams, coloured by status.
+
+Prefect's pages draw them at most 700 pixels wide and refuse very large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any
+
+from prefect_instances.libs.core.lineage import levels
+
+COLOURS = {
+    "READY": "#d5f0d8,stroke:#2e8540",
+    "RUNNING": "#d6e6fb,stroke:#2563c9",
+    "STALE": "#fdf0cd,stroke:#b7791f",
+    "ERROR": "#fbd9d6,stroke:#c0392b",
+    "NOT_INITIALIZED": "#eeeeee,stroke:#777777",
+}
+
+MOST_BOXES, MOST_ARROWS = 200, 400
+"""What Prefect's pages draw at most: they refuse 500 arrows."""
+
+WRAP = '%%{init: {"flowchart": {"wrappingWidth": 200}}}%%'
+"""Pixels of a line in a box: three boxes side by side fill a page."""
+
+NAMED = 3
+"""Root causes that a box names; of more it says how many."""
+
+SENTENCE = 140
+"""Letters of a message in a box; the page has the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One flow in a diagram: round where it is asked about.
+
+    Its frame is thick if it is a root cause, dashed if it is READY and waits all the same.
+    """
+
+    key: str
+    lines: tuple[str, ...]
+    status: str
+    asked: bool = False
+    root: bool = False
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """From upstream to downstream: dotted where it does not trigger, thick where it blocks."""
+
+    upstream: str
+    downstream: str
+    triggers: bool = True
+    blocks: bool = False
+    text: str = ""
+
+
+def mermaid(lineage: Mapping[str, Any]) -> str:
+    """A fenced mermaid flowchart of a ``reports.lineage`` document; of a large one a sentence."""
+    if len(lineage["nodes"]) > MOST_BOXES or len(lineage["edges"]) > MOST_ARROWS:
+        return f"{len(lineage['nodes'])} flows are too many to draw: see `instances lineage`."
+    boxes = [
+        Box(
+            node["flow_id"],
+            (node["name"], f"{node['flow_kind']} · {node['status']}"),
+            node["status"],
+        )
+        for node in lineage["nodes"]
+    ]
+    arrows = [
+        Arrow(
+            edge["upstream"],
+            edge["downstream"],
+            triggers=edge["triggers"],
+            text="" if edge["role"] == "input" else edge["role"],
+        )
+        for edge in lineage["edges"]
+    ]
+    return fenced(flowchart(boxes, arrows))
+
+
+def freshness_picture(graph: Mapping[str, Any]) -> str:
+    """A fenced mermaid flowchart of the graph of an ``explaining.freshness`` document."""
+    boxes = [
+        Box(
+            node["flow_id"],
+            _said(node),
+            node["status"],
+            asked=node["asked"],
+            root=node["root"],
+            waits=node["status"] == "READY" and bool(node["waits_for"]),
+        )
+        for node in graph["nodes"]
+    ]
+    arrows = [
+        Arrow(edge["upstream"], edge["downstream"], edge["triggers"], edge["blocks"])
+        for edge in graph["edges"]
+    ]
+    return fenced(flowchart(boxes, arrows))
+
+
+def _said(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a box says: how the flow stands and, if it blocks or is blocked, why."""
+    lines = (f"{node['resource']}.{node['flow_kind']}", f"{node['status']} · {node['reason']}")
+    if not node["explained"]:
+        return lines
+    if not node["waits_for"]:
+        since = (f"since {minute(node['since'])}",) if node["since"] else ()
+        return (*lines, *since, shorten(node["why"], SENTENCE, placeholder=" …"))
+    roots = node["root_causes"]
+    more = f" and {len(roots) - NAMED} more" if len(roots) > NAMED else ""
+    return (*lines, f"waits for {', '.join(roots[:NAMED])}{more}")
+
+
+def minute(moment: str) -> str:
+    """An ISO time of UTC as people read it: ``2026-01-05 09:00 UTC``."""
+    return f"{moment[:16].replace('T', ' ')} UTC"
+
+
+def fenced(diagram: str) -> str:
+    """A diagram as a part of a Markdown page."""
+    return f"```mermaid\n{diagram}\n```"
+
+
+def flowchart(boxes: Sequence[Box], arrows: Iterable[Arrow]) -> str:
+    """A mermaid flowchart; arrows that begin or end outside of it are left out."""
+    keys = {box.key: f"n{at}" for at, box in enumerate(boxes)}
+    inside = [arrow for arrow in arrows if arrow.upstream in keys and arrow.downstream in keys]
+    lines = [WRAP, f"flowchart {_direction(keys, inside)}"]
+    for box in boxes:
+        begin, end = ('(["', '"])') if box.asked else ('["', '"]')
+        text = "<br/>".join(map(_escaped, box.lines))
+        lines.append(f"  {keys[box.key]}{begin}{text}{end}:::{box.status}")
+    lines += [f"  {keys[a.upstream]} {_line(a)} {keys[a.downstream]}" for a in inside]
+    lines += [f"  classDef {name} fill:{style},color:#111" for name, style in COLOURS.items()]
+    lines += _frame("root", "stroke-width:4px", [keys[box.key] for box in boxes if box.root])
+    lines += _frame("waits", _DASHED, [keys[box.key] for box in boxes if box.waits])
+    return "\n".join(lines)
+
+
+_DASHED = "stroke:#b7791f,stroke-width:3px,stroke-dasharray:6 4"
+
+
+def _frame(name: str, style: str, keys: Sequence[str]) -> list[str]:
+    return [f"  classDef {name} {style}", f"  class {','.join(keys)} {name}"] if keys else []
+
+
+def _line(arrow: Arrow) -> str:
+    text = f"|{_escaped(arrow.text)}|" if arrow.text else ""
+    if arrow.blocks:
+        return f"==>{text}"
+    return f"-->{text}" if arrow.triggers else f"-.->{text}"
+
+
+def _direction(keys: Iterable[str], arrows: Iterable[Arrow]) -> str:
+    """Downwards, or to the right where more boxes are on one level than there are levels."""
+    grouped = levels(keys, [(arrow.upstream, arrow.downstream) for arrow in arrows])
+    return "LR" if max(map(len, grouped), default=0) > len(grouped) else "TB"
+
+
+def _escaped(text: str) -> str:
+    """Text that a mermaid label shows as it is: all that has a meaning there as entities."""
+    plain = " ".join(text.split())
+    return "".join(c if c.isalnum() or c in _HARMLESS else f"#{ord(c)};" for c in plain)
+
+
+_HARMLESS = frozenset(" .,:/_-+='()·…")

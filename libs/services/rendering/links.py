@@ -1,0 +1,65 @@
+"""Where people see what MLflow and Evidently hold of an instance or a run.
+
+Addresses, not contents: nothing here asks a server. Where no pages are served there is no link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_instances.libs.adapters import evidently, mlflow
+from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.settings import Settings
+
+MLFLOW_RUN, EVIDENTLY_REPORT = "mlflow_run", "evidently_report"
+"""Metrics of a training and of a monitoring: the ids by which their pages are found."""
+
+
+def paragraph(links: Mapping[str, str]) -> list[str]:
+    """The links as lines of markdown, after an empty one; no line where there is no link."""
+    text = " · ".join(f"[{title}]({address})" for title, address in links.items())
+    return ["", text] if text else []
+
+
+def mlflow_pages(settings: Settings) -> mlflow.Pages:
+    """The pages that ``up --with mlflow`` serves, or those of the server that is configured."""
+    return mlflow.Pages(settings.mlflow_ui_url or _public(settings.mlflow_tracking_uri))
+
+
+def evidently_pages(settings: Settings) -> evidently.Pages:
+    """The pages that ``up --with evidently`` serves, or those of the server that is configured."""
+    return evidently.Pages(settings.evidently_ui_url or _public(settings.evidently_url))
+
+
+def _public(address: str) -> str:
+    return Address.parse(address).url if address else ""
+
+
+def of_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str]:
+    """Title and address of each page of an instance with these ``handles`` (columns by name)."""
+    models, monitored = mlflow_pages(settings), evidently_pages(settings)
+    experiment = handles.get("mlflow_experiment_id")
+    name = handles.get("mlflow_registered_model_name")
+    project = handles.get("evidently_project_id")
+    found = {
+        "MLflow experiment": models.experiment(experiment) if experiment else "",
+        "MLflow model": models.model(name) if name else "",
+        "Evidently project": monitored.project(project) if project else "",
+    }
+    return {title: address for title, address in found.items() if address}
+
+
+def of_run(
+    settings: Settings, handles: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> dict[str, str]:
+    """Title and address of each page of a run with these ``metrics``."""
+    experiment, run = handles.get("mlflow_experiment_id"), metrics.get(MLFLOW_RUN)
+    project, report = handles.get("evidently_project_id"), metrics.get(EVIDENTLY_REPORT)
+    found = {
+        "MLflow run": mlflow_pages(settings).run(experiment, run) if experiment and run else "",
+        "Evidently report": (
+            evidently_pages(settings).report(project, report) if project and report else ""
+        ),
+    }
+    return {title: address for title, address in found.items() if address}

@@ -1,0 +1,350 @@
+"""Backfills: a range of dates of a dataset or signal read anew, piece after piece.
+
+Each piece is a run of the instance's own flow, made by a request like any other: it waits for its
+upstreams, is repeated after a crash, and publishes a version where it finds the past revised.
+Pieces come one after another, because each adds to the version that the one before it published.
+How far a backfill has come is read off the runs, so one that died goes on where it was when it is
+asked for again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
+from prefect_instances.libs.core.errors import InvalidSpec, PermanentError, Problem, WrongLifecycle
+from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.records import RequestStatus, RunParameters
+from prefect_instances.libs.core.status import Cause, FlowKind, Lifecycle, Reason, RunStatus
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import (
+    Backfill,
+    DatasetVersion,
+    FlowExecutionResource,
+    LineageEdge,
+    RunRecord,
+    RunRequest,
+)
+from prefect_instances.libs.db.repositories.region import among, descendants_of, read_parameters
+from prefect_instances.libs.db.repositories.resources import Named, flows_of, get_instance
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+
+POLL_SECONDS = 0.5
+MOST_PIECES = 10_000
+"""A backfill of more pieces is refused: it would be a mistake of the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to read anew: the dates (inclusive) and how they are cut.
+
+    With ``downstream`` everything below runs again too, also what no upstream triggers.
+    """
+
+    start: date
+    end: date
+    chunk: Chunk = Chunk.MONTH
+    downstream: bool = False
+
+    def pieces(self) -> list[Piece]:
+        """The pieces in order; raises InvalidSpec with every fault of the dates."""
+        faults = []
+        if self.end < self.start:
+            faults.append(Problem("end", f"{self.end} is before the start {self.start}"))
+        days = (self.end - self.start).days + 1
+        if self.chunk is Chunk.DAY and days > MOST_PIECES:
+            message = f"{days:,} days are more than {MOST_PIECES:,} pieces; take a longer one"
+            faults.append(Problem("chunk", message))
+        if faults:
+            raise InvalidSpec(faults)
+        return list(pieces(self.start, self.end, self.chunk))
+
+
+class NotBackfilled(PermanentError):
+    """A piece did not complete: mend what its run says, then ask for the same backfill again."""
+
+    def __init__(self, instance: str, piece: Piece, why: str) -> None:
+        self.instance, self.piece, self.why = instance, piece, why
+        super().__init__(
+            f"backfill of {instance} stopped at {piece}: {why}; the same command goes on from there"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backfill is: pieces done of all, and the one at hand (None: all are done)."""
+
+    instance: Named
+    done: int
+    total: int
+    piece: Piece | None
+
+    def __str__(self) -> str:
+        if self.piece is None:
+            return f"{self.instance.label}: all {self.total} pieces read"
+        return f"{self.instance.label}: piece {self.done + 1} of {self.total}, {self.piece}"
+
+
+Tell = Callable[[Progress], None]
+
+
+def backfill(
+    services: Services,
+    reference: str,
+    asked: Asked,
+    tell: Tell = lambda _: None,
+    wait: Callable[[float], None] = time.sleep,
+) -> list[dict[str, Any]]:
+    """Read a range of dates anew, and return what each piece found, in order.
+
+    That is its dates, its run, and the generation that this published with the first date that
+    differs from the one before (both None: the source gave what is stored). An unfinished backfill
+    of the same words goes on where it was. Raises NotFound, InvalidSpec, WrongLifecycle for an
+    instance that is not ACTIVE, and NotBackfilled where a piece fails for good; what was read
+    before it stays.
+    """
+    listed = asked.pieces()
+    with services.database.read() as session:
+        instance = get_instance(session, reference)
+        flow_id = _refresh_flow(session, instance)
+    batch = services.database.transact(
+        lambda session: _opened(session, flow_id, asked, services.now())
+    )
+    for number, piece in enumerate(listed):
+        tell(Progress(instance, number, len(listed), piece))
+        _read_piece(services, instance, batch, piece, wait)
+    if asked.downstream:
+        _ask_below(services, batch)
+    services.database.transact(lambda session: _finish(session, batch.id, services.now()))
+    tell(Progress(instance, len(listed), len(listed), None))
+    return _found(services, batch, listed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    id: UUID
+    flow_id: UUID
+    begun: datetime
+
+
+def _refresh_flow(session: Session, instance: Named) -> UUID:
+    """The flow whose history can be read anew."""
+    if instance.lifecycle is not Lifecycle.ACTIVE:
+        raise WrongLifecycle(instance.label, instance.lifecycle, [Lifecycle.ACTIVE])
+    for flow in flows_of(session, instance.id):
+        if flow.kind == FlowKind.REFRESH:
+            return flow.id
+    raise InvalidSpec(
+        [
+            Problem(
+                "instance",
+                f"{instance.label!r} is a {instance.type}: only the history of "
+                "datasets and signals can be filled; `instances run` runs the others",
+            )
+        ]
+    )
+
+
+def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Batch:
+    """The unfinished backfill of the same words, or a new one."""
+    row = session.scalars(_same(flow_id, asked).where(Backfill.finished_at.is_(None))).first()
+    if row is None:
+        row = Backfill(
+            id=uuid4(),
+            flow_id=flow_id,
+            start_date=asked.start,
+            end_date=asked.end,
+            chunk=asked.chunk.value,
+            downstream=asked.downstream,
+            created_at=now,
+            finished_at=None,
+        )
+        session.add(row)
+    return _Batch(row.id, flow_id, row.created_at)
+
+
+def _same(flow_id: UUID, asked: Asked) -> Select[tuple[Backfill]]:
+    """The backfills of a flow in the same words, newest first."""
+    return (
+        select(Backfill)
+        .where(
+            Backfill.flow_id == flow_id,
+            Backfill.start_date == asked.start,
+            Backfill.end_date == asked.end,
+            Backfill.chunk == asked.chunk.value,
+            Backfill.downstream == asked.downstream,
+        )
+        .order_by(Backfill.created_at.desc())
+        .limit(1)
+    )
+
+
+def _finish(session: Session, batch_id: UUID, now: datetime) -> None:
+    row = session.get(Backfill, batch_id)
+    if row is not None:
+        row.finished_at = now
+
+
+def _read_piece(
+    services: Services,
+    instance: Named,
+    batch: _Batch,
+    piece: Piece,
+    wait: Callable[[float], None],
+) -> None:
+    """Ask for the run of a piece unless somebody has, and wait until it has completed."""
+    asked_at: datetime | None = None
+    while (state := _state(services, batch, piece)) is not PieceState.DONE:
+        if state is PieceState.OPEN:
+            if asked_at is not None:
+                raise NotBackfilled(instance.label, piece, _why(services, batch, asked_at))
+            asked_at = services.now()
+            services.ledger.ask(batch.flow_id, Cause.BACKFILL, piece.parameters)
+            relay_or_leave(services)
+        _still_active(services, instance, piece)
+        wait(POLL_SECONDS)
+
+
+def _state(services: Services, batch: _Batch, piece: Piece) -> PieceState:
+    with services.database.read() as session:
+        waiting = session.scalar(
+            select(RunRequest.parameters).where(
+                RunRequest.flow_id == batch.flow_id, RunRequest.status == RequestStatus.PENDING
+            )
+        )
+        runs = _asked_of(session, batch)
+    return state_of(piece, read_parameters(waiting) if waiting else None, runs)
+
+
+def _asked_of(session: Session, batch: _Batch) -> list[tuple[RunStatus, RunParameters]]:
+    """How the runs since the backfill began stand, and what was asked of them."""
+    rows = session.execute(select(RunRecord.status, RunRecord.parameters).where(*_since(batch)))
+    return [(row.status, read_parameters(row.parameters)) for row in rows]
+
+
+def _runs(session: Session, batch: _Batch) -> Sequence[RunRecord]:
+    """The runs of the flow since the backfill began, newest first."""
+    query = select(RunRecord).where(*_since(batch)).order_by(RunRecord.started_at.desc())
+    return session.scalars(query).all()
+
+
+def _since(batch: _Batch) -> tuple[ColumnElement[bool], ...]:
+    return (
+        RunRecord.flow_id == batch.flow_id,
+        RunRecord.started_at >= batch.begun,
+        RunRecord.cause != Cause.RERUN,
+    )
+
+
+def _still_active(services: Services, instance: Named, piece: Piece) -> None:
+    with services.database.read() as session:
+        now = get_instance(session, str(instance.id))
+    if now.lifecycle is not Lifecycle.ACTIVE:
+        why = f"the instance is {now.lifecycle}"
+        raise NotBackfilled(instance.label, piece, why)
+
+
+def _why(services: Services, batch: _Batch, since: datetime) -> str:
+    """What became of the run that was asked for."""
+    with services.database.read() as session:
+        for run in _runs(session, batch):
+            if run.started_at >= since and run.status is not RunStatus.COMPLETED:
+                return f"its run {run.status}: {run.error}" if run.error else f"{run.status}"
+        flow = session.get_one(FlowExecutionResource, batch.flow_id)
+        if flow.reason is Reason.DEFINITION_UNAVAILABLE:
+            return flow.detail
+    return "its run was dropped for another one"
+
+
+def _ask_below(services: Services, batch: _Batch) -> None:
+    """Ask what is below and not triggered to run again, upstreams first, if anything changed."""
+    with services.database.read() as session:
+        runs = [run.id for run in _runs(session, batch)]
+        revised = select(DatasetVersion.id).where(DatasetVersion.id.in_(runs)).limit(1)
+        if session.scalar(revised) is None:
+            return
+        below = descendants_of(session, [batch.flow_id])
+        by_itself = descendants_of(session, [batch.flow_id], triggered=True)
+        edge = LineageEdge
+        pairs = session.execute(
+            select(edge.upstream_flow_id, edge.downstream_flow_id).where(
+                among(session, edge.downstream_flow_id, below)
+            )
+        )
+        order = topological_order(below - by_itself, [(row[0], row[1]) for row in pairs])
+        asked = _asked_since(session, order, batch)
+    for flow_id in order:
+        if flow_id not in asked:
+            services.ledger.ask(flow_id, Cause.BACKFILL)
+    relay_or_leave(services)
+
+
+def _asked_since(session: Session, flow_ids: Sequence[UUID], batch: _Batch) -> set[UUID]:
+    """Those that the same backfill has asked before it died."""
+    request = RunRequest
+    query = select(request.flow_id).where(
+        among(session, request.flow_id, flow_ids),
+        request.cause == Cause.BACKFILL,
+        request.created_at >= batch.begun,
+    )
+    return set(session.scalars(query))
+
+
+def how_far(database: Database, reference: str, asked: Asked) -> Progress | None:
+    """How far the newest backfill of the same words has come; None where there is none."""
+    listed = asked.pieces()
+    with database.read() as session:
+        instance = get_instance(session, reference)
+        flow_id = _refresh_flow(session, instance)
+        row = session.scalars(_same(flow_id, asked)).first()
+        if row is None:
+            return None
+        runs = _asked_of(session, _Batch(row.id, flow_id, row.created_at))
+    done = [piece for piece in listed if state_of(piece, None, runs) is PieceState.DONE]
+    left = (piece for piece in listed if piece not in set(done))
+    return Progress(instance, len(done), len(listed), next(left, None))
+
+
+def _found(services: Services, batch: _Batch, listed: Sequence[Piece]) -> list[dict[str, Any]]:
+    with services.database.read() as session:
+        done = [
+            (run, read_parameters(run.parameters))
+            for run in _runs(session, batch)
+            if run.status is RunStatus.COMPLETED
+        ]
+        return [
+            _row(session, piece, next(r for r, asked in done if asked.covers(*astuple(piece))))
+            for piece in listed
+        ]
+
+
+def _row(session: Session, piece: Piece, run: RunRecord) -> dict[str, Any]:
+    """What one piece found; its run's id is also that of the version that it published."""
+    version = session.get(DatasetVersion, run.id)
+    first = version.changed_from if version else None
+    return {
+        "start": piece.start.isoformat(),
+        "end": piece.end.isoformat(),
+        "run": str(run.id),
+        "generation": version.generation if version else None,
+        "changed_from": first.isoformat() if first else None,
+    }
+
+
+def downstream(database: Database, reference: str) -> list[str]:
+    """The instance and all below it, as ``project/name``."""
+    with database.read() as session:
+        own = [flow.id for flow in flows_of(session, get_instance(session, reference).id)]
+        flow = FlowExecutionResource
+        below = among(session, flow.id, descendants_of(session, own))
+        ids = set(session.scalars(select(flow.instance_id).where(below)))
+        return [get_instance(session, str(id_)).label for id_ in ids]

@@ -1,0 +1,172 @@
+"""One run of a flow, whatever its kind: claim, read the pinned inputs, compute, publish."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.commands import Blocked, Skipped, Started
+from prefect_instances.libs.core.errors import InstancesError, Interrupted, NotFound
+from prefect_instances.libs.core.records import Run
+from prefect_instances.libs.core.status import Cause, FlowKind, RunStatus
+from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
+from prefect_instances.libs.db.repositories.region import read_parameters
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.definitions.guardrails import Gate, Report
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, guard, rows_of
+from prefect_instances.libs.services.runs.heartbeat import heartbeat
+from prefect_instances.libs.services.runs.preflight import begin
+from prefect_instances.libs.services.runs.publishing import Finished, publish, retry_policy
+from prefect_instances.libs.services.runs.run_context import (
+    Added,
+    Frame,
+    Job,
+    Procedure,
+    Result,
+    Stored,
+    job_of,
+    spec_of,
+)
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.specs import ScheduleSpec, is_session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_log = logging.getLogger("instances.execution")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a Prefect flow run was started to do; ``slot`` is the schedule's, if that started it."""
+
+    instance_id: UUID
+    flow_run_id: UUID
+    opening_id: UUID | None
+    ask: Ask | None
+    slot: datetime | None = None
+    kind: str = FlowKind.REFRESH
+
+
+@dataclass(frozen=True, slots=True)
+class NotASession:
+    """A scheduled run on a day that its calendar has no session: there is nothing to do."""
+
+    calendar: str
+
+
+Outcome = Finished | Skipped | Blocked | NotASession
+
+
+def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
+    """Run a flow of an instance once.
+
+    Any error is recorded as the failure of the run and raised again. Raises Interrupted where the
+    run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
+    """
+    with services.database.read() as session:
+        flow = flow_of(session, work)
+        spec = spec_of(session, work.instance_id)
+    schedule = spec.schedule_of(work.kind, flow.schedule_json)
+    if work.slot is not None and not is_session(schedule, work.slot):
+        return NotASession(schedule.calendar)
+    if work.slot is not None and _is_served(services, flow.id, work.slot):
+        return Skipped("a run that began after this slot has served it")
+    started = begin(services, flow.id, spec, work)
+    if not isinstance(started, Started):
+        return started
+    try:
+        with heartbeat(services, started.run.id):
+            job = job_of(services, work.instance_id, started.run)
+            reports = guard(job, Gate.START)
+            result = procedure(job)
+            reports += _guard_output(job, result)
+            finished = publish(job, _with_guardrails(result, reports))
+    except Interrupted:
+        raise
+    except Exception as error:
+        _record_failure(services, schedule, started.run, error)
+        raise
+    relay_or_leave(services)
+    return finished
+
+
+def _guard_output(job: Job, result: Result) -> list[Report]:
+    """Judge what a run has made; raises as ``guard``."""
+    kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
+    try:
+        return guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
+    except GuardrailBlocked as error:
+        _tell(result, error)
+        raise
+
+
+def _tell(result: Result, blocked: GuardrailBlocked) -> None:
+    """Note the verdict with an output that is kept already; if that fails, the verdict stands."""
+    if result.blocked is None:
+        return
+    try:
+        result.blocked(str(blocked))
+    except InstancesError as error:
+        _log.warning("the blocked output could not be marked: %s", error)
+
+
+def _written(output: Frame | Added | Stored | None) -> pl.DataFrame | None:
+    """The rows that are about to be written; of a version that grows, only those added."""
+    if isinstance(output, Frame):
+        return output.rows
+    return output.later if isinstance(output, Added) and output.later.height else None
+
+
+def _with_guardrails(result: Result, reports: Sequence[Report]) -> Result:
+    page = Page("guardrails", "table", rows_of(reports), "Guardrail contracts")
+    return replace(result, pages=[*result.pages, page]) if reports else result
+
+
+def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
+    """Whether a run that began after the slot has done, or does, what the slot is for.
+
+    So of slots that come late together, when a worker was away, the first one is run for all. A
+    run about the past serves no slot.
+    """
+    query = select(RunRecord.parameters).where(
+        RunRecord.flow_id == flow_id,
+        RunRecord.started_at >= slot,
+        RunRecord.status.in_((RunStatus.RUNNING, RunStatus.COMPLETED)),
+        RunRecord.cause != Cause.RERUN,
+    )
+    with services.database.read() as session:
+        return any(not read_parameters(p).about_the_past for p in session.scalars(query))
+
+
+def flow_of(session: Session, work: Work) -> FlowExecutionResource:
+    """The flow that is to run; raises NotFound where its instance is gone."""
+    flow = FlowExecutionResource
+    query = select(flow).where(flow.instance_id == work.instance_id, flow.kind == work.kind)
+    found = session.scalar(query)
+    if found is None:
+        raise NotFound("instance", str(work.instance_id))
+    return found
+
+
+def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:
+    """Commit the failure; a run that was declared dead meanwhile has its end already."""
+    text = str(error).strip() or type(error).__name__
+    if not isinstance(error, InstancesError):
+        text = f"{type(error).__name__}: {text}"
+    policy = retry_policy(services, schedule, run)
+    try:
+        services.ledger.end_badly(run.id, RunStatus.FAILED, text[:2000], policy)
+    except Interrupted as lost:
+        _log.warning("%s", lost)
+        return
+    relay_or_leave(services)

@@ -1,0 +1,176 @@
+"""Guardrail contracts in force: collecting the evidence, judging it, and storing the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.db.repositories.resources import COMPONENTS, EXTENSIONS, Named
+from prefect_instances.libs.definitions.base import Definition
+from prefect_instances.libs.definitions.guardrails import (
+    Contract,
+    Declared,
+    Evidence,
+    Gate,
+    Guardrail,
+    InputFacts,
+    Report,
+    judge,
+)
+from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.services.composition.checks import definition_of
+from prefect_instances.libs.services.composition.components import open_kept
+from prefect_instances.libs.services.composition.create_guardrails import report_rows
+from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.specs import InstanceSpec, spec_document
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
+
+
+class GuardrailBlocked(PermanentError):
+    """A contract with mode block is broken: mend the data, or change the contract.
+
+    ``reports`` are those of all contracts that were judged at the gate, ``instance`` is whose.
+    """
+
+    def __init__(self, instance: Named, reports: Sequence[Report]) -> None:
+        self.instance = instance
+        self.reports = tuple(reports)
+        blocking = "; ".join(str(report) for report in reports if report.blocks)
+        super().__init__(f"blocked by a guardrail: {blocking}")
+
+
+def effective(
+    kinds: Mapping[str, type[Guardrail]],
+    definitions: Mapping[str, type[Definition]],
+    spec: InstanceSpec,
+) -> list[Contract]:
+    """The contracts that apply: the instance's, and what they leave of the definitions'.
+
+    Raises InvalidSpec where one of a kind is declared that is not installed any more.
+    """
+    own = [
+        Declared(**written.model_dump()).made(kinds, "the instance")
+        for written in spec.guardrail_contracts
+    ]
+    replaced = {contract.key for contract in own}
+    declared = (
+        Declared.of(document).made(kinds, f"{role} {definition.name}")
+        for role, definition in definitions.items()
+        for document in definition.guardrail_contracts
+    )
+    return [contract for contract in declared if contract.key not in replaced] + own
+
+
+def guard(
+    job: Job,
+    gate: Gate,
+    frame: pl.DataFrame | None = None,
+    metrics: Mapping[str, object] | None = None,
+    kept_rows: int = 0,
+) -> list[Report]:
+    """Judge what a run is about to read or write, and store the reports with it.
+
+    Raises GuardrailBlocked where a broken contract says so. A rehearsal has no contracts: what is
+    repeated was judged.
+    """
+    if all(contract.gate is not gate for contract in job.contracts):
+        return []
+    reports = judge(job.contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
+    _store(job, reports)
+    if any(report.blocks for report in reports):
+        raise GuardrailBlocked(job.instance, reports)
+    return reports
+
+
+def contracts_of(
+    session: Session, registry: Registry, spec: InstanceSpec, instance_id: UUID, kind: str = ""
+) -> list[Contract]:
+    """The contracts that apply to an instance, or to one of its flows if ``kind`` names it.
+
+    A flow that a definition adds is judged by those only that name it. Raises as ``effective``,
+    DefinitionUnavailable.
+    """
+    rows = composition_of(session, spec.type, instance_id)
+    definitions = {role: definition_of(session, registry, row) for role, row in rows.items()}
+    found = effective(registry.guardrails, definitions, spec)
+    is_added = kind and kind not in KITS[spec.type].shape.flows
+    return [contract for contract in found if contract.flow == kind] if is_added else found
+
+
+def composition_of(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:
+    """The rows by role that say which definitions an instance consists of, as resolved."""
+    extension = session.get_one(EXTENSIONS[type_], instance_id)
+    found = {}
+    for role, part in KITS[type_].roles.items():
+        row: Any = extension
+        if part.component_type:
+            component = getattr(extension, f"{role}_instance_id")
+            row = session.get_one(COMPONENTS[part.component_type], component)
+        if row.definition_resource_id is not None:
+            found[role] = row
+    return found
+
+
+def _evidence(
+    job: Job,
+    gate: Gate,
+    frame: pl.DataFrame | None,
+    metrics: Mapping[str, object],
+    kept_rows: int,
+) -> Evidence:
+    return Evidence(
+        gate=gate,
+        instance=job.instance.name,
+        flow=job.kind,
+        now=job.run.started_at if gate is Gate.START else job.services.now(),
+        as_of=job.run.parameters.as_of,
+        inputs=[_facts(item) for item in job.inputs],
+        frame=frame,
+        kept_rows=kept_rows,
+        metrics=metrics,
+        configured=spec_document(job.spec),
+    )
+
+
+def _facts(item: PinnedInput) -> InputFacts:
+    is_model = item.flow_kind == FlowKind.TRAINING
+    point_in_time = None if is_model else False
+    if item.flow_kind == FlowKind.REFRESH:
+        accessor = open_kept(item.services, item.instance_id).accessor
+        point_in_time = accessor.answers_knowledge_time
+    return InputFacts(
+        resource=item.resource,
+        role=item.role,
+        columns=tuple(item.version.columns) if not is_model else None,
+        last_date=item.version.max_date,
+        point_in_time=point_in_time,
+        frame=None if is_model else lambda: item.frame,
+    )
+
+
+def _store(job: Job, reports: Sequence[Report]) -> None:
+    rows = report_rows(job.instance.id, job.run.id, reports, job.services.now())
+    job.services.database.transact(lambda session: session.add_all(rows))
+
+
+def rows_of(reports: Iterable[Report]) -> list[dict[str, object]]:
+    """The reports as a table for people."""
+    return [
+        {
+            "contract": report.kind,
+            "gate": report.gate.value,
+            "mode": report.mode.value,
+            "outcome": "kept" if report.passed else "BROKEN",
+            "message": report.message,
+        }
+        for report in reports
+    ]

@@ -1,0 +1,40 @@
+"""The sign of life of a run: its lease moves on while it works."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.services.state.context import Services
+
+_log = logging.getLogger("instances.heartbeat")
+
+
+@contextmanager
+def heartbeat(services: Services, run_id: UUID) -> Iterator[None]:
+    """Extend the lease of a run in the background while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=_beat, args=(services, run_id, stop), name=f"heartbeat-{run_id}", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _beat(services: Services, run_id: UUID, stop: threading.Event) -> None:
+    while not stop.wait(services.settings.heartbeat_seconds):
+        try:
+            if not services.ledger.extend_lease(run_id):
+                _log.warning("this run has lost its claim; what it does will not be published")
+                return
+            services.live.kick()
+        except Unavailable as error:
+            _log.warning("no sign of life could be given: %s", error)

@@ -1,0 +1,122 @@
+"""Whether the definitions that a run needs can be used: looked at before it is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.commands import Blocked, Skipped, Started, Unusable
+from prefect_instances.libs.core.errors import DefinitionUnavailable, InstancesError, InvalidSpec
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.db.models import (
+    FlowExecutionResource,
+    LineageEdge,
+    Resource,
+    ResourceVersion,
+)
+from prefect_instances.libs.services.composition.components import keeping, made
+from prefect_instances.libs.services.composition.instance_types.experiments import (
+    expression_pipeline,
+)
+from prefect_instances.libs.services.runs.guardrails import composition_of, contracts_of
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.specs import ExperimentSpec, InstanceSpec
+
+if TYPE_CHECKING:
+    from prefect_instances.libs.services.runs.execution import Work
+
+READ_BY = ("store", "accessor")
+"""The components of an upstream without which its versions cannot be read."""
+
+
+def begin(
+    services: Services, flow_id: UUID, spec: InstanceSpec, work: Work
+) -> Started | Skipped | Blocked:
+    """Claim the work; see ``Ledger.start``.
+
+    Raises DefinitionUnavailable where a definition that it needs is missing, broken, or does not
+    take its configuration any more: nothing ran then, and the flow says so until it is asked again.
+    """
+    fault = find_fault(services, flow_id, spec, work.instance_id)
+    started = services.ledger.start(
+        flow_id,
+        work.flow_run_id,
+        opening_id=work.opening_id,
+        ask=work.ask,
+        unusable=str(fault or ""),
+    )
+    relay_or_leave(services)
+    if isinstance(started, Unusable):
+        assert fault is not None
+        raise fault
+    return started
+
+
+def find_fault(
+    services: Services, flow_id: UUID, spec: InstanceSpec, instance_id: UUID
+) -> DefinitionUnavailable | None:
+    """Why a run of the flow cannot work with the definitions that it needs; None where it can."""
+    with services.database.read() as session:
+        own = composition_of(session, spec.type, instance_id).values()
+        for row in (*own, *_reading_upstreams(session, flow_id)):
+            if fault := _fault_of(services, session, row):
+                return fault
+        instance = ("the instance", spec.name, "")
+        return _tried(instance, lambda: _as_a_whole(services, session, spec, instance_id))
+
+
+def _as_a_whole(
+    services: Services, session: Session, spec: InstanceSpec, instance_id: UUID
+) -> None:
+    """What no component brings: guardrail contracts, and the expression of an experiment."""
+    contracts_of(session, services.registry, spec, instance_id)
+    if isinstance(spec, ExperimentSpec):
+        expression_pipeline(keeping(services, instance_id), spec).calls()
+
+
+def _reading_upstreams(session: Session, flow_id: UUID) -> Iterable[Any]:
+    """The rows of what the upstreams' versions are read by."""
+    upstream = FlowExecutionResource
+    query = (
+        select(Resource.type, Resource.id)
+        .join(upstream, upstream.instance_id == Resource.id)
+        .join(LineageEdge, LineageEdge.upstream_flow_id == upstream.id)
+        .where(LineageEdge.downstream_flow_id == flow_id, upstream.kind == FlowKind.REFRESH)
+    )
+    for type_, id_ in session.execute(query):
+        composition = composition_of(session, type_, id_)
+        yield from (composition[role] for role in READ_BY)
+
+
+def _fault_of(services: Services, session: Session, row: Any) -> DefinitionUnavailable | None:
+    definition = session.get_one(Resource, row.definition_resource_id)
+    version = session.get_one(ResourceVersion, row.definition_version_id)
+    label = (definition.type, definition.name, version.label)
+    return _tried(label, lambda: made(services, session, row).calls())
+
+
+def _tried(label: tuple[str, str, str], use: Callable[[], object]) -> DefinitionUnavailable | None:
+    """What goes wrong with a definition, ``label`` being its kind, name and version.
+
+    That something else is not available is no fault of it: the run itself will see.
+    """
+    try:
+        use()
+    except DefinitionUnavailable as error:
+        return error
+    except InvalidSpec as error:
+        advice = "correct the configuration and apply it, or pin a version that takes it"
+        return DefinitionUnavailable(
+            *label, f"it does not take its configuration: {error}; {advice}"
+        )
+    except InstancesError:
+        return None
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        return DefinitionUnavailable(*label, f"{text}; mend it, or pin another version")
+    return None

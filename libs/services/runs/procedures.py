@@ -1,0 +1,29 @@
+"""Which procedure each kind of flow runs, imported only by the runs that need it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.services.runs.run_context import Procedure
+
+PROCEDURES: dict[str, str] = {
+    FlowKind.REFRESH: "prefect_instances.libs.services.procedures.refresh:refresh",
+    FlowKind.PREVIEW: "prefect_instances.libs.services.procedures.preview:preview",
+    FlowKind.TRAINING: "prefect_instances.libs.services.procedures.training:train",
+    FlowKind.INFERENCE: "prefect_instances.libs.services.procedures.inference:infer",
+    FlowKind.MONITORING: "prefect_instances.libs.services.procedures.monitoring:monitor",
+    FlowKind.OPTIMIZE: "prefect_instances.libs.services.procedures.optimization:optimize",
+    FlowKind.BACKTEST: "prefect_instances.libs.services.procedures.backtesting:backtest",
+}
+"""Module and function of each kind."""
+
+ADDED = "prefect_instances.libs.services.procedures.definition_flows:run_added"
+"""Those of every kind that a definition adds."""
+
+
+def procedure_of(kind: str) -> Procedure:
+    """The procedure of a kind of flow."""
+    module, _, name = PROCEDURES.get(kind, ADDED).partition(":")
+    return cast(Procedure, getattr(import_module(module), name))

@@ -1,0 +1,257 @@
+"""Publishing what a run made: the output to its store, then the success in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import select
+
+from prefect_instances.libs.core.commands import Output, RetryPolicy
+from prefect_instances.libs.core.errors import InstancesError
+from prefect_instances.libs.core.records import Run
+from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.db.models import DatasetVersion
+from prefect_instances.libs.db.repositories.resources import Named
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
+from prefect_instances.libs.services.runs.run_context import (
+    Added,
+    Frame,
+    Job,
+    Result,
+    Stored,
+    inputs_changed_from,
+)
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Publication
+from prefect_instances.libs.specs import (
+    ScheduleSpec,
+    due_window,
+    expected_data_date,
+    retry_delay,
+    served_slot,
+)
+
+_log = logging.getLogger("instances.execution")
+
+SWEEP_EVERY = 20
+"""Publications between two sweeps of a store: leftovers stay few, and sweeping costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that succeeded: ``published`` is False where the output was unchanged."""
+
+    instance: Named
+    kind: str
+    run: Run
+    published: bool
+    rows: int
+    last_data_date: date | None
+    generation: int
+    seconds: float
+    metrics: Mapping[str, object]
+    pages: Sequence[Page]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An output as it is published; ``stored`` is None where it equals what is published.
+
+    ``changed_from`` is the first date that differs from it, None where that may be any.
+    """
+
+    digest: str
+    newest: date | None
+    rows: int
+    columns: tuple[str, ...]
+    stored: StoredVersion | None
+    changed_from: date | None = None
+
+
+def publish(job: Job, result: Result) -> Finished:
+    """Write the output, commit the success and do what follows it.
+
+    Raises Interrupted where the run has lost its claim: then nothing is published.
+    """
+    services, run = job.services, job.run
+    made = _made(job, result.output)
+    now = services.now()
+    due = due_window(job.schedule, run.started_at)
+    output = Output(
+        version_id=run.id if made.stored else None,
+        content_hash=made.digest,
+        last_data_date=made.newest,
+        next_due_at=due[0] if due else None,
+        due_deadline=due[1] if due else None,
+        expected_data_date=_expected(job, result),
+        serves_slot=_serves_slot(job),
+    )
+    seconds = round((now - run.started_at) / timedelta(seconds=1), 3)
+    metrics = {"rows": made.rows, **result.metrics, **_of_inputs(job), "seconds": seconds}
+    version = _version_row(run, made, made.stored, now) if made.stored else None
+    artifacts = [dict[str, object](key=page.key, kind=page.kind) for page in result.pages]
+    services.ledger.succeed(
+        run.id,
+        output,
+        Publication(version, metrics, artifacts, result.drift, result.record),
+        retry_policy(services, job.schedule, run),
+    )
+    _follow_up(job, result)
+    generation = job.flow.generation + (1 if made.stored else 0)
+    if made.stored and isinstance(result.output, Frame | Added) and generation % SWEEP_EVERY == 0:
+        _sweep_store(services, result.output.store, run.flow_id)
+    return Finished(
+        instance=job.instance,
+        kind=job.kind,
+        run=run,
+        published=made.stored is not None,
+        rows=made.rows,
+        last_data_date=made.newest,
+        generation=generation,
+        seconds=seconds,
+        metrics=metrics,
+        pages=result.pages,
+    )
+
+
+def _made(job: Job, output: Frame | Added | Stored | None) -> Made:
+    """Write what is new; nothing is visible before the transaction that publishes it."""
+    if output is None or (isinstance(output, Added) and not output.later.height):
+        current, flow = job.current, job.flow
+        rows = current.rows if current else 0
+        return Made(flow.content_hash, flow.last_data_date, rows, (), None)
+    if isinstance(output, Added):
+        return _made_of_added(job, output)
+    if isinstance(output, Stored):
+        new = output.digest != job.flow.content_hash or job.run.parameters.force
+        version = output.version
+        return Made(
+            output.digest,
+            version.max_date,
+            version.rows,
+            output.columns,
+            version if new else None,
+        )
+    return _made_of_frame(job, output)
+
+
+def _made_of_frame(job: Job, output: Frame) -> Made:
+    from prefect_instances.libs.definitions.content import check_frame, content_hash
+
+    check_frame(output.rows)
+    digest = content_hash(output.rows)
+    base = job.current.location if job.current else None
+    stored = changed = None
+    if digest != job.flow.content_hash or job.run.parameters.force:
+        stored = output.store.write(output.rows, job.run.id, base)
+        changed = _changed_from(job, output)
+    columns = tuple(output.rows.columns)
+    return Made(digest, output.newest, output.rows.height, columns, stored, changed)
+
+
+def _changed_from(job: Job, output: Frame) -> date | None:
+    """The first date that differs from what is published, where that was made alike."""
+    from prefect_instances.libs.definitions.content import first_change
+
+    if job.current is None or job.flow.consumed_config_version != job.run.config_version:
+        return None
+    return first_change(output.store.scan(job.current.location).collect(), output.rows)
+
+
+def _made_of_added(job: Job, output: Added) -> Made:
+    """Without the rows that are there already: what it costs depends on the new ones only."""
+    from prefect_instances.libs.definitions.content import check_frame, extend_hash
+
+    assert job.current is not None
+    later = output.later
+    check_frame(later)
+    stored = output.store.append(later, job.run.id, job.current.location)
+    digest = extend_hash(job.flow.content_hash, later)
+    first = cast("date | None", later["date"].min())
+    return Made(digest, stored.max_date, stored.rows, tuple(later.columns), stored, first)
+
+
+def _follow_up(job: Job, result: Result) -> None:
+    if result.after is None:
+        return
+    try:
+        result.after()
+    except InstancesError as error:
+        _log.warning("%s: published, but not everything that follows: %s", job.run.id, error)
+
+
+def _of_inputs(job: Job) -> dict[str, object]:
+    """From which date on the inputs differ from those of the run before, where it is known."""
+    first = inputs_changed_from(job.inputs)
+    return {} if first in (None, date.min) else {"inputs_changed_from": str(first)}
+
+
+def _serves_slot(job: Job) -> bool:
+    """Whether the run brought what is due; one about the past leaves that as it is."""
+    asked, newest = job.run.parameters, job.flow.last_data_date
+    return asked.end is None and not (asked.as_of and newest and asked.as_of < newest)
+
+
+def _expected(job: Job, result: Result) -> date | None:
+    """What the slot that this run serves demands of the newest data; None: it is not judged.
+
+    After a run about a range of dates the last slot that was served counts, as it did before.
+    """
+    run, schedule = job.run, job.schedule
+    if not result.frequency or run.parameters.as_of or run.cause is Cause.RERUN:
+        return None
+    at = run.started_at
+    if not _serves_slot(job) and job.flow.next_due_at is not None:
+        at = job.flow.next_due_at - timedelta(microseconds=1)
+    slot = served_slot(schedule, at)
+    return None if slot is None else expected_data_date(result.frequency, schedule, slot)
+
+
+def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:
+    """Remove what runs left behind that died before they published; a failure costs only space."""
+    query = select(DatasetVersion.location).where(DatasetVersion.flow_id == flow_id)
+    with services.database.read() as session:
+        published = set(session.scalars(query))
+    try:
+        store.sweep(published)
+    except InstancesError as error:
+        _log.warning("leftovers stay until the next sweep of this store: %s", error)
+
+
+def _version_row(run: Run, made: Made, stored: StoredVersion, now: datetime) -> DatasetVersion:
+    """The version's id is its run's: one run publishes at most one."""
+    return DatasetVersion(
+        id=run.id,
+        flow_id=run.flow_id,
+        generation=0,
+        location=stored.location,
+        rows=stored.rows,
+        min_date=stored.min_date,
+        max_date=stored.max_date,
+        columns=list(made.columns),
+        schema_hash=stored.schema_hash,
+        content_hash=made.digest,
+        produced_by_run=run.id,
+        created_at=now,
+        changed_from=made.changed_from,
+    )
+
+
+def retry_policy(services: Services, schedule: ScheduleSpec, run: Run) -> RetryPolicy:
+    """The schedule says how often a failure is repeated; crashes have a setting of their own."""
+    base = services.ledger.retry
+    delay = retry_delay(schedule, run.retries + 1, str(run.id))
+    if delay is None:
+        return base
+    return RetryPolicy(
+        failed=schedule.max_retries,
+        failed_delay=delay,
+        crashed=base.crashed,
+        crashed_delay=base.crashed_delay,
+    )

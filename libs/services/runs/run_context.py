@@ -1,0 +1,247 @@
+"""What a run works with and what it makes: the job of a procedure, and its result.
+
+What a kind of flow computes is its *procedure*: a function from a ``Job`` to a ``Result``, in a
+module of its own beside this one; ``execution`` does the rest, the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.records import Pin, Run
+from prefect_instances.libs.core.status import Cause, RunStatus
+from prefect_instances.libs.db.models import (
+    DatasetVersion,
+    FlowExecutionResource,
+    Resource,
+    RunRecord,
+)
+from prefect_instances.libs.db.repositories.resources import Named, find_instance, newest_version
+from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.definitions.guardrails import Contract
+from prefect_instances.libs.definitions.pipeline import Input
+from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
+from prefect_instances.libs.services.composition.components import read_as_known
+from prefect_instances.libs.services.runs.guardrails import contracts_of
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.ledger import Drift
+from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, ScheduleSpec, parse_spec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedInput:
+    """What one upstream edge was pinned to: the version, and its rows through the accessor.
+
+    ``frame`` is read only when it is collected; for a version that is no frame (a model) it is
+    not to be collected at all. ``advanced`` says that the run before read an older version;
+    ``changed_from`` is the first date that differs from it, None where that may be any.
+    """
+
+    resource: str
+    role: str
+    flow_kind: str
+    instance_id: UUID
+    version: DatasetVersion
+    services: Services
+    advanced: bool = True
+    changed_from: date | None = None
+
+    @property
+    def frame(self) -> pl.LazyFrame:
+        """The rows: (date x symbol) long, one column a field; each date as known at its end."""
+        return read_as_known(self.services, self.version.id)
+
+    def known_on(self, dates: pl.Series) -> pl.LazyFrame:
+        """The rows to join to data of these dates; see ``Input.known_on``."""
+        return read_as_known(self.services, self.version.id, dates)
+
+    def as_input(self) -> Input:
+        """As a pipeline gets it."""
+        return Input(self.resource, self.role, self.frame, self.known_on)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a procedure works with. ``current`` is the version that is published now.
+
+    ``contracts`` are the guardrails that its inputs and its output are to keep. In a ``rehearsal``
+    nothing outside may change: the result is compared and thrown away.
+    """
+
+    services: Services
+    instance: Named
+    spec: InstanceSpec
+    flow: FlowExecutionResource
+    run: Run
+    inputs: Sequence[PinnedInput]
+    current: DatasetVersion | None
+    contracts: Sequence[Contract] = ()
+    rehearsal: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of flow that runs."""
+        return self.flow.kind
+
+    def component(self, role: str) -> ComponentSpec | None:
+        """A component as it was when a run that is repeated was made; None for as it is now."""
+        return self.spec.components()[role] if self.rehearsal else None
+
+    @property
+    def schedule(self) -> ScheduleSpec:
+        """When the flow is due."""
+        return self.spec.schedule_of(self.kind, self.flow.schedule_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Rows to publish, and the store that keeps them."""
+
+    rows: pl.DataFrame
+    store: StoreHandle
+
+    @property
+    def newest(self) -> date | None:
+        """The newest date of the rows."""
+        if not self.rows.height or "date" not in self.rows.columns:
+            return None
+        return cast("date | None", self.rows["date"].max())
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Rows, all of later dates, by which the published version grows; none: it stays current."""
+
+    later: pl.DataFrame
+    store: StoreHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An output that is no frame, kept elsewhere already: where, and what identifies it.
+
+    ``digest`` equals that of the published output exactly where both are the same.
+    """
+
+    version: StoredVersion
+    digest: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a procedure made. ``output`` is None where the published one stays current.
+
+    ``frequency`` says how often the source has new data, None where lateness is not judged.
+    ``drift`` is what monitoring found past its threshold; ``record`` writes more in the
+    transaction that publishes, ``after`` does elsewhere what only a published output deserves: it
+    is lost with a process that dies before it, and an error of it fails nothing any more.
+    ``blocked`` is given the sentence of the guardrail that keeps the output from being published.
+    """
+
+    output: Frame | Added | Stored | None
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    pages: Sequence[Page] = ()
+    frequency: str | None = None
+    drift: Drift | None = None
+    record: Callable[[Session], None] | None = None
+    after: Callable[[], None] | None = None
+    blocked: Callable[[str], None] | None = None
+
+
+Procedure = Callable[[Job], Result]
+
+
+def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
+    """The newest configuration of an instance; raises NotFound where it is gone."""
+    version = newest_version(session, instance_id)
+    if version is None:
+        raise NotFound("instance", str(instance_id))
+    return parse_spec(version.spec_json)
+
+
+def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
+    """The job of a run that has started: what it pinned, and what is published now."""
+    with services.database.read() as session:
+        flow = session.get_one(FlowExecutionResource, run.flow_id)
+        instance = find_instance(session, str(instance_id))
+        if instance is None:
+            raise NotFound("instance", str(instance_id))
+        current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
+        spec = spec_of(session, instance_id)
+        inputs = pinned_inputs(services, session, run)
+        contracts = contracts_of(session, services.registry, spec, instance_id, flow.kind)
+    return Job(services, instance, spec, flow, run, inputs, current, contracts)
+
+
+def pinned_inputs(services: Services, session: Session, run: Run) -> list[PinnedInput]:
+    """What a run reads; an upstream that had published nothing is left out."""
+    consumed = _consumed_before(session, run)
+    return [
+        _pinned_input(services, session, pin, consumed.get(str(pin.edge_id), 0))
+        for pin in run.pins
+        if pin.version_id is not None
+    ]
+
+
+def _consumed_before(session: Session, run: Run) -> dict[str, int]:
+    """Of each edge the generation that the last success before a run read."""
+    query = (
+        select(RunRecord.pins)
+        .where(
+            RunRecord.flow_id == run.flow_id,
+            RunRecord.started_at <= run.started_at,
+            RunRecord.id != run.id,
+            RunRecord.status == RunStatus.COMPLETED,
+            RunRecord.cause != Cause.RERUN,
+        )
+        .order_by(RunRecord.started_at.desc())
+        .limit(1)
+    )
+    return {pin["edge"]: pin["generation"] for pin in session.scalar(query) or ()}
+
+
+def _pinned_input(services: Services, session: Session, pin: Pin, consumed: int) -> PinnedInput:
+    upstream = session.get_one(FlowExecutionResource, pin.upstream)
+    return PinnedInput(
+        resource=session.get_one(Resource, upstream.instance_id).name,
+        role=pin.role,
+        flow_kind=upstream.kind,
+        instance_id=upstream.instance_id,
+        version=session.get_one(DatasetVersion, pin.version_id),
+        services=services,
+        advanced=pin.generation != consumed,
+        changed_from=_changed_from(session, pin, consumed),
+    )
+
+
+def _changed_from(session: Session, pin: Pin, consumed: int) -> date | None:
+    """The first date that any of the versions after the consumed one changed."""
+    query = select(DatasetVersion.changed_from).where(
+        DatasetVersion.flow_id == pin.upstream,
+        DatasetVersion.generation > consumed,
+        DatasetVersion.generation <= pin.generation,
+    )
+    dates = list(session.scalars(query)) if consumed else []
+    known = [day for day in dates if day is not None]
+    return min(known, default=None) if len(known) == len(dates) else None
+
+
+def inputs_changed_from(inputs: Sequence[PinnedInput]) -> date | None:
+    """The first date at which any input differs from what the run before read.
+
+    ``date.min`` where that may be any date, None where no input has advanced.
+    """
+    advanced = [item.changed_from or date.min for item in inputs if item.advanced]
+    return min(advanced, default=None)

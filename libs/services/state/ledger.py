@@ -1,0 +1,410 @@
+"""The one place that applies the core's decisions: each method is one serial transaction.
+
+A transaction loads the region that the decision reads, lets ``libs.core.transitions`` decide on
+it, and writes the difference together with the events that tell of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core import ids, starting, transitions
+from prefect_instances.libs.core import requests as asking
+from prefect_instances.libs.core.commands import BadEnd, Output, RetryPolicy, Start, StartCommand
+from prefect_instances.libs.core.errors import Interrupted, WrongLifecycle
+from prefect_instances.libs.core.records import OpeningStatus, Region, Request, RunParameters
+from prefect_instances.libs.core.status import Cause, Lifecycle, RunStatus
+from prefect_instances.libs.core.unit_of_work import Changes, Draft
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import (
+    DatasetVersion,
+    FlowExecutionResource,
+    GateOpening,
+    Resource,
+    RunRecord,
+)
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.repositories.region import load_region, save_changes
+from prefect_instances.libs.db.repositories.subscribers import read_relay
+
+PAST_DUE_BATCH = 1000
+"""Flows that one transaction marks past due."""
+
+Clock = Callable[[], datetime]
+Answer = TypeVar("Answer")
+
+
+def utc_now() -> datetime:
+    """The present instant, aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a flow run that no gate opened wants: its cause and parameters."""
+
+    cause: Cause
+    parameters: RunParameters = RunParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Drift past its threshold: the numbers, and the flow to run again, None where none is to."""
+
+    report: Mapping[str, object]
+    retrain: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a success records: its metrics and artifacts, and the version if it publishes one.
+
+    ``record`` writes more in the same transaction.
+    """
+
+    version: DatasetVersion | None
+    metrics: dict[str, object]
+    artifacts: Sequence[dict[str, object]] = ()
+    drift: Drift | None = None
+    record: Callable[[Session], None] | None = None
+
+
+class Ledger:
+    """All changes of state over one database.
+
+    ``clock`` gives the instant of each decision, ``lease`` how long a run may be silent before it
+    counts as dead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock = utc_now,
+        *,
+        lease: timedelta = timedelta(seconds=30),
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+    ) -> None:
+        self.database, self.clock, self.lease, self.retry = database, clock, lease, retry
+
+    def start(
+        self,
+        flow_id: UUID,
+        prefect_flow_run_id: UUID,
+        *,
+        opening_id: UUID | None = None,
+        ask: Ask | None = None,
+        unusable: str = "",
+    ) -> Start:
+        """Claim an opening, or make a request and claim that; see ``starting.start``."""
+        run_id, request_id = uuid4(), uuid4()
+
+        def decide(draft: Draft) -> Start:
+            command = StartCommand(
+                run_id=run_id,
+                prefect_flow_run_id=prefect_flow_run_id,
+                flow_id=flow_id,
+                opening_id=opening_id,
+                request=_request(request_id, flow_id, ask, draft.now) if ask else None,
+                lease_until=draft.now + self.lease,
+                unusable=unusable,
+            )
+            return starting.start(draft, command)
+
+        return self._decide(
+            [flow_id],
+            decide,
+            ascend=ask is not None and ask.parameters.recursive,
+            prefect_flow_run_id=prefect_flow_run_id,
+        )[0]
+
+    def succeed(
+        self,
+        run_id: UUID,
+        output: Output,
+        publication: Publication | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Changes:
+        """Record a success and publish its version, if any; Interrupted if the claim is lost.
+
+        ``retry`` says how often a source that is delayed is asked again.
+        """
+        retry_id = uuid4()
+        flow_id, request_id = self._flow_of_run(run_id), uuid4()
+        drift = publication.drift if publication else None
+        again = drift.retrain if drift else None
+        flow_ids = [flow_id, *([again] if again else [])]
+
+        def decide(draft: Draft) -> None:
+            transitions.succeed(draft, run_id, output, retry or self.retry, retry_id)
+            if drift is not None:
+                wish = Ask(Cause.SCHEDULE)
+                request = _request(request_id, again, wish, draft.now) if again else None
+                transitions.detect_drift(draft, flow_id, drift.report, request)
+
+        def write(session: Session, changes: Changes) -> None:
+            if publication is None:
+                return
+            session.execute(
+                update(RunRecord)
+                .where(RunRecord.id == run_id)
+                .values(metrics=publication.metrics, artifacts=list(publication.artifacts))
+            )
+            if publication.version is not None:
+                generation = next(f.generation for f in changes.flows if f.id == flow_id)
+                publication.version.generation = generation
+                session.merge(publication.version)
+            if publication.record is not None:
+                publication.record(session)
+
+        try:
+            return self._decide(
+                flow_ids,
+                decide,
+                True,
+                write=write,
+            )[1]
+        except Interrupted:
+            if self._is_published(run_id, output):
+                return Changes()
+            raise
+
+    def end_badly(
+        self, run_id: UUID, status: RunStatus, error: str, retry: RetryPolicy | None = None
+    ) -> Changes:
+        """Record a failure, crash or cancellation; Interrupted if the run is not running."""
+        end = BadEnd(run_id, status, error, uuid4())
+        policy = retry or self.retry
+        return self._decide(
+            [self._flow_of_run(run_id)],
+            lambda draft: transitions.end_badly(draft, end, policy),
+            True,
+        )[1]
+
+    def ask(
+        self,
+        flow_id: UUID,
+        cause: Cause,
+        parameters: RunParameters = RunParameters(),  # frozen
+    ) -> Changes:
+        """Remember a request and open the gate for it if that is possible now."""
+        request_id, wish = uuid4(), Ask(cause, parameters)
+        return self._decide(
+            [flow_id],
+            lambda draft: asking.ask(draft, _request(request_id, flow_id, wish, draft.now)),
+            ascend=parameters.recursive,
+        )[1]
+
+    def reconfigure(self, flow_id: UUID) -> Changes:
+        """The configuration changed in a way that affects the output."""
+
+        def decide(draft: Draft) -> None:
+            transitions.reconfigure(draft, flow_id, draft.flows[flow_id].config_version + 1)
+
+        return self._decide([flow_id], decide, True)[1]
+
+    def set_lifecycle(
+        self,
+        instance_id: UUID,
+        lifecycle: Lifecycle,
+        *,
+        first_run: Cause | None = None,
+        write: Callable[[Session], None] | None = None,
+        only_from: Collection[Lifecycle] = tuple(Lifecycle),
+    ) -> Changes:
+        """Activate, pause or resume an instance; an active one has its gates evaluated.
+
+        ``first_run`` leaves a request of that cause for each of its flows; ``write`` writes more
+        in the same transaction. Raises WrongLifecycle where the instance is in none of
+        ``only_from``.
+        """
+        flow_ids = self._flows_of(instance_id)
+        request_ids = {flow_id: uuid4() for flow_id in flow_ids} if first_run else {}
+
+        def decide(draft: Draft) -> None:
+            instance = draft.instances[instance_id]
+            if instance.lifecycle not in only_from:
+                raise WrongLifecycle(instance.name, instance.lifecycle, only_from)
+            for flow_id, request_id in request_ids.items():
+                wish = Ask(first_run or Cause.PROVISION)
+                asking.ask(draft, _request(request_id, flow_id, wish, draft.now))
+            transitions.set_lifecycle(draft, instance_id, lifecycle)
+
+        return self._decide(
+            flow_ids,
+            decide,
+            True,
+            write=(lambda session, _: write(session)) if write else None,
+            instance_ids=[instance_id],
+        )[1]
+
+    def mark_past_due(self) -> Changes:
+        """Deadlines that passed are told of; READY flows become STALE / PastDue and catch up.
+
+        Each call takes the latest ``PAST_DUE_BATCH``; call it until nothing changes.
+        """
+        with self.database.read() as session:
+            flow_ids = list(session.scalars(past_due(self.clock(), PAST_DUE_BATCH)))
+        if not flow_ids:
+            return Changes()
+        wish = Ask(Cause.SCHEDULE)
+
+        def decide(draft: Draft) -> None:
+            late = [
+                _request(uuid4(), flow_id, wish, draft.now)
+                for flow_id in flow_ids
+                if (deadline := draft.flows[flow_id].due_deadline) and deadline < draft.now
+            ]
+            transitions.mark_past_due(draft, late)
+
+        return self._decide(flow_ids, decide)[1]
+
+    def announce_again(self, opening_id: UUID) -> Changes:
+        """Announce an opening whose run died before it claimed."""
+        with self.database.read() as session:
+            opening = session.get(GateOpening, opening_id)
+            if opening is None or opening.status is not OpeningStatus.OPEN:
+                return Changes()
+            flow_id = opening.flow_id
+
+        def decide(draft: Draft) -> None:
+            if opening_id in draft.openings:
+                transitions.announce_again(draft, opening_id)
+
+        return self._decide([flow_id], decide)[1]
+
+    def recompute(self, instance_id: UUID) -> Changes:
+        """Aggregate an instance's status anew and evaluate its gates."""
+
+        def decide(draft: Draft) -> None:
+            draft.touched.add(instance_id)
+            transitions.set_lifecycle(draft, instance_id, draft.instances[instance_id].lifecycle)
+
+        return self._decide(self._flows_of(instance_id), decide, instance_ids=[instance_id])[1]
+
+    def _flows_of(self, instance_id: UUID) -> list[UUID]:
+        flow = FlowExecutionResource
+        with self.database.read() as session:
+            return list(session.scalars(select(flow.id).where(flow.instance_id == instance_id)))
+
+    def extend_lease(self, run_id: UUID) -> bool:
+        """A sign of life of a running run; False where it has lost its claim."""
+        until = self.clock() + self.lease
+
+        def work(session: Session) -> bool:
+            moved = session.execute(
+                update(RunRecord)
+                .where(RunRecord.id == run_id, RunRecord.status == RunStatus.RUNNING)
+                .values(lease_until=until)
+            )
+            alive = bool(moved.rowcount)  # type: ignore[attr-defined]  # an update returns a CursorResult
+            if alive and read_relay(session).configured:
+                self._tell_progress(session, run_id)
+            return alive
+
+        return self.database.transact(work)
+
+    def _tell_progress(self, session: Session, run_id: UUID) -> None:
+        """Subscribers hear that a long run goes on."""
+        run = session.get_one(RunRecord, run_id)
+        draft = Draft(load_region(session, [run.flow_id]), self.clock())
+        seconds = round((draft.now - run.started_at).total_seconds(), 1)
+        told = {"run": {"id": str(run_id), "cause": run.cause.value, "seconds": seconds}}
+        draft.facts.append((ids.RUN_PROGRESS, run.flow_id, told))
+        record_events(session, draft.changes().events)
+
+    def _flow_of_run(self, run_id: UUID) -> UUID:
+        with self.database.read() as session:
+            run = session.get(RunRecord, run_id)
+            if run is None:
+                raise Interrupted(f"run {run_id} is gone: its instance was removed")
+            if run.status is not RunStatus.RUNNING:
+                raise Interrupted(f"run {run_id} has ended already ({run.status})")
+            return run.flow_id
+
+    def _is_published(self, run_id: UUID, output: Output) -> bool:
+        """True where a commit whose answer was lost had gone through."""
+        with self.database.read() as session:
+            run = session.get(RunRecord, run_id)
+            return (
+                run is not None
+                and run.status is RunStatus.COMPLETED
+                and output.version_id in (None, run.output_version)
+            )
+
+    def _decide(
+        self,
+        flow_ids: Collection[UUID],
+        decide: Callable[[Draft], Answer],
+        descend: bool = False,
+        *,
+        ascend: bool = False,
+        prefect_flow_run_id: UUID | None = None,
+        write: Callable[[Session, Changes], None] | None = None,
+        instance_ids: Collection[UUID] = (),
+    ) -> tuple[Answer, Changes]:
+        def work(session: Session) -> tuple[Answer, Changes]:
+            region = load_region(
+                session,
+                flow_ids,
+                descend=descend,
+                ascend=ascend,
+                prefect_flow_run_id=prefect_flow_run_id,
+                instance_ids=instance_ids,
+            )
+            return self.apply(session, region, decide, write)
+
+        return self.database.transact(work)
+
+    def apply(
+        self,
+        session: Session,
+        region: Region,
+        decide: Callable[[Draft], Answer],
+        write: Callable[[Session, Changes], None] | None = None,
+    ) -> tuple[Answer, Changes]:
+        """Decide on a loaded region and write the outcome in the caller's transaction."""
+        draft = Draft(region, self.clock())
+        answer = decide(draft)
+        changes = draft.changes()
+        save_changes(session, region, changes)
+        if write is not None:
+            write(session, changes)
+        record_events(session, changes.events)
+        return answer, changes
+
+
+def past_due(now: datetime, limit: int) -> Select[tuple[UUID]]:
+    """The flows of active instances whose deadline has passed untold, the latest first.
+
+    A range of one index (``breached``, ``due_deadline``), however many flows there are.
+    """
+    flow = FlowExecutionResource
+    return (
+        select(flow.id)
+        .join(Resource, Resource.id == flow.instance_id)
+        .where(
+            flow.breached.is_(False),
+            flow.due_deadline < now,
+            Resource.lifecycle == Lifecycle.ACTIVE,
+        )
+        .order_by(flow.due_deadline)
+        .limit(limit)
+    )
+
+
+def _request(request_id: UUID, flow_id: UUID, ask: Ask, now: datetime) -> Request:
+    return Request(
+        id=request_id,
+        flow_id=flow_id,
+        cause=ask.cause,
+        parameters=ask.parameters,
+        created_at=now,
+        not_before=now,
+    )

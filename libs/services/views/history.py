@@ -1,0 +1,97 @@
+"""The configurations that an instance had: what changed, when, and which runs used which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.differences import differences
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, ResourceVersion, RunRecord
+from prefect_instances.libs.db.repositories.resources import Named, get_instance
+
+Document = dict[str, Any]
+
+
+def history(database: Database, name: str) -> Document:
+    """Every version, newest first, with what it changed; ``affects_output`` where that mattered.
+
+    ``runs`` counts those that used the version; a change that affects no output makes no flow use
+    its version, so it has none.
+    """
+    with database.read() as session:
+        named = get_instance(session, name)
+        versions = _versions(session, named)
+        used = _used(session, named)
+    entries = [_entry(before, after, used) for before, after in _pairs(versions)]
+    return {"instance": named.name, "project": named.project, "versions": entries[::-1]}
+
+
+def diff(
+    database: Database, name: str, first: int | None = None, last: int | None = None
+) -> Document:
+    """What two versions of an instance differ in; by default the newest and the one before it.
+
+    Raises NotFound for a version that there is not.
+    """
+    with database.read() as session:
+        named = get_instance(session, name)
+        versions = {version.number: version for version in _versions(session, named)}
+    to = last or max(versions)
+    since = first or max(to - 1, 1)
+    for number in (since, to):
+        if number not in versions:
+            raise NotFound("version", f"{named.label} {number}")
+    changes = differences(versions[since].spec_json, versions[to].spec_json)
+    return {
+        "instance": named.name,
+        "project": named.project,
+        "from": since,
+        "to": to,
+        "affects_output": versions[since].content_hash != versions[to].content_hash,
+        "changes": [asdict(change) for change in changes],
+    }
+
+
+def _versions(session: Session, named: Named) -> list[ResourceVersion]:
+    query = (
+        select(ResourceVersion)
+        .where(ResourceVersion.resource_id == named.id)
+        .order_by(ResourceVersion.number)
+    )
+    return list(session.scalars(query))
+
+
+def _used(session: Session, named: Named) -> Mapping[int, int]:
+    flow = FlowExecutionResource
+    query = (
+        select(RunRecord.config_version)
+        .join(flow, flow.id == RunRecord.flow_id)
+        .where(flow.instance_id == named.id)
+    )
+    return Counter(session.scalars(query))
+
+
+def _pairs(
+    versions: list[ResourceVersion],
+) -> list[tuple[ResourceVersion | None, ResourceVersion]]:
+    return list(zip([None, *versions], versions, strict=False))
+
+
+def _entry(
+    before: ResourceVersion | None, after: ResourceVersion, used: Mapping[int, int]
+) -> Document:
+    changes = differences(before.spec_json, after.spec_json) if before else []
+    return {
+        "version": after.number,
+        "created_at": after.created_at.isoformat(),
+        "affects_output": before is None or before.content_hash != after.content_hash,
+        "runs": used.get(after.number, 0),
+        "changes": [asdict(change) for change in changes],
+    }

@@ -1,0 +1,101 @@
+"""What applications need to subscribe: the address, the channels, and tokens for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from prefect_instances.libs.adapters.centrifugo.connection import Connection
+from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Problem
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.resources import find_instance
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.settings import Settings
+
+BLOCK_TYPE = "centrifugo"
+PROJECT = "Project"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one subscriber gets: where, which channel, and two tokens until ``expires_at``."""
+
+    label: str
+    url: str
+    channel: str
+    user: str
+    token: str
+    subscription_token: str
+    expires_at: datetime
+
+
+def connection(settings: Settings, prefect: PrefectGateway) -> Connection | None:
+    """What the Centrifugo block says; None where there is none.
+
+    Raises InvalidSpec, without any value of it, where it cannot be used.
+    """
+    name = settings.centrifugo_block
+    document = prefect.read_secrets(BLOCK_TYPE, name)
+    if document is None:
+        return None
+    try:
+        return Connection.model_validate(document)
+    except ValidationError as error:
+        found = [(item["loc"], item["msg"]) for item in error.errors(include_input=False)]
+    where = f"block {BLOCK_TYPE}/{name}"
+    raise InvalidSpec(
+        Problem(".".join([where, *map(str, path)]), text.removeprefix("Value error, "))
+        for path, text in found
+    )
+
+
+def grant(services: Services, name: str, user: str, *, project: bool = False) -> Grant:
+    """Tokens for one subscriber of one instance, or with ``project`` of a whole project.
+
+    Asking again is how a client refreshes. Raises NotFound for what does not exist, and where no
+    Centrifugo is configured.
+    """
+    found = connection(services.settings, services.prefect)
+    if found is None:
+        raise NotFound("block document", f"{BLOCK_TYPE}/{services.settings.centrifugo_block}")
+    label, channel = _project(services, name) if project else _instance(services, name)
+    now, life = services.now(), timedelta(seconds=found.token_seconds)
+    return Grant(
+        label=label,
+        url=found.subscribe_at,
+        channel=channel,
+        user=user,
+        token=connection_token(found.hmac_secret, user, now, life),
+        subscription_token=subscription_token(found.hmac_secret, user, channel, now, life),
+        expires_at=now + life,
+    )
+
+
+def _instance(services: Services, name: str) -> tuple[str, str]:
+    with services.database.read() as session:
+        named = find_instance(session, name)
+        if named is not None:
+            lifecycle = session.get_one(Resource, named.id).lifecycle
+    if named is None or lifecycle is Lifecycle.DEPROVISIONING:
+        raise NotFound("instance", name)
+    return named.label, ids.instance_channel(named.id)
+
+
+def _project(services: Services, name: str) -> tuple[str, str]:
+    query = select(Resource.id, Resource.name).where(
+        Resource.type == PROJECT, Resource.name_key == name.lower()
+    )
+    with services.database.read() as session:
+        row = session.execute(query).first()
+    if row is None:
+        raise NotFound("project", name)
+    project_id: UUID = row.id
+    return str(row.name), ids.project_channel(project_id)

@@ -1,0 +1,184 @@
+"""The slots of an instance before and after now, day by day, with the sessions of its exchange."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.status import Cause, RunStatus
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
+from prefect_instances.libs.db.repositories.region import read_parameters
+from prefect_instances.libs.db.repositories.resources import flows_of, get_instance, newest_version
+from prefect_instances.libs.specs import (
+    ScheduleSpec,
+    native_zone,
+    next_slot,
+    parse_spec,
+    session_hours,
+)
+
+Document = dict[str, Any]
+
+_STATES = {
+    RunStatus.COMPLETED: "done",
+    RunStatus.RUNNING: "running",
+    RunStatus.FAILED: "failed",
+    RunStatus.CRASHED: "failed",
+    RunStatus.CANCELLED: "cancelled",
+}
+"""What is said of a slot by the best run of it, best first."""
+
+
+def timeline(database: Database, now: datetime, name: str, days: int) -> Document:
+    """``days`` to each side of today, whole ones, never before the instance was made.
+
+    Each flow has its days, in the time zone of its schedule: the session of the exchange, if it has
+    a calendar, and the slots with what became of them (``done``, ``running``, ``failed``,
+    ``cancelled``, ``missed`` or ``coming``). ``next_slot`` is the first one that is coming, however
+    far away; None where there is none.
+    """
+    with database.read() as session:
+        named = get_instance(session, name)
+        version = newest_version(session, named.id)
+        if version is None:
+            raise NotFound("instance", name)
+        spec = parse_spec(version.spec_json)
+        created = session.get_one(Resource, named.id).created_at
+        flows = sorted(flows_of(session, named.id), key=lambda flow: flow.kind)
+        since = now - timedelta(days=days + 2)
+        runs = {flow.id: _runs(session, flow.id, since) for flow in flows}
+    return {
+        "instance": named.name,
+        "project": named.project,
+        "now": now.isoformat(),
+        "flows": [
+            _flow(
+                flow,
+                spec.schedule_of(flow.kind, flow.schedule_json),
+                runs[flow.id],
+                _Span(created, now, days),
+            )
+            for flow in flows
+        ],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """So many days to each side of today, but none before the instance was made."""
+
+    created: datetime
+    now: datetime
+    days: int
+
+    def bounds(self, zone: ZoneInfo) -> tuple[datetime, datetime]:
+        """Its first moment and the end of its last day, on the clock of a zone."""
+        today, around = self.now.astimezone(zone).date(), timedelta(days=self.days)
+        first = datetime.combine(today - around, time(), zone)
+        end = datetime.combine(today + around, time.max, zone)
+        return max(self.created, first.astimezone(UTC)), end.astimezone(UTC)
+
+
+def _runs(session: Session, flow_id: UUID, since: datetime) -> list[tuple[datetime, RunStatus]]:
+    """When the runs began that may serve a slot; those about the past are no slot's."""
+    query = (
+        select(RunRecord.started_at, RunRecord.status, RunRecord.parameters)
+        .where(
+            RunRecord.flow_id == flow_id,
+            RunRecord.started_at >= since,
+            RunRecord.cause != Cause.RERUN,
+        )
+        .order_by(RunRecord.started_at)
+    )
+    return [
+        (row.started_at, row.status)
+        for row in session.execute(query)
+        if not read_parameters(row.parameters).about_the_past
+    ]
+
+
+def _flow(
+    flow: FlowExecutionResource,
+    schedule: ScheduleSpec,
+    runs: Sequence[tuple[datetime, RunStatus]],
+    span: _Span,
+) -> Document:
+    zone = ZoneInfo(native_zone(schedule))
+    start, end = span.bounds(zone)
+    moments = _slots(schedule, start, end)
+    states = _slot_states(moments, runs, span.now)
+    coming = next_slot(schedule, span.now)
+    by_day: dict[date, list[Document]] = defaultdict(list)
+    for moment, state in zip(moments, states, strict=True):
+        local = moment.astimezone(zone)
+        by_day[local.date()].append({"at": local.isoformat(), "state": state})
+    first, last = start.astimezone(zone).date(), end.astimezone(zone).date()
+    listed = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    return {
+        "flow_kind": flow.kind,
+        "schedule": schedule.document(),
+        "timezone": zone.key,
+        "today": span.now.astimezone(zone).date().isoformat(),
+        "next_due_at": flow.next_due_at.isoformat() if flow.next_due_at else None,
+        "next_slot": coming.astimezone(zone).isoformat() if coming else None,
+        "days": [
+            {"date": day.isoformat(), **_session(schedule, day, zone), "slots": by_day[day]}
+            for day in listed
+            if schedule.calendar or by_day[day]
+        ],
+    }
+
+
+def _slots(schedule: ScheduleSpec, start: datetime, end: datetime) -> list[datetime]:
+    moments, moment = [], next_slot(schedule, start)
+    while moment is not None and moment <= end:
+        moments.append(moment)
+        moment = next_slot(schedule, moment)
+    return moments
+
+
+def _slot_states(
+    moments: Sequence[datetime], runs: Sequence[tuple[datetime, RunStatus]], now: datetime
+) -> list[str]:
+    """A run is of the last slot before it began."""
+    found: dict[int, set[RunStatus]] = defaultdict(set)
+    for started, status in runs:
+        found[bisect_right(moments, started) - 1].add(status)
+    return [
+        "coming" if moment > now else _state(found[at], "missed")
+        for at, moment in enumerate(moments)
+    ]
+
+
+def _state(statuses: set[RunStatus], without: str) -> str:
+    return next((word for status, word in _STATES.items() if status in statuses), without)
+
+
+def _session(schedule: ScheduleSpec, day: date, zone: ZoneInfo) -> Document:
+    """The session of a day, ``closed`` saying why there is none; nothing without a calendar."""
+    if not schedule.calendar:
+        return {}
+    hours = session_hours(schedule.calendar, day)
+    if hours is None:
+        return {"closed": "weekend" if day.weekday() >= 5 else "holiday"}
+    opens, closes = (moment.astimezone(zone).isoformat() for moment in hours)
+    return {"opens": opens, "closes": closes, "early": _is_early(schedule.calendar, day)}
+
+
+def _is_early(calendar: str, day: date) -> bool:
+    """Whether the session is shorter than the longest within two weeks."""
+    near = (session_hours(calendar, day + timedelta(days=at)) for at in range(-7, 8))
+    spans = [closes - opens for opens, closes in filter(None, near)]
+    opens, closes = session_hours(calendar, day) or (None, None)
+    return opens is not None and closes is not None and closes - opens < max(spans)

@@ -1,0 +1,79 @@
+"""What happens to instances, as it happens: over Centrifugo where configured, else over Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.core.subscriber_messages import message, subject
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.resources import INSTANCE_TYPES, get_instance
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.views.subscribing import connection
+
+USER = "instances-watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is watched: the channels, and the instance if it is one; None for all."""
+
+    channels: tuple[str, ...]
+    instance_id: UUID | None = None
+
+
+def scope_of(services: Services, name: str) -> Scope:
+    """One instance, or with "" every project that there is now. Raises NotFound."""
+    with services.database.read() as session:
+        if name:
+            found = get_instance(session, name)
+            return Scope((ids.instance_channel(found.id),), found.id)
+        projects = select(Resource.parent_id).where(Resource.type.in_(INSTANCE_TYPES)).distinct()
+        return Scope(tuple(ids.project_channel(id_) for id_ in session.scalars(projects) if id_))
+
+
+async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
+    """Yield messages of ``libs.core.subscriber_messages``; ``reload``: some may be missing.
+
+    Over Prefect's event stream their ``seq`` is None, and runs do not tell of their progress.
+    """
+    found = connection(services.settings, services.prefect)
+    if found is None:
+        async for item in _over_prefect(services, scope):
+            yield item
+        return
+    if not scope.channels:
+        raise PermanentError("there is no instance to watch yet; `instances apply` makes some")
+    from prefect_instances.libs.adapters.centrifugo.subscriber import subscribed
+    from prefect_instances.libs.adapters.centrifugo.tokens import (
+        connection_token,
+        subscription_token,
+    )
+
+    life = timedelta(seconds=found.token_seconds)
+    async for item in subscribed(
+        found.subscribe_at,
+        list(scope.channels),
+        lambda: connection_token(found.hmac_secret, USER, services.now(), life),
+        lambda channel: subscription_token(found.hmac_secret, USER, channel, services.now(), life),
+    ):
+        yield item
+
+
+async def _over_prefect(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
+    from prefect_instances.libs.adapters.centrifugo.subscriber import RELOAD
+    from prefect_instances.libs.adapters.prefect.event_stream import instance_events
+
+    async for event in instance_events(services.prefect.api_url):
+        if event is None:
+            yield RELOAD
+            continue
+        of = subject(event)
+        if of is not None and scope.instance_id in (None, of):
+            yield {**message(event, 0).payload, "seq": None}

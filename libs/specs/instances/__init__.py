@@ -1,0 +1,1 @@
+"""The specs of every instance type and their parts."""

@@ -1,0 +1,117 @@
+"""Experiments: an expression that is tried out before it becomes a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from prefect_instances.libs.specs.instances.instance import InstanceFields
+from prefect_instances.libs.specs.instances.optimizers import Day
+from prefect_instances.libs.specs.reading.base import SpecModel
+from prefect_instances.libs.specs.reading.json_values import Config, Text, Whole
+from prefect_instances.libs.specs.reading.problems import Fault
+
+
+class PreviewRange(SpecModel):
+    """The dates that an experiment looks at."""
+
+    model_config = ConfigDict(title="Dates")
+
+    start: Day = Field(
+        default="",
+        title="First day",
+        description="Empty: from the first value on.",
+        examples=["2020-01-01"],
+    )
+    end: Day = Field(
+        default="",
+        title="Last day",
+        description="Empty: as far as the inputs reach.",
+        examples=["2022-12-31"],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """In order."""
+        start, end = str(values.get("start") or ""), str(values.get("end") or "")
+        if start and end and start > end:
+            yield Fault(("end",), f"is before the first day ({start})")
+
+
+class ExperimentSpec(InstanceFields):
+    """An experiment: an expression over upstreams, with statistics of what it would say."""
+
+    ALIASES: ClassVar[Mapping[str, str]] = {
+        **InstanceFields.ALIASES,
+        "date_range_json": "date_range",
+    }
+
+    expression: Text = Field(
+        title="Expression",
+        description="A formula over columns of the upstreams, as of the pipeline expression.",
+        examples=["ZSCORE(DELTA(close, 252) / REF(close, 252))"],
+    )
+    inputs: Config = Field(
+        default_factory=dict,
+        title="Inputs",
+        description="Where names of the expression come from: name -> role, column, symbol; "
+        "a name that is not listed is a column of the first upstream.",
+        examples=[{"close": {"role": "input", "column": "close"}}],
+    )
+    ops: Config = Field(
+        default_factory=dict,
+        title="Versions",
+        description="Versions of ops and macros that are pinned, by their names; of the others the "
+        "newest is taken when the experiment is made, and kept.",
+        examples=[{"ZSCORE": "1.0.0"}],
+    )
+    date_range: PreviewRange = Field(
+        default_factory=PreviewRange,
+        title="Dates",
+        description="The dates that are looked at.",
+        examples=[{"start": "2020-01-01"}],
+    )
+    universe: list[Text] = Field(
+        default_factory=list,
+        title="Universe",
+        description="Symbols that are looked at; empty for all. The expression itself always sees "
+        "all of them.",
+        examples=[["AAPL", "MSFT"]],
+    )
+    price_column: Text = Field(
+        default="close",
+        title="Price column",
+        description="Column that forward returns are computed from, of the first upstream that "
+        "has it; without one there is no information coefficient.",
+        examples=["close"],
+    )
+    horizons: list[Whole] = Field(
+        default_factory=lambda: [1, 5, 10, 21, 63],
+        title="Horizons",
+        description="Sessions ahead of the forward returns, for the decay of the information "
+        "coefficient.",
+        examples=[[1, 5, 21]],
+    )
+    type: Literal["ExperimentInstance"] = Field(
+        default="ExperimentInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["ExperimentInstance"],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """As the base; horizons look ahead by at least one session."""
+        yield from super().across(values)
+        horizons = values.get("horizons")
+        for at, horizon in enumerate(horizons if isinstance(horizons, list) else ()):
+            if isinstance(horizon, int) and horizon < 1:
+                yield Fault(("horizons", at), "must be at least 1")
+
+    def output_content(self) -> dict[str, Any]:
+        """As the base, with everything that decides the statistics."""
+        keys = {"expression", "inputs", "date_range", "universe", "price_column", "horizons"}
+        pinned = {"ops": self.ops} if self.ops else {}
+        return {**super().output_content(), **self.model_dump(mode="json", include=keys), **pinned}

@@ -1,0 +1,48 @@
+"""Guardrail contracts of an instance: added to those that its definitions declare, or instead."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from prefect_instances.libs.specs.reading.base import SpecModel
+from prefect_instances.libs.specs.reading.json_values import Config, Text
+from prefect_instances.libs.specs.reading.names import OptionalName
+
+
+class GuardrailSpec(SpecModel):
+    """One contract: of which kind, checked where, and what a break of it does."""
+
+    model_config = ConfigDict(title="Guardrail contract")
+
+    kind: Text = Field(
+        title="Kind",
+        description="dataset.schema, dataset.freshness, signal.bounds, pit.policy, "
+        "portfolio.weights, portfolio.leverage, ml.validation, or an installed one.",
+        examples=["dataset.freshness"],
+    )
+    gate: Literal["", "run.start", "data.write"] = Field(
+        default="",
+        title="Gate",
+        description="Where it is checked; empty takes the usual gate of the kind.",
+        examples=["run.start"],
+    )
+    mode: Literal["block", "warn"] = Field(
+        default="block",
+        title="Mode",
+        description="Whether a break of it ends the run, or is only told.",
+        examples=["warn"],
+    )
+    flow: OptionalName = Field(
+        default="",
+        title="Flow",
+        description="Only runs of this flow are checked; empty for all that the kind judges.",
+        examples=["training"],
+    )
+    config: Config = Field(
+        default_factory=dict,
+        title="Configuration",
+        description="Parameters of the kind.",
+        examples=[{"max_age_days": 5}],
+    )

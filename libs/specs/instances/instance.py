@@ -1,0 +1,354 @@
+"""What the specs of all types of instance have in common, and those of datasets and signals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from prefect_instances.libs.core.shapes import SHAPES
+from prefect_instances.libs.core.status import InstanceType
+from prefect_instances.libs.specs.instances.components import AccessorSpec, ComponentSpec, StoreSpec
+from prefect_instances.libs.specs.instances.guardrails import GuardrailSpec
+from prefect_instances.libs.specs.instances.references import UpstreamRef
+from prefect_instances.libs.specs.instances.signals import SignalContract
+from prefect_instances.libs.specs.reading.base import Reading, SpecModel
+from prefect_instances.libs.specs.reading.json_values import Config, Text
+from prefect_instances.libs.specs.reading.names import Name, full_name
+from prefect_instances.libs.specs.reading.problems import Fault, Loc, kind_of
+from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
+
+WRAPPER = "metadata_json"
+"""The user's document keeps everything but type and name below this key."""
+
+
+LAST_FIELDS = (
+    "upstream_refs",
+    "schedule",
+    "flow_schedules",
+    "run_on_provision",
+    "work_pool",
+    "job_variables",
+    "guardrail_contracts",
+    "type",
+)
+"""Fields of every type that a form shows after those of the type itself."""
+
+
+class InstanceFields(SpecModel):
+    """What every instance has; a subclass adds what its type is made of."""
+
+    ALIASES: ClassVar[Mapping[str, str]] = {"schedule_json": "schedule"}
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Keys of the document itself that mean a key of one of its components."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold a component: a definition with its configuration."""
+
+    name: Name = Field(
+        title="Instance name",
+        description="Unique within the project, whatever the case; letters, digits, underscores.",
+        examples=["sp500_prices"],
+    )
+    project: Name = Field(
+        default="default",
+        title="Project",
+        description="The project it belongs to; created when the first instance is provisioned.",
+        examples=["demo"],
+    )
+    description: Text = Field(
+        default="",
+        title="Description",
+        description="What it is for, in a sentence.",
+        examples=["Daily closes of the S&P 500 stocks"],
+    )
+    upstream_refs: list[UpstreamRef] = Field(
+        default_factory=list,
+        title="Upstreams",
+        description="The instances that it reads.",
+        examples=[[{"resource": "sp500_prices", "role": "input"}]],
+    )
+    schedule: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Schedule",
+        description="When it is due by the clock, and how failures are retried.",
+        examples=[{"type": "cron", "expression": "0 6 * * 1-5", "timezone": "America/New_York"}],
+    )
+    flow_schedules: dict[Name, ScheduleSpec] = Field(
+        default_factory=dict,
+        title="Schedules of added flows",
+        description="When the flows that its definition adds are due, by their kinds; one that is "
+        "left out has the schedule that the definition gives it.",
+        examples=[{"quality": {"type": "cron", "expression": "0 8 * * 1"}}],
+    )
+    run_on_provision: bool = Field(
+        default=True,
+        title="Run when provisioned",
+        description="Whether it runs once, as soon as its upstreams are ready.",
+        examples=[True],
+    )
+    work_pool: Text = Field(
+        default="",
+        title="Work pool",
+        description="Where its flows run; empty for the project's usual pool.",
+        examples=["gpu"],
+    )
+    job_variables: Config = Field(
+        default_factory=dict,
+        title="Job variables",
+        description="Values of the pool's template for its runs, such as an image or a memory "
+        "limit; never secrets.",
+        examples=[{"mem_limit": "4g"}],
+    )
+    guardrail_contracts: list[GuardrailSpec] = Field(
+        default_factory=list,
+        title="Guardrail contracts",
+        description="What runs must keep to; those of a kind at a gate take the place of the "
+        "definitions' own of that kind at that gate.",
+        examples=[[{"kind": "dataset.freshness", "config": {"max_age_days": 5}}]],
+    )
+    type: str = Field(
+        default="",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+    )
+
+    def references(self) -> list[tuple[str, UpstreamRef]]:
+        """Every upstream with the path at which it was written; a type may have others too."""
+        return [(f"upstream_refs[{at}]", ref) for at, ref in enumerate(self.upstream_refs)]
+
+    def components(self) -> dict[str, ComponentSpec]:
+        """The components by the field that holds them."""
+        return {part: getattr(self, part) for part in self.PARTS}
+
+    def schedule_of(self, kind: str, usual: Mapping[str, Any] | None = None) -> ScheduleSpec:
+        """The schedule of one of its flows.
+
+        Where the spec says nothing of it, that is the ``usual`` one, which the definition gives the
+        flow; None where it gives none.
+        """
+        said = self.written_schedule(kind)
+        return ScheduleSpec.model_validate(usual) if usual and said == ScheduleSpec() else said
+
+    def written_schedule(self, kind: str) -> ScheduleSpec:
+        """What the spec itself says of when a flow is due."""
+        own = kind in SHAPES[self.type].flows
+        return self.schedule if own else self.flow_schedules.get(kind, ScheduleSpec())
+
+    @classmethod
+    def flow_schedule_path(cls, kind: str) -> str:
+        """Where a person looks for the schedule of an added flow."""
+        return f"flow_schedules.{kind}"
+
+    def output_content(self) -> dict[str, Any]:
+        """What decides the output, for the fingerprint; a type adds what else does."""
+        content: dict[str, Any] = {
+            part: component.model_dump(mode="json") for part, component in self.components().items()
+        }
+        content["upstreams"] = [
+            [full_name(ref.resource, self.project), ref.role, ref.flow]
+            for _, ref in self.references()
+        ]
+        return content
+
+    def flow_content(self, kind: str) -> dict[str, Any]:
+        """What of it decides the output of one flow; a type whose flows differ says how."""
+        del kind
+        return self.output_content()
+
+    @classmethod
+    def label(cls) -> str:
+        """As the type of instance is called."""
+        return f"a {cls.instance_type().value}"
+
+    @classmethod
+    def instance_type(cls) -> InstanceType:
+        """The type whose documents this model describes."""
+        return InstanceType(cls.model_fields["type"].default)
+
+    @classmethod
+    def other_keys(cls) -> list[str]:
+        """As the base, with the keys that mean a component's."""
+        return [*super().other_keys(), *cls.LIFTED, WRAPPER]
+
+    @classmethod
+    def misdirected(cls, document: Mapping[Any, Any]) -> Fault | None:
+        """A document of another type is no document of this one with faults."""
+        wrapped = document.get(WRAPPER)
+        inner = wrapped.get("type") if isinstance(wrapped, Mapping) else None
+        type_ = document.get("type", inner)
+        own = cls.instance_type()
+        if isinstance(type_, str) and type_ != own and type_ in frozenset(InstanceType):
+            return Fault(("type",), f"says {str(type_)!r}, but a {own.value} is expected here")
+        return None
+
+    @classmethod
+    def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
+        """As the base, after unwrapping ``metadata_json`` and handing components what is theirs."""
+        special = {key for key in document if key in cls.LIFTED or (key == WRAPPER and not at)}
+        rest = {key: value for key, value in document.items() if key not in special}
+        super().read_keys(rest, reading, at)
+        wrapped = document.get(WRAPPER) if WRAPPER in special else None
+        if isinstance(wrapped, Mapping):
+            cls.read_keys(wrapped, reading, (WRAPPER,))
+        elif wrapped is not None:
+            message = f"must be a mapping of keys to values, not {kind_of(wrapped)}"
+            reading.faults.append(Fault((WRAPPER,), message))
+        for key in sorted(special - {WRAPPER}, key=list(cls.LIFTED).index):
+            _lift(reading, cls.LIFTED[key], document[key], (*at, key))
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """No reference to itself, and none twice; no second schedule for a flow of the type."""
+        given = values.get("flow_schedules")
+        for kind in given if isinstance(given, Mapping) else ():
+            if kind in SHAPES[cls.instance_type()].flows:
+                message = f"is a flow of every {cls.instance_type()}: use schedule"
+                yield Fault(("flow_schedules", str(kind)), message)
+        project = _text(values.get("project")) or "default"
+        own = full_name(_text(values.get("name")), project)
+        seen: dict[tuple[str, str, str], int] = {}
+        for index, reading in enumerate(_references(values)):
+            resource, role, flow = (_text(reading.values.get(key)) for key in _IDENTITY)
+            if not resource:
+                continue
+            target = full_name(resource, project)
+            if target == own:
+                fault = reading.locate(Fault(("resource",), "refers to the instance itself"))
+                yield Fault(("upstream_refs", index, *fault.loc), fault.message)
+            first = seen.setdefault((target, role or "input", flow), index)
+            if first != index:
+                message = f"repeats upstream_refs[{first}]: same resource, role and flow"
+                yield Fault(("upstream_refs", index), message)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema with the fields that all types share at its ends, as a form shows them."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for key in LAST_FIELDS:
+            if key in properties:
+                properties[key] = properties.pop(key)
+        return schema
+
+
+class DatasetSpec(InstanceFields):
+    """A dataset: what a pipeline extracts, a store keeps and an accessor reads."""
+
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "definition": ("pipeline", "definition"),
+        "definition_resource_id": ("pipeline", "definition"),
+        "version": ("pipeline", "version"),
+        "definition_version_id": ("pipeline", "version"),
+        "config": ("pipeline", "config"),
+        "config_json": ("pipeline", "config"),
+        "pipeline_instance_id": ("pipeline", "instance"),
+        "store_instance_id": ("store", "instance"),
+        "accessor_instance_id": ("accessor", "instance"),
+    }
+    PARTS: ClassVar[tuple[str, ...]] = ("pipeline", "store", "accessor")
+
+    pipeline: ComponentSpec = Field(
+        title="Pipeline",
+        description="Where the data comes from.",
+        examples=[{"definition": "market_data", "config": {"source": "sp500"}}],
+    )
+    store: StoreSpec = Field(
+        default_factory=StoreSpec,
+        title="Store",
+        description="Where the versions of the data are kept.",
+        examples=[{"definition": "delta"}],
+    )
+    accessor: AccessorSpec = Field(
+        default_factory=AccessorSpec,
+        title="Accessor",
+        description="How readers see the data.",
+        examples=[{"definition": "simple"}],
+    )
+    type: Literal["DatasetInstance"] = Field(
+        default="DatasetInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["DatasetInstance"],
+    )
+
+
+class SignalSpec(DatasetSpec):
+    """A signal: a dataset whose values keep a contract."""
+
+    type: Literal["SignalInstance"] = Field(  # type: ignore[assignment]  # the tag names the class
+        default="SignalInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["SignalInstance"],
+    )
+    signal: SignalContract = Field(
+        default_factory=SignalContract,
+        title="Signal contract",
+        description="What its values satisfy; a run whose output breaks it fails.",
+        examples=[{"min_value": -3.0, "max_value": 3.0}],
+    )
+
+    def output_content(self) -> dict[str, Any]:
+        """As the base, with the contract."""
+        return {**super().output_content(), "signal": self.signal.model_dump(mode="json")}
+
+
+_NOTHING: tuple[object, ...] = (None, "", {})
+"""Values that a form sends for what was not filled in."""
+
+
+def _lift(reading: Reading, target: tuple[str, str], value: Any, written: Loc) -> None:
+    """Give ``value`` to a component, unless the component itself says something else."""
+    component, key = target
+    if value is None:
+        return
+    document = _component_document(reading.values.get(component))
+    if document is None:
+        return  # what is there is no component at all; its own validation says so
+    inner = ComponentSpec.read(document)
+    had = inner.values.get(key)
+    place = reading.written.get((component, key), (component, *inner.written.get((key,), (key,))))
+    known = Reading(values={} if had in _NOTHING else {key: had}, written={(key,): place})
+    known.put(key, value, written)
+    reading.faults += known.faults
+    if not known.faults and had in _NOTHING:
+        reading.values[component] = {**document, key: value}
+        reading.written[(component, key)] = written
+
+
+def _component_document(given: Any) -> dict[Any, Any] | None:
+    if given is None:
+        return {}
+    if isinstance(given, ComponentSpec):
+        return given.document()
+    if isinstance(given, str):
+        return {"definition": given}
+    return dict(given) if isinstance(given, Mapping) else None
+
+
+_IDENTITY = ("resource", "role", "flow")
+"""What may not be the same in two upstreams of one instance."""
+
+
+def _references(values: Mapping[str, Any]) -> list[Reading]:
+    """Each upstream under its short keys; what is no upstream at all is empty."""
+    given = values.get("upstream_refs")
+    return [_reference(item) for item in given] if isinstance(given, list | tuple) else []
+
+
+def _reference(item: Any) -> Reading:
+    if isinstance(item, UpstreamRef):
+        return UpstreamRef.read(item.document())
+    if isinstance(item, str):
+        return Reading(values={"resource": item})
+    return UpstreamRef.read(item) if isinstance(item, Mapping) else Reading()
+
+
+def _text(value: Any) -> str:
+    return str(value).strip() if value is not None and not isinstance(value, Mapping | list) else ""

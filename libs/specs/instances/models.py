@@ -1,0 +1,294 @@
+"""Models: what is learned from what, how it is judged, promoted and watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from prefect_instances.libs.specs.instances.components import ComponentSpec
+from prefect_instances.libs.specs.instances.instance import InstanceFields
+from prefect_instances.libs.specs.reading.base import Reading, SpecModel
+from prefect_instances.libs.specs.reading.json_values import Number, Text, Whole
+from prefect_instances.libs.specs.reading.names import Name
+from prefect_instances.libs.specs.reading.problems import Fault, Loc
+from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
+
+KINDS = ("training", "inference", "monitoring")
+
+
+class TargetSpec(SpecModel):
+    """What is predicted: the return of a column over the sessions that follow."""
+
+    model_config = ConfigDict(title="Target")
+
+    role: Name = Field(
+        default="prices",
+        title="Role",
+        description="The upstream that holds the column.",
+        examples=["prices"],
+    )
+    column: Text = Field(
+        default="close", title="Column", description="A price level.", examples=["close"]
+    )
+    horizon: Whole = Field(
+        default=5, ge=1, le=500, title="Horizon", description="Sessions ahead.", examples=[5]
+    )
+
+
+class FeatureSpec(SpecModel):
+    """A column of an upstream, as it was some sessions ago."""
+
+    model_config = ConfigDict(title="Feature")
+
+    role: Name = Field(
+        default="features",
+        title="Role",
+        description="The upstream that holds the column.",
+        examples=["momentum"],
+    )
+    column: Text = Field(
+        default="value", title="Column", description="A number.", examples=["value"]
+    )
+    lags: list[Whole] = Field(
+        default_factory=lambda: [0],
+        title="Lags",
+        description="Sessions back, each a feature of its own; 0 is the date itself.",
+        examples=[[0, 5, 20]],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """Lags look back, each once."""
+        lags = values.get("lags")
+        if not isinstance(lags, list):
+            return
+        if not lags:
+            yield Fault(("lags",), "must hold at least one number of sessions")
+        if any(isinstance(lag, int) and lag < 0 for lag in lags):
+            yield Fault(("lags",), "must not be negative: that would look into the future")
+        if len({str(lag) for lag in lags}) != len(lags):
+            yield Fault(("lags",), "names a lag more than once")
+
+
+class SplitSpec(SpecModel):
+    """How history is divided in time: training, a gap, validation."""
+
+    model_config = ConfigDict(title="Split")
+
+    validation: Number = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        title="Validation",
+        description="Share of the sessions, the newest ones, that the model is judged on.",
+        examples=[0.2],
+    )
+    embargo: Whole = Field(
+        default=0,
+        ge=0,
+        title="Embargo",
+        description="Sessions left out before the validation; never fewer than the horizon.",
+        examples=[10],
+    )
+
+
+class PromotionSpec(SpecModel):
+    """When a newly trained model becomes the champion; the first one always does."""
+
+    model_config = ConfigDict(title="Promotion")
+
+    rule: Literal["better", "always"] = Field(
+        default="better",
+        title="Rule",
+        description="better: than the champion on the same validation rows; always.",
+        examples=["better"],
+    )
+    metric: Literal["ic", "rmse", "r2", "hit_rate"] = Field(
+        default="ic", title="Metric", description="What is compared.", examples=["ic"]
+    )
+    min_improvement: Number = Field(
+        default=0.0,
+        ge=0,
+        title="Least improvement",
+        description="By how much the champion must be beaten.",
+        examples=[0.01],
+    )
+
+
+class MonitoringSpec(SpecModel):
+    """What is compared with what, and what drift leads to."""
+
+    model_config = ConfigDict(title="Monitoring")
+
+    drift_threshold: Number = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        title="Drift threshold",
+        description="Share of drifted features from which on the data count as drifted.",
+        examples=[0.5],
+    )
+    on_drift: Literal["none", "retrain"] = Field(
+        default="none",
+        title="On drift",
+        description="retrain: the training becomes stale and runs again.",
+        examples=["retrain"],
+    )
+    reference_days: Whole = Field(
+        default=252,
+        ge=5,
+        title="Reference window",
+        description="Sessions before the current window.",
+        examples=[252],
+    )
+    current_days: Whole = Field(
+        default=63,
+        ge=5,
+        title="Current window",
+        description="The newest sessions whose outcome is known.",
+        examples=[63],
+    )
+
+
+class FlowSchedules(SpecModel):
+    """A schedule for each flow of a model; one that is left out runs by its upstreams alone.
+
+    Those of added flows may be written among them; they are kept in ``flow_schedules``.
+    """
+
+    model_config = ConfigDict(title="Schedules")
+
+    training: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Training",
+        description="When it is trained again.",
+        examples=[{"type": "cron", "expression": "0 6 1 * *"}],
+    )
+    inference: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Inference",
+        description="When it predicts, besides whenever its upstreams advance.",
+        examples=[{"type": "manual"}],
+    )
+    monitoring: ScheduleSpec = Field(
+        default_factory=ScheduleSpec,
+        title="Monitoring",
+        description="When it is watched, besides after each inference.",
+        examples=[{"type": "manual"}],
+    )
+
+
+class ModelSpec(InstanceFields):
+    """A model: trained on features of its upstreams, predicting returns, watched for drift."""
+
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "definition": ("module", "definition"),
+        "definition_resource_id": ("module", "definition"),
+        "version": ("module", "version"),
+        "definition_version_id": ("module", "version"),
+        "config": ("module", "config"),
+        "config_json": ("module", "config"),
+    }
+    PARTS: ClassVar[tuple[str, ...]] = ("module",)
+
+    module: ComponentSpec = Field(
+        title="Module",
+        description="What learns.",
+        examples=[{"definition": "gradient_boosting", "config": {"trees": 100}}],
+    )
+    target: TargetSpec = Field(
+        default_factory=TargetSpec,
+        title="Target",
+        description="What is predicted.",
+        examples=[{"role": "prices", "column": "close", "horizon": 5}],
+    )
+    features: list[FeatureSpec] = Field(
+        title="Features",
+        description="What it is predicted from.",
+        examples=[[{"role": "momentum", "column": "value", "lags": [0, 5]}]],
+    )
+    split: SplitSpec = Field(
+        default_factory=SplitSpec,
+        title="Split",
+        description="How history is divided in time.",
+        examples=[{"validation": 0.2, "embargo": 10}],
+    )
+    promotion: PromotionSpec = Field(
+        default_factory=PromotionSpec,
+        title="Promotion",
+        description="When a new model becomes the champion.",
+        examples=[{"metric": "ic"}],
+    )
+    monitoring: MonitoringSpec = Field(
+        default_factory=MonitoringSpec,
+        title="Monitoring",
+        description="How it is watched.",
+        examples=[{"drift_threshold": 0.5, "on_drift": "retrain"}],
+    )
+    schedule: FlowSchedules = Field(  # type: ignore[assignment]  # one for each flow
+        default_factory=FlowSchedules,
+        title="Schedules",
+        description="When each flow is due by the clock, and how failures are retried.",
+        examples=[{"training": {"type": "cron", "expression": "0 6 1 * *"}}],
+    )
+    type: Literal["ModelInstance"] = Field(
+        default="ModelInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["ModelInstance"],
+    )
+
+    def written_schedule(self, kind: str) -> ScheduleSpec:
+        """As the base; each flow of a model has its own."""
+        if kind not in KINDS:
+            return super().written_schedule(kind)
+        found = getattr(self.schedule, kind)
+        assert isinstance(found, ScheduleSpec)
+        return found
+
+    @classmethod
+    def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
+        """As the base; a schedule beside those of the model's own flows is of an added one."""
+        super().read_keys(document, reading, at)
+        written, held = reading.values.get("schedule"), reading.values.get("flow_schedules", {})
+        if not isinstance(written, Mapping) or not isinstance(held, Mapping):
+            return
+        start = reading.written[("schedule",)]
+        added = Reading(dict(held), {(kind,): ("flow_schedules", str(kind)) for kind in held})
+        moved = {
+            kind: schedule
+            for kind, schedule in written.items()
+            if kind not in KINDS and isinstance(schedule, Mapping | ScheduleSpec)
+        }
+        for kind, schedule in moved.items():
+            added.put(kind, schedule, (*start, str(kind)))
+        reading.faults += added.faults
+        reading.written |= {("flow_schedules", *key): at for key, at in added.written.items()}
+        reading.values["flow_schedules"] = added.values
+        reading.values["schedule"] = {k: v for k, v in written.items() if k not in moved}
+
+    @classmethod
+    def flow_schedule_path(cls, kind: str) -> str:
+        """Beside those of its own flows."""
+        return f"schedule.{kind}"
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """As the base; a model needs a feature."""
+        yield from super().across(values)
+        if values.get("features") == []:
+            yield Fault(("features",), "must hold at least one feature")
+
+    def output_content(self) -> dict[str, Any]:
+        """As the base, with everything that decides what is learned and predicted."""
+        keys = {"target", "features", "split", "promotion", "monitoring"}
+        return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
+
+    def flow_content(self, kind: str) -> dict[str, Any]:
+        """What is learned decides the training; its model reaches the other flows by itself."""
+        content = self.output_content()
+        own = {"inference": {"upstreams"}, "monitoring": {"upstreams", "target", "monitoring"}}
+        keys = own.get(kind, content.keys() - {"monitoring"})
+        return {key: value for key, value in content.items() if key in keys}

@@ -1,0 +1,233 @@
+"""Portfolio optimizers: which definition, on what, under which constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from prefect_instances.libs.specs.instances.components import ComponentSpec
+from prefect_instances.libs.specs.instances.instance import InstanceFields
+from prefect_instances.libs.specs.reading.base import SpecModel
+from prefect_instances.libs.specs.reading.json_values import Number, Text, Whole
+from prefect_instances.libs.specs.reading.names import Name
+from prefect_instances.libs.specs.reading.problems import Fault
+
+
+def one_number_box(schema: dict[str, Any]) -> None:
+    """One number field in a form; "number or null" would be drawn as two tabs."""
+    schema.pop("anyOf", None)
+    schema.pop("default", None)
+    schema["type"] = "number"
+
+
+def checked_day(text: str) -> str:
+    """An ISO date or nothing; raises ValueError on anything else."""
+    if text:
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValueError("must be a date like 2024-01-31") from None
+    return text
+
+
+def _day_as_text(value: Any) -> Any:
+    """YAML reads an unquoted date as a date."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+Day = Annotated[Text, BeforeValidator(_day_as_text), AfterValidator(checked_day)]
+"""A date as text (``2024-01-31``), or empty: a form shows one box."""
+
+
+class SectorLimit(SpecModel):
+    """The symbols of a sector and the bounds of the sum of their weights."""
+
+    model_config = ConfigDict(title="Sector limit")
+
+    sector: Name = Field(title="Sector", description="What it is called.", examples=["technology"])
+    symbols: list[Text] = Field(
+        title="Symbols", description="The assets that belong to it.", examples=[["AAPL", "MSFT"]]
+    )
+    min_weight: Number = Field(
+        default=0.0, title="Lowest weight", description="Of the sector as a whole.", examples=[0.0]
+    )
+    max_weight: Number = Field(
+        default=1.0, title="Highest weight", description="Of the sector as a whole.", examples=[0.4]
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """The bounds are in order."""
+        low, high = values.get("min_weight", 0.0), values.get("max_weight", 1.0)
+        if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+            yield Fault(("min_weight",), f"is above max_weight ({low} > {high})")
+
+
+class ConstraintsSpec(SpecModel):
+    """What the weights satisfy; a bound that is left out does not apply."""
+
+    model_config = ConfigDict(title="Constraints")
+
+    min_weight: Number | None = Field(
+        default=None,
+        title="Lowest weight of an asset",
+        description="Below 0 allows short positions; empty: none are allowed.",
+        examples=[0.0],
+        json_schema_extra=one_number_box,
+    )
+    max_weight: Number | None = Field(
+        default=None,
+        title="Highest weight of an asset",
+        description="Empty for no bound.",
+        examples=[0.2],
+        json_schema_extra=one_number_box,
+    )
+    sector_limits: list[SectorLimit] = Field(
+        default_factory=list,
+        title="Sector limits",
+        description="Bounds on groups of assets.",
+        examples=[[{"sector": "technology", "symbols": ["AAPL", "MSFT"], "max_weight": 0.4}]],
+    )
+    gross_leverage: Number | None = Field(
+        default=None,
+        title="Gross leverage",
+        description="Highest sum of absolute weights; empty for no bound.",
+        examples=[1.5],
+        json_schema_extra=one_number_box,
+    )
+    max_turnover: Number | None = Field(
+        default=None,
+        title="Turnover",
+        description="Highest sum of absolute changes of weights at one rebalancing; "
+        "empty for no bound.",
+        examples=[0.4],
+        json_schema_extra=one_number_box,
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """Bounds are in order and can hold weights that sum to 1."""
+        low, high = values.get("min_weight"), values.get("max_weight")
+        if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+            yield Fault(("min_weight",), f"is above max_weight ({low} > {high})")
+        gross = values.get("gross_leverage")
+        if isinstance(gross, int | float) and gross < 1:
+            yield Fault(("gross_leverage",), "must be at least 1: the weights sum to 1")
+        turnover = values.get("max_turnover")
+        if isinstance(turnover, int | float) and turnover <= 0:
+            yield Fault(("max_turnover",), "must be more than 0")
+
+
+class OptimizerSpec(InstanceFields):
+    """A portfolio: weights that an optimizer decides from signals and prices.
+
+    Upstreams by role: ``prices`` (a dataset with ``close``), ``signal`` or ``input`` (any number,
+    each with a column ``value`` or ``prediction``), ``covariance`` (a dataset whose rows are
+    assets and whose columns are named like them).
+    """
+
+    LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "definition": ("optimizer", "definition"),
+        "definition_resource_id": ("optimizer", "definition"),
+        "version": ("optimizer", "version"),
+        "definition_version_id": ("optimizer", "version"),
+        "config": ("optimizer", "config"),
+        "config_json": ("optimizer", "config"),
+    }
+    PARTS: ClassVar[tuple[str, ...]] = ("optimizer",)
+
+    optimizer: ComponentSpec = Field(
+        title="Optimizer",
+        description="What decides the weights.",
+        examples=[{"definition": "mean_variance", "config": {"risk_aversion": 5.0}}],
+    )
+    constraints: ConstraintsSpec = Field(
+        default_factory=ConstraintsSpec,
+        title="Constraints",
+        description="What the weights satisfy; one that the optimizer cannot keep is refused.",
+        examples=[{"max_weight": 0.2}],
+    )
+    covariance: Literal["shrunk", "sample", "dataset"] = Field(
+        default="shrunk",
+        title="Covariance",
+        description="shrunk (Ledoit-Wolf) or sample, of the returns of the lookback; "
+        "dataset: that of the upstream with role covariance.",
+        examples=["shrunk"],
+    )
+    lookback_days: Whole = Field(
+        default=252,
+        ge=20,
+        title="Lookback",
+        description="Sessions of returns that the covariance is estimated from.",
+        examples=[252],
+    )
+    rebalance: Literal["monthly", "weekly", "daily"] = Field(
+        default="monthly",
+        title="Rebalancing",
+        description="How often weights are decided; each date uses only what was known on it.",
+        examples=["monthly"],
+    )
+    rebalance_day: Text = Field(
+        default="",
+        title="Rebalancing day",
+        description="A weekday for weekly, a day of the month or end for monthly; "
+        "empty: friday, end.",
+        examples=["end"],
+    )
+    start: Day = Field(
+        default="",
+        title="First date",
+        description="First date to decide on; empty: as soon as there is a whole lookback.",
+        examples=["2020-01-01"],
+    )
+    information_coefficient: Number = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        title="Information coefficient",
+        description="Skill of the signals: expected return = this x volatility x score.",
+        examples=[0.05],
+    )
+    type: Literal["PortfolioOptimizerInstance"] = Field(
+        default="PortfolioOptimizerInstance",
+        title="Type",
+        description="Says what kind of instance the document describes; leave it as it is.",
+        examples=["PortfolioOptimizerInstance"],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """As the base; the day fits the frequency."""
+        yield from super().across(values)
+        yield from day_faults(values, "rebalance", "rebalance_day")
+
+    def output_content(self) -> dict[str, Any]:
+        """As the base, with everything that decides weights."""
+        keys = {
+            "constraints",
+            "covariance",
+            "lookback_days",
+            "rebalance",
+            "rebalance_day",
+            "start",
+            "information_coefficient",
+        }
+        return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
+
+
+def day_faults(values: Mapping[str, Any], frequency: str, day: str) -> Iterable[Fault]:
+    """The rebalancing day says something for the frequency."""
+    weekdays = ("monday", "tuesday", "wednesday", "thursday", "friday")
+    how, when = values.get(frequency) or "monthly", values.get(day)
+    if not isinstance(when, str) or not when:
+        return
+    if how == "daily":
+        yield Fault((day,), "means nothing where every day is one; leave it empty")
+    if how == "weekly" and when.lower() not in weekdays:
+        yield Fault((day,), f"must be one of {', '.join(weekdays)}")
+    month_day = when.isdigit() and 1 <= int(when) <= 31
+    if how == "monthly" and when.lower() != "end" and not month_day:
+        yield Fault((day,), "must be a day of the month (1 to 31) or end")

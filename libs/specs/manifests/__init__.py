@@ -1,0 +1,1 @@
+"""Documents and manifests: specs as mappings, text and files."""

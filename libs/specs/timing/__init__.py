@@ -1,0 +1,1 @@
+"""When an instance is due: schedules, slots, sessions and local time."""

@@ -1,0 +1,242 @@
+"""Schedules as people write them; ``libs.specs.timing.slots`` computes their slots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import Annotated, Any, Literal, TypeGuard
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from prefect_instances.libs.specs.reading.base import SpecModel
+from prefect_instances.libs.specs.reading.json_values import Text, Whole
+from prefect_instances.libs.specs.reading.problems import Fault, did_you_mean
+from prefect_instances.libs.specs.timing.local_time import cron_fault, minute_of_day, next_cron_wall
+from prefect_instances.libs.specs.timing.session_events import bell_fault, is_bell
+from prefect_instances.libs.specs.timing.sessions import calendar_names, is_session_day
+
+_CLOCK = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d\Z")
+_YEAR = 366 * 24 * 60
+_PROBE_START = datetime.combine(date(2015, 1, 1), time())
+_PROBE_END = datetime.combine(date(2027, 1, 1), time())
+
+_BELONGS: Mapping[str, tuple[str, ...]] = {
+    "expression": ("cron",),
+    "minutes": ("interval",),
+    "window_start": ("interval",),
+    "window_end": ("interval",),
+    "calendar": ("cron", "interval"),
+}
+"""Which types of schedule a field has a meaning for; fields that are not named suit them all."""
+
+
+def _checked_expression(text: str) -> str:
+    if text and (fault := bell_fault(text) if is_bell(text) else cron_fault(text)):
+        raise ValueError(fault)
+    return text
+
+
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _checked_zone(text: str) -> str:
+    if text not in _zones():
+        raise ValueError(f"{text[:60]!r} is not an IANA time zone{_zone_hint(text)}")
+    return text
+
+
+def _zone_hint(text: str) -> str:
+    city = text.strip().casefold().replace(" ", "_")
+    named = sorted(zone for zone in _zones() if zone.casefold().rpartition("/")[2] == city)
+    return did_you_mean(named[0] if named else text, sorted(_zones()))
+
+
+def _checked_calendar(text: str) -> str:
+    if text and text not in calendar_names():
+        hint = did_you_mean(text, sorted(calendar_names())) or "; XNYS is New York, XLON London"
+        raise ValueError(f"{text!r} is not an exchange calendar{hint}")
+    return text
+
+
+def _checked_clock(text: str) -> str:
+    if text and not _CLOCK.match(text):
+        raise ValueError(f"{text!r} is not a time of day; write HH:MM between 00:00 and 23:59")
+    return text.zfill(5) if text else text
+
+
+class ScheduleSpec(SpecModel):
+    """A cron expression, an interval, or nothing but requests; with grace and retry policy."""
+
+    model_config = ConfigDict(title="Schedule")
+
+    type: Literal["cron", "interval", "manual"] = Field(
+        default="manual",
+        title="Type",
+        description="cron (by the clock), interval (every so many minutes), or manual "
+        "(upstreams and people only).",
+        examples=["cron"],
+    )
+    expression: Annotated[Text, AfterValidator(_checked_expression)] = Field(
+        default="",
+        title="Cron expression",
+        description="For cron: minute, hour, day of month, month, weekday, in the time zone below; "
+        "or minutes from the session's opening or close: @close+30, @open-15; with monthly (or "
+        "weekly) after it that of the month's first session: @close+30 monthly.",
+        examples=["0 6 * * 1-5", "@close+30"],
+    )
+    minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
+        default=0,
+        title="Minutes",
+        description="For interval: minutes from one slot to the next.",
+        examples=[30],
+    )
+    timezone: Annotated[Text, AfterValidator(_checked_zone)] = Field(
+        default="UTC",
+        title="Time zone",
+        description="IANA name; the expression, window and session days are meant in it.",
+        examples=["America/New_York"],
+    )
+    calendar: Annotated[Text, AfterValidator(_checked_calendar)] = Field(
+        default="",
+        title="Exchange calendar",
+        description="Days that are no session of this exchange are skipped; empty for every day.",
+        examples=["XNYS"],
+    )
+    window_start: Annotated[Text, AfterValidator(_checked_clock)] = Field(
+        default="",
+        title="Window start",
+        description="For interval: first slot of each day, HH:MM; empty for around the clock.",
+        examples=["09:30"],
+    )
+    window_end: Annotated[Text, AfterValidator(_checked_clock)] = Field(
+        default="",
+        title="Window end",
+        description="For interval: no slot is later, HH:MM; before the start: past midnight.",
+        examples=["16:00"],
+    )
+    grace_minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
+        default=60,
+        title="Grace (minutes)",
+        description="How long after a slot without new output the instance becomes stale.",
+        examples=[120],
+    )
+    enabled: bool = Field(
+        default=True,
+        title="Enabled",
+        description="Off: the schedule makes nothing due; upstreams and people still do.",
+        examples=[True],
+    )
+    max_retries: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0,
+        title="Retries",
+        description="How often a failed run is tried again by itself.",
+        examples=[3],
+    )
+    backoff: Literal["none", "linear", "exponential"] = Field(
+        default="none",
+        title="Back-off",
+        description="How the wait grows from retry to retry; none: it stays the same.",
+        examples=["exponential"],
+    )
+    backoff_seconds: Annotated[Whole, Field(ge=0, le=86_400)] = Field(
+        default=30,
+        title="Wait before the first retry (seconds)",
+        description="The wait that the back-off starts from.",
+        examples=[60],
+    )
+    backoff_jitter: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0,
+        title="Spread (percent)",
+        description="Each wait is longer by up to this share of it, so that many that failed "
+        "together do not all come back together.",
+        examples=[20],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """What the type needs is there, what it has no use for is not, and there is some slot."""
+        kind = values.get("type", "manual")
+        if kind not in ("cron", "interval", "manual"):
+            return
+        for key, kinds in _BELONGS.items():
+            if values.get(key) not in (None, "", 0) and kind not in kinds:
+                hint = "" if "type" in values else f"; say `type: {kinds[0]}`"
+                yield Fault((key,), f"belongs to a schedule of type {' or '.join(kinds)}{hint}")
+        if kind == "cron":
+            yield from _cron_faults(values)
+        if kind == "interval":
+            yield from _interval_faults(values)
+
+
+def _cron_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
+    expression, calendar = values.get("expression"), values.get("calendar")
+    if not expression:
+        yield Fault(("expression",), "is missing: a schedule of type cron needs one")
+    elif is_bell(str(expression)):
+        if not calendar and not bell_fault(str(expression)):
+            yield Fault(("calendar",), "is missing: @open and @close are those of an exchange")
+    elif _usable(expression, calendar) and not _meets_session(str(expression), str(calendar)):
+        yield Fault(("expression",), f"never fires: no such day is a session of {calendar}")
+
+
+def _usable(expression: Any, calendar: Any) -> bool:
+    """Both are given, and neither has a fault of its own."""
+    if not (isinstance(expression, str) and isinstance(calendar, str) and calendar):
+        return False
+    return not cron_fault(expression) and calendar in calendar_names()
+
+
+def _meets_session(expression: str, calendar: str) -> bool:
+    """Whether some day of the expression within twelve years (three leap days) is a session."""
+    wall, end = next_cron_wall(expression, _PROBE_START), _PROBE_END
+    while wall is not None and wall < end:
+        if is_session_day(calendar, wall.date()):
+            return True
+        wall = next_cron_wall(expression, datetime.combine(wall, time.max))
+    return False
+
+
+def _interval_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
+    if values.get("minutes") in (None, 0, ""):
+        yield Fault(("minutes",), "is missing: a schedule of type interval needs at least 1")
+    start, end = values.get("window_start"), values.get("window_end")
+    if bool(start) != bool(end):
+        yield Fault(
+            ("window_end" if start else "window_start",), "is missing: a window has both ends"
+        )
+    if _is_clock(start) and _is_clock(end) and minute_of_day(start) == minute_of_day(end):
+        yield Fault(("window_end",), f"is the window's start ({start}): leave both out for all day")
+
+
+def _is_clock(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and _CLOCK.match(value.strip()) is not None
+
+
+def retry_delay(schedule: ScheduleSpec, attempt: int, key: str = "") -> timedelta | None:
+    """How long to wait after failed attempt number ``attempt`` (from 1); None: no retry is left.
+
+    ``key`` says whose retry it is: it decides where within the spread the wait lies, always alike.
+    """
+    if attempt < 1:
+        raise ValueError(f"attempts count from 1, not {attempt}")
+    if attempt > schedule.max_retries:
+        return None
+    factor = {"none": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 20)}
+    seconds = schedule.backoff_seconds * factor[schedule.backoff]
+    spread = schedule.backoff_jitter / 100 * _share(key) if key else 0
+    return min(timedelta(seconds=round(seconds * (1 + spread))), LONGEST_WAIT)
+
+
+def _share(key: str) -> float:
+    """A number from 0 up to 1 that is the same for the same key, and evenly spread over keys."""
+    return int.from_bytes(sha256(key.encode()).digest()[:8]) / 2**64
+
+
+LONGEST_WAIT = timedelta(days=1)
+"""No back-off grows beyond it."""

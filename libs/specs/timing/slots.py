@@ -1,0 +1,187 @@
+"""The slots of a schedule: the moments at which fresh output is due. Pure; no clock is read.
+
+A cron expression or a daily window is meant in local time: a time that the clock skips fires once,
+at the first moment after the gap, and one that it shows twice fires once, the first time. An
+interval without a window is elapsed time, counted from ``INTERVAL_ANCHOR``. A schedule by the bell
+follows the sessions of its exchange, early closes included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from prefect_instances.libs.specs.timing.local_time import (
+    daily_times,
+    instant,
+    next_cron_wall,
+    next_window_wall,
+    portable_crons,
+    window_crons,
+)
+from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
+from prefect_instances.libs.specs.timing.session_events import (
+    bell_crons,
+    is_bell,
+    next_bell,
+    parse_bell,
+)
+from prefect_instances.libs.specs.timing.sessions import is_session_day, session_zone
+
+INTERVAL_ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
+"""Slots of an interval without a window are whole multiples of it away from this moment."""
+
+PATIENCE = timedelta(days=366 * 12)
+"""A schedule that meets no session for so long has no next slot."""
+
+_REACHES = (
+    timedelta(hours=2),
+    timedelta(days=2),
+    timedelta(days=40),
+    timedelta(days=400),
+    PATIENCE,
+)
+"""How far back to look for a slot, nearest first."""
+
+
+def next_slot(schedule: ScheduleSpec, after: datetime) -> datetime | None:
+    """The first slot strictly after an aware moment, in UTC; None for manual or disabled."""
+    return next(_walk(schedule, after), None)
+
+
+def slots(schedule: ScheduleSpec, after: datetime, count: int) -> list[datetime]:
+    """The first ``count`` slots strictly after ``after``; fewer only where there are no more."""
+    return list(islice(_walk(schedule, after), count))
+
+
+def is_slot(schedule: ScheduleSpec, moment: datetime) -> bool:
+    """Whether the moment, to the second, is a slot of the schedule."""
+    whole = moment.astimezone(UTC).replace(microsecond=0)
+    return next_slot(schedule, whole - timedelta(microseconds=1)) == whole
+
+
+def is_session(schedule: ScheduleSpec, slot: datetime) -> bool:
+    """Whether the slot's local day is a session of the calendar; true where there is none.
+
+    For a schedule by the bell: whether the moment is that of some session.
+    """
+    if is_bell(schedule.expression):
+        return is_slot(schedule, slot)
+    local = _aware(slot).astimezone(ZoneInfo(schedule.timezone))
+    return is_session_day(schedule.calendar, local.date())
+
+
+def due_window(schedule: ScheduleSpec, served: datetime) -> tuple[datetime, datetime] | None:
+    """When output is next due after a success that served ``served``, and when it is overdue."""
+    due = next_slot(schedule, served)
+    return None if due is None else (due, due + timedelta(minutes=schedule.grace_minutes))
+
+
+def native_crons(schedule: ScheduleSpec) -> list[str]:
+    """Cron expressions by which a scheduler fires at every slot, if it knows no calendars.
+
+    Often several for an interval with a daily window; none for an interval without one (its
+    ``minutes`` from ``INTERVAL_ANCHOR`` say it) and for manual. No two fire at the same time.
+    """
+    if is_bell(schedule.expression):
+        return bell_crons(parse_bell(schedule.expression), schedule.calendar)
+    if schedule.type == "cron":
+        return portable_crons(schedule.expression)
+    return window_crons(_times(schedule)) if _has_window(schedule) else []
+
+
+def native_zone(schedule: ScheduleSpec) -> str:
+    """The time zone that ``native_crons`` are meant in; the exchange's own for the bell."""
+    if is_bell(schedule.expression):
+        return session_zone(schedule.calendar).key
+    return schedule.timezone
+
+
+def served_slot(schedule: ScheduleSpec, now: datetime) -> datetime | None:
+    """The last slot at or before a moment: the one that a run at that moment serves."""
+    for reach in _REACHES:
+        last = None
+        for slot in _walk(schedule, now - reach):
+            if slot > now:
+                break
+            last = slot
+        if last is not None:
+            return last
+    return None
+
+
+def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
+    """Slots after a moment, strictly increasing, without those outside of sessions."""
+    position = _aware(after).astimezone(UTC)
+    if schedule.type == "manual" or not schedule.enabled:
+        return
+    if is_bell(schedule.expression):
+        yield from _bells(schedule, position)
+        return
+    zone = ZoneInfo(schedule.timezone)
+    following = _following(schedule, zone)
+    give_up = position + PATIENCE
+    while (moment := following(position)) is not None:
+        if is_session(schedule, moment):
+            position, give_up = moment, moment + PATIENCE
+            yield moment
+        elif moment > give_up:
+            return
+        else:
+            position = _end_of_day(moment, zone)
+
+
+def _bells(schedule: ScheduleSpec, position: datetime) -> Iterator[datetime]:
+    bell = parse_bell(schedule.expression)
+    while (moment := next_bell(bell, schedule.calendar, position, PATIENCE)) is not None:
+        yield moment
+        position = moment
+
+
+def _following(schedule: ScheduleSpec, zone: ZoneInfo) -> Callable[[datetime], datetime | None]:
+    """The function that finds the first slot after a moment, calendars aside."""
+    if schedule.type == "cron":
+        return partial(_by_wall, partial(next_cron_wall, schedule.expression), zone)
+    if _has_window(schedule):
+        return partial(_by_wall, partial(next_window_wall, _times(schedule)), zone)
+    return partial(_by_grid, timedelta(minutes=schedule.minutes))
+
+
+def _by_wall(
+    next_wall: Callable[[datetime], datetime | None], zone: ZoneInfo, after: datetime
+) -> datetime | None:
+    """The first wall time whose moment is after another; moments never decrease with wall times."""
+    wall = next_wall(after.astimezone(zone).replace(tzinfo=None))
+    while wall is not None:
+        moment = instant(wall, zone)
+        if moment > after:
+            return moment
+        wall = next_wall(wall)
+    return None
+
+
+def _by_grid(step: timedelta, after: datetime) -> datetime:
+    return INTERVAL_ANCHOR + step * ((after - INTERVAL_ANCHOR) // step + 1)
+
+
+def _end_of_day(moment: datetime, zone: ZoneInfo) -> datetime:
+    """The last second of the local day that holds the moment."""
+    tomorrow = moment.astimezone(zone).date() + timedelta(days=1)
+    return instant(datetime.combine(tomorrow, time()), zone) - timedelta(seconds=1)
+
+
+def _has_window(schedule: ScheduleSpec) -> bool:
+    return schedule.type == "interval" and bool(schedule.window_start and schedule.window_end)
+
+
+def _times(schedule: ScheduleSpec) -> list[time]:
+    return daily_times(schedule.window_start, schedule.window_end, schedule.minutes)
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs a time zone; a naive time could mean any")
+    return moment

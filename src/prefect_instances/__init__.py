@@ -1,0 +1,1 @@
+"""Instances of versioned quant definitions on Prefect."""
