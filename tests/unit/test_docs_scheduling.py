@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from prefect_instances.libs.specs import ScheduleSpec, native_zone
-from prefect_instances.libs.specs.timing import slots
+from prefect_instances.libs.specs import ScheduleSpec, native_zone, slots
 
 PAGE = Path(__file__).parents[2] / "docs" / "scheduling.md"
 AFTER = datetime(2026, 11, 24, 12, tzinfo=UTC)

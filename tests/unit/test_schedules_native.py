@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import ValidationError
 
-from prefect_instances.libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons
-from prefect_instances.libs.specs.timing import slots
+from prefect_instances.libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons, slots
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -19,8 +19,7 @@ import pytest
 from cronsim import CronSim, CronSimError
 from pydantic import ValidationError
 
-from prefect_instances.libs.specs import ScheduleSpec, is_session, native_crons, native_zone
-from prefect_instances.libs.specs.timing import slots
+from prefect_instances.libs.specs import ScheduleSpec, is_session, native_crons, native_zone, slots
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)

@@ -20,8 +20,8 @@ from prefect_instances.libs.specs import (
     native_crons,
     next_slot,
     served_slot,
+    slots,
 )
-from prefect_instances.libs.specs.timing import slots
 
 NEW_YORK, LONDON, TOKYO = "America/New_York", "Europe/London", "Asia/Tokyo"
 SIX_ON_WEEKDAYS = "0 6 * * 1-5"
