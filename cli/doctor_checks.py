@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import InstancesError
+from prefect_instances.libs.definitions.installed import discover
 
 if TYPE_CHECKING:
     from prefect_instances.libs.adapters.prefect.inspection import Inspector
@@ -111,9 +112,8 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 
 def check_definitions() -> Finding:
     """Every installed definition can be imported."""
-    from prefect_instances.libs.definitions import Registry
 
-    registry = Registry.discover()
+    registry = discover()
     count = len(registry.list())
     if registry.broken:
         broken = "; ".join(str(each) for each in registry.broken)

@@ -24,10 +24,11 @@ from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.services.rendering.formatting import shown
 from prefect_instances.libs.services.rendering.links import of_run, paragraph
-from prefect_instances.libs.services.runs.execution import NotASession, Work, execute
+from prefect_instances.libs.services.runs.execution import NotASession, execute
 from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, rows_of
 from prefect_instances.libs.services.runs.procedures import procedure_of
 from prefect_instances.libs.services.runs.publishing import Finished
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.views import reports

@@ -19,12 +19,13 @@ from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base, FlowExecutionResource, GateOpening
 from prefect_instances.libs.db.repositories.resources import get_instance
-from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, provision
 from prefect_instances.libs.services.lifecycle.updating import update_instance
-from prefect_instances.libs.services.runs.execution import Work, execute
+from prefect_instances.libs.services.runs.execution import execute
 from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from prefect_instances.libs.services.state.subscriber_relay import Live

@@ -41,7 +41,8 @@ from prefect_instances.libs.services.lifecycle.reconciling import (
     reconcile,
 )
 from prefect_instances.libs.services.lifecycle.removal import delete_rows
-from prefect_instances.libs.services.runs.execution import Work, execute
+from prefect_instances.libs.services.runs.execution import execute
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.specs import InstanceSpec
 from tests.databases import on_both_databases

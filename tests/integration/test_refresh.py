@@ -17,7 +17,8 @@ from prefect_instances.libs.core.status import Cause, Mode, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.plugins.delta import DeltaHandle
 from prefect_instances.libs.services.composition.components import read_version
-from prefect_instances.libs.services.runs.execution import NotASession, Work
+from prefect_instances.libs.services.runs.execution import NotASession
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.state.run_recovery import sweep
 from prefect_instances.libs.services.views import reports

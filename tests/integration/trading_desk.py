@@ -34,12 +34,12 @@ from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
-from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.lifecycle.provisioning import provision
-from prefect_instances.libs.services.runs.execution import NotASession, Work, execute
-from prefect_instances.libs.services.runs.run_context import Job, Result, Stored
+from prefect_instances.libs.services.runs.execution import NotASession, execute
+from prefect_instances.libs.services.runs.run_context import Job, Result, Stored, Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from prefect_instances.libs.services.state.run_recovery import sweep
@@ -239,7 +239,7 @@ class Desk:
         settings = load_settings(home=home, database_url=str(database.url))
         prefect: Any = self.scheduler
         live = Live(database, ledger.clock, lambda: None)
-        self.services = Services(settings, database, prefect, Registry.discover(), ledger, live)
+        self.services = Services(settings, database, prefect, discover(), ledger, live)
         self.specs = load_manifest(MANIFEST).instances
         execution = {name: (path, {}) for name, (path, _) in EXECUTION.items()}
         for spec in self.specs:
