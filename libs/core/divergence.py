@@ -146,7 +146,7 @@ def _lifecycle(world: World) -> Iterable[Diverged]:
         lines = ("it is not in Prefect",)
         yield Diverged(Divergence.LIFECYCLE_MISSING, name, "deployment", lines)
     for name in world.stale_lifecycle:
-        lines = ("no such flow is installed: `python -m deployments` deletes it",)
+        lines = ("no such flow is installed: `instances deploy` deletes it",)
         yield Diverged(Divergence.LIFECYCLE_STALE, name, "deployment", lines)
 
 

@@ -22,7 +22,6 @@ from prefect_instances.libs.definitions.flow import (
     LineageContract,
     Page,
 )
-from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.definitions.ml_module import MLModule, Sample
 from prefect_instances.libs.definitions.op import Argument, Axis, Op, OpMacro
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
@@ -70,5 +69,4 @@ __all__ = [
     "UpstreamShape",
     "VersionLost",
     "inside",
-    "installed",
 ]

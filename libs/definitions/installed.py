@@ -8,7 +8,6 @@ from importlib.metadata import EntryPoint, entry_points
 
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.definitions.base import Definition
-from prefect_instances.libs.definitions.expressions import macro_problems
 from prefect_instances.libs.definitions.guardrails import Guardrail
 from prefect_instances.libs.definitions.op import OpMacro
 from prefect_instances.libs.definitions.registry import Broken, Registry
@@ -66,6 +65,9 @@ def _add_definition(registry: Registry, loaded: object) -> None:
 
 def _remove_broken_macros(registry: Registry) -> None:
     """Move macros that cannot be expanded to ``broken``; others may build on them."""
+    # It imports polars, which commands that only read do without.
+    from prefect_instances.libs.definitions.expressions import macro_problems
+
     for definition in registry.list():
         if not issubclass(definition, OpMacro):
             continue
