@@ -29,6 +29,7 @@ from prefect_instances.libs.specs.manifests.manifest import (
     survey_files,
     survey_manifest,
 )
+from prefect_instances.libs.specs.native import NativeCron
 from prefect_instances.libs.specs.reading.problems import problems_of
 from prefect_instances.libs.specs.timing.frequencies import expected_data_date, frequency_fault
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec, retry_delay
@@ -57,6 +58,7 @@ __all__ = [
     "InstanceSpec",
     "Manifest",
     "ModelSpec",
+    "NativeCron",
     "OptimizerSpec",
     "PromotionSpec",
     "ScheduleSpec",

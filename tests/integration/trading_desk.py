@@ -219,8 +219,8 @@ class Scheduler:
 def fires(schedule: ScheduleSpec) -> Iterator[datetime]:
     """When a scheduler without calendars fires; in autumn it shows the repeated hour twice."""
     zone = ZoneInfo(native_zone(schedule))
-    for expression in native_crons(schedule):
-        for wall in CronSim(expression, START.astimezone(zone).replace(tzinfo=None)):
+    for cron in native_crons(schedule):
+        for wall in CronSim(cron.expression, START.astimezone(zone).replace(tzinfo=None)):
             moments = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
             yield from sorted(moments)
             if max(moments) > END:

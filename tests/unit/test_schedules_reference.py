@@ -229,8 +229,8 @@ def test_a_scheduler_without_calendars_fires_at_every_slot(case: Case) -> None:
     schedule = ScheduleSpec.model_validate(case.fields)
     fired = {
         moment
-        for expression in native_crons(schedule)
-        for moment in minutes_of_cron(expression, native_zone(schedule), case.start, case.end)
+        for cron in native_crons(schedule)
+        for moment in minutes_of_cron(cron.expression, native_zone(schedule), case.start, case.end)
     }
     expected = set(reference(schedule, case.start, case.end))
     if native_crons(schedule):
