@@ -29,9 +29,9 @@ from prefect_instances.libs.specs.manifests.manifest import (
     survey_files,
     survey_manifest,
 )
-from prefect_instances.libs.specs.native import NativeCron
 from prefect_instances.libs.specs.reading.problems import problems_of
 from prefect_instances.libs.specs.timing.frequencies import expected_data_date, frequency_fault
+from prefect_instances.libs.specs.timing.native import NativeCron
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec, retry_delay
 from prefect_instances.libs.specs.timing.sessions import session_hours
 from prefect_instances.libs.specs.timing.slots import (

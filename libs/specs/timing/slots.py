@@ -14,7 +14,6 @@ from functools import partial
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from prefect_instances.libs.specs.native import NativeCron, split_at_changes
 from prefect_instances.libs.specs.timing.local_time import (
     daily_times,
     instant,
@@ -23,6 +22,7 @@ from prefect_instances.libs.specs.timing.local_time import (
     portable_crons,
     window_crons,
 )
+from prefect_instances.libs.specs.timing.native import NativeCron, split_at_changes
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 from prefect_instances.libs.specs.timing.session_events import (
     bell_crons,
