@@ -32,13 +32,13 @@ SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "quick",
     max_examples=10,
-    stateful_step_count=20,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=SLOW_IS_FINE,
 )
 settings.register_profile(
     "dev",
-    max_examples=50,
+    max_examples=25,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=SLOW_IS_FINE,

@@ -37,8 +37,15 @@ FAST = {
 }
 """The same net as in production with a finer mesh, so that tests need not wait for minutes."""
 
-on_both_databases = pytest.mark.parametrize("stack", ["sqlite", "postgresql"], indirect=True)
+on_postgresql_when_thorough = pytest.mark.parametrize(
+    "stack", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True
+)
 """For a test of what the database has a part in; ``stack`` is else on SQLite."""
+
+on_sqlite_when_thorough = pytest.mark.parametrize(
+    "stack", [pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"], indirect=True
+)
+"""For the one of them that the default suite runs on PostgreSQL."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +228,7 @@ class Stack:
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
 
 
-def eventually(look: Callable[[], Found], seconds: float, what: str, pause: float = 0.5) -> Found:
+def eventually(look: Callable[[], Found], seconds: float, what: str, pause: float = 0.2) -> Found:
     """The first truthy answer of ``look`` within some seconds."""
     until = time.monotonic() + seconds
     while True:

@@ -18,14 +18,14 @@ from tests.e2e.stack import (
     expression,
     gated,
     market,
-    on_both_databases,
+    on_sqlite_when_thorough,
     slow,
     write_rows,
 )
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 3
+ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 2
 
 
 def packaged_days(after: str) -> list[str]:
@@ -68,7 +68,7 @@ def diamond(project: str) -> dict[str, Any]:
     }
 
 
-@on_both_databases
+@on_sqlite_when_thorough
 def test_each_round_runs_every_descendant_once_on_the_new_inputs(
     stack: Stack, project: str
 ) -> None:
