@@ -69,11 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what wants a server: nobody has to remember to."""
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        if names & SERVER_FIXTURES or item.path.name in SLOW_TO_START:
+        slow = item.path.name in SLOW_TO_START or "postgresql" in item.name
+        if slow or names & SERVER_FIXTURES:
             item.add_marker("server")
 
 
-SERVER_FIXTURES = {"prefect_environment", "stack", "postgres"}
+SERVER_FIXTURES = {"prefect_environment", "prefect_template", "stack", "postgres"}
 SLOW_TO_START = ("test_adapter_mlflow.py", "test_adapter_evidently.py")
 
 
