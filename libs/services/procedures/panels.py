@@ -68,6 +68,14 @@ class Panel:
         bars = np.nonzero(np.isfinite(values).any(axis=1))[0]
         return Panel(tuple(self.dates[bar] for bar in bars), chosen.symbols, values[bars])
 
+    def on(self, dates: Sequence[date]) -> Panel:
+        """Return the panel with exactly these dates; one that is not there is all NaN."""
+        index = {day: at for at, day in enumerate(self.dates)}
+        there = [at for at, day in enumerate(dates) if day in index]
+        values = np.full((len(dates), len(self.symbols)), np.nan)
+        values[there] = self.values[[index[dates[at]] for at in there]]
+        return Panel(tuple(dates), self.symbols, values)
+
     def between(self, first: date, last: date) -> Panel:
         """Return the rows dated from ``first`` to ``last``, both included."""
         begin, end = bisect_left(self.dates, first), bisect_right(self.dates, last)
