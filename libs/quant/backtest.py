@@ -25,6 +25,10 @@ Bools = NDArray[np.bool_]
 ROUNDING = 1e-13
 """Part of the portfolio's value below which missing cash is a matter of rounding."""
 
+NEGLIGIBLE = 1e-9
+"""Part of the portfolio's value that nothing is traded for: a holding that takes this much more
+than was meant for it cuts nobody short."""
+
 NEVER = -1
 """The bar of what never came."""
 
@@ -241,7 +245,7 @@ class _Room:
     @property
     def is_short(self) -> bool:
         """Whether what is kept takes more than was meant for it."""
-        return self.kept > self.reserved * self.value
+        return self.kept > (self.reserved + NEGLIGIBLE) * self.value
 
 
 def _room(value: float, kept: Floats, target: Floats, tradable: Bools) -> _Room:

@@ -72,7 +72,7 @@ class PlainLoop:
         part = self.affordable(bought, value, self.cash - least)
         for i, moved in bought.items():
             self.move(i, part * moved if moved > 0 else moved, held[i], value)
-        return kept > meant * value or part < 1.0
+        return kept - meant * value > 1e-9 * value or part < 1.0
 
     def costs(self, of: Mapping[int, float], value: float) -> float:
         return sum(self.cost(moved, value) for moved in of.values())
