@@ -26,8 +26,8 @@ ROUNDING = 1e-13
 """Part of the portfolio's value below which missing cash is a matter of rounding."""
 
 NEGLIGIBLE = 1e-9
-"""Part of the portfolio's value that nothing is traded for: a holding that takes this much more
-than was meant for it cuts nobody short."""
+"""Part of the portfolio's value that nothing is traded for: it buys nothing where it is all that is
+free, and a holding that takes so little more than was meant for it cuts nobody short."""
 
 NEVER = -1
 """The bar of what never came."""
@@ -239,7 +239,9 @@ class _Room:
         whole = self.value - paid
         if not self.kept or self.limit <= self.reserved:
             return whole
-        free = max(0.0, self.limit * whole - self.kept)
+        free = self.limit * whole - self.kept
+        if free <= NEGLIGIBLE * self.value:
+            return 0.0
         return min(whole, free / (self.limit - self.reserved))
 
     @property
@@ -279,7 +281,7 @@ def _affordable(moved: Floats, cash: float, value: float, costs: Costs) -> Float
 
     if left(1.0) >= -ROUNDING * abs(value):
         return moved
-    part = float(brentq(left, 0.0, 1.0, xtol=1e-16)) if left(0.0) > 0 else 0.0
+    part = float(brentq(left, 0.0, 1.0, xtol=1e-16)) if left(0.0) > NEGLIGIBLE * value else 0.0
     return np.where(moved > 0, part * moved, moved)
 
 

@@ -61,7 +61,8 @@ class PlainLoop:
         def moves(paid: float) -> dict[int, float]:
             base = value - paid
             if kept != 0.0 and meant < limit:
-                base = min(base, max(0.0, limit * base - kept) / (limit - meant))
+                free = limit * base - kept
+                base = min(base, free / (limit - meant)) if free > 1e-9 * value else 0.0
             return {i: (target[i] * base if value > 0 else 0.0) - held[i] for i in tradable}
 
         def is_too_little(paid: float) -> bool:
@@ -84,7 +85,11 @@ class PlainLoop:
             cut = {i: part * m if m > 0 else m for i, m in bought.items()}
             return cash - sum(cut.values()) - self.costs(cut, value) > -1e-13 * abs(value)
 
-        return 1.0 if is_paid(1.0) else bisect(is_paid, 1.0)
+        if is_paid(1.0):
+            return 1.0
+        sold = {i: m for i, m in bought.items() if m < 0}
+        left = cash - sum(sold.values()) - self.costs(sold, value)
+        return bisect(is_paid, 1.0) if left > 1e-9 * value else 0.0
 
     def move(self, i: int, moved: float, held: float, value: float) -> None:
         if moved:

@@ -157,3 +157,12 @@ def test_weekly_bars_have_the_measures_of_their_calendar() -> None:
     beta = np.cov(returns, market)[0, 1] / market.var(ddof=1)
     alpha = (1 + (returns - beta * market).mean()) ** (365.25 / 7) - 1
     assert (found["beta"], found["alpha"]) == pytest.approx((beta, alpha))
+
+
+def test_what_is_free_by_rounding_only_buys_nothing() -> None:
+    # Two holdings in thirds are stuck; what is left of 1 after them is a matter of rounding.
+    prices = np.array([[3.0, 7.0, 11.0]] * 3 + [[NAN, NAN, 11.0]] * 2)
+    decisions = {0: np.array([1 / 3, 2 / 3, 0.0]), 2: np.array([0.0, 0.0, 1.0])}
+    history = simulate(prices, decisions, 1_000_003.0, Costs(commission=0.0015))
+
+    assert set(history.trades.asset.tolist()) == {0, 1}
