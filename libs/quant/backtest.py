@@ -259,13 +259,18 @@ def _room(value: float, kept: Floats, target: Floats, tradable: Bools) -> _Room:
 
 def _paid(excess: Callable[[float], float], value: float, bar: int) -> float:
     """The costs that pay for exactly the trades that are left after paying them."""
-    from scipy.optimize import brentq
-
     if value <= 0 or excess(0.0) <= 0:
         return 0.0
     if excess(value) > 0:
         raise Unpayable(bar)
-    return float(brentq(excess, 0.0, value, xtol=1e-16 * value))
+    return _root(excess, value)
+
+
+def _root(of: Callable[[float], float], top: float) -> float:
+    """Where a function that is above 0 at 0 and not at ``top`` crosses 0, to the last digits."""
+    from scipy.optimize import brentq
+
+    return float(brentq(of, 0.0, top, xtol=1e-16 * top, maxiter=1000))
 
 
 def _affordable(moved: Floats, cash: float, value: float, costs: Costs) -> Floats:
@@ -273,7 +278,6 @@ def _affordable(moved: Floats, cash: float, value: float, costs: Costs) -> Float
 
     ``moved``: value bought of each asset, negative where sold. The argument itself where it fits.
     """
-    from scipy.optimize import brentq
 
     def left(part: float) -> float:
         cut = np.where(moved > 0, part * moved, moved)
@@ -281,7 +285,7 @@ def _affordable(moved: Floats, cash: float, value: float, costs: Costs) -> Float
 
     if left(1.0) >= -ROUNDING * abs(value):
         return moved
-    part = float(brentq(left, 0.0, 1.0, xtol=1e-16)) if left(0.0) > NEGLIGIBLE * value else 0.0
+    part = _root(left, 1.0) if left(0.0) > NEGLIGIBLE * max(value, 0.0) else 0.0
     return np.where(moved > 0, part * moved, moved)
 
 

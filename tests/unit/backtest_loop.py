@@ -89,7 +89,7 @@ class PlainLoop:
             return 1.0
         sold = {i: m for i, m in bought.items() if m < 0}
         left = cash - sum(sold.values()) - self.costs(sold, value)
-        return bisect(is_paid, 1.0) if left > 1e-9 * value else 0.0
+        return bisect(is_paid, 1.0) if left > 1e-9 * max(value, 0.0) else 0.0
 
     def move(self, i: int, moved: float, held: float, value: float) -> None:
         if moved:

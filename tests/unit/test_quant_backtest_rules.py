@@ -166,3 +166,14 @@ def test_what_is_free_by_rounding_only_buys_nothing() -> None:
     history = simulate(prices, decisions, 1_000_003.0, Costs(commission=0.0015))
 
     assert set(history.trades.asset.tolist()) == {0, 1}
+
+
+def test_a_portfolio_that_has_lost_everything_buys_nothing_more() -> None:
+    # The short loses more than the portfolio is worth; what is left of the cash closes a part.
+    prices = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 9.0], [1.0, 9.0], [1.0, 9.0]])
+    decisions = {0: np.array([1.3, -0.3]), 2: np.array([0.5, 0.5])}
+    history = simulate(prices, decisions, 100.0, Costs(commission=0.001))
+
+    assert history.equity[-1] < 0
+    assert history.cash[-1] == pytest.approx(0.0, abs=1e-9)
+    assert history.weights[-1][0] == 0.0
