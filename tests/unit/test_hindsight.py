@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from prefect_instances.libs.services.hindsight import late_rows
+from prefect_instances.libs.services.procedures.hindsight import late_rows
 
 
 def test_predictions_dated_before_their_model_are_in_hindsight() -> None:

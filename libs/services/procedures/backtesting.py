@@ -28,8 +28,8 @@ from prefect_instances.libs.quant.calendar import Frequency, bars_per_year, deci
 from prefect_instances.libs.quant.measures import drawdown_of, measures
 from prefect_instances.libs.quant.statistics import ranks
 from prefect_instances.libs.services.composition.components import open_output
-from prefect_instances.libs.services.hindsight import in_hindsight
-from prefect_instances.libs.services.markets import Market, market_of
+from prefect_instances.libs.services.procedures.hindsight import in_hindsight
+from prefect_instances.libs.services.procedures.markets import Market, market_of
 from prefect_instances.libs.services.procedures.panels import Panel, long_of, of_role, panel_of
 from prefect_instances.libs.services.rendering.plots import equity_plot, weights_plot
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
