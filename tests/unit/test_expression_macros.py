@@ -16,9 +16,9 @@ from prefect_instances.libs.definitions import (
     Op,
     OpMacro,
     Registry,
-    installed,
 )
 from prefect_instances.libs.definitions.expressions import compile_expression, read_expression
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.plugins.expression import ExpressionPipeline
 from prefect_instances.libs.plugins.ops.windows import Mean
 
