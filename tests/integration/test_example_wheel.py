@@ -20,8 +20,8 @@ from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.status import FlowStatus, Reason
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
-from prefect_instances.libs.definitions import DefinitionKind, Registry, installed
-from prefect_instances.libs.definitions.installed import discover
+from prefect_instances.libs.definitions import DefinitionKind, Registry
+from prefect_instances.libs.definitions.installed import discover, installed
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.lifecycle.removal import deprovision
 from prefect_instances.libs.services.runs.rerun import rerun
