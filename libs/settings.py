@@ -104,6 +104,15 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds after which the sweep starts the run of an opening nobody claimed.",
     )
+    begin_seconds: int = Field(
+        300,
+        ge=1,
+        description=(
+            "Seconds that a flow run which a worker took may need to begin its work, and one that "
+            "has done it to end; after them it counts as dead. Above what a container takes to "
+            "start."
+        ),
+    )
     crash_retries: int = Field(
         2, ge=0, description="How often a run whose process died is started again by itself."
     )
