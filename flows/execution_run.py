@@ -10,13 +10,14 @@ from uuid import UUID
 from prefect import get_run_logger
 
 from prefect_instances.flows.reporting import (
+    asked_again,
     current_run,
     not_a_session,
     reported,
     skipped,
     upstream_not_ready,
 )
-from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
@@ -78,6 +79,8 @@ def _run(work: Work, asked: RunParameters) -> Any:
             raise
         if isinstance(outcome, Skipped):
             return skipped(outcome)
+        if isinstance(outcome, AskedAgain):
+            return asked_again(outcome)
         if isinstance(outcome, Blocked):
             return upstream_not_ready(outcome)
         if isinstance(outcome, NotASession):

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 
 Answer = TypeVar("Answer")
@@ -63,6 +63,13 @@ def _said_already(record: logging.LogRecord) -> bool:
 def skipped(outcome: Skipped) -> State[Any]:
     """Nothing to do: another run did it, or nothing is due."""
     return Completed(name="Skipped", message=outcome.why)
+
+
+def asked_again(outcome: AskedAgain) -> State[Any]:
+    """End a retry of a run that is on record as failed: it stays Failed, another one runs."""
+    get_run_logger().warning("%s", outcome.why)
+    _RUN_LOGGER.addFilter(_said_already)
+    return Failed(message=outcome.why)
 
 
 def upstream_not_ready(outcome: Blocked) -> State[Any]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.commands import Blocked, Skipped, Started
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started
 from prefect_instances.libs.core.errors import InstancesError, Interrupted, NotFound
 from prefect_instances.libs.core.records import Run
 from prefect_instances.libs.core.status import Cause, RunStatus
@@ -52,7 +52,7 @@ class NotASession:
     calendar: str
 
 
-Outcome = Finished | Skipped | Blocked | NotASession
+Outcome = Finished | Skipped | AskedAgain | Blocked | NotASession
 
 
 def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.commands import Blocked, Skipped, Started, Unusable
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started, Unusable
 from prefect_instances.libs.core.errors import DefinitionUnavailable, InstancesError, InvalidSpec
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import (
@@ -36,7 +36,7 @@ READ_BY = ("store", "accessor")
 
 def begin(
     services: Services, flow_id: UUID, spec: InstanceSpec, work: Work
-) -> Started | Skipped | Blocked:
+) -> Started | Skipped | AskedAgain | Blocked:
     """Claim the work; see ``Ledger.start``.
 
     Raises DefinitionUnavailable where a definition that it needs is missing, broken, or does not

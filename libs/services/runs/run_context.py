@@ -143,12 +143,14 @@ class Added:
 class Stored:
     """An output that is no frame, kept elsewhere already: where, and what identifies it.
 
-    ``digest`` equals that of the published output exactly where both are the same.
+    ``digest`` equals that of the published output exactly where both are the same; ``renewed``
+    publishes it even then, because the published one is lost.
     """
 
     version: StoredVersion
     digest: str
     columns: tuple[str, ...] = ()
+    renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
