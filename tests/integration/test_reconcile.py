@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from prefect_instances.libs.adapters.prefect import DeploymentPlan, PrefectGateway
 from prefect_instances.libs.core.divergence import Diverged, Divergence
@@ -18,6 +19,7 @@ from prefect_instances.libs.core.ids import DIVERGED, WORK_POOL
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
+from prefect_instances.libs.db.repositories.resources import newest_version
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
     model_row,
@@ -519,3 +521,40 @@ def test_an_instance_that_is_being_removed_is_nobody_elses_affair(
     bench.services.database.transact(leave)
 
     assert settle(bench) == {}
+
+
+def test_a_configuration_that_cannot_be_read_hides_nothing_else(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    bench.provision(prices(project, "beside"))
+    beside = deployment_id(bench, "beside")
+    bench.services.prefect.delete_deployment(beside)
+    damage(bench, "prices")
+
+    found = reconcile(bench.services, ports_of(bench))
+
+    mine = {
+        item.diverged.subject: item.outcome
+        for item in found.items
+        if item.diverged.part == "refresh"
+    }
+    assert mine[f"{project}/beside"] is Outcome.REPAIRED
+    assert [line for line in found.unseen if f"{project}.prices" in line]
+    assert deployment_id(bench, "beside") != beside
+
+
+def deployment_id(bench: Bench, name: str) -> UUID:
+    with bench.services.database.read() as session:
+        id_ = session.get_one(FlowExecutionResource, bench.flow_id(name)).deployment_id
+        assert id_ is not None
+        return id_
+
+
+def damage(bench: Bench, name: str) -> None:
+    """What a newer version, or a hand, left in the database."""
+
+    def write(session: Session) -> None:
+        version = newest_version(session, bench.instance_id(name))
+        assert version is not None
+        version.spec_json = {**version.spec_json, "type": "UnknownInstance"}
+
+    bench.services.database.transact(write)

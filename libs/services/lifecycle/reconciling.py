@@ -161,9 +161,10 @@ class Repairer:
             repair(diverged)
         except _Vanished:
             return None
-        except InstancesError as error:
-            _log.warning("%s of %s: %s", diverged.kind, diverged.subject, error)
-            return Settled(diverged, Outcome.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - one bad item must not stop the repairs after it
+            text = str(error) if isinstance(error, InstancesError) else repr(error)
+            _log.warning("%s of %s: %s", diverged.kind, diverged.subject, text, exc_info=error)
+            return Settled(diverged, Outcome.FAILED, text)
         return Settled(diverged, Outcome.REPAIRED)
 
     def _repairs(self) -> dict[Divergence, Callable[[Diverged], None]]:
