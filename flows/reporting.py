@@ -14,6 +14,8 @@ from prefect.states import Completed, Failed
 
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.ids import DATABASE_TAG
+from prefect_instances.libs.wiring import connect
 
 Answer = TypeVar("Answer")
 
@@ -40,6 +42,7 @@ def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
     and deserve their traceback.
     """
     try:
+        _refuse_foreign()
         return work()
     except InstancesError as error:
         logger = get_run_logger()
@@ -50,6 +53,15 @@ def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
             logger.error("%s", error)
         _RUN_LOGGER.addFilter(_said_already)
         return Failed(message=str(error))
+
+
+def _refuse_foreign() -> None:
+    """Raise WrongDatabase in a run that another home asked for, before anything is done."""
+    context = FlowRunContext.get()
+    tags = context.flow_run.tags if context is not None and context.flow_run is not None else []
+    if any(tag.startswith(f"{DATABASE_TAG}:") for tag in tags):
+        with connect() as services:
+            services.refuse_foreign(tags)
 
 
 _RUN_LOGGER = logging.getLogger("prefect.flow_runs")

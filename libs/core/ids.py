@@ -39,6 +39,15 @@ KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
 """Beginnings of the tags of an execution deployment: of the flow kind, of the instance's name."""
 
 
+DATABASE_TAG = "database"
+"""Beginning of the tag of a lifecycle run that says for which database it was asked."""
+
+
+def database_tag(identity: UUID) -> str:
+    """Tag of a run that is for the database with this identity only."""
+    return f"{DATABASE_TAG}:{identity}"
+
+
 def flow_name(kind: str) -> str:
     """The Prefect flow that executes a kind of flow."""
     return FLOW_OF_KIND.get(kind, DEFINITION_FLOW)

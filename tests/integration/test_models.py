@@ -228,7 +228,7 @@ def test_a_model_that_is_lost_is_replaced_by_the_next_training(
     lost, store = newest(bench, "training"), tracking(bench.services)
     name = model_name(project, "m", bench.instance_id("m"))
     if gone == "files":
-        for file in store.folder.rglob("MLmodel"):
+        for file in list(store.folder.rglob("MLmodel")):
             shutil.rmtree(file.parent)
     else:
         store.delete_model(name)

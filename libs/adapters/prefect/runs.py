@@ -166,6 +166,14 @@ class RunCalls(Calls):
         condition = {"tags": {"all_": [tag]}, "state": {"type": {"any_": STARTED_TYPES}}}
         return [view_run(document) for document in _filter(self._api, condition)]
 
+    def ended_runs(self, deployment_id: UUID, limit: int) -> list[RunView]:
+        """List the runs of a deployment that are over, the latest first, at most ``limit``."""
+        ended = {"type": {"any_": sorted(state.value for state in ENDED)}}
+        condition = {"deployment_id": {"any_": [deployment_id]}, "state": ended}
+        body = {"flow_runs": condition, "sort": "END_TIME_DESC", "limit": limit}
+        documents = self._api.request("POST", "/flow_runs/filter", body, doing="list runs")
+        return [view_run(document) for document in documents]
+
     def finish_run(self, run_id: UUID, state: RunState, message: str) -> bool:
         """Set a run to the terminal ``state``; False if it is over, unknown or goes on.
 

@@ -31,6 +31,7 @@ from prefect_instances.libs.core.divergence import (
 from prefect_instances.libs.core.errors import TemporaryError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
 from prefect_instances.libs.db.repositories.resources import (
     EXTENSIONS,
@@ -121,6 +122,17 @@ def _recorded(session: Session, named: Named) -> Recorded:
         deployments={flow.kind: flow.deployment_id for flow in flows_of(session, named.id)},
         handles=tuple(external.name for external in KITS[named.type].externals),
     )
+
+
+def recorded_deployments(database: Database) -> dict[str, UUID | None]:
+    """Read the deployment of every flow of the active instances, by ``project/name.kind``."""
+    with database.read() as session:
+        return {
+            f"{named.label}.{flow.kind}": flow.deployment_id
+            for named in named_instances(session)
+            if session.get_one(Resource, named.id).lifecycle is Lifecycle.ACTIVE
+            for flow in flows_of(session, named.id)
+        }
 
 
 def _handle_rows(session: Session, named: Named) -> dict[str, dict[str, Any]]:
