@@ -12,12 +12,6 @@ from prefect_instances.libs.db.models import DatabaseMark
 _ONLY = 1
 
 
-def read_identity(session: Session) -> UUID | None:
-    """Read which database this is; None where nobody has asked yet."""
-    mark = session.get(DatabaseMark, _ONLY)
-    return None if mark is None else mark.identity
-
-
 def ensure_identity(session: Session) -> UUID:
     """Read which database this is, and give it a random identity at the first call."""
     return _mark(session).identity
