@@ -13,6 +13,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from prefect_instances.libs.core.aggregation import AggregationContract
+from prefect_instances.libs.core.dates import day_fault
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.status import (
     Cause,
@@ -145,7 +146,12 @@ class RunParameters:
 
     def problems(self) -> list[Problem]:
         """What contradicts itself; empty if nothing."""
-        found = []
+        given = {"as_of": self.as_of, "start": self.start, "end": self.end}
+        found = [
+            Problem(name, f"{day} {fault}")
+            for name, day in given.items()
+            if day and (fault := day_fault(day))
+        ]
         if self.end is not None and self.start is None:
             found.append(Problem("end", "needs a start: the first day to read anew"))
         if self.start and self.end and self.end < self.start:

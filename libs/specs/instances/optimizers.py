@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.specs.instances.components import ComponentSpec
 from prefect_instances.libs.specs.instances.instance import InstanceFields
 from prefect_instances.libs.specs.reading.base import SpecModel
@@ -24,12 +25,9 @@ def one_number_box(schema: dict[str, Any]) -> None:
 
 
 def checked_day(text: str) -> str:
-    """An ISO date or nothing; raises ValueError on anything else."""
+    """Return an ISO date or nothing; raise ``ValueError`` as ``parse_day`` on anything else."""
     if text:
-        try:
-            date.fromisoformat(text)
-        except ValueError:
-            raise ValueError("must be a date like 2024-01-31") from None
+        parse_day(text)
     return text
 
 
