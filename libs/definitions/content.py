@@ -74,8 +74,8 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
 
     Key columns first, rows sorted by key, types those that every store holds: unsigned integers
     become Int64, decimals Float64, half-precision floats Float32, categories strings, times
-    microseconds (aware ones UTC), columns without any value Float64. Raises ``DataRejected`` where a number does not fit. It does not check the rest
-    of the contract: see ``check_frame``.
+    microseconds (aware ones UTC), columns without any value Float64. Raises ``DataRejected`` where
+    a number does not fit. It does not check the rest of the contract: see ``check_frame``.
     """
     names = frame.columns
     keys = key_columns(names)

@@ -189,6 +189,13 @@ class OptimizerSpec(InstanceFields):
         description="Skill of the signals: expected return = this x volatility x score.",
         examples=[0.05],
     )
+    without_solution: Literal["keep", "cash"] = Field(
+        default="keep",
+        title="Without a solution",
+        description="Weights of a date on which no weights satisfy the constraints: "
+        "keep the last ones, or cash (all 0).",
+        examples=["keep"],
+    )
     type: Literal["PortfolioOptimizerInstance"] = Field(
         default="PortfolioOptimizerInstance",
         title="Type",
@@ -213,6 +220,8 @@ class OptimizerSpec(InstanceFields):
             "start",
             "information_coefficient",
         }
+        if self.without_solution != "keep":
+            keys.add("without_solution")
         return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
 
 
