@@ -23,6 +23,7 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
     smart: bool = False,
     start: date | None = None,
     end: date | None = None,
+    accept_loss: bool = False,
 ) -> Any:
     """Refresh a dataset or signal: read what is pinned, extract, store, publish.
 
@@ -37,6 +38,17 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
         smart: Skip the run if the output is fresh already.
         start: Read the history from this day on anew; empty to read what is new.
         end: Last day of the history to read anew; empty for all there is from the start on.
+        accept_loss: Publish what is read even if it has lost dates, symbols, rows or columns that
+            the current version has, or changed the type of a column.
     """
-    asked = asked_for(mode, as_of, force, recursive=recursive, smart=smart, start=start, end=end)
+    asked = asked_for(
+        mode,
+        as_of,
+        force,
+        recursive=recursive,
+        smart=smart,
+        start=start,
+        end=end,
+        accept_loss=accept_loss,
+    )
     return executed(FlowKind.REFRESH, instance, opening, asked)

@@ -133,7 +133,7 @@ class RunParameters:
     ``start`` and ``end`` (both inclusive) are the dates to read anew whatever is stored; ``end``
     None is up to the newest there is, ``start`` None reads only what is new. ``recursive`` waits
     for stale ancestors, which are asked as well; ``smart`` is content with an output that is fresh
-    already.
+    already. ``accept_loss`` publishes a version that has lost data, columns or types.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -143,6 +143,7 @@ class RunParameters:
     smart: bool = False
     start: date | None = None
     end: date | None = None
+    accept_loss: bool = False
 
     def problems(self) -> list[Problem]:
         """What contradicts itself; empty if nothing."""
@@ -208,6 +209,7 @@ class RunParameters:
             force=self.force or newer.force,
             recursive=self.recursive or newer.recursive,
             smart=self.smart and newer.smart,
+            accept_loss=self.accept_loss or newer.accept_loss,
             start=None if full else min(starts, default=None),
             end=None if full else max(ends, default=None),
         )

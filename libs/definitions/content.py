@@ -21,6 +21,7 @@ import polars as pl
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.pipeline import Extract
+from prefect_instances.libs.definitions.widening import is_wider, widen
 
 KEYS = ("date", "symbol")
 KNOWLEDGE = "knowledge_time"
@@ -153,9 +154,12 @@ def merge(
     if base is None or (until is None and (extract.complete or since is None)):
         return _up_to(conform(extract.frame), until)
     stored = conform(base)
-    frame = _part(extract, stored.schema, since, until)
+    frame = _part(extract, since, until)
     if not frame.height:
         return stored
+    frame = widen(frame, stored.schema)
+    stored = widen(stored, frame.schema)
+    _reject_misfit(frame, stored.schema, since or date.min)
     kept = stored.filter(~_between(since, until))
     return conform(pl.concat([kept, frame.select(kept.columns)]))
 
@@ -176,9 +180,14 @@ def later_rows(
     """
     if since is None or newest is None or (extract.complete and until is None):
         return None
-    frame = _part(extract, base.collect_schema(), since, until)
+    frame = _part(extract, since, until)
     if not frame.height:
         return conform(base.head(0).collect())
+    schema = base.collect_schema()
+    frame = widen(frame, schema)
+    if any(dtype != schema.get(name, dtype) for name, dtype in _wider(frame, schema)):
+        return None
+    _reject_misfit(frame, schema, since)
     stored = conform(base.filter(_between(since, until)).collect())
     again = frame.filter(pl.col("date") <= newest).select(stored.columns)
     if not again.equals(stored):
@@ -217,15 +226,20 @@ def _up_to(frame: pl.DataFrame, until: date | None) -> pl.DataFrame:
     return frame if until is None else frame.filter(pl.col("date") <= until)
 
 
-def _part(
-    extract: Extract, stored: Mapping[str, pl.DataType], since: date | None, until: date | None
-) -> pl.DataFrame:
+def _wider(
+    frame: pl.DataFrame, stored: Mapping[str, pl.DataType]
+) -> Iterator[tuple[str, pl.DataType]]:
+    """The columns of a frame that hold everything that the stored ones hold."""
+    for name, dtype in frame.schema.items():
+        if name in stored and is_wider(dtype, stored[name]):
+            yield name, dtype
+
+
+def _part(extract: Extract, since: date | None, until: date | None) -> pl.DataFrame:
     """The rows of an extract that are to replace those between two dates."""
     frame = _up_to(conform(extract.frame), until)
     if extract.complete:
         frame = frame.filter(_between(since, until))
-    if frame.height:
-        _reject_misfit(frame, stored, since or date.min)
     return frame
 
 

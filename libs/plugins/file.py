@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from prefect_instances.libs.core.errors import DataRejected, InstancesError, Problem, Unavailable
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KNOWLEDGE
+from prefect_instances.libs.definitions.continuity import MAX_LOSS
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.plugins.cells import (
@@ -91,6 +92,13 @@ class FilePipeline(Pipeline):
             default_factory=dict,
             description="Column: number, text or boolean, where cells of a CSV file differ.",
         )
+        max_loss: float = Field(
+            default=MAX_LOSS,
+            ge=0,
+            le=1,
+            description="Share of dates, symbols, rows or values that a new version may lack of "
+            "the one before; 1: any.",
+        )
         data_frequency: str = Field(
             default="",
             description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
@@ -144,6 +152,11 @@ class FilePipeline(Pipeline):
     def data_frequency(self) -> str | None:
         """What the configuration says: a file does not tell by itself."""
         return self.config.data_frequency or None
+
+    @property
+    def max_loss(self) -> float | None:
+        """What the configuration says; None where any loss is allowed."""
+        return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """A file that is missing, cannot be read, or has not the columns."""

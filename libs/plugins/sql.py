@@ -22,6 +22,7 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.definitions.continuity import MAX_LOSS
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.plugins.cells import (
@@ -78,6 +79,13 @@ class SqlPipeline(Pipeline):
             description="Where dates are times with a zone: the time zone whose day counts; "
             "empty: the day as the database writes it.",
         )
+        max_loss: float = Field(
+            default=MAX_LOSS,
+            ge=0,
+            le=1,
+            description="Share of dates, symbols, rows or values that a new version may lack of "
+            "the one before; 1: any.",
+        )
         data_frequency: str = Field(
             default="",
             description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
@@ -109,6 +117,11 @@ class SqlPipeline(Pipeline):
     def data_frequency(self) -> str | None:
         """What the configuration says: a query does not tell by itself."""
         return self.config.data_frequency or None
+
+    @property
+    def max_loss(self) -> float | None:
+        """What the configuration says; None where any loss is allowed."""
+        return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """A block that is not there or cannot be used; the query itself is not run.
