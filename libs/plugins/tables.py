@@ -146,7 +146,8 @@ def _read_settled(path: Path, read: Callable[[Path], Table], kind: Format) -> Ta
     """Read a file that nobody changes meanwhile; ``Unavailable`` where somebody goes on to."""
     for _ in range(ATTEMPTS):
         with _file_errors(path, kind):
-            before = _settled_state(path, kind)
+            before = _state(path)
+            _wait_until_quiet(path, kind)
             fault = None
             try:
                 table = read(path)
@@ -159,17 +160,14 @@ def _read_settled(path: Path, read: Callable[[Path], Table], kind: Format) -> Ta
     raise Unavailable(f"file {str(path)!r}", "is being written: it changes while it is read")
 
 
-def _settled_state(path: Path, kind: Format) -> tuple[int, ...]:
-    """The state of a file after it has been quiet for a moment, if it changed just now."""
-    state = _state(path)
+def _wait_until_quiet(path: Path, kind: Format) -> None:
+    """Give whoever changed a file just now the time to go on."""
     age = time.time() - path.stat().st_mtime
     quiet = QUIET_SECONDS
     if age < UNENDED_SECONDS and kind == "csv" and not _is_ended(path):
         quiet = UNENDED_SECONDS
     if age < quiet:
-        time.sleep(min(quiet, quiet - age) if age > 0 else quiet)
-        state = _state(path)
-    return state
+        time.sleep(min(quiet, quiet - age))
 
 
 def _state(path: Path) -> tuple[int, ...]:
