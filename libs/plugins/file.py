@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -232,7 +233,8 @@ class FilePipeline(Pipeline):
             if name not in names
         ]
         used = set(wanted.values()) if config.columns else set(names)
-        twice = sorted({name for name in names if names.count(name) > 1 and name in used})
+        counts = Counter(names)
+        twice = sorted(name for name in used if counts[name] > 1)
         found += [Problem("config.path", f"{path!r} has several columns {n!r}") for n in twice]
         if used & {"", PANDAS_INDEX}:
             message = f"{path!r} has an index without a name beside the data: write it without"

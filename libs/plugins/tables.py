@@ -221,7 +221,8 @@ def _read_csv(path: Path, style: Csv) -> Table:
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """The names with a number after those that are there again, which a dataset may not use."""
-    return [f"{name}\0{at}" if name in names[:at] else name for at, name in enumerate(names)]
+    first = {name: at for at, name in reversed(list(enumerate(names)))}
+    return [name if first[name] == at else f"{name}\0{at}" for at, name in enumerate(names)]
 
 
 def _decoder(style: Csv) -> str:
