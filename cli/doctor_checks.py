@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import InstancesError
-from prefect_instances.libs.definitions.installed import discover
 
 if TYPE_CHECKING:
     from prefect_instances.libs.adapters.prefect import PrefectGateway
@@ -120,6 +119,8 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 
 def check_definitions() -> Finding:
     """Every installed definition can be imported."""
+
+    from prefect_instances.libs.definitions.installed import discover
 
     registry = discover()
     count = len(registry.list())

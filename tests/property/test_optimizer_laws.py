@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
-from prefect_instances.libs.definitions.registry import Registry
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 AVERSION = 5.0
@@ -52,7 +52,7 @@ def problems(draw: st.DrawFn, norms: bool = True) -> Problem:
 
 
 def optimizer(name: str, **config: float) -> PortfolioOptimizer:
-    found = Registry.discover().get(DefinitionKind.OPTIMIZER, name)(config)
+    found = discover().get(DefinitionKind.OPTIMIZER, name)(config)
     assert isinstance(found, PortfolioOptimizer)
     return found
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_instances.libs.definitions.expressions.program import compile_expression
+from prefect_instances.libs.definitions.installed import installed
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +24,7 @@ def values_of(expression: str, x: Array, y: Array) -> Array:
     """The expression's value in each row of one symbol, NaN where missing."""
     days = [date(2024, 1, 1) + timedelta(days=at) for at in range(len(x))]
     frame = pl.DataFrame({"date": days, "symbol": ["A"] * len(x), "x": x, "y": y})
-    found = compile_expression(expression).run(frame.lazy()).collect()
+    found = compile_expression(expression, installed()).run(frame.lazy()).collect()
     joined = frame.select("date").join(found, on="date", how="left", maintain_order="left")
     return joined["value"].fill_null(np.nan).to_numpy()
 

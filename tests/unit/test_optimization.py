@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.optimizer import PortfolioOptimizer
-from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.quant.prices import usable
 from prefect_instances.libs.quant.sessions import find_sessions
 from prefect_instances.libs.services.composition.instance_types.optimizers import constraints_of
@@ -53,7 +53,7 @@ def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Mar
         }
     )
     assert isinstance(spec, OptimizerSpec)
-    optimizer = Registry.discover().get(DefinitionKind.OPTIMIZER, name)({})
+    optimizer = discover().get(DefinitionKind.OPTIMIZER, name)({})
     assert isinstance(optimizer, PortfolioOptimizer)
     panel = take_sessions(Panel(tuple(dates), symbols, prices))
     scores = np.tile(np.linspace(-1, 1, len(symbols)), (len(panel.dates), 1))
