@@ -23,19 +23,19 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
     start: date | None = None,
     end: date | None = None,
 ) -> Any:
-    """Refresh a dataset or signal: read what is pinned, extract, store, publish.
+    """Refresh a dataset or signal: read the pinned inputs, extract, store and publish.
 
     Args:
-        instance: Id of the instance; the deployment knows it.
-        opening: The gate opening that this run is for; set by the automation, never by hand.
-        mode: incremental adds to what is stored, full reads everything anew.
-        as_of: Newest day of data to read; empty for all there is.
-        force: Run on the last published inputs whatever their status, and publish even if the
+        instance: Id of the instance. The deployment sets it.
+        opening: Id of the gate opening to claim. The automation sets it; leave it empty.
+        mode: incremental reads what is new, full reads the whole history again.
+        as_of: Newest day of data to read. Empty: no limit.
+        force: Run on the last published inputs, whatever their status, and publish even if the
             output is unchanged.
-        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
-        smart: Skip the run if the output is fresh already.
-        start: Read the history from this day on anew; empty to read what is new.
-        end: Last day of the history to read anew; empty for all there is from the start on.
+        recursive: First refresh what is stale upstream. This run starts automatically afterwards.
+        smart: Skip the run if the output is already fresh.
+        start: First day of the history to read again. Empty: read what is new.
+        end: Last day of the history to read again. Empty: no limit.
     """
     asked = asked_for(mode, as_of, force, recursive=recursive, smart=smart, start=start, end=end)
     return executed(FlowKind.REFRESH, instance, opening, asked)

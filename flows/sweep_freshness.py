@@ -1,4 +1,4 @@
-"""The safety net, on a schedule."""
+"""Find what was missed, on a schedule."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="sweep-freshness", persist_result=False)
 def sweep_freshness() -> Any:
-    """Find past-due flows, dead runs, unpublished events and unclaimed openings; act on each."""
+    """Handle missed deadlines, dead runs, unsent events and openings that no run has claimed."""
     return reported(_sweep)
 
 
 def _sweep() -> Any:
     with connect() as services:
         if _has_successor(services, current_run()):
-            return Completed(name="Skipped", message="a later sweep is due already and does it all")
+            return Completed(
+                name="Skipped", message="a later sweep is already due and does the same work"
+            )
         swept = sweep(services)
         if swept.idle:
             return Completed(message="nothing to do")
         message = (
             f"{swept.past_due} past due, {swept.dead_runs} dead runs ended, "
-            f"{swept.published} events published, {swept.started} openings started, "
+            f"{swept.published} events published, {swept.started} runs started for openings, "
             f"{swept.told} messages sent to subscribers"
         )
         get_run_logger().info(message)
@@ -36,7 +38,7 @@ def _sweep() -> Any:
 
 
 def _has_successor(services: Services, run: Any) -> bool:
-    """Whether of the sweeps that are due this is not the last: they came late together."""
+    """Return True if a later scheduled sweep is already due, so this one can be skipped."""
     if not run.auto_scheduled or run.deployment_id is None:
         return False
     due = services.prefect.live_runs([run.deployment_id])[run.deployment_id]
