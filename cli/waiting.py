@@ -38,7 +38,7 @@ class TookTooLong(TemporaryError):
     def __init__(self, what: str, seconds: float) -> None:
         self.what, self.seconds = what, seconds
         super().__init__(
-            f"{what} is not over after {seconds:.0f} s; it goes on without this command"
+            f"{what} has not ended after {seconds:.0f} s; it continues without this command"
         )
 
 

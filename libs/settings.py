@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     prefect_api_url: str = Field(
         "",
         description=(
-            "API of the Prefect server, used if Prefect's own settings (PREFECT_API_URL, the active "
-            "profile) name none. `instances up` stores the address of its server here."
+            "API of the Prefect server, used if Prefect's own settings (PREFECT_API_URL, the "
+            "active profile) name none. `instances up` stores the address of its server here."
         ),
     )
     port: int = Field(
@@ -217,13 +217,13 @@ class Settings(BaseSettings):
             return value
         address = Address.parse(value)
         if address.credentials:
-            raise ValueError("links are for everybody: leave user and password out")
+            raise ValueError("everybody sees links: leave out user and password")
         return address.url
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.heartbeat_seconds >= self.lease_seconds:
-            raise ValueError("heartbeat_seconds must be below lease_seconds")
+            raise ValueError("heartbeat_seconds must be less than lease_seconds")
         if not self.database_url and not self.database_block:
             object.__setattr__(self, "database_url", _own_database(self.home))
         return self
@@ -266,9 +266,9 @@ def read_config(home: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise PermanentError(f"{path} cannot be read ({error}); mend or delete it") from error
+        raise PermanentError(f"{path} cannot be read ({error}); correct or delete it") from error
     if not isinstance(document, dict):
-        raise PermanentError(f"{path} is not a JSON object; mend or delete it")
+        raise PermanentError(f"{path} is not a JSON object; correct or delete it")
     return document
 
 

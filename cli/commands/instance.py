@@ -187,7 +187,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if problems:
         raise InvalidSpec(problems)
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
-        raise InvalidSpec([Problem(path.name, "must hold one document of keys and values")])
+        raise InvalidSpec([Problem(path.name, "must contain one document of keys and values")])
     return dict(documents[0])
 
 

@@ -191,7 +191,9 @@ def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
 
     now = time.monotonic()
     if restarts[0] and now - restarts[0] < RESTART_WINDOW_SECONDS:
-        raise Unavailable(" and ".join(dead), f"it died {RESTARTS + 1} times; see its log")
+        raise Unavailable(
+            " and ".join(dead), f"it died {RESTARTS + 1} times within a few minutes; see its log"
+        )
     return [*restarts[1:], now]
 
 

@@ -62,7 +62,7 @@ class OptionNotTaken(PermanentError):
     def __init__(self, instance: str, options: list[str]) -> None:
         self.instance, self.options = instance, options
         listed = ", ".join(f"--{option.replace('_', '-')}" for option in options)
-        super().__init__(f"this flow of {instance!r} does not take {listed}")
+        super().__init__(f"this flow of {instance!r} has no option {listed}")
 
 
 def register(app: typer.Typer) -> None:
@@ -198,7 +198,9 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
     if len(matching) != 1:
         raise NoSuchFlow(full_name, kind, [flow["kind"] for flow in entry["flows"]])
     if matching[0]["deployment_id"] is None:
-        raise Unavailable(f"the flow of {full_name}", "it is not provisioned yet; apply it again")
+        raise Unavailable(
+            f"the flow of {full_name}", "provisioning is not complete; apply the manifest again"
+        )
     return Target(full_name, UUID(matching[0]["deployment_id"]))
 
 

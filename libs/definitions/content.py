@@ -381,7 +381,7 @@ def _reject_misfit(frame: pl.DataFrame, stored: Mapping[str, pl.DataType], since
         now = ", ".join(f"{name} {dtype}" for name, dtype in frame.schema.items())
         before = ", ".join(f"{name} {dtype}" for name, dtype in stored.items())
         raise DataRejected(
-            f"the new rows have columns ({now}), what is stored has ({before}): refresh in full",
+            f"the new rows have columns ({now}), the stored rows have ({before}); run in mode full",
             {"columns": now, "stored": before},
         )
     early = frame.filter(pl.col("date") < since)

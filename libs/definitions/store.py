@@ -30,7 +30,7 @@ class LocationRefused(PermanentError):
 
     def __init__(self, location: str, detail: str) -> None:
         self.location = location
-        super().__init__(f"{location!r} is no place in this store: {detail}")
+        super().__init__(f"{location!r} is not a location of this store: {detail}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,10 @@ class DeltaHandle(StoreHandle):
                 location = self._commit(table, self._change(table, whole, base), token)
             if location is not None:
                 return _stored(location, whole)
-        raise Unavailable("the delta store", f"{ATTEMPTS} writes in a row were overtaken by others")
+        raise Unavailable(
+            "the delta store",
+            f"{ATTEMPTS} attempts to write failed because other processes wrote first",
+        )
 
     def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
         """See ``StoreHandle.append``; does not read ``base`` where it can extend it."""
@@ -369,7 +372,7 @@ def _totals(table: DeltaTable) -> _Totals:
 def _require_later(rows: pl.DataFrame, last: date | None) -> None:
     first, _ = _dates(rows)
     if last is not None and first <= last:
-        raise ValueError(f"rows to append begin on {first}, what is stored ends on {last}")
+        raise ValueError(f"rows to append begin on {first}, but the stored rows end on {last}")
 
 
 def _extended(location: str, before: _Totals, later: pl.DataFrame) -> StoredVersion:

@@ -28,7 +28,7 @@ class LatestAccessor(Accessor):
         if query.knowledge_time is not None:
             if KNOWLEDGE not in order:
                 raise DataRejected(
-                    f"accessor 'latest' needs a column {KNOWLEDGE!r} to tell what was known when",
+                    f"accessor 'latest' needs a column {KNOWLEDGE!r} to read data as once known",
                     {"accessor": self.name},
                 )
             frame = frame.filter(pl.col(KNOWLEDGE) <= query.knowledge_time)

@@ -139,7 +139,7 @@ class ParquetHandle(PartsHandle):
 def _manifest(document: dict[str, Any]) -> Manifest:
     parts = tuple(document["parts"])
     if not valid_parts(parts):
-        raise ValueError("it names something that is no part")
+        raise ValueError("it names a file that is not a part")
     days = {name: document[name] for name in ("min_date", "max_date")}
     return Manifest(
         **{

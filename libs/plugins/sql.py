@@ -65,7 +65,7 @@ class SqlPipeline(Pipeline):
         @classmethod
         def _reads(cls, query: str) -> str:
             if not _READS.match(query):
-                raise ValueError("must read: begin it with SELECT or WITH")
+                raise ValueError("must only read: begin it with SELECT or WITH")
             unknown = sorted({*_BIND.findall(query)} - {SINCE[1:], AS_OF[1:]})
             if unknown:
                 raise ValueError(f"has a parameter :{unknown[0]}; known are {SINCE} and {AS_OF}")
@@ -119,7 +119,7 @@ class SqlPipeline(Pipeline):
             frame = frame.filter(pl.col("date") >= since)
         elif not frame.height:
             until = f" up to {context.as_of}" if context.as_of else ""
-            raise DataRejected(f"the query gives no rows{until}")
+            raise DataRejected(f"the query returns no rows{until}")
         return Extract(frame, complete=not partial)
 
     def _rows(self, since: date | None, as_of: date | None, names: Sequence[str]) -> pl.DataFrame:
@@ -143,7 +143,7 @@ class SqlPipeline(Pipeline):
             if key not in raw.columns:
                 there = ", ".join(raw.columns)
                 hint = closest(key, raw.columns)
-                raise DataRejected(f"the query gives no column {key!r}{hint} (there are {there})")
+                raise DataRejected(f"the query returns no column {key!r}{hint} (there are {there})")
         fields = [name for name in raw.columns if name not in keys]
         clashing = [name for name in fields if name in KEYS]
         if clashing:
@@ -166,7 +166,9 @@ def _forbid_writing(connection: Connection) -> None:
 def _reject_doubles(columns: Sequence[str]) -> None:
     doubles = sorted({name for name in columns if columns.count(name) > 1})
     if doubles:
-        raise DataRejected(f"the query gives several columns {doubles[0]!r}: name them apart")
+        raise DataRejected(
+            f"the query returns several columns {doubles[0]!r}; give them different names"
+        )
 
 
 def _series(name: str, values: list[object]) -> pl.Series:
@@ -190,7 +192,7 @@ def _dates(given: pl.Series) -> pl.Series:
             return parsed
     if given.dtype in (pl.Date, pl.Null):
         return given.cast(pl.Date)
-    raise DataRejected(f"column {given.name!r} of the query holds what is no date")
+    raise DataRejected(f"column {given.name!r} of the query contains values that are not dates")
 
 
 def _moments(given: pl.Series) -> pl.Series:
@@ -204,4 +206,4 @@ def _moments(given: pl.Series) -> pl.Series:
             return pl.Series(given.name, moments, dtype=pl.Datetime("us", "UTC"))
     if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone:
         return given.dt.convert_time_zone("UTC")
-    raise DataRejected(f"{KNOWLEDGE} must be times with their zone like 2024-01-31T18:00:00Z")
+    raise DataRejected(f"{KNOWLEDGE} must be times with a zone, like 2024-01-31T18:00:00Z")

@@ -88,7 +88,7 @@ def test_a_run_that_died_before_it_claimed_has_its_opening_announced_again(
 
     again = [line for line in said if "announced again" in line]
     assert len(again) == QUICK_ATTEMPTS - 1
-    assert "the sweep tries again later" in said[-1]
+    assert "the sweep tries again" in said[-1]
     assert opening_of(bench) == opening
 
 

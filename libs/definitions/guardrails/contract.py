@@ -208,7 +208,7 @@ class Declared:
     def of(cls, document: Mapping[str, object]) -> Declared:
         """As a definition declares it; raises ``InvalidSpec`` with every problem."""
         unknown = sorted(set(document) - {"kind", "gate", "mode", "flow", "config"})
-        problems = [Problem(name, "is no part of a guardrail contract") for name in unknown]
+        problems = [Problem(name, "is not a field of a guardrail contract") for name in unknown]
         if not document.get("kind"):
             problems.append(Problem("kind", "is missing"))
         config = document.get("config", {})

@@ -87,7 +87,7 @@ def _problems(document: Any) -> Iterable[Problem]:
         if document.get(step) and (step, document[step]) != ("build", [{KEEP: {}}]):
             yield Problem(step, "steps are not supported: code is installed with the worker")
     if document.get("pull") is None:
-        yield Problem("pull", "write `pull: []`, or deployments remember this directory")
+        yield Problem("pull", "write `pull: []`, otherwise deployments store this directory")
     for index, entry in enumerate(document.get("deployments") or []):
         yield from _entry_problems(entry, f"deployments[{index}]")
 

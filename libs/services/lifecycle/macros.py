@@ -185,7 +185,7 @@ def _numbered(
     labels = [semver.Version.parse(label) for label in session.scalars(query)]
     version = wish.version or str(max(labels).bump_major() if labels else FIRST)
     if version in map(str, labels):
-        raise InvalidSpec([Problem("version", f"{wish.name} {version} is there already")])
+        raise InvalidSpec([Problem("version", f"{wish.name} {version} already exists")])
     said = {**content, "name": wish.name, "version": version, "description": description}
     return Saved(saved_macro(said), "create")
 

@@ -77,7 +77,7 @@ def _market(job: Job, spec: BacktestSpec) -> _Market:
     end = date.fromisoformat(spec.date_range.end) if spec.date_range.end else date.max
     inside = [at for at, day in enumerate(prices.dates) if start <= day <= end]
     if len(inside) < 2:
-        raise DataRejected(f"the prices have no two bars from {start} to {end}")
+        raise DataRejected(f"the prices have fewer than two bars from {start} to {end}")
     dates = tuple(prices.dates[at] for at in inside)
     chosen = Panel(dates, tuple(universe), prices.limited(universe).values[inside])
     return _Market(chosen, _benchmark(job, spec, prices, dates))

@@ -93,4 +93,6 @@ def _schedule(services: Services, event: Event) -> None:
             scheduled_time=_not_before(event),
         )
     except NotFound:
-        _log.warning("the deployment of %s is gone; reconcile restores it", event.resource)
+        _log.warning(
+            "the deployment of %s does not exist; reconcile creates it again", event.resource
+        )

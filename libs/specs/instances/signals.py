@@ -23,7 +23,7 @@ def _checked_columns(columns: list[str]) -> list[str]:
     if not columns:
         raise ValueError("must name at least one column")
     if any(not column for column in columns):
-        raise ValueError("must not hold an empty name")
+        raise ValueError("must not contain an empty name")
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
         raise ValueError(f"names {', '.join(repeated)} more than once")
