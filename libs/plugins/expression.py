@@ -34,12 +34,10 @@ class FieldSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: str = Field(default="", description="Role of the upstream; empty: the first upstream.")
-    resource: str = Field(
-        default="", description="Name of the upstream, where a role is not enough."
-    )
-    column: str = Field(default="", description="Field of the upstream; empty: the name itself.")
+    resource: str = Field(default="", description="Name of the upstream, if several have the role.")
+    column: str = Field(default="", description="Column of the upstream; empty: the name itself.")
     symbol: str = Field(
-        default="", description="Take this symbol's values for every symbol, date by date."
+        default="", description="Use the values of this symbol for every symbol of the same date."
     )
 
 
@@ -76,7 +74,10 @@ class ExpressionPipeline(Pipeline):
         expression: str = Field(examples=["ZSCORE(DELTA(close, 252))"])
         inputs: dict[str, FieldSource] = Field(
             default_factory=dict,
-            description="Where names come from; one not listed is a column of the first upstream.",
+            description=(
+                "Where names come from; a name that is not listed is a column of the first "
+                "upstream."
+            ),
         )
         ops: dict[str, str] = Field(
             default_factory=dict,

@@ -45,13 +45,17 @@ class FilePipeline(Pipeline):
         """Parameters of the pipeline."""
 
         path: str = Field(min_length=1, description="Relative to the working directory.")
-        format: Format = Field(default="", description="Empty: by the suffix of the path.")
+        format: Format = Field(
+            default="", description="Format of the file; empty: by the suffix of the path."
+        )
         date_column: str = "date"
         symbol_column: str = "symbol"
         columns: tuple[str, ...] = Field(default=(), description="Fields; empty: all others.")
         data_frequency: str = Field(
             default="",
-            description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
+            description=(
+                "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
+            ),
         )
 
         @field_validator("data_frequency")

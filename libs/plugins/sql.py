@@ -58,7 +58,9 @@ class SqlPipeline(Pipeline):
         symbol_column: str = "symbol"
         data_frequency: str = Field(
             default="",
-            description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
+            description=(
+                "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
+            ),
         )
 
         @field_validator("query")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_instances.deployments.apply import block_classes
 from prefect_instances.libs.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,25 @@ def test_each_module_that_a_page_names_is_there() -> None:
     named = {(page.name, name) for page in PAGES for name in pattern.findall(page.read_text())}
 
     assert [entry for entry in sorted(named) if not is_module_or_member(entry[1])] == []
+
+
+def test_code_that_readers_copy_imports_the_public_names_only() -> None:
+    pages = [page for page in PAGES if page.parent.name != "decisions"]
+    copied = {
+        page.name: re.findall(r"```python\n(.*?)```", page.read_text(), re.S) for page in pages
+    }
+    copied |= {cls.__name__: [cls.get_code_example() or ""] for cls in block_classes()}
+    found = {
+        (place, match)
+        for place, texts in copied.items()
+        for text in texts
+        for match in re.findall(
+            r"^ *from ((?:prefect_instances|blocks|libs|flows)\b[\w.]*)", text, re.M
+        )
+    }
+
+    assert {module for _, module in found} <= {"prefect_instances", "prefect_instances.blocks"}
+    assert {place for place, _ in found} >= {"realtime.md", "DatasetInstance"}
 
 
 def test_links_between_pages_lead_somewhere() -> None:

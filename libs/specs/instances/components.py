@@ -34,7 +34,7 @@ class ComponentSpec(SpecModel):
     version: OptionalWord = Field(
         default="",
         title="Version",
-        description="Pins one version of the definition; empty takes the newest.",
+        description="Version of the definition; empty: the newest.",
         examples=["1.0.0"],
     )
     config: Config = Field(

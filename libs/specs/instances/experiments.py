@@ -50,7 +50,7 @@ class ExperimentSpec(InstanceFields):
 
     expression: Text = Field(
         title="Expression",
-        description="A formula over columns of the upstreams, as of the pipeline expression.",
+        description="A formula over columns of the upstreams, as in the pipeline expression.",
         examples=["ZSCORE(DELTA(close, 252) / REF(close, 252))"],
     )
     inputs: Config = Field(
@@ -70,7 +70,7 @@ class ExperimentSpec(InstanceFields):
     date_range: PreviewRange = Field(
         default_factory=PreviewRange,
         title="Dates",
-        description="The dates that are looked at.",
+        description="The dates to evaluate.",
         examples=[{"start": "2020-01-01"}],
     )
     universe: list[Text] = Field(
@@ -90,14 +90,16 @@ class ExperimentSpec(InstanceFields):
     horizons: list[Whole] = Field(
         default_factory=lambda: [1, 5, 10, 21, 63],
         title="Horizons",
-        description="Sessions ahead of the forward returns, for the decay of the information "
-        "coefficient.",
+        description=(
+            "Horizons of the forward returns, in sessions, for the decay of the information "
+            "coefficient."
+        ),
         examples=[[1, 5, 21]],
     )
     type: Literal["ExperimentInstance"] = Field(
         default="ExperimentInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["ExperimentInstance"],
     )
 

@@ -61,7 +61,9 @@ class SignalContract(SpecModel):
     neutral_value: Number | None = Field(
         default=None,
         title="Neutral value",
-        description="The value that says nothing, used where a reader needs one; empty for none.",
+        description=(
+            "Value of a signal without information, for readers that need one; empty for none."
+        ),
         examples=[0.0],
         json_schema_extra=_one_number_box,
     )
