@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 UP = "run `instances up`"
 MODEL_SERVERS = {
-    "MLflow": "start it, or mend or unset INSTANCES_MLFLOW_TRACKING_URI",
-    "Evidently": "start it, or mend or unset INSTANCES_EVIDENTLY_URL",
+    "MLflow": "start it, or correct or unset INSTANCES_MLFLOW_TRACKING_URI",
+    "Evidently": "start it, or correct or unset INSTANCES_EVIDENTLY_URL",
 }
 """What to do about a server that does not answer."""
 

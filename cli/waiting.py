@@ -204,7 +204,7 @@ def plain_message(message: str) -> str:
 
 def _doing(what: str, run: RunView) -> str:
     if run.state_name == "Late":
-        return f"{what}: no worker has taken it yet; `instances doctor` says why"
+        return f"{what}: no worker has started it yet; `instances doctor` shows why"
     return f"{what}: {run.state_name}"
 
 

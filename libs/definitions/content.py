@@ -293,11 +293,11 @@ def _field_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
     none = frame.clear()
     fields = field_columns(frame.columns)
     if not fields:
-        yield _Fault("no_field", "there is no field column beside the key", none)
+        yield _Fault("no_field", "there is no field column besides the key", none)
     for name in fields:
         dtype = _plain_type(frame.schema[name])
         if dtype not in _TAGS:
-            yield _Fault("wrong_type", f"column {name!r} is {dtype}, which no store holds", none)
+            yield _Fault("wrong_type", f"column {name!r} is {dtype}, not supported by stores", none)
         if not name.strip() or not name.isprintable():
             yield _Fault("bad_name", f"column {name!r} has an unusable name", none)
     lowered = [name.lower() for name in frame.columns]

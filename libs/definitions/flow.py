@@ -142,7 +142,7 @@ def _flow_problems(
         yield Problem("runs", f"there is no method {spec.runs!r}; name a method of this class")
     unknown = [each for each in spec.reads if each not in (OUTPUT, UPSTREAMS)]
     if unknown or not spec.reads or isinstance(spec.reads, str):
-        yield Problem("reads", f"must hold {OUTPUT!r}, {UPSTREAMS!r} or both")
+        yield Problem("reads", f"must contain {OUTPUT!r}, {UPSTREAMS!r} or both")
 
 
 def _schedule_problems(schedule: Mapping[str, object]) -> Iterable[Problem]:

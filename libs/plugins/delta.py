@@ -186,7 +186,7 @@ class DeltaHandle(StoreHandle):
         except DeltaError as error:
             raise VersionLost(location, _first_line(error)) from error
         if str(table.metadata().id) != table_id:
-            raise VersionLost(location, "the table was removed and made anew since")
+            raise VersionLost(location, "the table was deleted and created again")
         return table
 
     def _made_before(

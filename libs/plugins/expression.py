@@ -81,8 +81,10 @@ class ExpressionPipeline(Pipeline):
         )
         ops: dict[str, str] = Field(
             default_factory=dict,
-            description="Versions of ops and macros that are pinned, by their names; of the others "
-            "the newest is taken when the instance is made, and kept.",
+            description=(
+                "Pinned versions of ops and macros, by name. Others use the newest version at "
+                "the time when the instance is created, and keep it."
+            ),
             examples=[{"ZSCORE": "1.0.0"}],
         )
         output: str = Field(default="value", min_length=1, description="Name of the result column.")
@@ -279,7 +281,7 @@ def _require_unique(side: pl.DataFrame, keys: Sequence[str], resource: str) -> N
     if twice:
         label = ", ".join(keys)
         raise DataRejected(
-            f"{twice} rows of {resource!r} share their ({label}): use an accessor that gives one",
+            f"{twice} rows of {resource!r} have the same ({label}); use an accessor that returns one row for each",
             {"resource": resource, "rows": twice},
         )
 

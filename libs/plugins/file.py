@@ -80,12 +80,12 @@ class FilePipeline(Pipeline):
             return [*problems, Problem("config.path", f"there is no file {str(path.absolute())!r}")]
         if not self._format():
             suffixes = ", ".join(_SUFFIXES)
-            message = f"cannot be told from {path.name!r} (known are {suffixes}): give it"
+            message = f"is not clear from {path.name!r} (known: {suffixes}); set it"
             return [*problems, Problem("config.format", message)]
         try:
             present = self._scan().collect_schema().names()
         except (pl.exceptions.PolarsError, OSError) as error:
-            message = f"{path.name!r} is no readable {self._format()} file: {_line(error)}"
+            message = f"{path.name!r} is not a readable {self._format()} file: {_line(error)}"
             return [*problems, Problem("config.path", message)]
         return [*problems, *self._column_problems(present)]
 
@@ -116,7 +116,7 @@ class FilePipeline(Pipeline):
             frame = frame.filter(pl.col("date") <= context.as_of)
         if not frame.height:
             until = f" up to {context.as_of}" if context.as_of else ""
-            raise DataRejected(f"{self.config.path!r} holds no rows{until}")
+            raise DataRejected(f"{self.config.path!r} contains no rows{until}")
         return Extract(frame, complete=True)
 
     def _format(self) -> Format:

@@ -77,7 +77,7 @@ class WarmVariables(BaseVariables):
     """What a work pool or a deployment may set for its runs."""
 
     stream_output: bool = Field(
-        default=True, description="Whether the worker prints what its runs print."
+        default=True, description="Print the output of runs in the worker's output."
     )
     working_dir: Path | None = Field(
         default=None,

@@ -226,7 +226,7 @@ class Declared:
         rule = kinds.get(self.kind)
         if rule is None:
             known = ", ".join(sorted(kinds))
-            text = f"there is no {self.kind!r}{closest(self.kind, kinds)} (known are {known})"
+            text = f"there is no kind {self.kind!r}{closest(self.kind, kinds)} (there are {known})"
             raise InvalidSpec([Problem("kind", text)])
         problems = []
         gate = self.gate or rule.gates[0].value

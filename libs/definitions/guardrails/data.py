@@ -222,7 +222,7 @@ class PointInTimePolicy(Guardrail):
 
         role: str = Field(default="", description="Which upstreams are judged; empty: all.")
         require_knowledge_time: bool = Field(
-            default=True, description="Whether what is written must say when it became known."
+            default=True, description="Whether the output must have a column knowledge_time."
         )
 
     config: Config

@@ -98,7 +98,7 @@ def _entry_problems(entry: Mapping[str, Any], path: str) -> Iterable[Problem]:
         if not entry.get(name):
             yield Problem(f"{path}.{name}", "is missing")
     if LIFECYCLE_TAG not in (entry.get("tags") or ()):
-        yield Problem(f"{path}.tags", f"must hold {LIFECYCLE_TAG!r}")
+        yield Problem(f"{path}.tags", f"must contain {LIFECYCLE_TAG!r}")
 
 
 def _unknown(mapping: Mapping[str, Any], known: frozenset[str], path: str) -> Iterable[Problem]:

@@ -142,7 +142,7 @@ def refusals(
 ) -> Iterable[Problem]:
     """Why an instance cannot become what the spec says, whatever is installed."""
     if spec.type != named.type:
-        hint = "; promote-dataset makes a signal of a dataset" if "Signal" in spec.type else ""
+        hint = "; promote-dataset creates a signal from a dataset" if "Signal" in spec.type else ""
         text = f"{named.label!r} is a {named.type}; delete it first to replace it{hint}"
         yield Problem("type", text)
         return

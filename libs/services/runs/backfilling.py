@@ -62,7 +62,7 @@ class Asked:
             faults.append(Problem("end", f"{self.end} is before the start {self.start}"))
         days = (self.end - self.start).days + 1
         if self.chunk is Chunk.DAY and days > MOST_PIECES:
-            message = f"{days:,} days are more than {MOST_PIECES:,} pieces; take a longer one"
+            message = f"{days:,} days are more than {MOST_PIECES:,} pieces; choose a longer chunk"
             faults.append(Problem("chunk", message))
         if faults:
             raise InvalidSpec(faults)

@@ -46,8 +46,10 @@ class ComponentSpec(SpecModel):
     instance: OptionalLocal = Field(
         default="",
         title="Shared component",
-        description="An existing component to share, instead of a definition: its name or id, "
-        "or instance.role for one that another instance made for itself.",
+        description=(
+            "An existing component to share, instead of a definition: its name or id, or "
+            "instance.role for the component of another instance."
+        ),
         examples=["shared_store", "sp500_prices.store"],
     )
 

@@ -63,8 +63,10 @@ class ExperimentSpec(InstanceFields):
     ops: Config = Field(
         default_factory=dict,
         title="Versions",
-        description="Versions of ops and macros that are pinned, by their names; of the others the "
-        "newest is taken when the experiment is made, and kept.",
+        description=(
+            "Pinned versions of ops and macros, by name. Others use the newest version at the "
+            "time when the experiment is created, and keep it."
+        ),
         examples=[{"ZSCORE": "1.0.0"}],
     )
     date_range: PreviewRange = Field(
@@ -83,8 +85,10 @@ class ExperimentSpec(InstanceFields):
     price_column: Text = Field(
         default="close",
         title="Price column",
-        description="Column that forward returns are computed from, of the first upstream that "
-        "has it; without one there is no information coefficient.",
+        description=(
+            "Column of the prices for forward returns, in the first upstream that has it. "
+            "Without it there is no information coefficient."
+        ),
         examples=["close"],
     )
     horizons: list[Whole] = Field(

@@ -80,8 +80,10 @@ class InstanceFields(SpecModel):
     flow_schedules: dict[Name, ScheduleSpec] = Field(
         default_factory=dict,
         title="Schedules of added flows",
-        description="When the flows that its definition adds are due, by their kinds; one that is "
-        "left out has the schedule that the definition gives it.",
+        description=(
+            "Schedules of the flows that its definition adds, by kind. Default: the schedule in "
+            "the definition."
+        ),
         examples=[{"quality": {"type": "cron", "expression": "0 8 * * 1"}}],
     )
     run_on_provision: bool = Field(
@@ -106,8 +108,10 @@ class InstanceFields(SpecModel):
     guardrail_contracts: list[GuardrailSpec] = Field(
         default_factory=list,
         title="Guardrail contracts",
-        description="What runs must keep to; those of a kind at a gate take the place of the "
-        "definitions' own of that kind at that gate.",
+        description=(
+            "Contracts that runs must satisfy. One replaces the definitions' contracts of the "
+            "same kind at the same gate."
+        ),
         examples=[[{"kind": "dataset.freshness", "config": {"max_age_days": 5}}]],
     )
     type: str = Field(

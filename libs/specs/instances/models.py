@@ -65,7 +65,7 @@ class FeatureSpec(SpecModel):
         if not isinstance(lags, list):
             return
         if not lags:
-            yield Fault(("lags",), "must hold at least one number of sessions")
+            yield Fault(("lags",), "must contain at least one number of sessions")
         if any(isinstance(lag, int) and lag < 0 for lag in lags):
             yield Fault(("lags",), "must not be negative: that would look into the future")
         if len({str(lag) for lag in lags}) != len(lags):
@@ -279,7 +279,7 @@ class ModelSpec(InstanceFields):
         """As the base; a model needs a feature."""
         yield from super().across(values)
         if values.get("features") == []:
-            yield Fault(("features",), "must hold at least one feature")
+            yield Fault(("features",), "must contain at least one feature")
 
     def output_content(self) -> dict[str, Any]:
         """As the base, with everything that decides what is learned and predicted."""

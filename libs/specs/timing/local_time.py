@@ -66,7 +66,7 @@ def cron_fault(expression: str) -> str:
         return fault
     any_weekday = " ".join([*parts[:4], "*"])
     fires = next_cron_wall(any_weekday, _REFERENCE) and next_cron_wall(expression, _REFERENCE)
-    return "" if fires else "never fires: there is no such day"
+    return "" if fires else "never occurs: there is no such day"
 
 
 def _ambiguity(parts: list[str]) -> str:
@@ -74,7 +74,7 @@ def _ambiguity(parts: list[str]) -> str:
     if any(_STEP_OF_ONE.search(part) for part in parts):
         return "steps through a range of one value; write the value alone"
     if "W" in day or "L" in weekday:
-        return "uses a form (LW, 5L) that Prefect's scheduler does not know; list the days"
+        return "uses a form (LW, 5L) that Prefect's scheduler does not support; list the days"
     special = "#" in weekday or "L" in day or day.startswith("*") or weekday.startswith("*")
     if day != "*" and weekday != "*" and special:
         return "combines day of month and day of week in a way that crons read differently"

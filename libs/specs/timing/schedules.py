@@ -170,7 +170,7 @@ class ScheduleSpec(SpecModel):
             return
         for key, kinds in _BELONGS.items():
             if values.get(key) not in (None, "", 0) and kind not in kinds:
-                hint = "" if "type" in values else f"; say `type: {kinds[0]}`"
+                hint = "" if "type" in values else f"; write `type: {kinds[0]}`"
                 yield Fault((key,), f"belongs to a schedule of type {' or '.join(kinds)}{hint}")
         if kind == "cron":
             yield from _cron_faults(values)
