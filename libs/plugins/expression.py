@@ -281,7 +281,8 @@ def _require_unique(side: pl.DataFrame, keys: Sequence[str], resource: str) -> N
     if twice:
         label = ", ".join(keys)
         raise DataRejected(
-            f"{twice} rows of {resource!r} have the same ({label}); use an accessor that returns one row for each",
+            f"{twice} rows of {resource!r} have the same ({label}); "
+            "use an accessor that returns one row for each",
             {"resource": resource, "rows": twice},
         )
 

@@ -78,7 +78,7 @@ def _died_before_claim(services: Services, view: RunView) -> str:
         return f"opening {opening_id} failed to start {attempt} times; the sweep tries again"
     services.ledger.announce_again(opening_id)
     relay_or_leave(services)
-    return f"opening {opening_id} is opened again"
+    return f"opening {opening_id}: its event is sent again"
 
 
 def _opening_of(parameters: Mapping[str, Any]) -> UUID | None:
