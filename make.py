@@ -2,8 +2,13 @@
 """Set up everything and run it, with nothing but Python 3.11 or newer on the machine.
 
     python3 make.py demo [--keep]      the demonstration, from nothing to every instance READY
-    python3 make.py test [ARGS...]     format, lint, imports, types, tests; ARGS go to pytest
+    python3 make.py quick [ARGS...]    format, lint, imports, types, tests that need no server
+    python3 make.py test [ARGS...]     format, lint, imports, types, each behaviour tested once
+    python3 make.py test --all         the same with every test there is, then the benchmarks
+    python3 make.py test --rest        only what --all runs beyond test
     python3 make.py instances ARGS...  any command of the command line
+
+ARGS go to pytest; with them nothing is measured.
 
 The set-up needs neither uv nor a writable system Python: it takes uv from the PATH, else brings
 one into ``.bootstrap``, and installs the locked dependencies into ``.venv``. Both are left alone
@@ -22,6 +27,7 @@ import sys
 import urllib.parse
 import urllib.request
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +45,44 @@ OLDEST_UV = (0, 8)
 NEWEST_PYTHON = (3, 13)
 PYPI = "https://pypi.org/pypi/uv/json"
 
-CHECKS = (
+STATIC = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
     ("lint-imports",),
     ("mypy",),
-    ("pytest",),
-    # No time is asserted: it fails where something cannot be measured any more.
-    ("python", "-m", "benchmarks", "--quick"),
 )
-"""All that a change can break, the fast checks first; each reads its settings in pyproject.toml."""
+"""What is checked without running anything; each reads its settings in pyproject.toml."""
+
+# No time is asserted: it fails where something cannot be measured any more.
+MEASURE = ("python", "-m", "benchmarks", "--quick")
+
+CORE_LAWS = tuple(
+    f"tests/property/test_{name}.py"
+    for name in ("aggregation_laws", "gate_laws", "gate_machine", "lineage_laws")
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is checked.
+
+    ``tests`` are the words after ``pytest``, which leaves out the marker ``thorough`` unless they
+    say otherwise; ``profile`` is one of those in tests/conftest.py.
+    """
+
+    tests: tuple[str, ...]
+    profile: str
+    static: bool = True
+    measured: bool = False
+
+
+SCOPES = {
+    "quick": Scope(("-m", "not server and not thorough", "tests/unit", *CORE_LAWS), "quick"),
+    "test": Scope((), "dev"),
+    "--all": Scope(("-m", ""), "ci", measured=True),
+    # Laws are drawn again, with as many examples as are promised.
+    "--rest": Scope(("-m", "thorough or hypothesis"), "ci", static=False, measured=True),
+}
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -57,7 +91,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def main(arguments: list[str]) -> int:
     """Run one command; returns its exit code, 2 for wrong usage."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if command not in {"demo", "test", "instances"}:
+    if command not in {"demo", "quick", "test", "instances"}:
         print(__doc__)
         return 0 if command in {"-h", "--help", "help"} else 2
     try:
@@ -65,8 +99,8 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"make.py: the set-up failed: {error}", file=sys.stderr)
         return 1
-    if command == "test":
-        return check(rest)
+    if command in SCOPES:
+        return check(*choose_scope(command, rest))
     return run_instances(rest if command == "instances" else ["demo", *rest])
 
 
@@ -84,21 +118,33 @@ def sync() -> None:
     STAMP.write_text(wanted)
 
 
-def check(arguments: list[str]) -> int:
-    """Run every check, stopping at the first that fails.
+def choose_scope(command: str, arguments: list[str]) -> tuple[Scope, list[str]]:
+    """Tell what a command checks, and which of its arguments are for pytest."""
+    if command == "test" and arguments and arguments[0] in SCOPES:
+        return SCOPES[arguments[0]], arguments[1:]
+    return SCOPES[command], arguments
 
-    ``arguments`` are for pytest; with them nothing is measured.
-    """
-    find_browser()
-    for name, *options in CHECKS:
-        if arguments and name == "python":
-            continue
-        extra = arguments if name == "pytest" else []
-        status = run([str(script(name)), *options, *extra])
+
+def check(scope: Scope, arguments: list[str]) -> int:
+    """Run every check of a scope and stop at the first that fails; returns its exit code."""
+    if scope is not SCOPES["quick"]:
+        find_browser()
+    environment = {"HYPOTHESIS_PROFILE": scope.profile, **clean_environment()}
+    for name, *options in list_checks(scope, arguments):
+        status = run([str(script(name)), *options], environment)
         if status:
             print(f"make.py: {name} failed", file=sys.stderr)
             return status
     return 0
+
+
+def list_checks(scope: Scope, arguments: list[str]) -> list[tuple[str, ...]]:
+    """List the commands of a scope, the fast ones first; ``arguments`` are for pytest."""
+    checks = list(STATIC) if scope.static else []
+    checks.append(("pytest", *scope.tests, *arguments))
+    if scope.measured and not arguments:
+        checks.append(MEASURE)
+    return checks
 
 
 def find_browser() -> None:
@@ -139,8 +185,12 @@ def fingerprint() -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without another virtual environment or project in it."""
+    """The caller's environment without another virtual environment or project in it.
+
+    Python may keep what it compiles, or each of hundreds of processes compiles it again.
+    """
     foreign = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "PYTHONHOME", "PYTHONPATH"}
+    foreign |= {"PYTHONDONTWRITEBYTECODE"}
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 

@@ -15,9 +15,11 @@ import typer
 from prefect_instances.cli.commands import (
     backfill,
     catalog,
+    deploy,
     doctor,
     experiments,
     inspect,
+    instance,
     lifecycle,
     lineage,
     live,
@@ -25,9 +27,6 @@ from prefect_instances.cli.commands import (
     maintenance,
     runs,
     timeline,
-)
-from prefect_instances.cli.commands import (
-    instance as changing,
 )
 from prefect_instances.cli.output import FAILED, NOT_READY, warn
 from prefect_instances.cli.waiting import TookTooLong
@@ -48,7 +47,7 @@ app = typer.Typer(
 for group in (
     local,
     lifecycle,
-    changing,
+    instance,
     experiments,
     inspect,
     timeline,
@@ -57,6 +56,7 @@ for group in (
     runs,
     backfill,
     catalog,
+    deploy,
     doctor,
     maintenance,
 ):

@@ -10,8 +10,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import InstancesError
+from prefect_instances.libs.definitions.installed import discover
 
 if TYPE_CHECKING:
+    from prefect_instances.libs.adapters.prefect import PrefectGateway
     from prefect_instances.libs.adapters.prefect.inspection import Inspector
     from prefect_instances.libs.db import Database
     from prefect_instances.libs.settings import Settings
@@ -22,6 +24,12 @@ MODEL_SERVERS = {
     "Evidently": "start it, or correct or unset INSTANCES_EVIDENTLY_URL",
 }
 """What to do about a server that does not answer."""
+
+NAMED = 5
+"""Flows that one finding names; the others are counted."""
+
+LOOKED_AT = 50
+"""Sweeps among which the last good one is looked for."""
 
 
 class Level(StrEnum):
@@ -62,6 +70,7 @@ def examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield from _guarded("worker", lambda: check_worker(inspector, settings))
         yield from _guarded("deployments", lambda: check_deployments(inspector, settings))
         yield from _guarded("automations", lambda: check_automations(inspector))
+        yield from _guarded("sweep", lambda: check_sweeps(inspector, settings, now))
 
 
 def check_home(settings: Settings) -> Finding:
@@ -111,9 +120,8 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 
 def check_definitions() -> Finding:
     """Every installed definition can be imported."""
-    from prefect_instances.libs.definitions import Registry
 
-    registry = Registry.discover()
+    registry = discover()
     count = len(registry.list())
     if registry.broken:
         broken = "; ".join(str(each) for each in registry.broken)
@@ -173,6 +181,40 @@ def check_live(database: Database, now: datetime) -> Finding:
         advice = "check that the worker runs and sweep-freshness/default succeeds"
         return Finding("Centrifugo", Level.WARN, f"{count} messages wait", advice)
     return Finding("Centrifugo", Level.OK, f"{count} messages wait" if count else "up to date")
+
+
+def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
+    """Every flow of an instance has its deployment: without it nothing of it runs."""
+    from prefect_instances.libs.core.ids import EXECUTION_TAG
+    from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
+
+    recorded = recorded_deployments(database)
+    present = {view.id for view in inspector.deployments_tagged(EXECUTION_TAG)}
+    lost = sorted(label for label, id_ in recorded.items() if id_ not in present)
+    if lost:
+        named = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if lost[NAMED:] else "")
+        detail = f"{len(lost)} of {len(recorded)} flows have no deployment: {named}"
+        return Finding("instances", Level.FAIL, detail, "run `instances reconcile`")
+    return Finding("instances", Level.OK, f"{len(recorded)} flows have their deployments")
+
+
+def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -> Finding:
+    """The safety net works: when a sweep last did all that it had to."""
+    from prefect_instances.libs.adapters.prefect import RunState
+    from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP
+
+    deployment = inspector.find_deployment_by_name(SWEEP)
+    runs = inspector.ended_runs(deployment.id, LOOKED_AT) if deployment else []
+    ends = [run.end_time for run in runs if run.state is RunState.COMPLETED and run.end_time]
+    good = f"the last good one ended {ends[0].isoformat(timespec='seconds')}" if ends else ""
+    if runs and runs[0].state is not RunState.COMPLETED:
+        last = good or f"none of the last {len(runs)} was good"
+        detail = f"the last ended {runs[0].state_name}: {runs[0].message}; {last}"
+        return Finding("sweep", Level.WARN, detail, "mend what it names; its log says more")
+    if not ends or now - ends[0] > timedelta(seconds=5 * settings.sweep_seconds):
+        detail = good or "none has ended yet"
+        return Finding("sweep", Level.WARN, detail, f"see that a worker runs and {SWEEP} is on")
+    return Finding("sweep", Level.OK, good)
 
 
 def check_pool(inspector: Inspector, settings: Settings) -> Finding:
@@ -266,6 +308,7 @@ def _check_database(
             schema,
             check_outbox(database, settings, now),
             check_live(database, now),
+            *([check_instances(database, inspector)] if inspector else []),
         ]
     except InstancesError as error:
         return [

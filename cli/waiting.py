@@ -62,11 +62,17 @@ class Patience:
 
 
 def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) -> RunView:
-    """Start the deployment ``flow-name/deployment-name``; raises Unavailable if it is not there."""
+    """Start the deployment ``flow-name/deployment-name``; raises Unavailable if it is not there.
+
+    The run says for which database it is: a worker of another home refuses it.
+    """
+    from prefect_instances.libs.core.ids import database_tag
+
     deployment = services.prefect.find_deployment_by_name(full_name)
     if deployment is None:
         raise Unavailable(f"deployment {full_name}", "register it again with `instances up`")
-    return services.prefect.start_run(deployment.id, parameters)
+    tags = [database_tag(services.identity())]
+    return services.prefect.start_run(deployment.id, parameters, tags=tags)
 
 
 def run_url(services: Services, run_id: UUID) -> str:

@@ -10,13 +10,14 @@ from uuid import UUID
 from prefect import get_run_logger
 
 from prefect_instances.flows.reporting import (
+    asked_again,
     current_run,
     not_a_session,
     reported,
     skipped,
     upstream_not_ready,
 )
-from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
@@ -24,10 +25,11 @@ from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.services.rendering.formatting import shown
 from prefect_instances.libs.services.rendering.links import of_run, paragraph
-from prefect_instances.libs.services.runs.execution import NotASession, Work, execute
+from prefect_instances.libs.services.runs.execution import NotASession, execute
 from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, rows_of
 from prefect_instances.libs.services.runs.procedures import procedure_of
 from prefect_instances.libs.services.runs.publishing import Finished
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.views import reports
@@ -77,6 +79,8 @@ def _run(work: Work, asked: RunParameters) -> Any:
             raise
         if isinstance(outcome, Skipped):
             return skipped(outcome)
+        if isinstance(outcome, AskedAgain):
+            return asked_again(outcome)
         if isinstance(outcome, Blocked):
             return upstream_not_ready(outcome)
         if isinstance(outcome, NotASession):

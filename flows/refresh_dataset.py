@@ -8,10 +8,11 @@ from typing import Any, Literal
 from prefect import flow
 
 from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.naming import name_run
 from prefect_instances.libs.core.status import FlowKind
 
 
-@flow(name="refresh-dataset", persist_result=False)
+@flow(name="refresh-dataset", flow_run_name=name_run, persist_result=False)
 def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
     instance: str,
     opening: str | None = None,

@@ -12,8 +12,10 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from prefect_instances.libs.core.commands import Blocked, Skipped
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.ids import DATABASE_TAG
+from prefect_instances.libs.wiring import connect
 
 Answer = TypeVar("Answer")
 
@@ -40,6 +42,7 @@ def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
     traceback, because they are defects.
     """
     try:
+        _refuse_foreign()
         return work()
     except InstancesError as error:
         logger = get_run_logger()
@@ -50,6 +53,15 @@ def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
             logger.error("%s", error)
         _RUN_LOGGER.addFilter(_said_already)
         return Failed(message=str(error))
+
+
+def _refuse_foreign() -> None:
+    """Raise WrongDatabase in a run that another home asked for, before anything is done."""
+    context = FlowRunContext.get()
+    tags = context.flow_run.tags if context is not None and context.flow_run is not None else []
+    if any(tag.startswith(f"{DATABASE_TAG}:") for tag in tags):
+        with connect() as services:
+            services.refuse_foreign(tags)
 
 
 _RUN_LOGGER = logging.getLogger("prefect.flow_runs")
@@ -63,6 +75,13 @@ def _said_already(record: logging.LogRecord) -> bool:
 def skipped(outcome: Skipped) -> State[Any]:
     """Return the state of a run that had nothing to do."""
     return Completed(name="Skipped", message=outcome.why)
+
+
+def asked_again(outcome: AskedAgain) -> State[Any]:
+    """End a retry of a run that is on record as failed: it stays Failed, another one runs."""
+    get_run_logger().warning("%s", outcome.why)
+    _RUN_LOGGER.addFilter(_said_already)
+    return Failed(message=outcome.why)
 
 
 def upstream_not_ready(outcome: Blocked) -> State[Any]:

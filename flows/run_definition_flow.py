@@ -7,9 +7,10 @@ from typing import Any
 from prefect import flow
 
 from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.naming import name_run
 
 
-@flow(name="run-definition-flow", persist_result=False)
+@flow(name="run-definition-flow", flow_run_name=name_run, persist_result=False)
 def run_definition_flow(
     instance: str,
     kind: str,

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
+from prefect_instances.flows.execution_flows import ports
 from prefect_instances.flows.reporting import current_run, reported
+from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.run_recovery import sweep
+from prefect_instances.libs.services.state.sweeping import Swept, sweep
 from prefect_instances.libs.wiring import connect
 
 
 @flow(name="sweep-freshness", persist_result=False)
 def sweep_freshness() -> Any:
-    """Handle missed deadlines, dead runs, unsent events and openings that no run has claimed."""
+    """Handle missed deadlines, dead runs, unsent events and openings that no run has claimed.
+
+    If something cannot be done, the run does everything else and then ends Failed, one line each.
+    """
     return reported(_sweep)
 
 
@@ -25,16 +31,28 @@ def _sweep() -> Any:
             return Completed(
                 name="Skipped", message="a later sweep is already due and does the same work"
             )
-        swept = sweep(services)
+        swept = sweep(services, lambda flow_id: _restored(services, flow_id))
         if swept.idle:
             return Completed(message="nothing to do")
-        message = (
-            f"{swept.past_due} past due, {swept.dead_runs} dead runs ended, "
-            f"{swept.published} events published, {swept.started} runs started for openings, "
-            f"{swept.told} messages sent to subscribers"
-        )
-        get_run_logger().info(message)
-        return Completed(message=message)
+        get_run_logger().info(_sentence(swept))
+        if swept.failures:
+            return Failed(message=f"{_sentence(swept)}; not done: {'; '.join(swept.failures)}")
+        return Completed(message=_sentence(swept))
+
+
+def _restored(services: Services, flow_id: UUID) -> UUID:
+    get_run_logger().warning("flow %s has no deployment; it is created again", flow_id)
+    return restore_deployment(
+        services, lambda spec, document_id: ports(services, spec, document_id), flow_id
+    )
+
+
+def _sentence(swept: Swept) -> str:
+    return (
+        f"{swept.past_due} past due, {swept.dead_runs} dead runs ended, "
+        f"{swept.published} events published, {swept.started} runs started for openings, "
+        f"{swept.told} messages sent to subscribers"
+    )
 
 
 def _has_successor(services: Services, run: Any) -> bool:

@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow
 
 from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.naming import name_run
 from prefect_instances.libs.core.status import FlowKind
 
 
-@flow(name="train-model", persist_result=False)
+@flow(name="train-model", flow_run_name=name_run, persist_result=False)
 def train_model(
     instance: str,
     opening: str | None = None,

@@ -106,6 +106,15 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds until the sweep starts a run for an opening that no run has claimed.",
     )
+    begin_seconds: int = Field(
+        300,
+        ge=1,
+        description=(
+            "Seconds that a flow run may take to begin its work after a worker takes it, and to "
+            "end after its work is done; then it counts as dead. Set it above the time that a "
+            "container needs to start."
+        ),
+    )
     crash_retries: int = Field(
         2,
         ge=0,

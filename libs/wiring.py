@@ -11,7 +11,7 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_a
 from prefect_instances.libs.core.commands import RetryPolicy
 from prefect_instances.libs.core.errors import NotFound, PermanentError
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ledger
 from prefect_instances.libs.services.state.subscriber_relay import Live

@@ -1,17 +1,24 @@
-"""Hypothesis profiles: ``dev`` for a quick answer, ``ci`` for the numbers that are promised.
+"""What every test session has: Hypothesis profiles, markers, and which worker runs which test.
 
-``CI`` in the environment (or ``HYPOTHESIS_PROFILE``) chooses. Both draw new examples every time;
-the seed is printed in the header, and ``--hypothesis-seed`` repeats a run.
+``HYPOTHESIS_PROFILE`` chooses the profile, as make.py does: ``quick`` while writing, ``dev`` for
+the default, ``ci`` for the numbers that are promised. All draw new examples every time; the seed is
+printed in the header, and ``--hypothesis-seed`` repeats a run.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
+
+# A session starts hundreds of processes: what they have in common is compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 pytest_plugins = (
     "tests.prefect_server",
@@ -23,8 +30,15 @@ pytest_plugins = (
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
+    "quick",
+    max_examples=10,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=SLOW_IS_FINE,
+)
+settings.register_profile(
     "dev",
-    max_examples=50,
+    max_examples=25,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=SLOW_IS_FINE,
@@ -39,7 +53,7 @@ settings.register_profile(
     suppress_health_check=SLOW_IS_FINE,
 )
 
-PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or "dev"
 settings.load_profile(PROFILE)
 
 
@@ -48,6 +62,49 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed here, so that every failure of the session can be repeated from its log."""
     if config.getoption("--hypothesis-seed", None) is None:
         config.option.hypothesis_seed = str(secrets.randbits(32))
+    config.pluginmanager.register(LeftOut(config), "left-out")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what wants a server: nobody has to remember to."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        slow = item.path.name in SLOW_TO_START or "postgresql" in item.name
+        if slow or names & SERVER_FIXTURES:
+            item.add_marker("server")
+
+
+SERVER_FIXTURES = {"prefect_environment", "prefect_template", "stack", "postgres"}
+SLOW_TO_START = ("test_adapter_mlflow.py", "test_adapter_evidently.py")
+
+
+class LeftOut:
+    """Counts what a marker expression left out, on every worker, and says so in one line."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config, self.counts = config, Counter[str]()
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count on a worker, or where there are none."""
+        self.counts["thorough"] += sum(1 for item in items if item.get_closest_marker("thorough"))
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell the controller, where this is a worker."""
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["left_out"] = dict(self.counts)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Every worker collects the same, so that the counts of one are those of all."""
+        self.counts |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say it at the end, where people look."""
+        if self.counts["thorough"]:
+            terminalreporter.write_line(
+                f"left out: {self.counts['thorough']} thorough tests; "
+                "`python3 make.py test --all` runs them"
+            )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:

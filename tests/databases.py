@@ -16,8 +16,18 @@ from prefect_instances.libs.db import Database, migrate, sqlite_url
 
 TEMPLATE = "template_instances"
 
-on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-"""For tests that, together, send every statement of the services, or hold locks; else SQLite."""
+on_both_databases = pytest.mark.parametrize(
+    "database_url",
+    [pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"],
+    indirect=True,
+)
+"""For tests that, together, send every statement of the services; else they run on SQLite.
+
+The default suite runs them on PostgreSQL: what they send reaches SQLite by all other tests.
+"""
+
+on_each_database = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+"""For tests of what the two do differently: locks, plans of queries, migrations, races."""
 
 
 def _driver_url(url: str) -> str:

@@ -25,7 +25,7 @@ from benchmarks.cascades import Home
 from benchmarks.live import derived, new_day, source
 from benchmarks.record import Figure, Run, Target
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
-from prefect_instances.libs.adapters.centrifugo.subscriber import subscribed
+from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
 from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
 from prefect_instances.libs.core.subscriber_messages import RelayState
 from prefect_instances.libs.db import Database, migrate, sqlite_url
@@ -128,7 +128,7 @@ def _listening(server: ContractServer, channel: str) -> Iterator[threading.Event
 
 def _messages(connection: Connection, channel: str) -> Any:
     now, secret, life = datetime.now(UTC), connection.hmac_secret, timedelta(hours=1)
-    return subscribed(
+    return subscribe(
         connection.subscribe_at,
         [channel],
         lambda: connection_token(secret, "bench", now, life),

@@ -10,6 +10,7 @@ from prefect_instances.cli.commands.arguments import Json
 from prefect_instances.cli.output import emit_document, emit_json, emit_rows, warn
 from prefect_instances.cli.session import NothingHere, open_database
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.definitions.installed import discover
 
 if TYPE_CHECKING:
     from prefect_instances.libs.definitions import Registry
@@ -71,10 +72,9 @@ def show_definition(
 
 def _registry() -> Registry:
     """What is installed, and where there is a database what is saved in it."""
-    from prefect_instances.libs.definitions import Registry
     from prefect_instances.libs.services.composition.catalog import with_saved
 
-    registry = Registry.discover()
+    registry = discover()
     try:
         with open_database() as database, database.read() as session:
             return with_saved(session, registry)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,11 +49,15 @@ def apply(
     wait: Wait = False,
     timeout: Timeout = 0.0,
     json: Json = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Let --prune remove all instances of a project, unasked."),
+    ] = False,
 ) -> None:
     """Create and update instances as a manifest describes them."""
     from prefect_instances.cli.waiting import Patience
 
-    how = Applying(plan, prune, wait, json)
+    how = Applying(plan, prune, wait, json, yes)
     with open_services() as services:
         missing = apply_manifest(services, file, how, Patience.of(timeout))
     end_not_ready(missing)
@@ -95,6 +100,7 @@ class Applying:
     prune: bool = False
     wait: bool = False
     json: bool = False
+    yes: bool = False
 
 
 def apply_manifest(services: Services, file: Path, how: Applying, patience: Any) -> list[str]:
@@ -111,6 +117,8 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     print_plan(plan, how.json)
     if how.plan_only:
         return []
+    if how.prune and not how.yes:
+        _agree(plan.emptied(spec.project for spec in manifest.instances))
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
     statuses = statuses_of(services, names)
     with Progress() as progress:
@@ -125,6 +133,18 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     if how.wait and not how.json:
         emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
     return missing
+
+
+def _agree(projects: Sequence[str]) -> None:
+    """Ask a person before whole projects go; raises PermanentError where nobody can be asked."""
+    from prefect_instances.libs.core.errors import PermanentError
+
+    if not projects:
+        return
+    what = f"this removes every instance of {', '.join(projects)}"
+    if not sys.stdin.isatty():
+        raise PermanentError(f"{what}; say --yes if that is meant")
+    typer.confirm(f"{what}: go on?", abort=True)
 
 
 def _submit(

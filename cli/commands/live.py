@@ -46,10 +46,10 @@ def token(
 
     They are short-lived. Run the command again to refresh them.
     """
-    from prefect_instances.libs.services.views.subscribing import grant
+    from prefect_instances.libs.services.views.subscribing import grant_subscription
 
     with open_services() as services:
-        document = asdict(grant(services, name, user, project=project))
+        document = asdict(grant_subscription(services, name, user, project=project))
     emit_json(document) if json else emit_document(document)
 
 

@@ -99,5 +99,8 @@ def _try_lock(file: IO[str]) -> bool:
 def write_atomically(path: Path, text: str) -> None:
     """Replace ``path`` by ``text``: a reader sees the old text or the new one, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    os.replace(draft, path)
+    try:
+        draft.write_text(text)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

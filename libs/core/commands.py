@@ -26,6 +26,13 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """The flow run ended badly before and stays so; a new run was asked for, as ``why`` says."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Blocked:
     """The gate is shut; what was asked is remembered and runs when ``blockers`` are READY."""
 
@@ -39,7 +46,7 @@ class Unusable:
     why: str
 
 
-Start = Started | Skipped | Blocked | Unusable
+Start = Started | Skipped | AskedAgain | Blocked | Unusable
 
 
 @dataclass(frozen=True, slots=True)

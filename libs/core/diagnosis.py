@@ -173,7 +173,12 @@ def _not_active(lifecycle: Lifecycle, name: str) -> tuple[str, str]:
 
 
 def _next_at(draft: Draft, flow: FlowState) -> datetime | None:
-    """When it runs next by itself, as far as is known."""
+    """When it runs next by itself, as far as is known; None where that time has passed."""
+    found = _planned_at(draft, flow)
+    return found if found is not None and found > draft.now else None
+
+
+def _planned_at(draft: Draft, flow: FlowState) -> datetime | None:
     if not draft.is_active(flow):
         return None
     request = draft.pending_request(flow.id)

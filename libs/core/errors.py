@@ -123,6 +123,17 @@ class WrongLifecycle(PermanentError):
         super().__init__(f"{name!r} is {lifecycle}; it must be {wished} for this")
 
 
+class WrongDatabase(PermanentError):
+    """A worker of another home took the run: give each home a Prefect server of its own."""
+
+    def __init__(self, wanted: str, found: str) -> None:
+        self.wanted, self.found = wanted, found
+        super().__init__(
+            f"this run is for the database {wanted}, and its worker serves {found}: two homes use "
+            "one Prefect server; give each a server of its own. Nothing was changed"
+        )
+
+
 class DefinitionUnavailable(PermanentError):
     """A definition that an instance names cannot be used: install or pin another version."""
 

@@ -35,6 +35,19 @@ EXECUTION_TAG = "instances-execution"
 """Carried by every deployment of an instance's flow, and so by its runs; automations match it."""
 
 
+KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
+"""Beginnings of the tags of an execution deployment: of the flow kind, of the instance's name."""
+
+
+DATABASE_TAG = "database"
+"""Beginning of the tag of a lifecycle run that says for which database it was asked."""
+
+
+def database_tag(identity: UUID) -> str:
+    """Tag of a run that is for the database with this identity only."""
+    return f"{DATABASE_TAG}:{identity}"
+
+
 def flow_name(kind: str) -> str:
     """The Prefect flow that executes a kind of flow."""
     return FLOW_OF_KIND.get(kind, DEFINITION_FLOW)
@@ -51,14 +64,15 @@ def deployment_name(project: str, instance: str, kind: str) -> str:
 
 
 def deployment_tags(
-    instance_id: UUID, project: str, type_: InstanceType | str, kind: str
+    instance_id: UUID, project: str, type_: InstanceType | str, kind: str, name: str
 ) -> list[str]:
     """Tags of the deployment of one flow of one instance."""
     return [
         f"instance:{instance_id}",
         f"project:{project}",
         f"type:{type_}",
-        f"flow-kind:{kind}",
+        f"{KIND_TAG}:{kind}",
+        f"{INSTANCE_NAME_TAG}:{name}",
         EXECUTION_TAG,
     ]
 
@@ -106,6 +120,7 @@ GATE_OPENED = "instance.gate.opened"
 RUN_PROGRESS = "instance.run.progress"
 STATUS_CHANGED = "instance.status.changed"
 SLA_BREACHED = "instance.sla.breached"
+REQUEST_MERGED = "instance.request.merged"
 DRIFT_DETECTED = "instance.data-drift.detected"
 PROVISIONED = "instance.provisioned"
 UPDATED = "instance.updated"

@@ -62,6 +62,15 @@ class Plan:
         """What the plan was made on: the version of each instance that it would touch."""
         return {s.name: s.version for s in self.steps if s.action is not Action.UNCHANGED}
 
+    def emptied(self, kept: Iterable[str]) -> list[str]:
+        """List the projects that lose every instance; ``kept`` are those with one in the manifest.
+
+        A manifest that became empty by mistake must not remove a project without a word.
+        """
+        keeping = {project.lower() for project in kept}
+        removed = {s.name.rpartition("/")[0] for s in self.steps if s.action is Action.REMOVE}
+        return sorted(project for project in removed if project.lower() not in keeping)
+
     def document(self) -> dict[str, Any]:
         """The plan as JSON."""
         return {"steps": [asdict(step) for step in self.steps]}

@@ -7,7 +7,7 @@ of ``libs.core.transitions`` returns what it becomes, and the repository writes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -167,23 +167,58 @@ class RunParameters:
             return True
         return self.start is not None and self.start <= start and (self.end or end) >= end
 
-    def merged(self, newer: RunParameters) -> RunParameters:
-        """One request out of two: the newer one's words, but full beats incremental.
+    def fulfils(self, asked: RunParameters) -> bool:
+        """Whether a run with these parameters keeps every promise that ``asked`` got.
 
-        It reads the dates of both: one without dates is about the newest. It waits for ancestors
-        if one of the two does, and is content with a fresh output only if both are.
+        It is forced, full or recursive where that was asked, reads at least as far, reads the
+        same dates anew, and is content with a fresh output only if that was asked.
+        """
+        reaches = self.as_of is None or (asked.as_of is not None and self.as_of >= asked.as_of)
+        ends = self.end is None or (asked.end is not None and self.end >= asked.end)
+        full = self.mode is Mode.FULL
+        begins = full or (self.start is not None and self.start <= (asked.start or date.min))
+        return (
+            reaches
+            and ends
+            and (begins or asked.start is None)
+            and (full or asked.mode is not Mode.FULL)
+            and (self.force or not asked.force)
+            and (self.recursive or not asked.recursive)
+            and (asked.smart or not self.smart)
+        )
+
+    def merged(self, newer: RunParameters) -> RunParameters:
+        """Make one request out of two that fulfils both, whichever came first.
+
+        It reads as far as the one that reads further, where no day is the newest there is, so
+        that a slot that is due is served too. Every other word is kept: full beats incremental.
         """
         full = Mode.FULL in (self.mode, newer.mode)
         starts = [asked.start for asked in (self, newer) if asked.start]
-        ends = [asked.end for asked in (self, newer) if asked.end]
-        return replace(
-            newer,
-            mode=Mode.FULL if full else newer.mode,
+        ends = _both(self.end, newer.end)
+        return RunParameters(
+            mode=Mode.FULL if full else Mode.INCREMENTAL,
+            as_of=max(_both(self.as_of, newer.as_of), default=None),
+            force=self.force or newer.force,
             recursive=self.recursive or newer.recursive,
             smart=self.smart and newer.smart,
             start=None if full else min(starts, default=None),
-            end=None if full or len(ends) < 2 else max(ends),  # both have one
+            end=None if full else max(ends, default=None),
         )
+
+    def replaced_by(self, other: RunParameters) -> list[str]:
+        """Say in words which days asked for here are different ones in ``other``."""
+        words = (("as_of", self.as_of, other.as_of), ("end", self.end, other.end))
+        return [
+            f"{name} {mine} gives way to {theirs or 'the newest day'}"
+            for name, mine, theirs in words
+            if mine is not None and mine != theirs
+        ]
+
+
+def _both(one: date | None, other: date | None) -> list[date]:
+    """Both days; none where one of the two is about the newest."""
+    return [] if one is None or other is None else [one, other]
 
 
 class RequestStatus(StrEnum):

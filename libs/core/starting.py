@@ -10,6 +10,7 @@ from uuid import UUID
 
 from prefect_instances.libs.core import gate, recursion
 from prefect_instances.libs.core.commands import (
+    AskedAgain,
     Blocked,
     Skipped,
     Start,
@@ -27,7 +28,7 @@ from prefect_instances.libs.core.records import (
     Run,
     RunParameters,
 )
-from prefect_instances.libs.core.requests import remember
+from prefect_instances.libs.core.requests import ask, remember
 from prefect_instances.libs.core.status import Cause, FlowStatus, Reason, RunStatus
 from prefect_instances.libs.core.unit_of_work import Draft
 
@@ -37,15 +38,16 @@ def start(draft: Draft, command: StartCommand) -> Start:
     known = _run_of(draft, command.prefect_flow_run_id)
     if known is not None:
         return _resume(draft, known, command)
+    replaced: list[str] = []
     if command.request is not None:
-        remember(draft, command.request)
+        replaced = remember(draft, command.request)
         recursion.spread(draft, command.request)
     flow = draft.flows[command.flow_id]
     opening = _claimable(draft, command)
     request = draft.pending_request(flow.id)
     refusal = _refusal(draft, flow, opening, command)
     if refusal is not None:
-        return refusal
+        return Skipped("; ".join([refusal.why, *replaced]))
     shut = gate.shut(draft, flow.id, request)
     if shut:
         _hand_back(draft, opening)
@@ -85,12 +87,28 @@ def _run_of(draft: Draft, prefect_flow_run_id: UUID) -> Run | None:
 
 
 def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
-    """The same Prefect flow run again (its in-process retry): the claim still holds, or is lost."""
+    """The same Prefect flow run again: in-process the claim still holds, or is lost.
+
+    One that ended badly is on record and stays so. Whoever retries it in Prefect wants its work
+    done: that is a new request for what the run was to do.
+    """
     if run.status is RunStatus.RUNNING and draft.flows[run.flow_id].running == run.id:
         held = replace(run, lease_until=command.lease_until)
         draft.runs[run.id] = held
         return Started(held)
-    return Skipped(f"this flow run has already ended ({run.status})")
+    if run.status is RunStatus.COMPLETED:
+        return Skipped(f"this flow run has already ended ({run.status})")
+    wish = Request(
+        id=command.run_id,
+        flow_id=run.flow_id,
+        cause=Cause.MANUAL,
+        # Its ancestors were asked when the run was; they are not in this region.
+        parameters=replace(run.parameters, recursive=False),
+        created_at=draft.now,
+        not_before=draft.now,
+    )
+    ask(draft, wish)
+    return AskedAgain(f"this flow run stays {run.status}; a new run of the flow is requested")
 
 
 def _claimable(draft: Draft, command: StartCommand) -> Opening | None:

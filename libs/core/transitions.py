@@ -27,7 +27,7 @@ from prefect_instances.libs.core.records import (
     RequestStatus,
     Run,
 )
-from prefect_instances.libs.core.requests import ask
+from prefect_instances.libs.core.requests import ask, tell_merged
 from prefect_instances.libs.core.status import (
     OVERTAKEN,
     Cause,
@@ -284,6 +284,7 @@ def _left_to_newer(draft: Draft, run: Run) -> Request | None:
         return None
     both = replace(newer, parameters=run.parameters.merged(newer.parameters))
     draft.put_request(both)
+    tell_merged(draft, both, run.parameters, newer.parameters)
     return both
 
 

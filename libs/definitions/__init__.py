@@ -26,7 +26,7 @@ from prefect_instances.libs.definitions.ml_module import MLModule, Sample
 from prefect_instances.libs.definitions.op import Argument, Axis, Op, OpMacro
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.registry import Broken, Registry, installed
+from prefect_instances.libs.definitions.registry import Broken, Registry
 from prefect_instances.libs.definitions.store import (
     LocationRefused,
     Store,
@@ -69,5 +69,4 @@ __all__ = [
     "UpstreamShape",
     "VersionLost",
     "inside",
-    "installed",
 ]

@@ -9,7 +9,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from prefect_instances.libs.core.errors import DataRejected
-from prefect_instances.libs.definitions.base import Definition, DefinitionKind, closest
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.definitions.problems import closest
 
 if TYPE_CHECKING:
     import polars as pl

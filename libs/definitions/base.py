@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import sys
@@ -10,11 +9,10 @@ from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import semver
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import InstanceType
@@ -24,9 +22,7 @@ from prefect_instances.libs.definitions.flow import (
     flow_problems,
     lineage_problems,
 )
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.definitions.problems import config_problem
 
 MIN_SEVERITY: Mapping[str, object] = {
     "aggregation_method": "min_severity",
@@ -109,6 +105,13 @@ class CompatibilityRules:
         ]
 
 
+class Definitions(Protocol):
+    """Where a definition finds other definitions: ``libs.definitions.registry.Registry``."""
+
+    def get(self, kind: DefinitionKind, name: str, version: str = "") -> type[Definition]:
+        """Return the class of that name and version; raise DefinitionUnavailable without one."""
+
+
 class Definition(ABC):
     """Base of all definitions; derive from the class of the kind, not from this one.
 
@@ -148,22 +151,14 @@ class Definition(ABC):
     def __init__(
         self,
         config: BaseModel | Mapping[str, object] | None = None,
-        registry: Registry | None = None,
+        registry: Definitions | None = None,
     ) -> None:
         """Configure the definition; raises ``InvalidSpec`` with every problem of ``config``.
 
-        ``registry`` is where it finds the definitions that it works with; ``None`` means those
-        that are installed.
+        ``registry`` holds the definitions that this one may call; None means that it calls none.
         """
         self.config = self.parse_config(config)
-        self._registry = registry
-
-    @property
-    def registry(self) -> Registry:
-        """Where it finds the definitions that it works with."""
-        from prefect_instances.libs.definitions.registry import installed
-
-        return self._registry or installed()
+        self.registry = registry
 
     def calls(self) -> Iterable[type[Definition]]:
         """The further definitions that it works with by name, in the versions that it takes.
@@ -252,24 +247,6 @@ class Definition(ABC):
     @classmethod
     def _implements(cls, method: str) -> bool:
         return callable(getattr(cls, method, None))
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` with a leading comma and blank, or nothing if no word is near."""
-    matches = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {matches[0]!r}?" if matches else ""
-
-
-def config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
-    """What pydantic found, at a path that begins by ``config``; ``fields`` are the known ones."""
-    path = "config"
-    for step in detail["loc"]:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
-    if detail["type"] == "extra_forbidden":
-        name = str(detail["loc"][-1])
-        hint = closest(name, fields) if len(detail["loc"]) == 1 else ""
-        return Problem(path, f"is not a parameter{hint}")
-    return Problem(path, detail["msg"])
 
 
 def _module_source(name: str) -> str:

@@ -1,31 +1,18 @@
-"""The definitions that are installed, found by their entry points."""
+"""A registry of definitions: classes by kind, name and version."""
 
 from __future__ import annotations
 
 import copy
-import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import semver
 
 from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec, Problem
-from prefect_instances.libs.definitions.base import Definition, DefinitionKind, closest
+from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.guardrails import BUILT_IN, Declared, Guardrail
-from prefect_instances.libs.definitions.op import Function, OpMacro
-
-GROUP = "prefect_instances.definitions"
-"""The entry point group.
-
-By convention an entry is named ``<kind>.<name>``, the kind being ``pipeline``, ``store``,
-``accessor``, ``op``, ``op_macro``, ``ml_module`` or ``optimizer``; a further version of the same
-name adds it: ``op.MEAN.2.0.0``.
-"""
-
-GUARDRAILS = "prefect_instances.guardrails"
-"""The entry point group of kinds of guardrail contract beyond the built-in ones."""
-
+from prefect_instances.libs.definitions.op import Function
+from prefect_instances.libs.definitions.problems import closest
 
 FUNCTIONS = frozenset({DefinitionKind.OP, DefinitionKind.OP_MACRO})
 """The kinds that expressions call."""
@@ -58,16 +45,12 @@ class Registry:
         for definition in definitions:
             self.add(definition)
 
-    @classmethod
-    def discover(cls, group: str = GROUP) -> Registry:
-        """Load every entry point of ``group``; one that fails is kept in ``broken``."""
-        registry = cls()
-        for entry in sorted(importlib.metadata.entry_points(group=GUARDRAILS)):
-            registry._load_guardrail(entry)
-        for entry in sorted(importlib.metadata.entry_points(group=group)):
-            registry._load(entry)
-        registry._drop_broken_macros()
-        return registry
+    def remove(self, definition: type[Definition]) -> None:
+        """Take a class out again."""
+        key = (definition.kind, definition.name)
+        del self._classes[key][definition.version]
+        if not self._classes[key]:
+            del self._classes[key]
 
     def preferring(self, versions: Mapping[tuple[DefinitionKind, str], str]) -> Registry:
         """The same definitions, of which ``get`` takes these versions where none is asked for."""
@@ -170,45 +153,6 @@ class Registry:
             for version in sorted(versions, key=_precedence)
         )
 
-    def _load_guardrail(self, entry: importlib.metadata.EntryPoint) -> None:
-        try:
-            loaded = entry.load()
-            if not (isinstance(loaded, type) and issubclass(loaded, Guardrail)):
-                raise TypeError("is not a Guardrail class")
-            if self.guardrails.setdefault(loaded.name, loaded) is not loaded:
-                raise TypeError(f"{loaded.name} is registered already")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-            text = str(error).strip().splitlines() or [""]
-            self.broken.append(
-                Broken(entry.name, entry.value, f"{type(error).__name__}: {text[0]}")
-            )
-
-    def _load(self, entry: importlib.metadata.EntryPoint) -> None:
-        try:
-            loaded = entry.load()
-            if not (isinstance(loaded, type) and issubclass(loaded, Definition)):
-                raise TypeError("is not a Definition class")
-            self.add(loaded)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-            text = str(error).strip().splitlines() or [""]
-            reason = f"{type(error).__name__}: {text[0]}"
-            self.broken.append(Broken(entry.name, entry.value, reason))
-
-    def _drop_broken_macros(self) -> None:
-        """Keep a macro in ``broken`` that cannot be written out; others may build on it."""
-        from prefect_instances.libs.definitions.expressions import macro_problems
-
-        for definition in self.list():
-            if not issubclass(definition, OpMacro):
-                continue
-            versions = self._classes[definition.kind, definition.name]
-            pinned = self.preferring({(definition.kind, definition.name): definition.version})
-            if problems := macro_problems(definition, pinned):
-                del versions[definition.version]
-                if not versions:
-                    del self._classes[definition.kind, definition.name]
-                self.broken.append(_broken_macro(definition, problems))
-
     def _unknown(self, kind: DefinitionKind, name: str) -> str:
         names = sorted(known for a_kind, known in self._classes if a_kind is kind)
         there = f"installed are {', '.join(names)}" if names else "none of its kind is installed"
@@ -218,17 +162,6 @@ class Registry:
     def _broken_like(self, name: str) -> str:
         about = [str(broken) for broken in self.broken if name in broken.entry_point]
         return f"; failed to load: {'; '.join(about)}; repair or reinstall it" if about else ""
-
-
-def _broken_macro(macro: type[OpMacro], problems: Iterable[Problem]) -> Broken:
-    target = f"{macro.__module__}:{macro.__qualname__}"
-    return Broken(f"op_macro.{macro.name}", target, str(InvalidSpec(problems)))
-
-
-@cache
-def installed() -> Registry:
-    """The definitions that were installed when this process first asked."""
-    return Registry.discover()
 
 
 def _precedence(version: str) -> tuple[bool, semver.Version]:

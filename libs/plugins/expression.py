@@ -16,16 +16,13 @@ from prefect_instances.libs.core.errors import (
     InvalidSpec,
     Problem,
 )
-from prefect_instances.libs.definitions.base import (
-    CompatibilityRules,
-    Definition,
-    UpstreamShape,
-    closest,
-)
+from prefect_instances.libs.definitions.base import CompatibilityRules, Definition, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 from prefect_instances.libs.definitions.expressions import Program, compile_expression
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.registry import FUNCTIONS
+from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.registry import FUNCTIONS, Registry
 
 
 class FieldSource(BaseModel):
@@ -149,8 +146,9 @@ class ExpressionPipeline(Pipeline):
 
     def _program(self) -> Program:
         pins = {(kind, name): at for name, at in self._pins().items() for kind in FUNCTIONS}
-        there = {(each.kind, each.name) for each in self.registry.list()}
-        registry = self.registry.preferring({key: pins[key] for key in pins if key in there})
+        known = self.registry if isinstance(self.registry, Registry) else installed()
+        there = {(each.kind, each.name) for each in known.list()}
+        registry = known.preferring({key: pins[key] for key in pins if key in there})
         try:
             return compile_expression(self.config.expression, registry)
         except InvalidSpec as error:

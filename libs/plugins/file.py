@@ -11,9 +11,10 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from prefect_instances.libs.core.errors import DataRejected, Problem, Unavailable
-from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KNOWLEDGE, SAMPLE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.specs import frequency_fault
 
 Format = Literal["", "csv", "parquet"]

@@ -20,8 +20,9 @@ from prefect_instances.libs.core.errors import (
     InvalidSpec,
     Problem,
 )
-from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.specs import session_hours
 
 EXCHANGE = "XNYS"

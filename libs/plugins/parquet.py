@@ -133,10 +133,14 @@ class ParquetHandle(PartsHandle):
     def _renamed(self, path: Path) -> Iterator[Path]:
         """A file to write beside ``path``, which takes its name once it is safely on the disk."""
         draft = path.with_name(f"{path.name}.{uuid4().hex}{UNFINISHED}")
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            yield draft
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            # A write that failed leaves nothing: a disk that is full must not stay so.
+            draft.unlink(missing_ok=True)
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:

@@ -19,9 +19,10 @@ from prefect_instances.libs.core.errors import (
     Problem,
     Unavailable,
 )
-from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape, closest
+from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.plugins.sql_blocks import engine_of, sql_errors
 from prefect_instances.libs.specs import frequency_fault
 

@@ -1,11 +1,14 @@
-"""On which bars a portfolio is decided on."""
+"""Which bars there are, on which of them a portfolio is decided on, and how many make a year."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from itertools import pairwise
+
+DAYS_A_YEAR = 365.25
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 
@@ -16,6 +19,17 @@ class Frequency(StrEnum):
     DAILY = "daily"
     WEEKLY = "weekly"
     MONTHLY = "monthly"
+
+
+def bars_per_year(dates: Sequence[date]) -> float:
+    """Return how many bars a year has, from the calendar days between the first bar and the last.
+
+    ``dates`` ascend. About 252 for the sessions of an exchange, 365.25 for every day, 52.2 for
+    weeks, 12 for months; NaN where there are no two bars.
+    """
+    if len(dates) < 2:
+        return math.nan
+    return (len(dates) - 1) * DAYS_A_YEAR / (dates[-1] - dates[0]).days
 
 
 def decision_bars(dates: Sequence[date], frequency: Frequency, day: str = "") -> list[int]:

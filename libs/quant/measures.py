@@ -6,10 +6,7 @@ import math
 
 import numpy as np
 
-from prefect_instances.libs.quant.backtest import Floats, History
-
-YEAR = 252
-"""Bars a year."""
+from prefect_instances.libs.quant.backtest import NEVER, Floats, History
 
 
 def returns_of(equity: Floats) -> Floats:
@@ -22,46 +19,74 @@ def drawdown_of(equity: Floats) -> Floats:
     return np.asarray(equity / np.maximum.accumulate(equity) - 1.0, dtype=np.float64)
 
 
-def measures(history: History, benchmark: Floats | None = None) -> dict[str, float]:
-    """Measures of daily bars; those against a benchmark only where there is one.
+def measures(
+    history: History, bars_per_year: float, benchmark: Floats | None = None
+) -> dict[str, float]:
+    """Measure how well a portfolio did; those against a benchmark only where there is one.
 
-    ``benchmark``: a price per bar. Total return, CAGR (geometric, 252 bars a year), volatility and
-    tracking error (standard deviation of daily and of active returns times sqrt(252)), Sharpe and
-    Sortino (risk-free rate 0), Calmar (CAGR by maximum drawdown), turnover (half the traded value
-    by mean equity, a year), win rate (share of positive among non-zero days), alpha (annualised)
-    and beta of the CAPM regression. What is not defined is left out.
+    ``bars_per_year``: how many bars a year really has, see ``libs.quant.calendar``. ``benchmark``:
+    a price per bar. Total return, CAGR (geometric, so the first equity grows to the last in the
+    time between them), volatility and tracking error (standard deviation of the returns a bar and
+    of the active ones, times the root of the bars a year), Sharpe and Sortino (risk-free rate 0),
+    Calmar (CAGR by maximum drawdown), turnover (half the traded value by mean equity, a year), win
+    rate (share of positive among non-zero bars), the highest gross exposure and the lowest cash of
+    any bar, the orders that waited for a price and those of them that never found one, alpha
+    (annualised) and beta of the CAPM regression. What is not defined is left out.
     """
-    import empyrical
-
     equity = history.equity
     returns = returns_of(equity)
+    found = {"total_return": float(equity[-1] / equity[0] - 1.0)}
     if len(returns) < 2:
-        return {"total_return": float(equity[-1] / equity[0] - 1.0)}
-    found = {
-        "total_return": float(equity[-1] / equity[0] - 1.0),
-        "cagr": empyrical.cagr(returns, annualization=YEAR),
-        "volatility": empyrical.annual_volatility(returns, annualization=YEAR),
-        "sharpe": empyrical.sharpe_ratio(returns, annualization=YEAR),
-        "sortino": empyrical.sortino_ratio(returns, annualization=YEAR),
-        "calmar": empyrical.calmar_ratio(returns, annualization=YEAR),
+        return found
+    found |= _annual(returns, bars_per_year)
+    found |= {
         "max_drawdown": float(drawdown_of(equity).min()),
-        "turnover": _turnover(history),
+        "turnover": _turnover(history, bars_per_year),
         "win_rate": _win_rate(returns),
-        "trades": float(len(history.trades.bar)),
-        "costs": float(history.trades.cost.sum()),
+        "bars_per_year": bars_per_year,
     }
+    found |= _traded(history)
     if benchmark is not None:
-        market = returns_of(benchmark)
-        alpha, beta = empyrical.alpha_beta(returns, market, annualization=YEAR)
-        found["benchmark_return"] = float(benchmark[-1] / benchmark[0] - 1.0)
-        found |= {"alpha": alpha, "beta": beta}
-        found["tracking_error"] = float(np.std(returns - market, ddof=1) * math.sqrt(YEAR))
+        found |= _against(returns, benchmark, bars_per_year)
     return {name: float(value) for name, value in found.items() if math.isfinite(float(value))}
 
 
-def _turnover(history: History) -> float:
+def _annual(returns: Floats, bars_per_year: float) -> dict[str, float]:
+    import empyrical
+
+    return {
+        "cagr": empyrical.cagr(returns, annualization=bars_per_year),
+        "volatility": empyrical.annual_volatility(returns, annualization=bars_per_year),
+        "sharpe": empyrical.sharpe_ratio(returns, annualization=bars_per_year),
+        "sortino": empyrical.sortino_ratio(returns, annualization=bars_per_year),
+        "calmar": empyrical.calmar_ratio(returns, annualization=bars_per_year),
+    }
+
+
+def _traded(history: History) -> dict[str, float]:
+    return {
+        "trades": float(len(history.trades.bar)),
+        "costs": float(history.trades.cost.sum()),
+        "max_gross_exposure": float(np.abs(history.weights).sum(axis=1).max()),
+        "min_cash": float(history.cash.min()),
+        "orders_waited": float(len(history.waiting.due)),
+        "orders_never_executed": float((history.waiting.done == NEVER).sum()),
+    }
+
+
+def _against(returns: Floats, benchmark: Floats, bars_per_year: float) -> dict[str, float]:
+    import empyrical
+
+    market = returns_of(benchmark)
+    alpha, beta = empyrical.alpha_beta(returns, market, annualization=bars_per_year)
+    active = float(np.std(returns - market, ddof=1) * math.sqrt(bars_per_year))
+    whole = float(benchmark[-1] / benchmark[0] - 1.0)
+    return {"benchmark_return": whole, "alpha": alpha, "beta": beta, "tracking_error": active}
+
+
+def _turnover(history: History, bars_per_year: float) -> float:
     traded = float(np.abs(history.trades.shares * history.trades.price).sum())
-    years = len(history.equity) / YEAR
+    years = (len(history.equity) - 1) / bars_per_year
     return traded / 2 / float(history.equity.mean()) / years
 
 

@@ -31,6 +31,7 @@ from prefect_instances.libs.specs.manifests.manifest import (
 )
 from prefect_instances.libs.specs.reading.problems import problems_of
 from prefect_instances.libs.specs.timing.frequencies import expected_data_date, frequency_fault
+from prefect_instances.libs.specs.timing.native import NativeCron
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec, retry_delay
 from prefect_instances.libs.specs.timing.sessions import session_hours
 from prefect_instances.libs.specs.timing.slots import (
@@ -57,6 +58,7 @@ __all__ = [
     "InstanceSpec",
     "Manifest",
     "ModelSpec",
+    "NativeCron",
     "OptimizerSpec",
     "PromotionSpec",
     "ScheduleSpec",

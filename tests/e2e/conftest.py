@@ -25,7 +25,6 @@ def stack(
         server: Postgres = request.getfixturevalue("postgres")
         url = server.create()
     home = tmp_path_factory.mktemp(f"home-{request.param}")
-    (home / "prefect").mkdir()
     begin_migrated(home / "prefect" / DATABASE, prefect_template)
     running = Stack(home, url)
     running.up()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +22,18 @@ import yaml
 from prefect_instances.libs.db import Database, sqlite_url
 from prefect_instances.libs.services.state.ledger import utc_now
 from prefect_instances.libs.services.views import reports
+from tests.e2e.warm_cli import WarmCommandLine
 from tests.example_wheel import installed_wheel
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 Found = TypeVar("Found")
 
+STARTERS = ("up", "down")
+"""Commands that start or end processes: these have a process of their own."""
+
 FAST = {
-    "INSTANCES_SWEEP_SECONDS": "8",
+    "INSTANCES_SWEEP_SECONDS": "12",
     "INSTANCES_LEASE_SECONDS": "12",
     "INSTANCES_HEARTBEAT_SECONDS": "3",
     "INSTANCES_CLAIM_SECONDS": "15",
@@ -37,8 +41,15 @@ FAST = {
 }
 """The same net as in production with a finer mesh, so that tests need not wait for minutes."""
 
-on_both_databases = pytest.mark.parametrize("stack", ["sqlite", "postgresql"], indirect=True)
+on_postgresql_when_thorough = pytest.mark.parametrize(
+    "stack", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True
+)
 """For a test of what the database has a part in; ``stack`` is else on SQLite."""
+
+on_sqlite_when_thorough = pytest.mark.parametrize(
+    "stack", [pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"], indirect=True
+)
+"""For the one of them that the default suite runs on PostgreSQL."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,15 @@ class Stack:
 
     def cli(self, *arguments: str, code: int | None = 0, seconds: float = 240) -> Answer:
         """Run ``instances``; its exit code must be ``code`` unless that is None."""
-        done = subprocess.run(
+        run = self.start if arguments[0] in STARTERS else self.warm.run
+        done = run(arguments, seconds)
+        answer = Answer(done.returncode, done.stdout, done.stderr)
+        assert code is None or done.returncode == code, (arguments, answer, self.tail())
+        return answer
+
+    def start(self, arguments: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process of its own."""
+        return subprocess.run(
             [str(BIN / "instances"), *arguments],
             env=self.environment,
             capture_output=True,
@@ -83,9 +102,11 @@ class Stack:
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        answer = Answer(done.returncode, done.stdout, done.stderr)
-        assert code is None or done.returncode == code, (arguments, answer, self.tail())
-        return answer
+
+    @cached_property
+    def warm(self) -> WarmCommandLine:
+        """What runs all commands but those that start processes: most of their time is a start."""
+        return WarmCommandLine(self.environment)
 
     def up(self) -> None:
         """Start server and worker."""
@@ -95,6 +116,8 @@ class Stack:
     def down(self) -> None:
         """End them."""
         self.cli("down")
+        if "warm" in self.__dict__:
+            self.__dict__.pop("warm").close()
 
     def prefect(self, *arguments: str, cwd: Path | None = None, **more: str) -> Answer:
         """Run Prefect's own command line against this server."""
@@ -221,7 +244,7 @@ class Stack:
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
 
 
-def eventually(look: Callable[[], Found], seconds: float, what: str, pause: float = 0.5) -> Found:
+def eventually(look: Callable[[], Found], seconds: float, what: str, pause: float = 0.2) -> Found:
     """The first truthy answer of ``look`` within some seconds."""
     until = time.monotonic() + seconds
     while True:

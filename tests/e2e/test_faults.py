@@ -22,7 +22,7 @@ from tests.e2e.stack import (
     expression,
     gated,
     market,
-    on_both_databases,
+    on_postgresql_when_thorough,
     slow,
     write_rows,
 )
@@ -114,7 +114,7 @@ def test_a_refresh_that_keeps_failing_blocks_only_its_descendants_until_it_is_me
     assert stack.settled(project)
 
 
-@on_both_databases
+@on_postgresql_when_thorough
 def test_everything_killed_in_mid_cascade_completes_after_up(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:

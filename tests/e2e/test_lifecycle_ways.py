@@ -446,8 +446,16 @@ def test_every_lifecycle_flow_has_its_row() -> None:
     )
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.flow)
+def calls() -> Iterator[Any]:
+    """Each row and way; Prefect's own command does alike for all rows that have no other."""
+    for row in ROWS:
+        for way in WAYS:
+            again = way == "command line" and row.command is None and row is not ROWS[0]
+            marks = [pytest.mark.thorough] if again else []
+            yield pytest.param(row, way, id=f"{row.flow}-{way}", marks=marks)
+
+
+@pytest.mark.parametrize(("row", "way"), calls())
 def test_a_lifecycle_flow_does_its_work_from(world: World, row: Row, way: str) -> None:
     here = World(world.stack, world.project, world.folder, way)
     with row.given(here) as before:

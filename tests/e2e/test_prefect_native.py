@@ -49,7 +49,9 @@ def test_the_state_of_an_instance_is_visible_in_prefect(stack: Stack, project: s
         "flow-kind:refresh",
     } <= set(deployment["tags"])
     assert {"instance.gate.opened", "instance.flow.ready"} <= events
-    assert [run["state_name"] for run in runs] == ["Completed"]
+    assert [(run["state_name"], run["name"]) for run in runs] == [
+        ("Completed", "twice refresh · gate")
+    ]
     assert artifacts
     assert len([a for a in automations if a["name"].startswith("instances: ")]) == 2
 

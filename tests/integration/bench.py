@@ -19,12 +19,14 @@ from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base, FlowExecutionResource, GateOpening
 from prefect_instances.libs.db.repositories.resources import get_instance
-from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, provision
+from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
 from prefect_instances.libs.services.lifecycle.updating import update_instance
-from prefect_instances.libs.services.runs.execution import Work, execute
+from prefect_instances.libs.services.runs.execution import execute
 from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from prefect_instances.libs.services.state.subscriber_relay import Live
@@ -77,6 +79,12 @@ class Bench:
         execution = {name: (path, SCHEMA) for name, (path, _) in EXECUTION.items()}
         return Ports(execution=execution, save_document=save, flow_run_id=uuid4())
 
+    def restore(self, flow_id: UUID) -> UUID:
+        """What the sweep does about a deployment that is gone."""
+        return restore_deployment(
+            self.services, lambda spec, _: self.ports(self.services, spec), flow_id
+        )
+
     def provision(self, document: dict[str, Any], services: Services | None = None) -> Provisioned:
         spec, used = parse_spec(document), services or self.services
         return provision(used, spec, self.ports(used, spec))
@@ -100,6 +108,11 @@ class Bench:
     def instance_id(self, name: str) -> UUID:
         with self.services.database.read() as session:
             return get_instance(session, name).id
+
+    def instance_label(self, name: str) -> str:
+        """``project/name``."""
+        with self.services.database.read() as session:
+            return get_instance(session, name).label
 
     def run(self, name: str, kind: str = "refresh", **parameters: Any) -> Any:
         """A manual run of an instance's flow, in this process."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,11 +12,15 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from prefect_instances.libs.adapters.prefect import PrefectGateway
-from prefect_instances.libs.core.commands import Started
-from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.adapters.prefect import PrefectGateway, RunState
+from prefect_instances.libs.core.commands import Output, Started
+from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.ids import EXECUTION_TAG, WORK_POOL
+from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.services.state.run_recovery import QUICK_ATTEMPTS, account_for, sweep
+from prefect_instances.libs.db.repositories.outbox import record_events, unpublished
+from prefect_instances.libs.services.state.run_recovery import QUICK_ATTEMPTS, account_for
+from prefect_instances.libs.services.state.sweeping import Swept, sweep
 from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, make_bench, prices
@@ -43,8 +49,8 @@ def end(person: httpx.Client, run_id: UUID, state: str) -> None:
     person.post(f"/flow_runs/{run_id}/set_state", json=body).raise_for_status()
 
 
-def flow(bench: Bench) -> dict[str, Any]:
-    document = reports.status(bench.services.database, bench.services.now(), "prices")
+def flow(bench: Bench, name: str = "prices") -> dict[str, Any]:
+    document = reports.status(bench.services.database, bench.services.now(), name)
     found: dict[str, Any] = document["instances"][0]["flows"][0]
     return found
 
@@ -101,21 +107,180 @@ def test_a_run_that_goes_on_is_left_alone(bench: Bench) -> None:
     assert flow(bench)["status"] == "NOT_INITIALIZED"
 
 
-def test_the_sweep_starts_an_opening_whose_event_got_lost_once(
-    database: Database, gateway: PrefectGateway, tmp_path: Path
-) -> None:
-    from datetime import UTC, datetime, timedelta
+@dataclass
+class Late:
+    """Services whose clock the test moves."""
 
+    bench: Bench
+    now: list[datetime]
+
+    def sweep(self, minutes: float = 2) -> Swept:
+        """The next sweep, so much later."""
+        self.now[0] += timedelta(minutes=minutes)
+        return sweep(self.bench.services, self.bench.restore)
+
+
+@pytest.fixture
+def late(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Late:
     now = [datetime.now(UTC)]
     gateway.ensure_work_pool(WORK_POOL, "process", None)
     bench = make_bench(database, gateway, tmp_path, clock=lambda: now[0])
     bench.provision(prices(f"p{uuid4().hex[:8]}"))
+    return Late(bench, now)
 
-    early = sweep(bench.services).started
-    now[0] += timedelta(minutes=2)
-    late = sweep(bench.services).started
-    again = sweep(bench.services).started
-    live = gateway.live_runs([UUID(flow(bench)["deployment_id"])])
 
-    assert (early, late, again) == (0, 1, 0)
-    assert [len(runs) for runs in live.values()] == [1]
+def live_openings(late: Late, name: str = "prices") -> list[str]:
+    """The openings that the live flow runs of an instance were started for."""
+    deployment = UUID(flow(late.bench, name)["deployment_id"])
+    runs = late.bench.services.prefect.live_runs([deployment])[deployment]
+    return [run.parameters["opening"] for run in runs]
+
+
+def test_the_sweep_starts_an_opening_whose_event_got_lost_once(late: Late) -> None:
+    early, on_time, again = late.sweep(0).started, late.sweep().started, late.sweep(0).started
+
+    assert (early, on_time, again) == (0, 1, 0)
+    assert live_openings(late) == [str(opening_of(late.bench))]
+
+
+def test_a_deployment_that_was_deleted_is_made_again_and_stops_nobody(late: Late) -> None:
+    project = late.bench.instance_label("prices").split("/")[0]
+    late.bench.provision(prices(project, "beside"))
+    lost = UUID(flow(late.bench)["deployment_id"])
+    late.bench.services.prefect.delete_deployment(lost)
+
+    swept = late.sweep()
+
+    assert (swept.started, swept.failures) == (2, [])
+    assert UUID(flow(late.bench)["deployment_id"]) != lost
+    assert len(live_openings(late)) == len(live_openings(late, "beside")) == 1
+
+
+def test_a_flow_that_cannot_be_started_is_told_and_stops_nobody(late: Late) -> None:
+    project = late.bench.instance_label("prices").split("/")[0]
+    late.bench.provision(prices(project, "beside"))
+    late.bench.services.prefect.delete_deployment(UUID(flow(late.bench)["deployment_id"]))
+    late.now[0] += timedelta(minutes=2)
+
+    def cannot(_: UUID) -> UUID:
+        raise KeyError("spec")
+
+    swept = sweep(late.bench.services, cannot)
+
+    assert swept.started == 1
+    assert swept.failures == ["start of prices.refresh: 'spec'"]
+    assert len(live_openings(late, "beside")) == 1
+
+
+def test_a_key_that_names_a_run_of_another_deployment_is_used_up(late: Late) -> None:
+    prefect, opening = late.bench.services.prefect, opening_of(late.bench)
+    lost = UUID(flow(late.bench)["deployment_id"])
+    run = prefect.start_run(lost, {}, idempotency_key=f"gate:{opening}:1")
+    prefect.crash_run(run.id, "its worker died")
+    prefect.delete_deployment(lost)
+
+    first = late.sweep()
+    second = late.sweep()
+
+    assert (first.failures, second.failures) == ([], [])
+    assert live_openings(late) == [str(opening)]
+
+
+def test_an_event_that_no_server_takes_is_told_and_stops_nobody(late: Late) -> None:
+    related = tuple({"prefect.resource.id": f"x.{i}"} for i in range(3))
+    resource = {"prefect.resource.id": "instances.poison"}
+    poison = Event(uuid4(), "instance.poison", late.now[0], resource, related, {})
+    sound = Event(uuid4(), "instance.sound", late.now[0], resource, (), {})
+    database = late.bench.services.database
+    database.transact(lambda session: record_events(session, [poison, sound]))
+
+    swept = late.sweep(0)
+
+    assert len(swept.failures) == 1
+    assert "instance.poison" in swept.failures[0]
+    with database.read() as session:
+        assert unpublished(session, 10) == []
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_a_flow_run_that_died_before_it_claimed_is_ended_and_started_again(
+    late: Late, person: httpx.Client, state: str
+) -> None:
+    opening = opening_of(late.bench)
+    ghost = started_run(late.bench, opening)
+    end(person, ghost, state)
+
+    while_it_may_live = late.sweep(4)
+    after = late.sweep(4)
+
+    prefect = late.bench.services.prefect
+    assert (while_it_may_live.dead_runs, while_it_may_live.started) == (0, 0)
+    assert (after.dead_runs, after.started) == (1, 1)
+    assert prefect.read_run(ghost).state is RunState.CRASHED
+    assert live_openings(late) == [str(opening)]
+
+
+def test_flow_runs_of_another_database_are_left_alone(late: Late, person: httpx.Client) -> None:
+    name = f"another-{uuid4().hex}"
+    tags = [EXECUTION_TAG, f"instance:{uuid4()}"]
+    flow_id = person.post("/flows/", json={"name": name}).raise_for_status().json()["id"]
+    body = {"flow_id": flow_id, "tags": tags, "state": {"type": "RUNNING"}}
+    run_id = person.post("/flow_runs/", json=body).raise_for_status().json()["id"]
+
+    late.sweep(60)
+
+    assert late.bench.services.prefect.read_run(UUID(run_id)).state is RunState.RUNNING
+    end(person, UUID(run_id), "COMPLETED")
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(RunStatus.COMPLETED, RunState.COMPLETED), (RunStatus.FAILED, RunState.FAILED)],
+)
+def test_a_run_that_ended_here_does_not_stay_running_in_prefect(
+    late: Late, person: httpx.Client, status: RunStatus, state: RunState
+) -> None:
+    opening, ledger = opening_of(late.bench), late.bench.services.ledger
+    run_id = started_run(late.bench, opening)
+    end(person, run_id, "RUNNING")
+    started = ledger.start(late.bench.flow_id("prices"), run_id, opening_id=opening)
+    assert isinstance(started, Started)
+    if status is RunStatus.COMPLETED:
+        ledger.succeed(started.run.id, Output(None, "", None))
+    else:
+        ledger.end_badly(started.run.id, status, "boom")
+
+    at_once = late.sweep(1)
+    late.sweep(10)
+
+    assert at_once.dead_runs == 0
+    assert late.bench.services.prefect.read_run(run_id).state is state
+
+
+@pytest.mark.parametrize(("away", "dead"), [(60, 0), (1, 1)], ids=["database-away", "usual"])
+def test_a_lease_that_ran_out_while_nobody_could_write_gets_one_more(
+    late: Late, away: float, dead: int
+) -> None:
+    """The sweep after an hour without any finds the lease over, and the process alive."""
+    opening, ledger = opening_of(late.bench), late.bench.services.ledger
+    late.sweep(0)
+    ledger.start(late.bench.flow_id("prices"), uuid4(), opening_id=opening)
+
+    first = late.sweep(away).dead_runs
+    beaten = late.sweep(1).dead_runs
+
+    assert (first, first + beaten) == (dead, 1)
+
+
+def test_a_process_that_beats_after_the_database_came_back_goes_on(late: Late) -> None:
+    opening, ledger = opening_of(late.bench), late.bench.services.ledger
+    late.sweep(0)
+    started = ledger.start(late.bench.flow_id("prices"), uuid4(), opening_id=opening)
+    assert isinstance(started, Started)
+
+    first = late.sweep(60).dead_runs
+    ledger.extend_lease(started.run.id)
+    second = late.sweep(0.2).dead_runs
+
+    assert (first, second) == (0, 0)
+    assert flow(late.bench)["status"] == "RUNNING"

@@ -35,10 +35,10 @@ from prefect_instances.libs.db.models import ResourceVersion as Version
 from prefect_instances.libs.db.repositories.resources import find_project, flows_of, newest_version
 from prefect_instances.libs.services.lifecycle.manifests import plan
 from prefect_instances.libs.specs import survey_manifest
-from tests.databases import on_both_databases
+from tests.databases import on_each_database
 from tests.integration.bench import Bench, derived, make_bench, prices
 
-pytestmark = on_both_databases
+pytestmark = on_each_database
 
 Document = dict[str, Any]
 DAILY = {"type": "cron", "expression": "0 18 * * 1-5"}

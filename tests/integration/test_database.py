@@ -13,10 +13,10 @@ from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.outbox import record_events, unpublished
-from tests.databases import on_both_databases
+from tests.databases import on_each_database
 from tests.property.sql_backend import _resource
 
-pytestmark = on_both_databases
+pytestmark = on_each_database
 
 
 def test_a_read_sees_one_state_whatever_commits_meanwhile(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""``python -m deployments`` and ``prefect deploy`` on real servers, each from nothing."""
+"""``instances deploy`` and ``prefect deploy`` on real servers, each from nothing."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from prefect_instances.libs.services.lifecycle.lifecycle_flows import (
 from tests.prefect_server import running_server
 
 ROOT = Path(__file__).parents[2]
+
+INSTANCES = ("-c", "from prefect_instances.cli.app import main; main()")
 
 LIFECYCLE = {
     "provision-instance/default",
@@ -194,7 +196,7 @@ def test_the_command_prints_what_it_did_after_which_prefect_deploy_works(
     without_pool = deploy_all(empty_server)
     assert without_pool.returncode == 1
 
-    command = ("-m", "deployments", "--pool-type", "process")
+    command = (*INSTANCES, "deploy", "--pool-type", "process")
     prepared = run(*command, environment=empty_server)
     assert prepared.returncode == 0, prepared.stderr
     assert "created    work pool instances" in prepared.stdout
@@ -208,10 +210,10 @@ def test_the_command_prints_what_it_did_after_which_prefect_deploy_works(
 
 def test_the_command_says_in_one_line_that_no_server_answers(tmp_path: Path) -> None:
     environment = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    failed = run("-m", "deployments", environment=environment)
+    failed = run(*INSTANCES, "deploy", environment=environment)
     assert failed.returncode == 1
     assert failed.stdout == ""
-    assert failed.stderr.startswith("error: Prefect API is not available")
+    assert failed.stderr.startswith("instances: Prefect API is not available")
     assert len(failed.stderr.splitlines()) == 1
 
 

@@ -20,7 +20,8 @@ from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.status import FlowStatus, Reason
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
-from prefect_instances.libs.definitions import DefinitionKind, Registry, installed
+from prefect_instances.libs.definitions import DefinitionKind, Registry
+from prefect_instances.libs.definitions.installed import discover, installed
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.lifecycle.removal import deprovision
 from prefect_instances.libs.services.runs.rerun import rerun
@@ -101,7 +102,7 @@ def runs_of(bench: Bench, name: str) -> int:
 
 
 def test_the_wheel_brings_a_definition_of_each_kind(wheel: Path) -> None:
-    registry = Registry.discover()
+    registry = discover()
     brought = [each for each in registry.list() if "example" in each.__module__]
     assert {each.kind for each in brought} == set(DefinitionKind)
     assert registry.broken == []

@@ -31,7 +31,7 @@ from prefect_instances.libs.services.runs.heartbeat import heartbeat
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.state.subscriber_relay import Live
 from prefect_instances.libs.services.views import reports
-from prefect_instances.libs.services.views.subscribing import grant
+from prefect_instances.libs.services.views.subscribing import grant_subscription
 from prefect_instances.libs.services.views.watching import scope_of, watch
 from prefect_instances.libs.wiring import open_broker
 from tests.centrifugo.server import ContractServer
@@ -147,12 +147,12 @@ def test_tokens_are_for_what_exists_and_for_its_channel(
     bench: Bench, server: ContractServer, project: str
 ) -> None:
     with pytest.raises(NotFound):
-        grant(bench.services, "prices", "ann")
+        grant_subscription(bench.services, "prices", "ann")
     configure(bench, server, token_seconds=60)
     bench.provision(prices(project, end_date="2020-03-30"))
 
-    one = grant(bench.services, f"{project}/prices", "ann")
-    whole = grant(bench.services, project, "ann", project=True)
+    one = grant_subscription(bench.services, f"{project}/prices", "ann")
+    whole = grant_subscription(bench.services, project, "ann", project=True)
 
     assert one.channel == instance_channel(bench.instance_id("prices"))
     assert whole.channel == project_channel(project_id(bench, project))
@@ -163,7 +163,7 @@ def test_tokens_are_for_what_exists_and_for_its_channel(
     assert "channel" not in jwt.decode(one.token, HMAC_SECRET, algorithms=["HS256"])
     for name, of_project in ((f"{project}/absent", False), ("absent", True), ("prices", True)):
         with pytest.raises(NotFound):
-            grant(bench.services, name, "ann", project=of_project)
+            grant_subscription(bench.services, name, "ann", project=of_project)
     assert HMAC_SECRET not in f"{asdict(one)}"
 
 
@@ -181,7 +181,7 @@ def test_a_block_that_cannot_be_used_is_told_without_its_values(
         reason = read_relay(session).reason
     assert "timeout_seconds" in reason
     with pytest.raises(InvalidSpec) as caught:
-        grant(bench.services, "prices", "ann")
+        grant_subscription(bench.services, "prices", "ann")
     assert API_KEY not in reason + str(caught.value)
 
 

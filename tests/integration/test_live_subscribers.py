@@ -22,7 +22,7 @@ from centrifuge import (
 from pydantic import SecretStr
 
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
-from prefect_instances.libs.adapters.centrifugo.subscriber import subscribed
+from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
 from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
 from prefect_instances.libs.db import Database, migrate, sqlite_url
 from tests.centrifugo.fixtures import connection_to
@@ -260,7 +260,7 @@ def test_after_a_history_is_lost_a_subscriber_is_told_to_read_the_state(
         async def listen() -> None:
             now = datetime.now(UTC)
             secret = centrifugo.hmac_secret
-            async for item in subscribed(
+            async for item in subscribe(
                 centrifugo.subscribe_at,
                 [world.channel()],
                 lambda: connection_token(secret, "u", now, LIFE),

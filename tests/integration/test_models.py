@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -216,6 +217,30 @@ def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it
     assert store.version_of(name, "champion") == 1
     made = bench.run("m", "inference", force=True)
     assert made.metrics["model_version"] == store.version_of(name, "champion") == 3
+
+
+@pytest.mark.parametrize("gone", ["files", "registered-model"])
+def test_a_model_that_is_lost_is_replaced_by_the_next_training(
+    bench: Bench, project: str, gone: str
+) -> None:
+    provisioned(bench, project)
+    bench.drain()
+    lost, store = newest(bench, "training"), tracking(bench.services)
+    name = model_name(project, "m", bench.instance_id("m"))
+    if gone == "files":
+        for file in list(store.folder.rglob("MLmodel")):
+            shutil.rmtree(file.parent)
+    else:
+        store.delete_model(name)
+
+    trained = bench.run("m", "training")
+    bench.drain()
+
+    assert trained.published
+    assert newest(bench, "training").content_hash == lost.content_hash
+    assert bench.run("m", "inference", force=True).metrics["model_version"] == store.version_of(
+        name, "champion"
+    )
 
 
 def _running(bench: Bench) -> UUID:

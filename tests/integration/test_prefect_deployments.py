@@ -159,13 +159,13 @@ def test_a_schedule_switched_off_in_the_pages_stays_off_until_the_specification_
     switch(person, made.id, schedule(gateway, plan), on=False)
 
     assert gateway.ensure_deployment(plan).unchanged
-    gateway.ensure_deployment(replace(plan, schedule=cron("2 2 * * *")))
+    gateway.ensure_deployment(replace(plan, schedule=cron("2 4 * * *")))
     seen = schedule(gateway, plan)
-    assert (seen.active, seen.cron) == (False, "2 2 * * *")
+    assert (seen.active, seen.cron) == (False, "2 4 * * *")
 
-    gateway.ensure_deployment(replace(plan, schedule=cron("2 2 * * *", enabled=False)))
+    gateway.ensure_deployment(replace(plan, schedule=cron("2 4 * * *", enabled=False)))
     assert not schedule(gateway, plan).active
-    gateway.ensure_deployment(replace(plan, schedule=cron("2 2 * * *", enabled=True)))
+    gateway.ensure_deployment(replace(plan, schedule=cron("2 4 * * *", enabled=True)))
     assert schedule(gateway, plan).active
 
 

@@ -20,9 +20,9 @@ from prefect_instances.libs.db.models import LineageEdge
 from prefect_instances.libs.db.repositories.outbox import unpublished
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from prefect_instances.libs.services.views import explaining, reports
-from tests.databases import on_both_databases
+from tests.databases import on_each_database
 
-pytestmark = on_both_databases
+pytestmark = on_each_database
 
 COUNT = 20_000
 LEAF = COUNT - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,13 +12,16 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from prefect_instances.cli.doctor_checks import Level, check_instances, check_sweeps
 from prefect_instances.libs.adapters.prefect import DeploymentPlan, PrefectGateway
 from prefect_instances.libs.core.divergence import Diverged, Divergence
 from prefect_instances.libs.core.ids import DIVERGED, WORK_POOL
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
+from prefect_instances.libs.db.repositories.resources import newest_version
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
     model_row,
@@ -31,7 +35,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     START_NAME,
 )
 from prefect_instances.libs.services.lifecycle.external_resources import Ports, deployment_plan
-from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
 from prefect_instances.libs.services.lifecycle.observing import PlanOf, observe
 from prefect_instances.libs.services.lifecycle.reconciling import (
     Outcome,
@@ -41,7 +45,8 @@ from prefect_instances.libs.services.lifecycle.reconciling import (
     reconcile,
 )
 from prefect_instances.libs.services.lifecycle.removal import delete_rows
-from prefect_instances.libs.services.runs.execution import Work, execute
+from prefect_instances.libs.services.runs.execution import execute
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.specs import InstanceSpec
 from tests.databases import on_both_databases
@@ -518,3 +523,80 @@ def test_an_instance_that_is_being_removed_is_nobody_elses_affair(
     bench.services.database.transact(leave)
 
     assert settle(bench) == {}
+
+
+def test_a_configuration_that_cannot_be_read_hides_nothing_else(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    bench.provision(prices(project, "beside"))
+    beside = deployment_id(bench, "beside")
+    bench.services.prefect.delete_deployment(beside)
+    damage(bench, "prices")
+
+    found = reconcile(bench.services, ports_of(bench))
+
+    mine = {
+        item.diverged.subject: item.outcome
+        for item in found.items
+        if item.diverged.part == "refresh"
+    }
+    assert mine[f"{project}/beside"] is Outcome.REPAIRED
+    assert [line for line in found.unseen if f"{project}.prices" in line]
+    assert deployment_id(bench, "beside") != beside
+
+
+def test_the_doctor_counts_missing_deployments(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    database, inspector = bench.services.database, bench.services.prefect
+    whole = check_instances(database, inspector)
+    inspector.delete_deployment(deployment_id(bench, "prices"))
+    broken = check_instances(database, inspector)
+
+    assert (whole.level, whole.detail) == (Level.OK, "1 flows have their deployments")
+    assert broken.level is Level.FAIL
+    assert broken.detail == f"1 of 1 flows have no deployment: {project}/prices.refresh"
+    assert "instances reconcile" in broken.advice
+
+
+@pytest.mark.parametrize(
+    ("states", "level", "said"),
+    [
+        ([], Level.WARN, "none has ended yet"),
+        (["COMPLETED"], Level.OK, "the last good one ended"),
+        (["COMPLETED", "FAILED"], Level.WARN, "the last ended Failed: told"),
+        (["FAILED"], Level.WARN, "none of the last 1 was good"),
+    ],
+)
+def test_the_doctor_tells_the_last_good_sweep(
+    bench: Bench, person: httpx.Client, states: list[str], level: Level, said: str
+) -> None:
+    prefect, settings = bench.services.prefect, bench.services.settings
+    plan = next(plan for plan in lifecycle_plans() if plan.full_name == SWEEP)
+    sweeps = prefect.ensure_deployment(replace(plan, schedule=None)).id
+    for state in states:
+        run = prefect.start_run(sweeps, {})
+        body = {"state": {"type": state, "message": "told"}, "force": True}
+        person.post(f"/flow_runs/{run.id}/set_state", json=body).raise_for_status()
+
+    found = check_sweeps(prefect, settings, datetime.now(UTC))
+    prefect.delete_deployment(sweeps)
+
+    assert found.level is level
+    assert said in found.detail
+
+
+def deployment_id(bench: Bench, name: str) -> UUID:
+    with bench.services.database.read() as session:
+        id_ = session.get_one(FlowExecutionResource, bench.flow_id(name)).deployment_id
+        assert id_ is not None
+        return id_
+
+
+def damage(bench: Bench, name: str) -> None:
+    """What a newer version, or a hand, left in the database."""
+
+    def write(session: Session) -> None:
+        version = newest_version(session, bench.instance_id(name))
+        assert version is not None
+        version.spec_json = {**version.spec_json, "type": "UnknownInstance"}
+
+    bench.services.database.transact(write)

@@ -17,9 +17,10 @@ from prefect_instances.libs.core.status import Cause, Mode, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.plugins.delta import DeltaHandle
 from prefect_instances.libs.services.composition.components import read_version
-from prefect_instances.libs.services.runs.execution import NotASession, Work
+from prefect_instances.libs.services.runs.execution import NotASession
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.ledger import Ask
-from prefect_instances.libs.services.state.run_recovery import sweep
+from prefect_instances.libs.services.state.sweeping import sweep
 from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, make_bench, prices
@@ -262,10 +263,10 @@ def test_a_run_without_sign_of_life_is_ended_and_its_opening_released(
     claimed = bench.services.ledger.start(bench.flow_id("prices"), uuid4(), opening_id=opening_id)
     assert isinstance(claimed, Started)
 
-    sweep(bench.services)
+    sweep(bench.services, bench.restore)
     alive = flow_of(bench, "prices")["status"]
     now[0] += timedelta(seconds=31)
-    swept = sweep(bench.services)
+    swept = sweep(bench.services, bench.restore)
 
     assert alive == "RUNNING"
     assert swept.dead_runs == 1
@@ -306,9 +307,9 @@ def test_a_past_due_flow_is_stale_and_asked_to_catch_up(
     bench.drain()
 
     now[0] += timedelta(minutes=80)
-    within_grace = sweep(bench.services).past_due
+    within_grace = sweep(bench.services, bench.restore).past_due
     now[0] += timedelta(minutes=20)
-    swept = sweep(bench.services)
+    swept = sweep(bench.services, bench.restore)
 
     assert (within_grace, swept.past_due) == (0, 1)
     assert flow_of(bench, "prices")["reason"] == "PastDue"

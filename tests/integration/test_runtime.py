@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.prefect_server import DATABASE, begin_migrated
+
 COMMAND = Path(sys.executable).with_name("instances")
 SECONDS = 400.0
 ROLES = ("server", "worker")
@@ -325,10 +327,11 @@ def test_two_ups_at_once_start_one_of_each(demo: LivingHome) -> None:
 
 
 def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
-    demo: LivingHome, tmp_path: Path
+    demo: LivingHome, tmp_path: Path, prefect_template: Path
 ) -> None:
     """Foreground, as a person has it: ready, Ctrl-C, gone; then once more on the same port."""
     other = LivingHome(tmp_path / "other")
+    begin_migrated(other.path / "prefect" / DATABASE, prefect_template)
     before = demo.pids()
     with foreground(other, "--with", "evidently") as up:
         assert other.api_url != demo.api_url

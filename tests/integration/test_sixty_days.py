@@ -124,6 +124,7 @@ def desk(database: Database, home: Path) -> Desk:
     return desk
 
 
+@pytest.mark.thorough
 def test_sixty_days_of_the_demonstration(desk: Desk) -> None:
     assert desk.schedules().keys() == SLOTS.keys()
     seen = observe(desk)

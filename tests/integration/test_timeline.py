@@ -11,7 +11,7 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.services.runs.execution import Work
+from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.views.timeline import timeline
 from tests.databases import on_both_databases

@@ -10,7 +10,7 @@ from sqlalchemy import event, func, select
 
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base
-from prefect_instances.libs.definitions.registry import installed
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.services.runs.statement_cache import warm
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ledger

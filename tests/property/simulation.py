@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum, auto
 from typing import TypeVar
@@ -161,18 +161,11 @@ class Simulation:
             assert self.state.flows[flow].status is FlowStatus.READY, "not fresh, and skipped"
             self.counts["fresh already"] += 1
             return
-        full = Mode.FULL in (
-            wish.parameters.mode,
-            earlier.mode if earlier else Mode.INCREMENTAL,
-        )
-        expected = replace(
-            wish.parameters,
-            mode=Mode.FULL if full else Mode.INCREMENTAL,
-            recursive=wish.parameters.recursive or (earlier is not None and earlier.recursive),
-            smart=wish.parameters.smart and (earlier is None or earlier.smart),
-        )
-        assert pending == expected, f"{pending} is remembered, not {expected}"
-        if full:
+        for asked in (wish.parameters, earlier or wish.parameters):
+            assert pending.fulfils(asked), f"{asked} is remembered as {pending}"
+        most = wish.parameters.merged(earlier or wish.parameters)
+        assert most.fulfils(pending), f"{pending} is more than was asked"
+        if pending.mode is Mode.FULL:
             self.ghost.owed_full.add(flow)
 
     def reconfigure(self, flow: UUID) -> None:
@@ -231,8 +224,9 @@ class Simulation:
         pending = _pending(before, process.flow)
         if process.wish is not None:
             asked = process.wish.parameters
-            assert run.parameters.force == asked.force, "force was lost"
-            assert run.parameters.as_of == asked.as_of, "the day was lost"
+            assert run.parameters.fulfils(asked), f"{asked} was weakened to {run.parameters}"
+            if pending is not None:
+                assert run.parameters.fulfils(pending), f"{pending} became {run.parameters}"
             if Mode.FULL in (process.wish.parameters.mode, pending.mode if pending else None):
                 self.ghost.owed_full.add(run.flow_id)
         elif pending is not None:

@@ -31,6 +31,8 @@ PARAMETERS = st.builds(
     st.sampled_from(Mode),
     st.none() | st.dates(),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
     start=st.none() | st.dates(),
     end=st.none() | st.dates(),
 ).filter(lambda parameters: not parameters.problems())
@@ -174,7 +176,27 @@ def test_requests_merge_alike_however_they_are_grouped(
     a: RunParameters, b: RunParameters, c: RunParameters
 ) -> None:
     assert a.merged(b).merged(c) == a.merged(b.merged(c))
+    assert a.merged(b) == b.merged(a)
     assert a.merged(a) == a
+
+
+@given(PARAMETERS, PARAMETERS, PARAMETERS)
+def test_no_merge_weakens_a_promise(a: RunParameters, b: RunParameters, c: RunParameters) -> None:
+    both = a.merged(b)
+    assert both.fulfils(a)
+    assert both.fulfils(b)
+    if c.fulfils(a) and c.fulfils(b):
+        assert c.fulfils(both), "more than was asked"
+
+
+@given(PARAMETERS, PARAMETERS)
+def test_what_gives_way_in_a_merge_is_told(a: RunParameters, b: RunParameters) -> None:
+    both = a.merged(b)
+    told = bool(a.replaced_by(both) or b.replaced_by(both))
+    assert told is any(
+        (one.as_of or both.as_of) != both.as_of or (one.end or both.end) != both.end
+        for one in (a, b)
+    )
 
 
 NAMES = st.lists(st.text("aB1", min_size=1, max_size=2), min_size=1, max_size=3).map(

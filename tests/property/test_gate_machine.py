@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -12,10 +13,16 @@ from tests.property.backend import MemoryBackend
 from tests.property.machine import machine_over
 from tests.property.statistics import assert_not_vacuous, table
 
+pytestmark = pytest.mark.hypothesis
+
+LEAST = 100
+"""Histories in which all that is common happens; they cost little in memory."""
+
 
 def test_every_history_keeps_the_invariants(record_property: Callable[[str, object], None]) -> None:
     counts: Counter[str] = Counter()
-    run_state_machine_as_test(machine_over(MemoryBackend, counts), settings=settings())
+    enough = settings(max_examples=max(LEAST, settings().max_examples))
+    run_state_machine_as_test(machine_over(MemoryBackend, counts), settings=enough)
     record_property("counts", table("random histories in memory", counts))
     assert_not_vacuous(counts)
-    assert counts["histories"] >= settings().max_examples
+    assert counts["histories"] >= enough.max_examples

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from prefect_instances.libs.db import sqlite_url
 from prefect_instances.libs.db.repositories import region
 from prefect_instances.libs.services.state import ledger
-from tests.databases import on_both_databases
+from tests.databases import on_each_database
 from tests.property.machine import machine_over
 from tests.property.sql_backend import SqlBackend
 from tests.property.statistics import table
@@ -32,7 +32,8 @@ def sql(database_url: str) -> Iterator[SqlBackend]:
     backend.dispose()
 
 
-@on_both_databases
+@pytest.mark.hypothesis
+@on_each_database
 def test_every_history_keeps_the_invariants_in_a_database(
     sql: SqlBackend, record_property: Callable[[str, object], None]
 ) -> None:
@@ -79,6 +80,7 @@ MUTANTS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__.strip("_"))
 def test_the_state_machine_fails_for_a_ledger_that(
     mutant: Callable[[pytest.MonkeyPatch], None],

@@ -15,11 +15,11 @@ from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
 from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
 from prefect_instances.libs.services.state.ledger import Ask, Ledger, utc_now
-from tests.databases import on_both_databases
+from tests.databases import on_each_database
 from tests.property.graphs import Graph, diamond, fan_out, flow_id, of_pairs
 from tests.property.sql_backend import SqlBackend
 
-pytestmark = on_both_databases
+pytestmark = on_each_database
 
 Answer = TypeVar("Answer")
 ROUNDS = 5
@@ -130,7 +130,9 @@ def test_a_flow_run_that_has_ended_does_not_start_again(sql: SqlBackend, status:
     assert sql.snapshot() == before
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize(
+    "round_", [0, *(pytest.param(at, marks=pytest.mark.thorough) for at in range(1, ROUNDS))]
+)
 def test_a_success_and_a_report_of_death_at_once_have_one_outcome(
     sql: SqlBackend, round_: int
 ) -> None:

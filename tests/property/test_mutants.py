@@ -25,6 +25,7 @@ FEW = settings(
 """Enough for every mutant with room to spare; not shrunk, and the same every time."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_state_machine_fails_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTANTS[name](monkeypatch)

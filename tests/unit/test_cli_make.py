@@ -141,6 +141,38 @@ def test_usage_is_shown_without_any_set_up(arguments: list[str], code: int) -> N
     assert "python3 make.py demo" in done.stdout
 
 
-def test_the_checks_go_from_fast_to_slow() -> None:
-    names = ["ruff", "ruff", "lint-imports", "mypy", "pytest", "python"]
-    assert [name for name, *_ in make.CHECKS] == names
+STATIC = ["ruff", "ruff", "lint-imports", "mypy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "tests"),
+    [
+        ("quick", [*STATIC, "pytest"], "not server and not thorough"),
+        ("test", [*STATIC, "pytest"], None),
+        ("test --all", [*STATIC, "pytest", "python"], ""),
+        ("test --rest", ["pytest", "python"], "thorough or hypothesis"),
+        ("test -k gate", [*STATIC, "pytest"], None),
+        ("test --all -k gate", [*STATIC, "pytest"], ""),
+    ],
+)
+def test_the_checks_of_a_command_go_from_fast_to_slow(
+    words: str, names: list[str], tests: str | None
+) -> None:
+    command, *arguments = words.split()
+
+    checks = make.list_checks(*make.choose_scope(command, arguments))
+
+    assert [name for name, *_ in checks] == names
+    pytest_words = next(words for words in checks if words[0] == "pytest")
+    assert (pytest_words[2] if pytest_words[1:2] == ("-m",) else None) == tests
+    assert ("gate" in pytest_words) is ("gate" in arguments)
+
+
+def test_the_tests_of_the_core_are_where_quick_looks_for_them() -> None:
+    assert [path for path in make.CORE_LAWS if not (make.ROOT / path).is_file()] == []
+
+
+def test_what_python_compiles_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    assert "PYTHONDONTWRITEBYTECODE" not in make.clean_environment()

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from prefect_instances.cli.runtime import database, pages, processes, server, stack, web, worker
 from prefect_instances.cli.runtime.environment import server_environment, worker_environment
 from prefect_instances.cli.runtime.home import Home, HomeBusy
-from prefect_instances.libs.adapters.prefect import server as prefect_server
+from prefect_instances.libs.adapters.prefect.patches import SCHEMAS, apply_patches
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.settings import load_settings, read_config
 
@@ -365,12 +365,12 @@ def test_a_schema_is_checked_once_and_what_breaks_it_is_refused_as_before(
     validator: Any = validation._VALIDATOR
     really, asked = validator.check_schema, []
 
-    def check(schema: dict[str, object], **options: object) -> None:
+    def check(schema: dict[str, object], format_checker: object = None) -> None:
         asked.append(schema)
-        really(schema, **options)
+        really(schema, format_checker=format_checker)
 
     monkeypatch.setattr(validator, "check_schema", check)
-    prefect_server.check_schemas_once()
+    assert apply_patches([SCHEMAS]) == [SCHEMAS.name]
     sound = {"type": "object", "properties": {"image": {"type": "string"}}}
 
     for image in ("one", "two", "three"):

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from prefect_instances.libs.core.plan import Action, Lineage, Present, Wanted, compute, lines
+from prefect_instances.libs.core.plan import (
+    Action,
+    Lineage,
+    Plan,
+    Present,
+    Step,
+    Wanted,
+    compute,
+    lines,
+)
 
 
 def wanted(label: str, *upstreams: str, content: str = "1", **document: object) -> Wanted:
@@ -73,3 +82,15 @@ def test_the_text_ends_with_the_counts() -> None:
         "+ p/n  DatasetInstance",
         "1 to update, 1 to create",
     ]
+
+
+def test_a_plan_names_the_projects_that_it_leaves_without_instances() -> None:
+    steps = [
+        Step(Action.REMOVE, "Research/prices", "DatasetInstance"),
+        Step(Action.REMOVE, "demo/prices", "DatasetInstance"),
+        Step(Action.UNCHANGED, "demo/momentum", "SignalInstance"),
+    ]
+    plan = Plan(tuple(steps))
+    assert plan.emptied(["DEMO"]) == ["Research"]
+    assert plan.emptied(["demo", "research"]) == []
+    assert plan.emptied([]) == ["Research", "demo"]

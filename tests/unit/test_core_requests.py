@@ -1,4 +1,4 @@
-"""Requests are remembered: one a flow, the newest parameters win, full beats incremental."""
+"""Requests are remembered: one a flow, which fulfils every one that was made."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import date
 
 import pytest
 
+from prefect_instances.libs.core.commands import Skipped
+from prefect_instances.libs.core.ids import REQUEST_MERGED
 from prefect_instances.libs.core.records import OpeningStatus, RequestStatus, RunParameters
 from prefect_instances.libs.core.status import Cause, FlowStatus, Mode, RunStatus
 from tests.property.graphs import chain
@@ -37,13 +39,53 @@ def test_two_requests_become_one(
     assert RunParameters(*older).merged(RunParameters(*newer)) == RunParameters(*merged)
 
 
-@pytest.mark.parametrize("force", [True, False])
-def test_the_newest_says_whether_to_force(force: bool) -> None:
-    older, newer = RunParameters(force=not force), RunParameters(force=force)
-    assert older.merged(newer).force is force
+@pytest.mark.parametrize("first", [True, False])
+def test_a_plain_request_does_not_take_the_force_of_another(first: bool) -> None:
+    scene = Scene.ready(chain())
+    scene.begin("B", wish())
+    scene.ask("B", wish(force=first))
+    scene.ask("B", wish(force=not first))
+    scene.finish("B", same=True)
+    assert scene.begin("B").parameters.force
 
 
-def test_a_flow_has_one_pending_request_with_the_newest_words() -> None:
+@pytest.mark.parametrize("first", [None, MONDAY])
+def test_a_slot_that_is_due_is_not_lost_to_a_day_of_the_past(first: date | None) -> None:
+    scene = Scene.ready(chain())
+    scene.begin("B", wish())
+    scene.ask("B", wish(Cause.SCHEDULE, as_of=first))
+    scene.ask("B", wish(as_of=MONDAY if first is None else None))
+    scene.finish("B", same=True)
+    assert scene.begin("B").parameters.as_of is None
+
+
+def test_the_furthest_of_several_days_is_read_and_the_others_are_told() -> None:
+    scene = Scene.ready(chain())
+    scene.begin("B", wish())
+    scene.ask("B", wish(as_of=TUESDAY))
+    skipped = scene.start("B", wish(as_of=MONDAY))
+    told = [event for event in scene.told if event.name == REQUEST_MERGED]
+
+    line = "as_of 2026-01-05 gives way to 2026-01-06"
+    assert isinstance(skipped, Skipped)
+    assert skipped.why.endswith(f"the request runs after it; {line}")
+    assert [event.payload["replaced"] for event in told] == [[line]]
+    scene.finish("B", same=True)
+    assert scene.begin("B").parameters.as_of == TUESDAY
+
+
+def test_what_a_crash_repeats_gives_way_in_words_too() -> None:
+    scene = Scene.ready(chain())
+    scene.begin("B", wish(as_of=MONDAY))
+    scene.ask("B")
+    scene.end("B", RunStatus.CRASHED)
+    told = [event for event in scene.told if event.name == REQUEST_MERGED]
+    assert [event.payload["replaced"] for event in told] == [
+        ["as_of 2026-01-05 gives way to the newest day"]
+    ]
+
+
+def test_a_flow_has_one_pending_request_with_the_words_of_all() -> None:
     scene = Scene(chain())
     scene.ask("B", wish(mode=FULL, as_of=MONDAY))
     first = scene.pending("B")

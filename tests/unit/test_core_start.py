@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_instances.libs.core.commands import Blocked, Skipped, Started
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started
 from prefect_instances.libs.core.records import OpeningStatus, RequestStatus
 from prefect_instances.libs.core.status import Cause, FlowStatus, Mode, Reason, RunStatus
 from tests.property.graphs import chain, diamond, flow_id
@@ -73,12 +73,27 @@ class TestClaim:
         assert opened.told == []
 
     @pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CRASHED, RunStatus.CANCELLED])
-    def test_an_ended_flow_run_does_not_start_again(self, opened: Scene, status: RunStatus) -> None:
+    def test_a_retry_of_a_run_that_ended_badly_asks_for_a_new_one(
+        self, opened: Scene, status: RunStatus
+    ) -> None:
         opening = opened.opening_of("B").id
         opened.start("B", opening=opening, prefect="p")
         opened.end("B", status)
-        assert isinstance(opened.start("B", opening=opening, prefect="p"), Skipped)
+
+        again = opened.start("B", opening=opening, prefect="p")
+
+        assert isinstance(again, AskedAgain)
+        assert again.why.startswith(f"this flow run stays {status}")
         assert opened.flow("B").status is ERROR
+        assert opened.openings_told() == ["B"]
+        assert opened.begin("B").prefect_flow_run_id != opened.prefect_id("p")
+
+    def test_a_retry_of_a_run_that_succeeded_has_nothing_to_do(self, opened: Scene) -> None:
+        opening = opened.opening_of("B").id
+        opened.start("B", opening=opening, prefect="p")
+        opened.finish("B")
+        assert isinstance(opened.start("B", opening=opening, prefect="p"), Skipped)
+        assert opened.pending("B") is None
 
     def test_a_superseded_opening_stands_for_the_one_that_replaced_it(self, opened: Scene) -> None:
         old = opened.opening_of("B")

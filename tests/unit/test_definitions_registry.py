@@ -10,6 +10,7 @@ import pytest
 
 from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec
 from prefect_instances.libs.definitions import Accessor, Definition, DefinitionKind, Registry
+from prefect_instances.libs.definitions.installed import discover
 
 ACCESSOR, STORE = DefinitionKind.ACCESSOR, DefinitionKind.STORE
 
@@ -137,7 +138,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.usefixtures("installed")
 def test_a_broken_definition_disturbs_no_other() -> None:
-    registry = Registry.discover()
+    registry = discover()
     assert registry.get(ACCESSOR, "good").version == "1.0.0"
     broken = {each.entry_point.removeprefix("accessor."): each.error for each in registry.broken}
     expected = ("unfinished", "unversioned", "number", "absent", "missing", "failing", "leaving")
@@ -147,7 +148,7 @@ def test_a_broken_definition_disturbs_no_other() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_macro_that_cannot_be_written_out_is_broken_and_names_its_fault() -> None:
-    registry = Registry.discover()
+    registry = discover()
     macros = {each.name for each in registry.list() if each.kind is DefinitionKind.OP_MACRO}
     assert macros == {"WHOLE"}
     broken = {each.entry_point: each.error for each in registry.broken}
@@ -162,12 +163,12 @@ def test_a_macro_that_cannot_be_written_out_is_broken_and_names_its_fault() -> N
 @pytest.mark.usefixtures("installed")
 def test_what_failed_to_load_is_named_where_it_is_asked_for() -> None:
     with pytest.raises(DefinitionUnavailable) as caught:
-        Registry.discover().get(ACCESSOR, "failing")
+        discover().get(ACCESSOR, "failing")
     assert "first line" in str(caught.value)
 
 
 def test_no_group_is_an_empty_registry() -> None:
-    assert Registry.discover("prefect_instances.no_such_group").list() == ()
+    assert discover("prefect_instances.no_such_group").list() == ()
 
 
 def test_bad_guardrail_contracts_are_refused_with_every_problem() -> None:

@@ -16,9 +16,9 @@ from prefect_instances.libs.definitions import (
     Op,
     OpMacro,
     Registry,
-    installed,
 )
 from prefect_instances.libs.definitions.expressions import compile_expression, read_expression
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.plugins.expression import ExpressionPipeline
 from prefect_instances.libs.plugins.ops.windows import Mean
 
@@ -96,8 +96,13 @@ def test_the_defaults_of_a_macro_fill_what_is_left_out() -> None:
     defaulted = macro("SMOOTH", "MEAN(x, d)", x=SERIES, d=WINDOW)
     defaulted.defaults = (4,)
     known = registry(defaulted)
-    assert read_expression("SMOOTH(x)", known).tree == read_expression("MEAN(x, 4)").tree
-    assert read_expression("SMOOTH(x, 7)", known).tree == read_expression("MEAN(x, 7)").tree
+    assert (
+        read_expression("SMOOTH(x)", known).tree == read_expression("MEAN(x, 4)", installed()).tree
+    )
+    assert (
+        read_expression("SMOOTH(x, 7)", known).tree
+        == read_expression("MEAN(x, 7)", installed()).tree
+    )
     assert defaulted.usage() == "SMOOTH(x: series, d: window = 4)"
 
 

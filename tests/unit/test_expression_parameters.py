@@ -7,6 +7,7 @@ import pytest
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.definitions import Argument, Registry
 from prefect_instances.libs.definitions.expressions import name_constants
+from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.saved import saved_macro
 
 WINDOW, NUMBER = Argument.WINDOW, Argument.NUMBER
@@ -26,7 +27,7 @@ MADE = {
 def test_constants_get_names(
     text: str, parameters: dict[str, float], expression: str, kinds: dict[str, Argument]
 ) -> None:
-    named = name_constants(text, parameters, Registry.discover())
+    named = name_constants(text, parameters, discover())
     assert (named.expression, dict(named.arguments)) == (expression, kinds)
 
 
@@ -64,7 +65,7 @@ def test_a_saved_macro_is_what_its_document_says_and_one_class() -> None:
 
 
 def test_a_registry_is_extended_beside_itself_and_keeps_what_clashes_as_broken() -> None:
-    plain = Registry.discover()
+    plain = discover()
     macro, clash = saved_macro(DOCUMENT), saved_macro({**DOCUMENT, "name": "MEAN"})
 
     extended = plain.extended([macro, macro, clash])

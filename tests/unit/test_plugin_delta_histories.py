@@ -139,4 +139,6 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestHistories.settings = settings(
+    max_examples=min(25, settings().max_examples), stateful_step_count=20, deadline=None
+)

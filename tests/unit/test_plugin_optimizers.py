@@ -7,15 +7,15 @@ import pytest
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.base import DefinitionKind
+from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
-from prefect_instances.libs.definitions.registry import Registry
 
 NAMES = ("equal_weight", "mean_variance", "risk_budgeting", "hrp", "black_litterman")
 SYMBOLS = ("AAA", "BRK.B", "C C", "4D", "a-b", "F")
 
 
 def optimizer(name: str, **config: float) -> PortfolioOptimizer:
-    found = Registry.discover().get(DefinitionKind.OPTIMIZER, name)(config)
+    found = discover().get(DefinitionKind.OPTIMIZER, name)(config)
     assert isinstance(found, PortfolioOptimizer)
     return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +12,7 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
+from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.definitions.store import VersionLost
 from prefect_instances.libs.plugins.parquet import ParquetHandle, ParquetStore
 
@@ -53,3 +56,20 @@ def test_leftovers_of_a_dead_writer_are_swept(store: ParquetHandle, tmp_path: Pa
     (tmp_path / "x.parquet.123.tmp").write_bytes(b"half")
     assert store.sweep([version.location]) == 2
     assert store.scan(version.location).collect().equals(FIRST)
+
+
+def test_a_write_that_fails_leaves_no_draft(
+    store: ParquetHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = store.write(FIRST, uuid4(), None)
+    before = sorted(tmp_path.iterdir())
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(Unavailable):
+            store.append(SECOND, uuid4(), base.location)
+
+    assert sorted(tmp_path.iterdir()) == before

@@ -163,7 +163,7 @@ def test_a_day_that_says_nothing_is_told(frequency: Frequency, day: str, legal: 
 def test_measures_of_a_known_curve() -> None:
     prices = np.array([[100.0], [100.0], [110.0], [99.0], [108.9]])
     history = simulate(prices, {0: np.array([1.0])}, 1000.0, Costs())
-    found = measures(history, prices[:, 0])
+    found = measures(history, 252.0, prices[:, 0])
 
     assert found["total_return"] == pytest.approx(0.089)
     assert found["max_drawdown"] == pytest.approx(-0.1)

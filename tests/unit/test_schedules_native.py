@@ -6,12 +6,20 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import ValidationError
 
-from prefect_instances.libs.specs import INTERVAL_ANCHOR, ScheduleSpec, native_crons, slots
+from prefect_instances.libs.adapters.prefect.schedules import native_schedules
+from prefect_instances.libs.specs import (
+    INTERVAL_ANCHOR,
+    NativeCron,
+    ScheduleSpec,
+    native_crons,
+    next_slot,
+    slots,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,8 +71,8 @@ expressions = st.tuples(
 def native(schedule: ScheduleSpec, count: int) -> list[datetime]:
     """What Prefect's own scheduler makes of the expressions that a deployment is given."""
     prefect = [
-        CronSchedule(cron=expression, timezone=schedule.timezone)
-        for expression in native_crons(schedule)
+        CronSchedule(cron=one.expression, timezone=schedule.timezone, day_or=not one.both)
+        for one in native_crons(schedule)
     ]
 
     async def dates() -> list[datetime]:
@@ -117,4 +125,128 @@ def test_an_interval_without_a_window_needs_no_cron() -> None:
     ids=["as written", "hourly", "half-hourly", "one hour"],
 )
 def test_native_crons_are_few_and_readable(schedule: ScheduleSpec, crons: list[str]) -> None:
-    assert native_crons(schedule) == crons
+    assert native_crons(schedule) == [NativeCron(one) for one in crons]
+
+
+# --- clock changes --------------------------------------------------------------------------------
+
+CHANGES_FORWARD = {
+    "America/New_York": "2026-03-08",
+    "Europe/London": "2027-03-28",
+    "Australia/Lord_Howe": "2026-10-04",
+    "Australia/Sydney": "2029-10-07",
+    "America/Havana": "2026-03-08",
+    "America/Santiago": "2028-09-03",
+    "America/Nuuk": "2026-03-28",
+    "Antarctica/Troll": "2026-03-29",
+    "Africa/Cairo": "2026-04-24",
+    "Asia/Jerusalem": "2030-03-29",
+}
+CHANGES_BACK = {"America/New_York": "2026-11-01", "Europe/London": "2026-10-25"}
+DAYS = timedelta(days=4)
+"""Around a change; Prefect gives no more than 1,000 dates at once."""
+
+
+def fired(schedule: ScheduleSpec, start: datetime, end: datetime) -> list[datetime]:
+    """When Prefect fires in [start, end], once for each of its schedules."""
+    prefect = [CronSchedule(**one) for one in native_schedules(schedule).values()]
+
+    async def dates() -> list[datetime]:
+        return [day for one in prefect for day in await one.get_dates(start=start, end=end)]
+
+    return sorted(day.astimezone(UTC) for day in asyncio.run(dates()))
+
+
+def due(schedule: ScheduleSpec, start: datetime, end: datetime) -> list[datetime]:
+    """Our slots in [start, end]."""
+    found, after = [], start - timedelta(microseconds=1)
+    while (slot := next_slot(schedule, after)) is not None and slot <= end:
+        found.append(slot)
+        after = slot
+    return found
+
+
+def around(day: str) -> tuple[datetime, datetime]:
+    moment = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return moment - DAYS, moment + DAYS
+
+
+@pytest.mark.parametrize("zone", CHANGES_FORWARD)
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "30 2 * * *",
+        "15 0,1,2,23 * * *",
+        "*/20 2 * * 0",
+        "5 1-3 1,8 * 5",
+        "40 23 28,L * *",
+        "0,15 */2 * * *",
+        "20 2 * * 0#2,5#5",
+        "0 * * * *",
+        "59 0-3 L * *",
+    ],
+)
+def test_prefect_fires_at_the_slots_and_only_there_when_the_clock_springs_forward(
+    zone: str, expression: str
+) -> None:
+    schedule = ScheduleSpec(type="cron", expression=expression, timezone=zone)
+    start, end = around(CHANGES_FORWARD[zone])
+    assert fired(schedule, start, end) == due(schedule, start, end)
+
+
+@given(
+    st.sampled_from([*CHANGES_FORWARD.items(), *CHANGES_BACK.items()]),
+    st.tuples(
+        st.sampled_from(["0", "30", "59", "15,45", "*/20", "10-12", "1/25"]),
+        st.sampled_from(["0", "1", "2", "3", "23", "0-3", "*/2", "1,2", "22-23", "*"]),
+        st.sampled_from(["*", "1-15", "8", "L", "31,L", "28,L", "*/3"]),
+        st.sampled_from(["*", "3", "3,4,9,10", "10-12"]),
+        st.sampled_from(["*", "0", "5,6", "0#2", "1,0#5", "SUN"]),
+    ).map(" ".join),
+    st.integers(0, 9),
+)
+@example(("America/New_York", "2026-03-08"), "30 2 * * *", 0)
+def test_prefect_fires_at_the_slots_and_only_there_in_zones_with_clock_changes(
+    change: tuple[str, str], expression: str, years: int
+) -> None:
+    zone, day = change
+    try:
+        schedule = ScheduleSpec(type="cron", expression=expression, timezone=zone)
+    except ValidationError:
+        assume(False)
+    year = int(day[:4]) + years % (2039 - int(day[:4]))
+    start, end = around(f"{year}{day[4:]}")
+    assert fired(schedule, start, end) == due(schedule, start, end)
+
+
+@pytest.mark.parametrize("zone", CHANGES_FORWARD)
+@given(windows.filter(lambda window: window.minutes > 15))
+@settings(max_examples=3)
+def test_prefect_fires_at_the_slots_of_a_window_when_the_clock_springs_forward(
+    zone: str, window: ScheduleSpec
+) -> None:
+    schedule = window.model_copy(update={"timezone": zone})
+    start, end = around(CHANGES_FORWARD[zone])
+    assert fired(schedule, start, end) == due(schedule, start, end)
+
+
+def test_a_skipped_time_fires_at_the_end_of_the_gap() -> None:
+    schedule = cron("30 2 * * *").model_copy(update={"timezone": "America/New_York"})
+    start, end = datetime(2027, 3, 14, tzinfo=UTC), datetime(2027, 3, 15, tzinfo=UTC)
+    assert fired(schedule, start, end) == [datetime(2027, 3, 14, 7, tzinfo=UTC)]
+
+
+def test_a_day_of_a_list_with_last_fires_in_every_month() -> None:
+    schedule = cron("0 6 31,L * *")
+    start, end = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 6, 30, 23, tzinfo=UTC)
+    ends = [(1, 31), (2, 28), (3, 31), (4, 30), (5, 31), (6, 30)]
+    assert fired(schedule, start, end) == [
+        datetime(2027, month, day, 6, tzinfo=UTC) for month, day in ends
+    ]
+
+
+def test_where_changes_follow_no_rule_no_slot_is_missed() -> None:
+    schedule = cron("30 2 * * *").model_copy(update={"timezone": "Africa/Casablanca"})
+    for year in range(2026, 2036):
+        start, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year, 12, 31, tzinfo=UTC)
+        assert set(due(schedule, start, end)) <= set(fired(schedule, start, end))

@@ -7,7 +7,7 @@ of the gap, and one that is repeated fires once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from prefect_instances.libs.specs import ScheduleSpec, is_session, native_crons, native_zone, slots
 
-MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+MINUTE, DAY, MONTH = timedelta(minutes=1), timedelta(days=1), timedelta(days=31)
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -229,8 +229,8 @@ def test_a_scheduler_without_calendars_fires_at_every_slot(case: Case) -> None:
     schedule = ScheduleSpec.model_validate(case.fields)
     fired = {
         moment
-        for expression in native_crons(schedule)
-        for moment in minutes_of_cron(expression, native_zone(schedule), case.start, case.end)
+        for cron in native_crons(schedule)
+        for moment in minutes_of_cron(cron.expression, native_zone(schedule), case.start, case.end)
     }
     expected = set(reference(schedule, case.start, case.end))
     if native_crons(schedule):
@@ -290,15 +290,21 @@ def minutes_of_cron(
 
 def fired(walls: set[datetime], zone: str, start: datetime, end: datetime) -> Iterator[datetime]:
     """Each minute at which the clock on the wall first shows, or skips past, one of the walls."""
-    moment = start - DAY
-    highest = _wall(moment, zone)
-    while (moment := moment + MINUTE) <= end:
-        shown, hit = _wall(moment, zone), False
+    highest = _wall(start - DAY, zone)
+    for moment, shown in _minutes(zone, start, end):
+        hit = False
         while highest < shown:
             highest += MINUTE
             hit = hit or highest in walls
         if hit and moment > start:
             yield moment
+
+
+@lru_cache(maxsize=2)
+def _minutes(zone: str, start: datetime, end: datetime) -> Sequence[tuple[datetime, datetime]]:
+    """Each minute with what the clock on the wall shows; neighbouring cases share their days."""
+    moments = (start - DAY + MINUTE * at for at in range(1, (end - start + DAY) // MINUTE + 1))
+    return [(moment, _wall(moment, zone)) for moment in moments]
 
 
 def _wall(moment: datetime, zone: str) -> datetime:
@@ -324,17 +330,18 @@ def _grid(minutes: int, start: datetime, end: datetime) -> Iterator[datetime]:
             yield moment
 
 
-@lru_cache(maxsize=32)
-def _calendar(name: str) -> Any:
-    return exchange_calendars.get_calendar(name, start="2000-01-01", end="2027-12-31")
+@lru_cache(maxsize=64)
+def _calendar(name: str, year: int) -> Any:
+    """The calendar of an exchange around a year; each further year takes its time."""
+    return exchange_calendars.get_calendar(name, start=f"{year - 1}-01-01", end=f"{year + 1}-12-31")
 
 
 def _is_session(calendar: str, day: date) -> bool:
-    return not calendar or bool(_calendar(calendar).is_session(day.isoformat()))
+    return not calendar or bool(_calendar(calendar, day.year).is_session(day.isoformat()))
 
 
 def _bells(schedule: ScheduleSpec, start: datetime, end: datetime) -> Iterator[datetime]:
-    calendar = _calendar(schedule.calendar)
+    calendar = _calendar(schedule.calendar, start.year)
     bell, sign, offset = "", 1, 0
     said, _, every = schedule.expression.partition(" ")
     for name in ("open", "close"):
@@ -342,6 +349,8 @@ def _bells(schedule: ScheduleSpec, start: datetime, end: datetime) -> Iterator[d
         if rest != said:
             bell, sign, offset = name, -1 if rest[:1] == "-" else 1, int(rest[1:] or 0)
     times = getattr(calendar, f"{bell}s")
+    near = 2 * MONTH
+    times = times[(times > start - near) & (times < end + near)]
     period = {"": "D", "weekly": "W-SUN", "monthly": "M"}[every]
     times = times.groupby(times.index.to_period(period)).first()
     for moment in times:

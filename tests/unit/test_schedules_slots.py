@@ -477,7 +477,7 @@ def test_every_local_time_of_the_schedule_fires(schedule: ScheduleSpec, after: d
         offsets = {(slot + timedelta(hours=h)).astimezone(zone).utcoffset() for h in (-3, 0, 3)}
         if len(offsets) == 1:
             local = slot.astimezone(zone)
-            assert any(_fits(cron_, local) for cron_ in native_crons(schedule))
+            assert any(_fits(cron_.expression, local) for cron_ in native_crons(schedule))
 
 
 def _fits(expression: str, local: datetime) -> bool:

@@ -15,13 +15,13 @@ RELOAD: Mapping[str, object] = {"type": "reload"}
 """Comes first, and whenever something may have been missed: read the state, then go on."""
 
 
-async def subscribed(
+async def subscribe(
     url: str,
     channels: list[str],
     connect_token: Callable[[], str],
     channel_token: Callable[[str], str],
 ) -> AsyncIterator[Mapping[str, object]]:
-    """What is published to some channels, in order, without repetitions; ``RELOAD`` after gaps.
+    """Yield what is published to some channels, in order and once each; ``RELOAD`` after gaps.
 
     The functions give new tokens whenever the old ones run out. Connections that break are made
     again; what was missed meanwhile is recovered. Raises PermanentError where the server refuses.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from uuid import UUID
 
 from prefect_instances.libs.core.addresses import Address
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
+
+_log = logging.getLogger("instances.evidently")
 
 SAMPLE_ROWS = 5000
 """Rows of a window that a report looks at; more only take longer (8 s for 50,000 x 20)."""
@@ -118,6 +121,7 @@ class Monitoring:
         Raises PermanentError for windows that Evidently cannot compare.
         """
         try:
+            _write_arrays_as_lists()
             snapshot = _snapshot(comparison)
         except Exception as error:  # it raises what its parts do
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -139,6 +143,20 @@ class Monitoring:
 
     def _pages(self, project_id: str) -> Path:
         return self.folder / "pages" / project_id
+
+
+def _write_arrays_as_lists() -> None:
+    """Have plotly write arrays as lists of numbers in the figures of this process.
+
+    plotly 6 writes them in base64, which the plotly.js 2.26 of Evidently's pages cannot read: its
+    figures would be empty. plotly has no setting for it.
+    """
+    from plotly import basedatatypes  # type: ignore[import-untyped]  # it ships no types
+
+    if hasattr(basedatatypes, "convert_to_base64"):
+        basedatatypes.convert_to_base64 = lambda _: None
+    else:
+        _log.warning("Figures of drift reports may be empty: plotly writes arrays in another way")
 
 
 def workspace_folder(folder: Path) -> Path:

@@ -370,5 +370,7 @@ def _translated() -> Iterator[None]:
         ):
             raise Unavailable("MLflow", text) from error
         raise PermanentError(f"MLflow refuses: {text}") from error
+    except FileNotFoundError as error:
+        raise PermanentError(f"a file of MLflow is gone: {error}") from error
     except OSError as error:
         raise Unavailable("MLflow", str(error)) from error

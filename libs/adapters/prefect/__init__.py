@@ -15,7 +15,7 @@ from prefect_instances.libs.adapters.prefect.deployments import DeploymentPlan, 
 from prefect_instances.libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
 from prefect_instances.libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
 from prefect_instances.libs.adapters.prefect.pools import container_template, process_template
-from prefect_instances.libs.adapters.prefect.runs import ENDED, LIVE, RunState, RunView
+from prefect_instances.libs.adapters.prefect.runs import ENDED, LIVE, KeyTaken, RunState, RunView
 from prefect_instances.libs.adapters.prefect.schedules import Every, ScheduleView
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "EnsureResult",
     "Every",
     "FlowFacts",
+    "KeyTaken",
     "PrefectGateway",
     "Refused",
     "RunState",

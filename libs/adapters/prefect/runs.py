@@ -56,7 +56,8 @@ class RunView:
     """A flow run as it is in Prefect; times are aware UTC, None until they happened.
 
     ``state_name`` is Prefect's (``Skipped``, ``Late``, ``AwaitingRetry`` …), ``message`` its text.
-    ``scheduled`` tells a run that a schedule made from one that was asked for.
+    ``scheduled`` tells a run that a schedule made from one that was asked for; ``since`` is when
+    the state began.
     """
 
     id: UUID
@@ -71,11 +72,23 @@ class RunView:
     expected_start_time: datetime | None
     start_time: datetime | None
     end_time: datetime | None
+    since: datetime | None = None
 
     @property
     def ended(self) -> bool:
         """The run is over."""
         return self.state in ENDED
+
+
+class KeyTaken(PermanentError):
+    """The idempotency key names the run of another deployment: ask again with another key."""
+
+    def __init__(self, key: str | None, run: RunView) -> None:
+        self.key, self.run_id = key, run.id
+        super().__init__(
+            f"idempotency key {key!r} already names run {run.id} of another deployment "
+            f"({run.deployment_id})"
+        )
 
 
 class RunCalls(Calls):
@@ -96,7 +109,7 @@ class RunCalls(Calls):
         what is to be done, not only when. ``tags`` come on top of the deployment's.
 
         Raises NotFound for an unknown deployment, PermanentError for parameters against the
-        flow's schema or a key that another deployment of the flow has used.
+        flow's schema, KeyTaken for a key that another deployment of the flow has used.
         """
         when = scheduled_time or datetime.now(UTC)
         body = {
@@ -112,10 +125,7 @@ class RunCalls(Calls):
         except Refused as refusal:
             raise absent(refusal, "deployment", deployment_id) from refusal
         if run.deployment_id != deployment_id:
-            raise PermanentError(
-                f"idempotency key {idempotency_key!r} already names run {run.id} of another "
-                f"deployment ({run.deployment_id})"
-            )
+            raise KeyTaken(idempotency_key, run)
         return run
 
     def read_run(self, run_id: UUID) -> RunView:
@@ -151,19 +161,39 @@ class RunCalls(Calls):
                         found[run.deployment_id][run.id] = run
         return {key: sorted(runs.values(), key=_by_age) for key, runs in found.items()}
 
+    def started_runs(self, tag: str) -> list[RunView]:
+        """List the runs with a tag that were picked up and are not over."""
+        condition = {"tags": {"all_": [tag]}, "state": {"type": {"any_": STARTED_TYPES}}}
+        return [view_run(document) for document in _filter(self._api, condition)]
+
+    def ended_runs(self, deployment_id: UUID, limit: int) -> list[RunView]:
+        """List the runs of a deployment that are over, the latest first, at most ``limit``."""
+        ended = {"type": {"any_": sorted(state.value for state in ENDED)}}
+        condition = {"deployment_id": {"any_": [deployment_id]}, "state": ended}
+        body = {"flow_runs": condition, "sort": "END_TIME_DESC", "limit": limit}
+        documents = self._api.request("POST", "/flow_runs/filter", body, doing="list runs")
+        return [view_run(document) for document in documents]
+
+    def finish_run(self, run_id: UUID, state: RunState, message: str) -> bool:
+        """Set a run to the terminal ``state``; False if it is over, unknown or goes on.
+
+        One that was being cancelled becomes Cancelled instead. Meant where the process is gone.
+        """
+        doing = "end a run"
+        wanted = {"type": state.value, "name": state.value.capitalize(), "message": message}
+        outcome = _propose(self._api, run_id, wanted, doing)
+        if outcome == "CANCELLING":
+            cancelled = {"type": "CANCELLED", "name": "Cancelled", "message": message}
+            outcome = _propose(self._api, run_id, cancelled, doing)
+        return outcome in {state.value, "CANCELLED"}
+
     def crash_run(self, run_id: UUID, message: str) -> bool:
         """Set a run whose process is gone to Crashed; False if it is over or unknown.
 
         One that was being cancelled becomes Cancelled instead: somebody wanted its end. A run that
         ends at the same moment keeps its own end: the server decides.
         """
-        doing = "mark a run as crashed"
-        crashed = {"type": "CRASHED", "name": "Crashed", "message": message}
-        outcome = _propose(self._api, run_id, crashed, doing)
-        if outcome == "CANCELLING":
-            cancelled = {"type": "CANCELLED", "name": "Cancelled", "message": message}
-            outcome = _propose(self._api, run_id, cancelled, doing)
-        return outcome in {"CRASHED", "CANCELLED"}
+        return self.finish_run(run_id, RunState.CRASHED, message)
 
     def cancel_run(self, run_id: UUID) -> bool:
         """Ask for the end of a run; False if it is over or unknown.
@@ -255,6 +285,7 @@ def view_run(document: Mapping[str, Any]) -> RunView:
         expected_start_time=_time(document["expected_start_time"]),
         start_time=_time(document["start_time"]),
         end_time=_time(document["end_time"]),
+        since=_time(state.get("timestamp")),
     )
 
 

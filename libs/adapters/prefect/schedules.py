@@ -88,7 +88,9 @@ def _documents(schedule: ScheduleSpec | Every | None) -> list[dict[str, Any]]:
         return [_interval(schedule.seconds)]
     if crons := native_crons(schedule):
         zone = native_zone(schedule)
-        return [{"cron": cron, "timezone": zone, "day_or": True} for cron in crons]
+        return [
+            {"cron": cron.expression, "timezone": zone, "day_or": not cron.both} for cron in crons
+        ]
     if schedule.type == "interval":
         return [_interval(schedule.minutes * SECONDS_A_MINUTE)]
     return []

@@ -19,18 +19,16 @@ more, in which the event loop does nothing else, between a gate that opens and t
 
 *A JSON schema is checked once.* To create a run Prefect validates its job variables and checks,
 twice, that the work pool's schema is one: 50 ms for an answer that is always the same.
+
+All but the first are patches of ``libs.adapters.prefect.patches``.
 """
 
 from __future__ import annotations
 
-import functools
 import gc
-import json
 import sys
 import threading
 import time
-from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 PAUSE_SECONDS = 1.0
 """Between two looks at how much garbage there may be."""
@@ -61,59 +59,13 @@ def _collect_for_ever() -> None:
             gc.collect(1)
 
 
-def begin_as_writers() -> None:
-    """Let every transaction of the server on SQLite begin as those do that lock a row."""
-    from prefect.server.database.configurations import AioSqliteConfiguration
-
-    begin = AioSqliteConfiguration.begin_transaction
-
-    def immediate(
-        self: AioSqliteConfiguration,
-        session: Any,
-        with_for_update: bool = False,  # noqa: ARG001  # the caller's word does not count
-    ) -> AbstractAsyncContextManager[Any]:
-        return begin(self, session, with_for_update=True)
-
-    AioSqliteConfiguration.begin_transaction = immediate  # type: ignore[method-assign,assignment]  # Prefect has no setting for it
-
-
-def look_up_once() -> None:
-    """Let the clients that the server makes of itself find its application at once."""
-    from prefect.server.api import server
-
-    create = server.create_app
-    current = functools.cache(create)
-
-    def create_app(*args: Any, **options: Any) -> Any:
-        return create(*args, **options) if args or options else current()
-
-    server.create_app = create_app
-
-
-def check_schemas_once() -> None:
-    """Let a JSON schema that was found sound count as sound from then on."""
-    from prefect.utilities.schema_tools import validation
-
-    validator: Any = validation._VALIDATOR
-    check = validator.check_schema
-
-    @functools.lru_cache(maxsize=1024)
-    def check_text(schema: str, **options: Any) -> None:
-        check(json.loads(schema), **options)
-
-    def check_schema(schema: Any, **options: Any) -> None:
-        check_text(json.dumps(schema), **options)
-
-    validator.check_schema = check_schema
-
-
 def main() -> None:
     """Start the server in this process, which then does nothing else."""
     from prefect.cli import app
 
-    look_up_once()
-    check_schemas_once()
-    begin_as_writers()
+    from prefect_instances.libs.adapters.prefect.patches import SERVER_PATCHES, apply_patches
+
+    apply_patches(SERVER_PATCHES)
     collect_in_a_thread()
     sys.argv = ["prefect", "server", "start", *sys.argv[1:]]
     app()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
 import gc
 import importlib
 import importlib.metadata
@@ -30,16 +29,15 @@ import runpy
 import selectors
 import signal
 import socket
-import ssl
 import sys
 import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 from uuid import UUID
 
@@ -54,6 +52,9 @@ ENGINE = (
     "rich._emoji_codes",
 )
 """Always imported: what every run imports, some of it only when it is well under way."""
+
+HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+"""Seconds between Prefect's heartbeats of a run, where somebody wants them."""
 
 SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 """Files of a working directory that Prefect takes settings from."""
@@ -217,32 +218,20 @@ def preload(modules: Iterable[str]) -> None:
             preload(one.name for one in found if not one.name.endswith("__main__"))
 
 
-def share_certificates() -> None:
-    """Parse the certificates of Prefect's clients once: each client would, and take 40 ms."""
-    from prefect.client import orchestration
+@contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """Run flows without Prefect's heartbeats, unless the environment asks for them.
 
-    shared = functools.cache(ssl.create_default_context)
-    for_prefect = SimpleNamespace(**{**vars(ssl), "create_default_context": shared})
-    setattr(orchestration, "ssl", for_prefect)  # noqa: B010 - no name that it exports
-    orchestration.SyncPrefectClient("http://127.0.0.1/api")
-
-
-def leave_out_first_heartbeats() -> None:
-    """Leave out the heartbeat with which a run begins: its state has just told the same.
-
-    For it the run would read four documents from the server, while the server starts it.
+    The first one comes as a run begins, whose state has just told the same, and reads four
+    documents from the server for it. The worker reports dead children; leases end silent runs.
     """
-    from prefect.flow_engine import BaseFlowRunEngine
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    beat = BaseFlowRunEngine._emit_flow_run_heartbeat
-    begun: set[int] = set()
-
-    def beat_again(engine: Any, *template: Any) -> None:
-        if id(engine) in begun:
-            beat(engine, *template)
-        begun.add(id(engine))
-
-    BaseFlowRunEngine._emit_flow_run_heartbeat = beat_again  # type: ignore[method-assign,assignment]
+    if HEARTBEAT_VARIABLE in os.environ:
+        yield
+        return
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def index_packages() -> None:
@@ -317,7 +306,8 @@ def perform(job: Job) -> None:
     if job.kind == "run":
         engine = sys.modules["prefect.engine"].__file__ or ""
         sys.argv = [engine, job.flow_run_id]
-        runpy.run_path(engine, run_name="__main__")
+        with without_heartbeats():
+            runpy.run_path(engine, run_name="__main__")
     else:
         run_hooks(UUID(job.flow_run_id), job.kind)
 
@@ -342,11 +332,12 @@ def run_hooks(flow_run_id: UUID, kind: str) -> None:
 
 def main() -> None:
     """Preload, serve, and in each forked child perform its job."""
+    from prefect_instances.libs.adapters.prefect.patches import RUN_PATCHES, apply_patches
+
     descriptor, modules = int(sys.argv[1]), sys.argv[2:]
     server = ForkServer(socket.socket(fileno=descriptor))
     preload((*ENGINE, *modules))
-    share_certificates()
-    leave_out_first_heartbeats()
+    apply_patches(RUN_PATCHES)
     index_packages()
     if modules and (hazards := fork_hazards()):
         logger.error(

@@ -256,6 +256,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         except httpx.HTTPError:
             self._logger.exception("Flow run '%s' could not be submitted", flow_run.id)
             self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
             self._release_limit_slot(flow_run.id)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:

@@ -31,6 +31,7 @@ from prefect_instances.libs.db.models.instances import (
     ModelInstance,
     PortfolioOptimizerInstance,
 )
+from prefect_instances.libs.db.models.marks import DatabaseMark
 from prefect_instances.libs.db.models.outbox import OutboxEvent
 from prefect_instances.libs.db.models.resources import Resource, ResourceVersion
 from prefect_instances.libs.db.models.runs import RunRecord
@@ -42,6 +43,7 @@ __all__ = [
     "Backfill",
     "BacktestInstance",
     "Base",
+    "DatabaseMark",
     "DatasetInstance",
     "DatasetVersion",
     "DefinitionCall",

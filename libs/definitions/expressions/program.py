@@ -70,11 +70,11 @@ class Program:
         return staged.select("date", "symbol", value).drop_nulls(output)
 
 
-def compile_expression(text: str, registry: Registry | None = None) -> Program:
+def compile_expression(text: str, registry: Registry) -> Program:
     """The program of an expression; raises ``InvalidSpec`` with every problem of the text.
 
-    ``registry`` holds what can be called; ``None`` means what is installed. Raises
-    ``DefinitionUnavailable`` where it prefers a version of that which is not there.
+    ``registry`` holds what can be called. Raises ``DefinitionUnavailable`` where a version that
+    it prefers is not there.
     """
     tree, problems, calls = read_expression(text, registry)
     if tree is None:
@@ -84,7 +84,7 @@ def compile_expression(text: str, registry: Registry | None = None) -> Program:
     return Program(names_of(tree), _lookback(tree), compiler.stages(), result, calls)
 
 
-def lookback(text: str, registry: Registry | None = None) -> int:
+def lookback(text: str, registry: Registry) -> int:
     """How many of a symbol's earlier rows the value in a row depends on.
 
     For ``EMA``, which never forgets, those whose weight counts. Raises as ``compile_expression``.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 from prefect_instances.libs.definitions.op import COMPUTED, Argument, Axis, Function, Op, OpMacro
-from prefect_instances.libs.definitions.registry import Registry, installed
+from prefect_instances.libs.definitions.registry import Registry
 
 _T = TypeVar("_T")
 
@@ -133,17 +133,17 @@ class Reading(NamedTuple):
     calls: tuple[type[Function], ...]
 
 
-def read_expression(text: str, registry: Registry | None = None) -> Reading:
+def read_expression(text: str, registry: Registry) -> Reading:
     """The tree of ``text`` and no problem, or ``None`` and all its problems.
 
     Macros are written out. The messages begin with the position: ``line 1, column 5: ...``, both
-    from 1. ``registry`` holds the functions that can be called; ``None`` means those installed.
+    from 1. ``registry`` holds the functions that can be called.
     Raises ``DefinitionUnavailable`` where it prefers a version of one that is not there.
     """
     if len(text) > MAX_LENGTH:
         message = f"has {len(text)} characters, at most {MAX_LENGTH} are allowed"
         return Reading(None, [Problem("", message)], ())
-    reader = _Reader(text, _Scope(registry or installed()))
+    reader = _Reader(text, _Scope(registry))
     tree = reader.read()
     return Reading(tree, reader.problems, tuple(reader.scope.calls))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
-from prefect_instances.libs.definitions.base import closest, config_problem
+from prefect_instances.libs.definitions.problems import closest, config_problem
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,7 +1,6 @@
 """Ops on a symbol's last rows; a window that is not full gives a missing value.
 
-Sums are centred on the symbol's first value rather than on its mean: so the value in a row depends
-on no later row, not even in its last bit.
+The value in a row depends on no later row, not even in its last bit, and on none before its window.
 """
 
 from __future__ import annotations
@@ -10,9 +9,19 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from prefect_instances.libs.definitions.op import Argument, Axis, Op
+from prefect_instances.libs.plugins.ops.rolled import (
+    Floats,
+    centred,
+    covariation,
+    of_columns,
+    ramp_sum,
+    total,
+    variation,
+)
 
 ONE: Mapping[str, Argument] = {"x": Argument.SERIES, "d": Argument.WINDOW}
 TWO: Mapping[str, Argument] = {"x": Argument.SERIES, "y": Argument.SERIES, "d": Argument.WINDOW}
@@ -127,14 +136,17 @@ class Cov(Op):
     least = 2
 
     def build(self, x: pl.Expr, y: pl.Expr, d: int) -> pl.Expr:
-        a, b = _pair(x, y)
-        product = (a * b).rolling_mean(d, min_samples=d)
-        means = a.rolling_mean(d, min_samples=d) * b.rolling_mean(d, min_samples=d)
-        return (product - means) * (d / (d - 1))
+        def kernel(a: Floats, b: Floats) -> Floats:
+            return np.asarray(covariation(centred(a, d), centred(b, d), len(a)) / (d - 1))
+
+        return of_columns(kernel, x, y)
 
 
 class Corr(Op):
-    """CORR(x, y, d) = COV(x, y, d) / (STD(x, d) STD(y, d)); missing where one is constant"""
+    """CORR(x, y, d) = COV(x, y, d) / (STD(x, d) STD(y, d)); missing where one is constant
+
+    Constant is also what varies by rounding only: by less than 4 units in the last place.
+    """
 
     name, version, axis = "CORR", "1.0.0", Axis.SYMBOL
     arguments: ClassVar[Mapping[str, Argument]] = TWO
@@ -142,11 +154,12 @@ class Corr(Op):
     least = 2
 
     def build(self, x: pl.Expr, y: pl.Expr, d: int) -> pl.Expr:
-        a, b = _pair(x, y)
-        spread = a.rolling_std(d, min_samples=d) * b.rolling_std(d, min_samples=d)
-        return pl.when(_varies(a, d) & _varies(b, d)).then(
-            (Cov().build(x, y, d) / spread).clip(-1, 1)
-        )
+        def kernel(a: Floats, b: Floats) -> Floats:
+            one, other, rows = centred(a, d), centred(b, d), len(a)
+            spread = np.sqrt(variation(one, rows)) * np.sqrt(variation(other, rows))
+            return np.asarray(np.clip(covariation(one, other, rows) / spread, -1.0, 1.0))
+
+        return of_columns(kernel, x, y)
 
 
 class Ema(Op):
@@ -177,8 +190,11 @@ class Wma(Op):
     aliases: ClassVar[tuple[str, ...]] = ("TS_WMA", "TS_DECAY_LINEAR", "DECAY_LINEAR")
 
     def build(self, x: pl.Expr, d: int) -> pl.Expr:
-        first = _first(x)
-        return _ramp_sum(x - first, d) / (d * (d + 1) / 2) + first
+        def kernel(a: Floats) -> Floats:
+            one = centred(a, d)
+            return ramp_sum(one, len(a)) / (d * (d + 1) / 2) + one.centre
+
+        return of_columns(kernel, x)
 
 
 class Slope(Op):
@@ -190,11 +206,12 @@ class Slope(Op):
     least = 2
 
     def build(self, x: pl.Expr, d: int) -> pl.Expr:
-        a = x - _first(x)
-        covariation = _ramp_sum(a, d) - (d + 1) / 2 * a.rolling_sum(d, min_samples=d)
-        slope = covariation / (d * (d * d - 1) / 12)
-        varies = _varies(x, d)
-        return pl.when(varies).then(slope).when(~varies).then(0.0)
+        def kernel(a: Floats) -> Floats:
+            one, rows = centred(a, d), len(a)
+            rise = ramp_sum(one, rows) - (d + 1) / 2 * total(one, rows)
+            return rise / (d * (d * d - 1) / 12)
+
+        return of_columns(kernel, x)
 
 
 class TsZscore(Op):
@@ -219,23 +236,6 @@ class TsRank(Op):
         return x.rolling_rank(d, min_samples=d, method="average") / d
 
 
-def _first(x: pl.Expr) -> pl.Expr:
-    return x.drop_nulls().first()
-
-
 def _varies(x: pl.Expr, d: int) -> pl.Expr:
     """Whether the window holds two different values: exact, where a rolled variance is not."""
     return x.rolling_max(d, min_samples=d) > x.rolling_min(d, min_samples=d)
-
-
-def _pair(x: pl.Expr, y: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Both series where neither is missing, each less its first value."""
-    a, b = pl.when(y.is_not_null()).then(x), pl.when(x.is_not_null()).then(y)
-    return a - _first(a), b - _first(b)
-
-
-def _ramp_sum(x: pl.Expr, d: int) -> pl.Expr:
-    """Sum of the window's values times 1, 2, ..., d, by two rolling sums."""
-    row = pl.int_range(pl.len()).cast(pl.Float64)
-    weighted = (x * row).rolling_sum(d, min_samples=d)
-    return weighted - (row - d) * x.rolling_sum(d, min_samples=d)

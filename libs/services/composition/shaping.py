@@ -7,8 +7,9 @@ from typing import Any
 
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.shapes import OWN_OUTPUT, SHAPES, Shape
-from prefect_instances.libs.definitions.base import Definition, closest
+from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.flow import OUTPUT, UPSTREAMS, LineageContract
+from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.specs import InstanceSpec, UpstreamRef
 
 Placed = tuple[str, UpstreamRef]

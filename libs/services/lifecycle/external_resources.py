@@ -81,7 +81,7 @@ def deployment_plan(
         entrypoint=entrypoint,
         parameter_schema=schema,
         parameters={"instance": str(instance_id), **own},
-        tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind)),
+        tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind, spec.name)),
         description=spec.description,
         schedule=spec.schedule_of(kind, _usual_schedule(services, instance_id, kind)),
         work_pool=spec.work_pool or services.settings.pool,

@@ -24,11 +24,11 @@ from prefect_instances.libs.db.repositories.resources import flows_of, get_insta
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.checks import Blueprint, definition_of
+from prefect_instances.libs.services.composition.contracts import composition_of
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.composition.rows import declare, flow_row
 from prefect_instances.libs.services.composition.shaping import changed_components, shape_of
 from prefect_instances.libs.services.lifecycle.removal import remove_flow
-from prefect_instances.libs.services.runs.guardrails import composition_of
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import parse_spec
 

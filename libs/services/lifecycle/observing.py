@@ -31,6 +31,7 @@ from prefect_instances.libs.core.divergence import (
 from prefect_instances.libs.core.errors import TemporaryError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
 from prefect_instances.libs.db.repositories.resources import (
     EXTENSIONS,
@@ -47,6 +48,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
 from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.failures import Failures
 from prefect_instances.libs.specs import InstanceSpec, parse_spec, read_spec, spec_document
 
 SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
@@ -86,12 +88,13 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         recorded = tuple(_recorded(session, one) for one in settled)
         rows = {one.id: _handle_rows(session, one) for one in settled}
         running = _running(session, settled)
-    handles = _look_at_handles(services, settled, rows)
+    failures = Failures()
+    handles = _look_at_handles(services, settled, rows, failures)
     plans = _automation_plans(services)
     absent, stale = _lifecycle(services, lifecycle)
     world = World(
         known=frozenset(one.id for one in named),
-        deployments=tuple(_deployments(services, recorded, views, plan_of)),
+        deployments=tuple(_deployments(services, recorded, views, plan_of, failures)),
         documents=_documents(services, recorded, {one.id: one.type for one in settled}),
         absent_handles=frozenset(handles.absent),
         automations=tuple(_automation(services, plan) for plan in plans),
@@ -100,7 +103,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         stale_lifecycle=stale,
     )
     by_name = {plan.name: plan for plan in plans}
-    return Sight(recorded, world, by_name, tuple(handles.unseen.values()))
+    return Sight(recorded, world, by_name, (*handles.unseen.values(), *failures.lines))
 
 
 def is_settled(resource: Resource) -> bool:
@@ -121,6 +124,17 @@ def _recorded(session: Session, named: Named) -> Recorded:
     )
 
 
+def recorded_deployments(database: Database) -> dict[str, UUID | None]:
+    """Read the deployment of every flow of the active instances, by ``project/name.kind``."""
+    with database.read() as session:
+        return {
+            f"{named.label}.{flow.kind}": flow.deployment_id
+            for named in named_instances(session)
+            if session.get_one(Resource, named.id).lifecycle is Lifecycle.ACTIVE
+            for flow in flows_of(session, named.id)
+        }
+
+
 def _handle_rows(session: Session, named: Named) -> dict[str, dict[str, Any]]:
     extension = session.get_one(EXTENSIONS[named.type], named.id)
     return {
@@ -130,7 +144,10 @@ def _handle_rows(session: Session, named: Named) -> dict[str, dict[str, Any]]:
 
 
 def _look_at_handles(
-    services: Services, settled: Iterable[Named], rows: Mapping[UUID, Mapping[str, Any]]
+    services: Services,
+    settled: Iterable[Named],
+    rows: Mapping[UUID, Mapping[str, Any]],
+    failures: Failures,
 ) -> _Handles:
     """A system that does not answer hides only its own handles."""
     found = _Handles()
@@ -143,6 +160,8 @@ def _look_at_handles(
                     found.absent.add((named.id, external.name))
             except TemporaryError as error:
                 found.unseen[external.name] = f"{external.name} was not looked at: {error}"
+            except Exception as error:  # noqa: BLE001 - one instance must not hide the others
+                failures.note(f"{external.name} of {named.label}", error)
     return found
 
 
@@ -151,6 +170,7 @@ def _deployments(
     recorded: Iterable[Recorded],
     tagged: Iterable[DeploymentView],
     plan_of: PlanOf,
+    failures: Failures,
 ) -> Iterable[SeenDeployment]:
     """Those that carry our tag, and those that are recorded and lost it."""
     owners = {id_: (one, kind) for one in recorded for kind, id_ in one.deployments.items() if id_}
@@ -165,8 +185,11 @@ def _deployments(
             yield _stranger(view)
             continue
         one, kind = owners[view.id]
-        spec = specs.setdefault(one.id, parse_spec(one.document))
-        edits = deployment_edits(plan_of(one.id, spec, kind), view)
+        edits: tuple[str, ...] = ()
+        with failures.item(f"deployment {view.full_name}"):
+            if one.id not in specs:
+                specs[one.id] = parse_spec(one.document)
+            edits = deployment_edits(plan_of(one.id, specs[one.id], kind), view)
         yield SeenDeployment(view.id, view.full_name, one.id, kind, edits)
 
 

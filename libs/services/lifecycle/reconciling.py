@@ -22,7 +22,12 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.adapters.prefect import Change, DeploymentPlan, RunState
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.divergence import Diverged, Divergence, compare
-from prefect_instances.libs.core.errors import InstancesError, PermanentError
+from prefect_instances.libs.core.errors import (
+    BusyElsewhere,
+    InstancesError,
+    NotFound,
+    PermanentError,
+)
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource
@@ -156,9 +161,10 @@ class Repairer:
             repair(diverged)
         except _Vanished:
             return None
-        except InstancesError as error:
-            _log.warning("%s of %s: %s", diverged.kind, diverged.subject, error)
-            return Settled(diverged, Outcome.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - one bad item must not stop the repairs after it
+            text = str(error) if isinstance(error, InstancesError) else repr(error)
+            _log.warning("%s of %s: %s", diverged.kind, diverged.subject, text, exc_info=error)
+            return Settled(diverged, Outcome.FAILED, text)
         return Settled(diverged, Outcome.REPAIRED)
 
     def _repairs(self) -> dict[Divergence, Callable[[Diverged], None]]:
@@ -178,14 +184,12 @@ class Repairer:
         return repairs
 
     def _deploy(self, diverged: Diverged) -> None:
-        id_, spec, lifecycle = self._settled(diverged)
+        id_, _, _ = self._settled(diverged)
         flow_id = uuid5(id_, diverged.part)
         known = self.services.database.transact(partial(_deployment_of, flow_id=flow_id))
         if known is not None and self.services.prefect.find_deployment(known) is not None:
             raise _Vanished
-        made = deploy_flow(self.services, id_, spec, self.ports(spec, None), diverged.part)
-        if lifecycle is Lifecycle.PAUSED:
-            self.services.prefect.set_deployment_paused(made.id, True)
+        restore_deployment(self.services, self.ports, flow_id)
 
     def _undo_edits(self, diverged: Diverged) -> None:
         id_, spec, _ = self._settled(diverged)
@@ -243,6 +247,26 @@ class Repairer:
             if resource is None or version is None or not is_settled(resource):
                 raise _Vanished
             return resource.id, parse_spec(version.spec_json), resource.lifecycle
+
+
+def restore_deployment(services: Services, ports: PortsOf, flow_id: UUID) -> UUID:
+    """Make the deployment of a flow anew from the recorded configuration; its id.
+
+    Raises NotFound where the flow's instance is gone, BusyElsewhere where somebody is changing it.
+    """
+    with services.database.read() as session:
+        flow = session.get(FlowExecutionResource, flow_id)
+        resource = session.get(Resource, flow.instance_id) if flow else None
+        version = newest_version(session, resource.id) if resource else None
+        if flow is None or resource is None or version is None:
+            raise NotFound("flow", str(flow_id))
+        if not is_settled(resource):
+            raise BusyElsewhere(resource.name, "changed")
+        spec, kind, lifecycle = parse_spec(version.spec_json), flow.kind, resource.lifecycle
+    made = deploy_flow(services, flow.instance_id, spec, ports(spec, None), kind)
+    if lifecycle is Lifecycle.PAUSED:
+        services.prefect.set_deployment_paused(made.id, True)
+    return made.id
 
 
 def _deployment_of(session: Session, flow_id: UUID) -> UUID | None:

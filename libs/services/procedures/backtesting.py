@@ -1,13 +1,13 @@
 """The fixed procedure of backtests: signals to weights, weights through the market, a tear sheet.
 
-A decision on the close of a date sees only signals and weights dated that day or before; it is
-executed on the close of the next bar.
+Bars are the dates on which a symbol of the universe has a usable price. A decision on the close of
+a bar sees only signals and weights dated that day or before; it is executed on the close of the
+next bar, an order without a price there on the next bar that has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.flow import Page
-from prefect_instances.libs.quant.backtest import Costs, History, Slippage, simulate
-from prefect_instances.libs.quant.calendar import Frequency, decision_bars
+from prefect_instances.libs.quant.backtest import (
+    NEVER,
+    Costs,
+    History,
+    Slippage,
+    Unpayable,
+    simulate,
+)
+from prefect_instances.libs.quant.calendar import Frequency, bars_per_year, decision_bars
 from prefect_instances.libs.quant.measures import drawdown_of, measures
 from prefect_instances.libs.quant.statistics import ranks
 from prefect_instances.libs.services.composition.components import open_output
-from prefect_instances.libs.services.procedures.panels import (
-    Panel,
-    long_of,
-    of_role,
-    only,
-    panel_of,
-)
+from prefect_instances.libs.services.procedures.hindsight import in_hindsight
+from prefect_instances.libs.services.procedures.markets import Market, market_of
+from prefect_instances.libs.services.procedures.panels import Panel, long_of, of_role, panel_of
 from prefect_instances.libs.services.rendering.plots import equity_plot, weights_plot
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import BacktestSpec
@@ -41,63 +44,45 @@ SHOWN_TRADES = 200
 """Trades that the artifact lists, the newest first; the equity frame has all of their effect."""
 
 
-@dataclass(frozen=True)
-class _Market:
-    """Prices on the bars of the backtest, and the benchmark's."""
-
-    prices: Panel
-    benchmark: Floats | None
-
-
 def backtest(job: Job) -> Result:
     """Equity, cash, drawdown and exposure a bar of the portfolio; the benchmark beside it."""
     assert isinstance(job.spec, BacktestSpec)
     spec = job.spec
-    market = _market(job, spec)
+    market = market_of(job, spec)
     targets = _targets(job, spec, market.prices)
     if not targets:
         raise DataRejected("no signal has a value on any rebalancing date of the backtest")
-    config = spec.config
-    costs = Costs(config.transaction_costs, Slippage(config.slippage_model), config.slippage_rate)
-    history = simulate(market.prices.values, targets, config.initial_capital, costs)
-    found = measures(history, market.benchmark)
+    history = _simulated(spec, market, targets)
+    found = _measured(market, history) | in_hindsight(job)
     store = open_output(job.services, job.instance.id, job.kind)
     frame = _frame(spec, market, history)
     return Result(Frame(frame, store), found, _pages(job, market, history, found))
 
 
-def _market(job: Job, spec: BacktestSpec) -> _Market:
-    column = spec.assets.price_column
-    prices = panel_of(only(job, "prices"), column)
-    universe = list(dict.fromkeys(spec.assets.universe)) or list(prices.symbols)
-    missing = [symbol for symbol in universe if symbol not in prices.symbols]
-    if missing:
-        raise DataRejected(f"the prices have no {', '.join(missing)}", {"missing": missing})
-    start = date.fromisoformat(spec.date_range.start)
-    end = date.fromisoformat(spec.date_range.end) if spec.date_range.end else date.max
-    inside = [at for at, day in enumerate(prices.dates) if start <= day <= end]
-    if len(inside) < 2:
-        raise DataRejected(f"the prices have fewer than two bars from {start} to {end}")
-    dates = tuple(prices.dates[at] for at in inside)
-    chosen = Panel(dates, tuple(universe), prices.limited(universe).values[inside])
-    return _Market(chosen, _benchmark(job, spec, prices, dates))
+def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]) -> History:
+    """The run of the weights through the market; DataRejected where it has no end."""
+    config, dates = spec.config, market.prices.dates
+    costs = Costs(config.transaction_costs, Slippage(config.slippage_model), config.slippage_rate)
+    try:
+        history = simulate(market.prices.values, targets, config.initial_capital, costs)
+    except Unpayable as error:
+        raise DataRejected(
+            f"the trades of {dates[error.bar]} cost more than the portfolio is worth; lower "
+            "transaction_costs, slippage_rate or the leverage"
+        ) from error
+    lost = np.nonzero(history.equity <= 0)[0]
+    if len(lost):
+        raise DataRejected(
+            f"on {dates[lost[0]]} the portfolio has lost all that it was worth, by short positions "
+            "or leverage; lower the gross exposure of the weights"
+        )
+    return history
 
 
-def _benchmark(
-    job: Job, spec: BacktestSpec, prices: Panel, dates: tuple[date, ...]
-) -> Floats | None:
-    """The benchmark's price on each bar: the newest there is."""
-    symbol = spec.assets.benchmark
-    if not symbol:
-        return None
-    other = of_role(job, "benchmark")
-    panel = panel_of(other[0], spec.assets.price_column) if other else prices
-    if symbol not in panel.symbols:
-        raise DataRejected(f"there are no prices of the benchmark {symbol!r}")
-    known = panel.limited([symbol]).known(dates, spec.config.max_age_days)[:, 0]
-    if not np.isfinite(known).all():
-        raise DataRejected(f"the benchmark {symbol!r} has no price on some of the bars")
-    return known
+def _measured(market: Market, history: History) -> dict[str, float]:
+    found = measures(history, bars_per_year(market.prices.dates), market.benchmark)
+    found |= {"unusable_prices": float(market.unusable), "partial_bars": float(market.partial)}
+    return found
 
 
 def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
@@ -107,12 +92,20 @@ def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
     days = [prices.dates[bar] for bar in bars]
     held = of_role(job, "optimizer")
     if held:
-        rows = panel_of(held[0], "weight").limited(prices.symbols).known(days, config.max_age_days)
-        rows = np.where(np.isfinite(rows).any(axis=1, keepdims=True), np.nan_to_num(rows), np.nan)
+        rows = _of_optimizer(panel_of(held[0], "weight"), prices, days, config.max_age_days)
     else:
         rows = _from_signals(job, spec, prices, days)
     decided = {bar: row for bar, row in zip(bars, rows, strict=True) if np.isfinite(row).any()}
     return {bar: np.nan_to_num(row) for bar, row in decided.items()}
+
+
+def _of_optimizer(weights: Panel, prices: Panel, days: list[date], max_age_days: int) -> Floats:
+    """Per day the newest decision, a whole portfolio: what it does not hold is 0; NaN without."""
+    whole = weights.whole_rows(days, max_age_days)
+    decided = np.isfinite(whole).any(axis=1)
+    rows = Panel(tuple(days), weights.symbols, whole).limited(prices.symbols).values
+    rows[decided] = np.nan_to_num(rows[decided])
+    return rows
 
 
 def _from_signals(job: Job, spec: BacktestSpec, prices: Panel, days: list[date]) -> Floats:
@@ -159,7 +152,7 @@ def _proportional(signals: Floats) -> Floats:
     return np.asarray(strength / total if total > 0 else strength, dtype=np.float64)
 
 
-def _frame(spec: BacktestSpec, market: _Market, history: History) -> pl.DataFrame:
+def _frame(spec: BacktestSpec, market: Market, history: History) -> pl.DataFrame:
     capital = spec.config.initial_capital
     columns = [PORTFOLIO] + ([BENCHMARK] if market.benchmark is not None else [])
     exposure = history.weights.sum(axis=1)
@@ -178,7 +171,7 @@ def _frame(spec: BacktestSpec, market: _Market, history: History) -> pl.DataFram
     )
 
 
-def _pages(job: Job, market: _Market, history: History, found: Mapping[str, float]) -> list[Page]:
+def _pages(job: Job, market: Market, history: History, found: Mapping[str, float]) -> list[Page]:
     dates, name = market.prices.dates, job.instance.label
     drawdown = drawdown_of(history.equity)
     curve = equity_plot("equity and drawdown", dates, history.equity, drawdown, market.benchmark)
@@ -187,11 +180,47 @@ def _pages(job: Job, market: _Market, history: History, found: Mapping[str, floa
     plots = [f"![equity and drawdown]({curve})"]
     if shown:
         plots.append(f"![weights]({weights_plot('weights', dates, shown)})")
-    sheet = "\n\n".join([_tear_sheet(name, dates, found), *plots])
-    return [
+    notes = [f"- {text}" for text in notes_of(found)]
+    sheet = "\n\n".join([_tear_sheet(name, dates, found), "\n".join(notes), *plots])
+    pages = [
         Page("tear-sheet", "markdown", sheet, "Measures, equity, drawdown and weights"),
         Page("trades", "table", _trades(market, history), "Trades, the newest first"),
     ]
+    if len(history.waiting.due):
+        table = _waiting(market, history)
+        pages.append(Page("waiting-orders", "table", table, "Orders that met no price"))
+    return pages
+
+
+def notes_of(found: Mapping[str, float]) -> list[str]:
+    """Say in sentences what a reader must know of the data before the measures of a backtest."""
+    told = (
+        (
+            "unusable_prices",
+            "{:,.0f} prices of the universe are infinite, zero or negative; they count as missing.",
+        ),
+        (
+            "partial_bars",
+            "On {:,.0f} bars a symbol has no price though it has earlier and later ones: a bar is "
+            "a date on which any symbol of the universe has a price, and a position without one "
+            "keeps its last.",
+        ),
+        (
+            "orders_waited",
+            "{:,.0f} orders met no price on their bar and waited for the next one.",
+        ),
+        (
+            "orders_never_executed",
+            "{:,.0f} orders met no price before the next decision or the end, and were dropped.",
+        ),
+        (
+            "predictions_in_hindsight",
+            "{:,.0f} predictions are dated before the training that made them. The model was "
+            "chosen by its scores on such dates, so this backtest may look better than it would "
+            "have been.",
+        ),
+    )
+    return [text.format(found[name]) for name, text in told if found.get(name)]
 
 
 _PERCENT = frozenset(
@@ -209,7 +238,8 @@ _PERCENT = frozenset(
 
 
 def _tear_sheet(name: str, dates: tuple[date, ...], found: Mapping[str, float]) -> str:
-    lines = [f"## {name}", "", f"{dates[0]} to {dates[-1]}, {len(dates)} sessions", ""]
+    span = f"{dates[0]} to {dates[-1]}, {len(dates)} bars, {bars_per_year(dates):.1f} a year"
+    lines = [f"## {name}", "", span, ""]
     lines += ["| measure | |", "|---|---:|"]
     for measure, value in found.items():
         shown = f"{value:.2%}" if measure in _PERCENT else f"{value:,.2f}".removesuffix(".00")
@@ -217,7 +247,7 @@ def _tear_sheet(name: str, dates: tuple[date, ...], found: Mapping[str, float]) 
     return "\n".join(lines)
 
 
-def _trades(market: _Market, history: History) -> list[dict[str, object]]:
+def _trades(market: Market, history: History) -> list[dict[str, object]]:
     trades = history.trades
     newest = range(len(trades.bar) - 1, max(-1, len(trades.bar) - 1 - SHOWN_TRADES), -1)
     return [
@@ -230,3 +260,16 @@ def _trades(market: _Market, history: History) -> list[dict[str, object]]:
         }
         for at in newest
     ]
+
+
+def _waiting(market: Market, history: History) -> list[dict[str, object]]:
+    """The orders that met no price, the newest first."""
+    waiting, dates = history.waiting, market.prices.dates
+    return [
+        {
+            "due": str(dates[waiting.due[at]]),
+            "symbol": market.prices.symbols[waiting.asset[at]],
+            "executed": "never" if waiting.done[at] == NEVER else str(dates[waiting.done[at]]),
+        }
+        for at in reversed(range(len(waiting.due)))
+    ][:SHOWN_TRADES]

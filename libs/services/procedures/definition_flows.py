@@ -7,8 +7,8 @@ from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.flow import FlowContext, FlowResult, FlowSpec
 from prefect_instances.libs.definitions.pipeline import Input
 from prefect_instances.libs.services.composition.components import made, open_output
+from prefect_instances.libs.services.composition.contracts import composition_of
 from prefect_instances.libs.services.composition.instance_types import KITS
-from prefect_instances.libs.services.runs.guardrails import composition_of
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 
 

@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.quant.prices import is_usable
 from prefect_instances.libs.services.procedures.panels import only
 from prefect_instances.libs.services.runs.run_context import Job
 from prefect_instances.libs.specs import ModelSpec
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 TARGET = "realised"
+LABEL_END = "label_end"
+"""Column of the date on which a label is known: that of the price it ends with."""
+
 MIN_ROWS = 30
 """Rows below which nothing is learned or judged."""
 
@@ -75,44 +79,74 @@ def features(job: Job) -> pl.DataFrame:
 
 
 def targets(job: Job) -> pl.DataFrame:
-    """(date, symbol, realised): the return over the horizon that followed each date."""
-    import polars as pl
+    """Return (date, symbol, realised, label_end): the return that followed each date, and its end.
 
+    The horizon counts the symbol's own rows with a usable price, so a label of a symbol that is
+    quoted seldom ends later than that of one quoted daily.
+    """
     target = spec_of(job).target
-    level = pl.col(target.column).cast(pl.Float64)
-    later = level.shift(-target.horizon).over("symbol")
-    rows = _target_rows(job).sort("symbol", "date")
-    labelled = rows.select("date", "symbol", (later / level - 1.0).alias(TARGET))
-    return labelled.filter(pl.col(TARGET).is_finite()).collect()
+    return labels(_target_rows(job), target.column, target.horizon).collect()
 
 
-def _target_rows(job: Job) -> pl.LazyFrame:
-    target = spec_of(job).target
-    return only(job, target.role).frame.select("date", "symbol", target.column)
+def labels(rows: pl.LazyFrame, column: str, horizon: int) -> pl.LazyFrame:
+    """Label each (date, symbol, column) with the return over the next ``horizon`` rows of a symbol.
 
-
-def split(job: Job, known: pl.DataFrame) -> Split:
-    """Time-ordered: what is judged begins an embargo, at least the horizon, after what is learned.
-
-    Raises DataRejected where either part is too small.
+    ``rows`` hold usable prices only. Rows too new to have a label are left out.
     """
     import polars as pl
 
+    level = pl.col(column).cast(pl.Float64)
+    later = level.shift(-horizon).over("symbol")
+    end = pl.col("date").shift(-horizon).over("symbol").alias(LABEL_END)
+    labelled = rows.sort("symbol", "date").select(
+        "date", "symbol", (later / level - 1.0).alias(TARGET), end
+    )
+    return labelled.filter(pl.col(TARGET).is_finite())
+
+
+def _target_rows(job: Job) -> pl.LazyFrame:
+    """The rows of the target with a usable price; one without is the same as no row."""
+    import polars as pl
+
+    target = spec_of(job).target
+    frame = only(job, target.role).frame.select("date", "symbol", target.column)
+    return frame.filter(is_usable(pl.col(target.column).cast(pl.Float64)))
+
+
+def split(job: Job, known: pl.DataFrame) -> Split:
+    """Split the labelled rows by time into those to learn from and those to judge by.
+
+    Raises DataRejected where either part is too small.
+    """
     spec = spec_of(job)
     rows = known.join(targets(job), on=["date", "symbol"], how="inner").sort("date", "symbol")
-    dates = rows["date"].unique().sort().to_list()
-    held_out = max(1, round(len(dates) * spec.split.validation))
-    gap = max(spec.split.embargo, spec.target.horizon)
-    learned, judged = _parts(dates, held_out, gap)
-    made = Split(
-        rows.filter(pl.col("date").is_in(learned)), rows.filter(pl.col("date").is_in(judged))
-    )
+    made = purged_split(rows, spec.split.validation, spec.split.embargo)
     if min(made.training.height, made.validation.height) < MIN_ROWS:
         raise DataRejected(
             f"{made.training.height} training rows and {made.validation.height} validation rows "
             f"are too few (at least {MIN_ROWS} each): use more history or fewer lags"
         )
     return made
+
+
+def purged_split(rows: pl.DataFrame, validation: float, embargo: int) -> Split:
+    """Split (date, symbol, label_end, ...) in time, so that no label reaches from one part into
+    the other.
+
+    ``validation`` is the share of the dates, the newest ones, to judge by. Of the rows before them
+    those of the last ``embargo`` dates are dropped, and those whose label ends on or after the
+    first date to judge by (López de Prado 2018, 7.4.1).
+    """
+    import polars as pl
+
+    dates = rows["date"].unique().sort().to_list()
+    held_out = max(1, round(len(dates) * validation))
+    learned, judged = _parts(dates, held_out, embargo)
+    is_over = pl.col(LABEL_END) < judged[0] if judged else pl.lit(value=False)
+    return Split(
+        rows.filter(pl.col("date").is_in(learned) & is_over),
+        rows.filter(pl.col("date").is_in(judged)),
+    )
 
 
 def _parts(dates: Sequence[date], held_out: int, gap: int) -> tuple[list[date], list[date]]:

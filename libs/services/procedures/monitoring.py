@@ -12,6 +12,7 @@ from prefect_instances.libs.db.models import FlowExecutionResource
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.services.composition.model_stores import model_row, monitoring
 from prefect_instances.libs.services.procedures.features import (
+    LABEL_END,
     MIN_ROWS,
     TARGET,
     feature_names,
@@ -78,7 +79,8 @@ def _judged(job: Job) -> pl.DataFrame:
     """Predictions whose outcome is known, with their features: by date, symbol."""
     keys = ["date", "symbol"]
     predictions = only(job, "predictions").frame.select(*keys, "prediction").collect()
-    rows = predictions.join(targets(job), on=keys).join(features(job), on=keys)
+    outcomes = targets(job).drop(LABEL_END)
+    rows = predictions.join(outcomes, on=keys).join(features(job), on=keys)
     return rows.sort(keys)
 
 

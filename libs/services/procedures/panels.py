@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.content import field_columns
+from prefect_instances.libs.quant.prices import usable_prices
 from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
 
 Floats = NDArray[np.float64]
@@ -54,6 +56,45 @@ class Panel:
             fresh = (last >= 0) & (asked - own[rows] <= max_age_days)
             result[fresh, column] = self.values[rows[fresh], column]
         return result
+
+    def priced(self, symbols: Sequence[str]) -> Panel:
+        """Return the panel of prices of a universe, on the universe's own bars.
+
+        A bar is a date on which one of ``symbols`` has a usable price, whatever other symbols do;
+        prices that are not usable (see ``libs.quant.prices``) become NaN.
+        """
+        chosen = self.limited(symbols)
+        values = usable_prices(chosen.values)
+        bars = np.nonzero(np.isfinite(values).any(axis=1))[0]
+        return Panel(tuple(self.dates[bar] for bar in bars), chosen.symbols, values[bars])
+
+    def on(self, dates: Sequence[date]) -> Panel:
+        """Return the panel with exactly these dates; one that is not there is all NaN."""
+        index = {day: at for at, day in enumerate(self.dates)}
+        there = [at for at, day in enumerate(dates) if day in index]
+        values = np.full((len(dates), len(self.symbols)), np.nan)
+        values[there] = self.values[[index[dates[at]] for at in there]]
+        return Panel(tuple(dates), self.symbols, values)
+
+    def between(self, first: date, last: date) -> Panel:
+        """Return the rows dated from ``first`` to ``last``, both included."""
+        begin, end = bisect_left(self.dates, first), bisect_right(self.dates, last)
+        return Panel(self.dates[begin:end], self.symbols, self.values[begin:end])
+
+    def whole_rows(self, dates: Sequence[date], max_age_days: int) -> Floats:
+        """Return for each date the newest row dated then or before, as one decision.
+
+        What the row does not hold is 0, whatever older rows hold. NaN throughout where no row with
+        a value is as new as ``max_age_days`` calendar days.
+        """
+        there = np.isfinite(self.values).any(axis=1, keepdims=True)
+        age = np.where(there, 0.0, np.nan)
+        marked = Panel(self.dates, ("row",), age + np.arange(len(self.dates))[:, None])
+        newest = marked.known(dates, max_age_days)[:, 0]
+        rows = np.full((len(dates), len(self.symbols)), np.nan)
+        known = np.isfinite(newest)
+        rows[known] = np.nan_to_num(self.values[newest[known].astype(np.int64)])
+        return rows
 
 
 def of_role(job: Job, *roles: str) -> list[PinnedInput]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -70,13 +70,17 @@ def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients
             break
     else:
         return {}
-    aligned = prices.limited(values.symbols)
-    index = {day: at for at, day in enumerate(values.dates)}
-    own = np.full((len(prices.dates), len(values.symbols)), np.nan)
-    for at, day in enumerate(prices.dates):
-        if day in index:
-            own[at] = values.values[index[day]]
-    return information_coefficients(own, aligned.values, spec.horizons)
+    return coefficients_of(values, prices, spec.horizons)
+
+
+def coefficients_of(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
+    """Compute per horizon the rank correlation of each bar's values with the returns that follow.
+
+    A horizon counts the bars of the symbols that have values: the dates on which one of them has a
+    usable price. Other symbols of ``prices`` are not looked at.
+    """
+    bars = prices.priced(values.symbols)
+    return information_coefficients(values.on(bars.dates).values, bars.values, horizons)
 
 
 def _metrics(values: Panel, coefficients: Coefficients) -> dict[str, object]:

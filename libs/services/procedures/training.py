@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy.orm import Session
 
+_log = logging.getLogger("instances.training")
+
 EXAMPLE_ROWS = 5
 SMALLER_IS_BETTER = frozenset({"rmse"})
 
@@ -68,7 +71,7 @@ def train(job: Job) -> Result:
     """A new model; it is published only where it becomes the champion."""
     module = module_of(job)
     candidate = _candidate(job, module, features(job))
-    incumbent = _incumbent(job)
+    incumbent, lost = _incumbent(job)
     metrics: dict[str, object] = {**candidate.scores}
     better = True
     if incumbent is not None:
@@ -76,7 +79,8 @@ def train(job: Job) -> Result:
         metrics["champion_version"] = incumbent.version
         metrics |= {f"champion_{name}": value for name, value in against.items()}
         better = is_better(spec_of(job).promotion, candidate.scores, against)
-    same = job.current is not None and candidate.digest == job.current.content_hash
+    # Files that are gone are made again, though the model be the same.
+    same = not lost and job.current is not None and candidate.digest == job.current.content_hash
     promoted = better and (not same or job.run.parameters.force)
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
@@ -91,7 +95,7 @@ def train(job: Job) -> Result:
         challenge = None if same else _alias(job, CHALLENGER, name, version)
         return Result(None, metrics, pages, after=challenge, blocked=blocked)
     return Result(
-        _stored(candidate, name, version),
+        _stored(candidate, name, version, renewed=lost),
         metrics,
         pages,
         record=lambda session: _record_name(session, job, name),
@@ -134,20 +138,23 @@ def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
     return _Candidate(module, model, sample, parts, scores, digest.hexdigest())
 
 
-def _incumbent(job: Job) -> LoadedModel | None:
-    """The model that is published, unless it was made from other features.
+def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
+    """Load the published model, unless it was made from other features; and whether it is lost.
 
-    Where it is not in MLflow any more, only a forced run goes on, as if there had been none.
+    One whose version or files are gone from MLflow counts as none, or no training could ever
+    replace it. Raises Unavailable where MLflow does not answer.
     """
     if job.current is None:
-        return None
+        return None, False
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
     store, version = tracking(job.services), version_number(job.current.location)
-    if job.run.parameters.force and not store.has_version(name, version):
-        return None
-    loaded = store.load(name, version)
+    try:
+        loaded = store.load(name, version)
+    except PermanentError as gone:
+        _log.warning("version %d of %s is lost, this run replaces it: %s", version, name, gone)
+        return None, True
     same = loaded.tags.get("features") == json.dumps(feature_names(spec_of(job)))
-    return loaded if same else None
+    return (loaded if same else None), False
 
 
 def _scores_of_incumbent(
@@ -228,7 +235,7 @@ def _logged(job: Job, candidate: _Candidate) -> Training:
     )
 
 
-def _stored(candidate: _Candidate, name: str, version: int) -> Stored:
+def _stored(candidate: _Candidate, name: str, version: int, *, renewed: bool) -> Stored:
     dates = candidate.split.training["date"]
     made = StoredVersion(
         location=f"models:/{name}/{version}",
@@ -237,7 +244,7 @@ def _stored(candidate: _Candidate, name: str, version: int) -> Stored:
         max_date=dates.max(),  # type: ignore[arg-type]  # a column of dates
         schema_hash=hashlib.sha256(json.dumps(candidate.sample.names).encode()).hexdigest(),
     )
-    return Stored(made, candidate.digest, candidate.sample.names)
+    return Stored(made, candidate.digest, candidate.sample.names, renewed)
 
 
 def _record_name(session: Session, job: Job, name: str) -> None:

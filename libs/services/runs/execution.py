@@ -12,10 +12,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.commands import Blocked, Skipped, Started
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started
 from prefect_instances.libs.core.errors import InstancesError, Interrupted, NotFound
 from prefect_instances.libs.core.records import Run
-from prefect_instances.libs.core.status import Cause, FlowKind, RunStatus
+from prefect_instances.libs.core.status import Cause, RunStatus
 from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
 from prefect_instances.libs.db.repositories.region import read_parameters
 from prefect_instances.libs.definitions.flow import Page
@@ -31,12 +31,12 @@ from prefect_instances.libs.services.runs.run_context import (
     Procedure,
     Result,
     Stored,
+    Work,
     job_of,
     spec_of,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
-from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.specs import ScheduleSpec, is_session
 
 if TYPE_CHECKING:
@@ -46,25 +46,13 @@ _log = logging.getLogger("instances.execution")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a Prefect flow run was started to do; ``slot`` is the schedule's, if that started it."""
-
-    instance_id: UUID
-    flow_run_id: UUID
-    opening_id: UUID | None
-    ask: Ask | None
-    slot: datetime | None = None
-    kind: str = FlowKind.REFRESH
-
-
-@dataclass(frozen=True, slots=True)
 class NotASession:
     """A scheduled run on a day that its calendar has no session: there is nothing to do."""
 
     calendar: str
 
 
-Outcome = Finished | Skipped | Blocked | NotASession
+Outcome = Finished | Skipped | AskedAgain | Blocked | NotASession
 
 
 def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:

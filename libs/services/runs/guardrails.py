@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
-
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.core.status import FlowKind
-from prefect_instances.libs.db.repositories.resources import COMPONENTS, EXTENSIONS, Named
-from prefect_instances.libs.definitions.base import Definition
+from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.definitions.guardrails import (
-    Contract,
-    Declared,
     Evidence,
     Gate,
-    Guardrail,
     InputFacts,
     Report,
     judge,
 )
-from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.checks import definition_of
 from prefect_instances.libs.services.composition.components import open_kept
 from prefect_instances.libs.services.composition.create_guardrails import report_rows
-from prefect_instances.libs.services.composition.instance_types import KITS
-from prefect_instances.libs.specs import InstanceSpec, spec_document
+from prefect_instances.libs.specs import spec_document
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,28 +36,6 @@ class GuardrailBlocked(PermanentError):
         self.reports = tuple(reports)
         blocking = "; ".join(str(report) for report in reports if report.blocks)
         super().__init__(f"blocked by a guardrail: {blocking}")
-
-
-def effective(
-    kinds: Mapping[str, type[Guardrail]],
-    definitions: Mapping[str, type[Definition]],
-    spec: InstanceSpec,
-) -> list[Contract]:
-    """The contracts that apply: the instance's, and what they leave of the definitions'.
-
-    Raises InvalidSpec where one of a kind is declared that is not installed any more.
-    """
-    own = [
-        Declared(**written.model_dump()).made(kinds, "the instance")
-        for written in spec.guardrail_contracts
-    ]
-    replaced = {contract.key for contract in own}
-    declared = (
-        Declared.of(document).made(kinds, f"{role} {definition.name}")
-        for role, definition in definitions.items()
-        for document in definition.guardrail_contracts
-    )
-    return [contract for contract in declared if contract.key not in replaced] + own
 
 
 def guard(
@@ -89,35 +57,6 @@ def guard(
     if any(report.blocks for report in reports):
         raise GuardrailBlocked(job.instance, reports)
     return reports
-
-
-def contracts_of(
-    session: Session, registry: Registry, spec: InstanceSpec, instance_id: UUID, kind: str = ""
-) -> list[Contract]:
-    """The contracts that apply to an instance, or to one of its flows if ``kind`` names it.
-
-    A flow that a definition adds is judged by those only that name it. Raises as ``effective``,
-    DefinitionUnavailable.
-    """
-    rows = composition_of(session, spec.type, instance_id)
-    definitions = {role: definition_of(session, registry, row) for role, row in rows.items()}
-    found = effective(registry.guardrails, definitions, spec)
-    is_added = kind and kind not in KITS[spec.type].shape.flows
-    return [contract for contract in found if contract.flow == kind] if is_added else found
-
-
-def composition_of(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:
-    """The rows by role that say which definitions an instance consists of, as resolved."""
-    extension = session.get_one(EXTENSIONS[type_], instance_id)
-    found = {}
-    for role, part in KITS[type_].roles.items():
-        row: Any = extension
-        if part.component_type:
-            component = getattr(extension, f"{role}_instance_id")
-            row = session.get_one(COMPONENTS[part.component_type], component)
-        if row.definition_resource_id is not None:
-            found[role] = row
-    return found
 
 
 def _evidence(

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.commands import Blocked, Skipped, Started, Unusable
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started, Unusable
 from prefect_instances.libs.core.errors import DefinitionUnavailable, InstancesError, InvalidSpec
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import (
@@ -19,16 +19,16 @@ from prefect_instances.libs.db.models import (
     ResourceVersion,
 )
 from prefect_instances.libs.services.composition.components import keeping, made
+from prefect_instances.libs.services.composition.contracts import composition_of, contracts_of
 from prefect_instances.libs.services.composition.instance_types.experiments import (
     expression_pipeline,
 )
-from prefect_instances.libs.services.runs.guardrails import composition_of, contracts_of
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 from prefect_instances.libs.specs import ExperimentSpec, InstanceSpec
 
 if TYPE_CHECKING:
-    from prefect_instances.libs.services.runs.execution import Work
+    from prefect_instances.libs.services.runs.run_context import Work
 
 READ_BY = ("store", "accessor")
 """The components of an upstream without which its versions cannot be read."""
@@ -36,7 +36,7 @@ READ_BY = ("store", "accessor")
 
 def begin(
     services: Services, flow_id: UUID, spec: InstanceSpec, work: Work
-) -> Started | Skipped | Blocked:
+) -> Started | Skipped | AskedAgain | Blocked:
     """Claim the work; see ``Ledger.start``.
 
     Raises DefinitionUnavailable where a definition that it needs is missing, broken, or does not

@@ -129,7 +129,8 @@ def _made(job: Job, output: Frame | Added | Stored | None) -> Made:
     if isinstance(output, Added):
         return _made_of_added(job, output)
     if isinstance(output, Stored):
-        new = output.digest != job.flow.content_hash or job.run.parameters.force
+        forced = job.run.parameters.force or output.renewed
+        new = forced or output.digest != job.flow.content_hash
         version = output.version
         return Made(
             output.digest,

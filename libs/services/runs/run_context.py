@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.records import Pin, Run
-from prefect_instances.libs.core.status import Cause, RunStatus
+from prefect_instances.libs.core.status import Cause, FlowKind, RunStatus
 from prefect_instances.libs.db.models import (
     DatasetVersion,
     FlowExecutionResource,
@@ -30,13 +30,25 @@ from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.pipeline import Input
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
 from prefect_instances.libs.services.composition.components import read_as_known
-from prefect_instances.libs.services.runs.guardrails import contracts_of
+from prefect_instances.libs.services.composition.contracts import contracts_of
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.ledger import Drift
+from prefect_instances.libs.services.state.ledger import Ask, Drift
 from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, ScheduleSpec, parse_spec
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a Prefect flow run was started to do; ``slot`` is the schedule's, if that started it."""
+
+    instance_id: UUID
+    flow_run_id: UUID
+    opening_id: UUID | None
+    ask: Ask | None
+    slot: datetime | None = None
+    kind: str = FlowKind.REFRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +143,14 @@ class Added:
 class Stored:
     """An output that is no frame, kept elsewhere already: where, and what identifies it.
 
-    ``digest`` equals that of the published output exactly where both are the same.
+    ``digest`` equals that of the published output exactly where both are the same; ``renewed``
+    publishes it even then, because the published one is lost.
     """
 
     version: StoredVersion
     digest: str
     columns: tuple[str, ...] = ()
+    renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from prefect_instances.libs.definitions.guardrails import Gate
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.rows import write_rows
-from prefect_instances.libs.services.runs.execution import Work, flow_of
+from prefect_instances.libs.services.runs.execution import flow_of
 from prefect_instances.libs.services.runs.guardrails import guard
 from prefect_instances.libs.services.runs.preflight import find_fault
 from prefect_instances.libs.services.runs.publishing import publish
-from prefect_instances.libs.services.runs.run_context import Result, Stored, job_of, spec_of
+from prefect_instances.libs.services.runs.run_context import Result, Stored, Work, job_of, spec_of
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import BATCH
 from prefect_instances.libs.services.state.ledger import Ledger

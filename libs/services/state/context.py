@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import WrongDatabase
+from prefect_instances.libs.core.ids import DATABASE_TAG, database_tag
 from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.repositories.marks import ensure_identity
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.state.ledger import Ledger
 from prefect_instances.libs.services.state.subscriber_relay import Live
@@ -27,3 +32,14 @@ class Services:
     def now(self) -> datetime:
         """The present instant, aware UTC."""
         return self.ledger.clock()
+
+    def identity(self) -> UUID:
+        """Say which database this is; it is named at the first call."""
+        return self.database.transact(ensure_identity)
+
+    def refuse_foreign(self, tags: Iterable[str]) -> None:
+        """Raise WrongDatabase where the tags of a run say that it is for another database."""
+        found = database_tag(self.identity())
+        for tag in tags:
+            if tag.startswith(f"{DATABASE_TAG}:") and tag != found:
+                raise WrongDatabase(tag.partition(":")[2], found.partition(":")[2])

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from prefect_instances.libs.adapters.prefect import KeyTaken
 from prefect_instances.libs.core import ids
-from prefect_instances.libs.core.errors import NotFound, Unavailable
+from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db.repositories.outbox import (
     forget_published,
@@ -20,23 +21,27 @@ from prefect_instances.libs.db.repositories.outbox import (
     unpublished,
 )
 from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.failures import Failures
 
 BATCH = 200
 KEEP_PUBLISHED = timedelta(days=7)
 _log = logging.getLogger("instances.relay")
 
 
-def relay(services: Services) -> int:
+def relay(services: Services, failures: Failures | None = None) -> int:
     """Publish everything that waits; the number of events. Raises Unavailable when it cannot.
 
-    What others commit meanwhile is theirs to publish.
+    What others commit meanwhile is theirs to publish. An event that the server will never take is
+    noted in ``failures`` and given up, so that those behind it go on: the sweep starts what a gate
+    opened for, and the status is in the database.
     """
+    failures = failures or Failures()
     count, full = 0, True
     while full:
         with services.database.read() as session:
             batch = unpublished(session, BATCH)
         if batch:
-            _publish(services, batch)
+            _publish(services, batch, failures)
             _mark(services, [event.id for event in batch])
         count, full = count + len(batch), len(batch) == BATCH
     return count
@@ -65,16 +70,27 @@ def forget(services: Services) -> int:
     return services.database.transact(lambda session: forget_published(session, before))
 
 
-def _publish(services: Services, events: Sequence[Event]) -> None:
+def _publish(services: Services, events: Sequence[Event], failures: Failures) -> None:
     """Announce events; an opening that is to wait is scheduled in Prefect instead.
 
     A retry after a crash starts after a pause. Its event would start it at once, so the run is
     created for that instant with the key that also the sweep would use.
     """
     delayed = [event for event in events if _not_before(event) > services.now()]
-    services.prefect.publish([event for event in events if event not in delayed])
+    _post(services, [event for event in events if event not in delayed], failures)
     for event in delayed:
-        _schedule(services, event)
+        with failures.item(f"schedule of {event.name} {event.id}"):
+            _schedule(services, event)
+
+
+def _post(services: Services, events: Sequence[Event], failures: Failures) -> None:
+    """Post the events together; singly where one of them is refused."""
+    try:
+        services.prefect.publish(events)
+    except PermanentError:
+        for event in events:
+            with failures.item(f"event {event.name} {event.id}"):
+                services.prefect.publish([event])
 
 
 def _not_before(event: Event) -> datetime:
@@ -93,6 +109,6 @@ def _schedule(services: Services, event: Event) -> None:
             scheduled_time=_not_before(event),
         )
     except NotFound:
-        _log.warning(
-            "the deployment of %s does not exist; reconcile creates it again", event.resource
-        )
+        _log.warning("the deployment of %s does not exist; the sweep restores it", event.resource)
+    except KeyTaken as taken:
+        _log.warning("%s: %s; the sweep retries with the next key", event.resource, taken)

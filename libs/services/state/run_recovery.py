@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from prefect_instances.libs.adapters.prefect import LIVE, RunState, RunView
+from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.records import OpeningStatus
-from prefect_instances.libs.core.status import Lifecycle, RunStatus
-from prefect_instances.libs.db.models import FlowExecutionResource, GateOpening, Resource, RunRecord
+from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.db.models import GateOpening, RunRecord
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.event_relay import forget, relay, relay_or_leave
-
-_log = logging.getLogger("instances.accounts")
+from prefect_instances.libs.services.state.event_relay import relay_or_leave
 
 BAD_STATES: Mapping[RunState, RunStatus] = {
     RunState.FAILED: RunStatus.FAILED,
     RunState.CRASHED: RunStatus.CRASHED,
     RunState.CANCELLED: RunStatus.CANCELLED,
 }
-
-TELL_SECONDS = 20.0
-"""How long one sweep publishes to subscribers; the next one goes on."""
 
 QUICK_ATTEMPTS = 3
 """Announcements of one opening that follow each other at once; later ones wait for the sweep."""
@@ -65,7 +56,7 @@ def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -
 
 
 def _died_before_claim(services: Services, view: RunView) -> str:
-    opening_id = _opening_of(view.parameters)
+    opening_id = opening_of(view.parameters)
     if opening_id is None:
         return f"flow run {view.id} claimed nothing"
     with services.database.read() as session:
@@ -81,109 +72,10 @@ def _died_before_claim(services: Services, view: RunView) -> str:
     return f"opening {opening_id}: its event is sent again"
 
 
-def _opening_of(parameters: Mapping[str, Any]) -> UUID | None:
+def opening_of(parameters: Mapping[str, Any]) -> UUID | None:
+    """Read which opening a flow run with these parameters was started for; None: for none."""
     value = parameters.get("opening")
     try:
         return UUID(str(value)) if value else None
     except ValueError:
         return None
-
-
-@dataclass(slots=True)
-class Swept:
-    """What one sweep found and did."""
-
-    past_due: int = 0
-    dead_runs: int = 0
-    published: int = 0
-    started: int = 0
-    forgotten: int = 0
-    told: int = 0
-
-    @property
-    def idle(self) -> bool:
-        """True where there was nothing to do."""
-        return not any((self.past_due, self.dead_runs, self.published, self.started, self.told))
-
-
-def sweep(services: Services) -> Swept:
-    """The safety net: past-due flows, dead runs, unpublished events, unclaimed openings."""
-    swept = Swept()
-    while marked := len(services.ledger.mark_past_due().flows):
-        swept.past_due += marked
-    swept.dead_runs = _end_dead_runs(services)
-    swept.published = relay(services)
-    swept.started = _start_unclaimed(services)
-    swept.forgotten = forget(services)
-    if services.live.look():
-        swept.told = services.live.drain(TELL_SECONDS)
-    return swept
-
-
-def _end_dead_runs(services: Services) -> int:
-    with services.database.read() as session:
-        query = select(RunRecord.id, RunRecord.prefect_flow_run_id, RunRecord.lease_until)
-        running = list(session.execute(query.where(RunRecord.status == RunStatus.RUNNING)))
-    views = services.prefect.read_runs([row.prefect_flow_run_id for row in running])
-    count = 0
-    for run_id, flow_run_id, lease_until in running:
-        view = views.get(flow_run_id)
-        if view is not None and view.state in BAD_STATES:
-            _log.warning(end_run(services, run_id, BAD_STATES[view.state], view.message))
-            count += 1
-        elif lease_until is not None and lease_until < services.now():
-            _declare_dead(services, run_id, flow_run_id)
-            count += 1
-    return count
-
-
-def _declare_dead(services: Services, run_id: UUID, flow_run_id: UUID) -> None:
-    message = "its process sent no heartbeat"
-    _log.warning(end_run(services, run_id, RunStatus.CRASHED, message))
-    # Our record comes first: the crash below makes Prefect start an account of this run.
-    services.prefect.crash_run(flow_run_id, message)
-
-
-def _start_unclaimed(services: Services) -> int:
-    """Start the runs of openings whose event, or run, got lost."""
-    with services.database.read() as session:
-        waiting = _unclaimed(services, session)
-    live = services.prefect.live_runs({deployment for _, deployment in waiting})
-    count = 0
-    for opening_id, deployment_id in waiting:
-        if any(_opening_of(run.parameters) == opening_id for run in live.get(deployment_id, [])):
-            continue
-        count += _start(services, opening_id, deployment_id)
-    return count
-
-
-def _unclaimed(services: Services, session: Session) -> list[tuple[UUID, UUID]]:
-    patience = services.now() - timedelta(seconds=services.settings.claim_seconds)
-    query = (
-        select(GateOpening.id, FlowExecutionResource.deployment_id)
-        .join(FlowExecutionResource, FlowExecutionResource.id == GateOpening.flow_id)
-        .join(Resource, Resource.id == FlowExecutionResource.instance_id)
-        .where(
-            GateOpening.status == OpeningStatus.OPEN,
-            GateOpening.announced_at < patience,
-            GateOpening.not_before < patience,
-            Resource.lifecycle == Lifecycle.ACTIVE,
-            FlowExecutionResource.deployment_id.is_not(None),
-        )
-        .order_by(GateOpening.announced_at)
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
-
-
-def _start(services: Services, opening_id: UUID, deployment_id: UUID) -> bool:
-    """Start one run with the opening's own key; a run of that key that died makes a new attempt."""
-    with services.database.read() as session:
-        attempt = session.get_one(GateOpening, opening_id).attempt
-    key = f"gate:{opening_id}:{attempt}"
-    parameters = {"opening": str(opening_id)}
-    run = services.prefect.start_run(deployment_id, parameters, idempotency_key=key)
-    if run.state in LIVE:
-        return True
-    services.ledger.announce_again(opening_id)
-    relay_or_leave(services)
-    return True

@@ -57,10 +57,10 @@ def connection(settings: Settings, prefect: PrefectGateway) -> Connection | None
     )
 
 
-def grant(services: Services, name: str, user: str, *, project: bool = False) -> Grant:
-    """Tokens for one subscriber of one instance, or with ``project`` of a whole project.
+def grant_subscription(services: Services, name: str, user: str, *, project: bool = False) -> Grant:
+    """Make tokens for one subscriber of an instance, or with ``project`` of a whole project.
 
-    Asking again is how a client refreshes. Raises NotFound for what does not exist, and where no
+    Call it again to refresh them. Raises NotFound for what does not exist, and where no
     Centrifugo is configured.
     """
     found = connection(services.settings, services.prefect)

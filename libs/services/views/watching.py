@@ -50,14 +50,14 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
         return
     if not scope.channels:
         raise PermanentError("there is no instance to watch yet; create one with `instances apply`")
-    from prefect_instances.libs.adapters.centrifugo.subscriber import subscribed
+    from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
     from prefect_instances.libs.adapters.centrifugo.tokens import (
         connection_token,
         subscription_token,
     )
 
     life = timedelta(seconds=found.token_seconds)
-    async for item in subscribed(
+    async for item in subscribe(
         found.subscribe_at,
         list(scope.channels),
         lambda: connection_token(found.hmac_secret, USER, services.now(), life),

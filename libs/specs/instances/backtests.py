@@ -209,8 +209,29 @@ class BacktestConfig(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """The day fits the frequency."""
-        return day_faults(values, "rebalance_frequency", "rebalance_day")
+        """The day fits the frequency, and trading the whole portfolio leaves something of it."""
+        yield from day_faults(values, "rebalance_frequency", "rebalance_day")
+        yield from _cost_faults(values)
+
+
+_MARGINAL: Mapping[str, float] = {"none": 0.0, "fixed": 1.0, "linear": 2.0, "sqrt": 1.5}
+"""By how many rates the slippage of a trade as large as the portfolio grows with its value."""
+
+
+def _cost_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
+    """Costs by which a trade of more value costs as much as it brings: no trade satisfies them."""
+    fields = BacktestConfig.model_fields
+    names = ("transaction_costs", "slippage_rate", "slippage_model")
+    costs, rate, model = (values.get(name, fields[name].default) for name in names)
+    if not isinstance(costs, int | float) or not isinstance(rate, int | float):
+        return
+    marginal = costs + _MARGINAL.get(str(model), 0.0) * rate
+    if marginal >= 1:
+        text = (
+            f"costs too much with a commission of {costs:g}: a trade as large as the portfolio "
+            f"would cost {marginal:.0%} of each further unit traded; it must be below 100%"
+        )
+        yield Fault(("slippage_rate",), text)
 
 
 class BacktestSpec(InstanceFields):

@@ -7,10 +7,13 @@ Everything here is in *wall times*: naive datetimes as a clock on the wall of so
 from __future__ import annotations
 
 import re
+from copy import copy
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it ships no types
 
 _REFERENCE = datetime.combine(date(2024, 1, 1), time())
 _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
@@ -18,6 +21,12 @@ _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _DAY = 24 * 60
 _COMMON_DAYS = frozenset(range(1, 29))
 """Days that every month has."""
+_LONG_MONTHS = frozenset({1, 3, 5, 7, 8, 10, 12})
+_FEBRUARY = 2
+_LEAP_DAY = 29
+_NUMBERS = re.compile(r"[0-9]{1,4}\Z")
+_NTH_LAST = re.compile(r"\dL")
+_NTH = re.compile(r"(.+)#([1-5])\Z")
 _STEP_OF_ONE = re.compile(r"(?:^|,)(\w+)-\1/")
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
@@ -53,12 +62,10 @@ def cron_fault(expression: str) -> str:
     if len(parts) != 5:
         detail = f"it has {len(parts)} of 5 fields" if parts else "it is empty"
         return f"is not a cron expression: {detail} (minute hour day month weekday)"
+    if "W" in parts[2] or _NTH_LAST.search(parts[4]):
+        return "uses a form (LW, 5L) that Prefect's scheduler does not know; list the days"
     for index, name in enumerate(_FIELDS):
-        alone = ["*"] * 5
-        alone[index] = parts[index]
-        try:
-            CronSim(" ".join(alone), _REFERENCE)
-        except (CronSimError, ValueError):
+        if not all(_is_term(term, index) for term in parts[index].split(",")):
             return (
                 f"is not a cron expression: {parts[index][:40]!r} is no {name}{_hint(parts[index])}"
             )
@@ -69,12 +76,35 @@ def cron_fault(expression: str) -> str:
     return "" if fires else "never occurs: there is no such day"
 
 
+def _is_term(term: str, index: int) -> bool:
+    """Whether a term (``*``, ``5``, ``1-5``, ``*/2``, ``L``, ``5#3``) is one of this field."""
+    if index == 2 and term == "L":
+        return True
+    if index == 4 and (nth := _NTH.match(term)):
+        return _is_value(nth[1], index)
+    base, slash, step = term.partition("/")
+    if slash and not (_NUMBERS.match(step) and int(step)):
+        return False
+    first, dash, last = base.partition("-")
+    if first == "*":
+        return not dash
+    if not (_is_value(first, index) and (not dash or _is_value(last, index))):
+        return False
+    return not dash or _number(first, index) <= _number(last, index)
+
+
+def _is_value(text: str, index: int) -> bool:
+    if text in {3: _MONTHS, 4: _DAYS}.get(index, ()):
+        return True
+    low, high = _RANGES[index]
+    top = 7 if index == 4 else high
+    return _NUMBERS.match(text) is not None and low <= int(text) <= top
+
+
 def _ambiguity(parts: list[str]) -> str:
     day, weekday = parts[2], parts[4]
     if any(_STEP_OF_ONE.search(part) for part in parts):
         return "steps through a range of one value; write the value alone"
-    if "W" in day or "L" in weekday:
-        return "uses a form (LW, 5L) that Prefect's scheduler does not support; list the days"
     special = "#" in weekday or "L" in day or day.startswith("*") or weekday.startswith("*")
     if day != "*" and weekday != "*" and special:
         return "combines day of month and day of week in a way that crons read differently"
@@ -89,27 +119,93 @@ def _hint(part: str) -> str:
 
 
 def next_cron_wall(expression: str, after: datetime) -> datetime | None:
-    """The first wall time of the expression strictly after another; None where there is none."""
+    """Return the first wall time of the expression strictly after another; None if there is none.
+
+    croniter finds it. It is given wall times only, so that its rules for clock changes never
+    apply, and the expressions of ``portable_crons``, so that Prefect finds the same times.
+    """
+    walls = (_next_wall(cron, after) for cron in portable_crons(expression))
+    return min((wall for wall in walls if wall is not None), default=None)
+
+
+def _next_wall(cron: str, after: datetime) -> datetime | None:
     try:
-        return next(CronSim(expression, after), None)
-    except (CronSimError, OverflowError):
+        wall: datetime = copy(_engine(cron)).get_next(datetime, start_time=after)
+    except (CroniterError, OverflowError, ValueError):
         return None
+    return wall
+
+
+@lru_cache(maxsize=1024)
+def _engine(cron: str) -> Any:
+    """Parse once. A croniter remembers its position: each walk takes a copy."""
+    return croniter(cron, _REFERENCE)
 
 
 def portable_crons(expression: str) -> list[str]:
-    """Expressions with the same slots, without what croniter, Prefect's reader, gets wrong.
+    """Return expressions that together have the same slots, in forms that every croniter reads.
 
-    It takes ``10-10`` for every value and ``7/5`` for a range that begins again at zero; and where
-    a month lacks one of the days ``1,30`` it skips the other one in the month after.
+    Prefect ships an old one. It takes ``10-10`` for every value and ``7/5`` for a range that
+    begins again at zero. Where a month lacks one of the days ``1,30`` it skips the other one in
+    the next month, and of ``31,L`` it drops the ``L``. No two of them fire at the same time.
     """
-    parts = [_portable(part, index) for index, part in enumerate(expression.upper().split())]
-    special = parts[2] == "*" or "L" in parts[2] or parts[4] != "*"
-    days = set() if special else _values(parts[2].split(","), 2)
+    return list(_portable_crons(expression.upper()))
+
+
+@lru_cache(maxsize=1024)
+def _portable_crons(expression: str) -> tuple[str, ...]:
+    minute, hour, day, month, weekday = (
+        _portable(part, index) for index, part in enumerate(expression.split())
+    )
+    if "," in day and "L" in day:
+        pairs = _pairs_with_last(day, month)
+    else:
+        pairs = [(days, month) for days in ([day] if weekday != "*" else _split_rare(day))]
+    crons = [
+        f"{minute} {hour} {days} {months} {names}"
+        for days, months in pairs
+        for names in _split_nth(weekday)
+    ]
+    if len(crons) == 1:
+        return tuple(crons)
+    return tuple(cron for cron in crons if _next_wall(cron, _REFERENCE))
+
+
+def _split_rare(day: str) -> list[str]:
+    """Split the days that some months lack from those that every month has."""
+    if day in ("*", "L"):
+        return [day]
+    days = _values(day.split(","), 2)
     common, rare = sorted(days & _COMMON_DAYS), sorted(days - _COMMON_DAYS)
     if not (common and rare) or len(days) == 31:
-        return [" ".join(parts)]
-    apart = [" ".join([*parts[:2], _listed(some), *parts[3:]]) for some in (common, rare)]
-    return [cron for cron in apart if next_cron_wall(cron, _REFERENCE)]
+        return [day]
+    return [_listed(common), _listed(rare)]
+
+
+def _pairs_with_last(day: str, month: str) -> list[tuple[str, str]]:
+    """Return (days, months) for a list with ``L``: the last day by its number where it has one."""
+    days = _values([term for term in day.split(",") if term != "L"], 2)
+    months = _values(month.split(","), 3)
+    pairs = []
+    for some, last in ((_LONG_MONTHS, 31), (frozenset(range(1, 13)) - _LONG_MONTHS, 30)):
+        if found := sorted(months & some - {_FEBRUARY}):
+            pairs.append((_listed(sorted({*days, last} & set(range(last + 1)))), _listed(found)))
+    if _FEBRUARY in months:
+        common = sorted(days & _COMMON_DAYS)
+        pairs += [(_listed(common), "2")] if common else []
+        pairs.append((str(_LEAP_DAY) if _LEAP_DAY - 1 in days else "L", "2"))
+    return pairs
+
+
+def _split_nth(weekday: str) -> list[str]:
+    """Split weekdays such as ``1,5#3``: croniter takes either plain ones or numbered ones."""
+    terms = weekday.split(",")
+    plain = [term for term in terms if "#" not in term]
+    if not plain or len(plain) == len(terms):
+        return [weekday]
+    every = _values(plain, 4)
+    nth = [term for term in terms if "#" in term and not _values([term[:-2]], 4) <= every]
+    return [_listed(sorted(every)), *([",".join(nth)] if nth else [])]
 
 
 def _portable(field: str, index: int) -> str:
@@ -123,6 +219,11 @@ def _is_fragile(term: str) -> bool:
     base, _, step = term.partition("/")
     ends = base.split("-")
     return (step != "" and base != "*") or (len(ends) == 2 and ends[0] == ends[1])
+
+
+def cron_values(field: str, index: int) -> frozenset[int]:
+    """Return the numbers of one field (0: minute … 4: weekday, Sunday is 0), without L or #."""
+    return frozenset(_values(field.split(","), index))
 
 
 def _values(terms: list[str], index: int) -> set[int]:

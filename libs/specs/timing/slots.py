@@ -22,6 +22,7 @@ from prefect_instances.libs.specs.timing.local_time import (
     portable_crons,
     window_crons,
 )
+from prefect_instances.libs.specs.timing.native import NativeCron, split_at_changes
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 from prefect_instances.libs.specs.timing.session_events import (
     bell_crons,
@@ -80,17 +81,21 @@ def due_window(schedule: ScheduleSpec, served: datetime) -> tuple[datetime, date
     return None if due is None else (due, due + timedelta(minutes=schedule.grace_minutes))
 
 
-def native_crons(schedule: ScheduleSpec) -> list[str]:
-    """Cron expressions by which a scheduler fires at every slot, if it knows no calendars.
+def native_crons(schedule: ScheduleSpec) -> list[NativeCron]:
+    """Return the cron expressions by which Prefect fires at the slots, calendars aside.
 
-    Often several for an interval with a daily window; none for an interval without one (its
-    ``minutes`` from ``INTERVAL_ANCHOR`` say it) and for manual. No two fire at the same time.
+    Often several for an interval with a daily window, for a list with ``L`` and for a time that a
+    clock change skips; none for an interval without a window (its ``minutes`` from
+    ``INTERVAL_ANCHOR`` say it) and for manual. No two fire at the same time.
     """
     if is_bell(schedule.expression):
-        return bell_crons(parse_bell(schedule.expression), schedule.calendar)
+        crons = bell_crons(parse_bell(schedule.expression), schedule.calendar)
+        return [NativeCron(cron) for cron in crons]
     if schedule.type == "cron":
-        return portable_crons(schedule.expression)
-    return window_crons(_times(schedule)) if _has_window(schedule) else []
+        return split_at_changes(portable_crons(schedule.expression), schedule.timezone)
+    if _has_window(schedule):
+        return split_at_changes(window_crons(_times(schedule)), schedule.timezone)
+    return []
 
 
 def native_zone(schedule: ScheduleSpec) -> str:

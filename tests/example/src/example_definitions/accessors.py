@@ -2,9 +2,7 @@
 
 import polars as pl
 
-from prefect_instances.libs.definitions import Accessor, Query
-from prefect_instances.libs.definitions.accessor import narrow
-from prefect_instances.libs.definitions.content import KEYS
+from prefect_instances import KEYS, Accessor, Query, narrow
 
 
 class MonthEnd(Accessor):

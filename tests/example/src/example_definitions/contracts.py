@@ -6,8 +6,7 @@ from datetime import date
 import polars as pl
 
 from example_definitions.pipelines import RandomWalk
-from prefect_instances.libs.core.status import Require
-from prefect_instances.libs.definitions import (
+from prefect_instances import (
     Extract,
     ExtractContext,
     FlowContext,
@@ -17,6 +16,7 @@ from prefect_instances.libs.definitions import (
     LineageContract,
     Page,
     Pipeline,
+    Require,
 )
 
 

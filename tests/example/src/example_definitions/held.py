@@ -6,8 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from prefect_instances.libs.core.errors import DataRejected
-from prefect_instances.libs.definitions.pipeline import Extract, Pipeline
+from prefect_instances import DataRejected, Extract, Pipeline
 
 
 class GatedSource(Pipeline):

@@ -1,6 +1,6 @@
 """A macro: an expression with parameters, under a name."""
 
-from prefect_instances.libs.definitions import Argument, OpMacro
+from prefect_instances import Argument, OpMacro
 
 
 class Sharpe(OpMacro):

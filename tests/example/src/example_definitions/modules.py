@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from prefect_instances.libs.definitions import MLModule, Sample
+from prefect_instances import MLModule, Sample
 
 
 class Huber(MLModule):

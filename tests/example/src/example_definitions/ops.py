@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from prefect_instances.libs.definitions import Argument, Axis, Op
+from prefect_instances import Argument, Axis, Op
 
 
 class Drawdown(Op):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from prefect_instances.libs.definitions import Constraints, Moments, PortfolioOptimizer
+from prefect_instances import Constraints, Moments, PortfolioOptimizer
 
 
 class InverseVolatility(PortfolioOptimizer):

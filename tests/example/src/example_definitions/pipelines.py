@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from prefect_instances.libs.definitions import Extract, ExtractContext, Input, Pipeline
+from prefect_instances import Extract, ExtractContext, Input, Pipeline
 
 
 class RandomWalk(Pipeline):

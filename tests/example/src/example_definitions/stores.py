@@ -11,15 +11,17 @@ from uuid import UUID, uuid4
 import polars as pl
 from pydantic import Field
 
-from prefect_instances.libs.core.errors import Unavailable
-from prefect_instances.libs.definitions import (
+from prefect_instances import (
     LocationRefused,
     Store,
     StoredVersion,
     StoreHandle,
+    Unavailable,
     VersionLost,
+    conform,
+    content_hash,
+    schema_hash,
 )
-from prefect_instances.libs.definitions.content import conform, content_hash, schema_hash
 
 LOCATION = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 

@@ -1,0 +1,180 @@
+"""Changes to private parts of Prefect, each with its reason and a check that it still fits.
+
+What belongs here: every replacement of a name of Prefect while a process runs. A patch whose target
+is not as it was, or whose Prefect is of a minor version that nobody tried, is left out with a
+warning in the log: the process goes on as Prefect made it. ``docs/decisions/0006`` has the numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import prefect
+
+TRIED = ("3.9",)
+"""Minor versions of Prefect that the patches were tried with."""
+
+logger = logging.getLogger("instances.patches")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One change: why, of what, and how.
+
+    ``target`` returns the callable of Prefect that the patch replaces or relies on; ``parameters``
+    are the names that its signature must have.
+    """
+
+    name: str
+    reason: str
+    target: Callable[[], Callable[..., Any]]
+    parameters: tuple[str, ...]
+    change: Callable[[], None]
+    versions: tuple[str, ...] = TRIED
+
+    def misfit(self) -> str:
+        """Return why the patch does not fit the Prefect that is installed; empty if it does."""
+        version = ".".join(prefect.__version__.split(".")[:2])
+        if version not in self.versions:
+            return f"Prefect {version} was not tried"
+        found = tuple(inspect.signature(self.target()).parameters)
+        return "" if found == self.parameters else f"its target takes {found}"
+
+
+def apply_patches(patches: Iterable[Patch]) -> list[str]:
+    """Apply the patches that fit; return the names of those that were applied.
+
+    What does not fit or fails is logged and left out.
+    """
+    applied = []
+    for patch in patches:
+        try:
+            if misfit := patch.misfit():
+                logger.warning("Prefect is not patched for %r: %s", patch.name, misfit)
+                continue
+            patch.change()
+        except (AttributeError, ImportError, TypeError, ValueError) as error:
+            logger.warning("Prefect is not patched for %r: %s", patch.name, error)
+            continue
+        applied.append(patch.name)
+    return applied
+
+
+def _begin_transaction() -> Callable[..., Any]:
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin: Callable[..., Any] = AioSqliteConfiguration.begin_transaction
+    return begin
+
+
+def _begin_as_writers() -> None:
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = _begin_transaction()
+
+    def immediate(self: Any, session: Any, with_for_update: bool = False) -> Any:  # noqa: ARG001  # the caller's word does not count
+        return begin(self, session, with_for_update=True)
+
+    setattr(AioSqliteConfiguration, "begin_transaction", immediate)  # noqa: B010 - a method
+
+
+def _create_app() -> Callable[..., Any]:
+    from prefect.server.api import server
+
+    return server.create_app
+
+
+def _look_up_once() -> None:
+    from prefect.server.api import server
+
+    create = _create_app()
+    current = functools.cache(create)
+
+    def create_app(*args: Any, **options: Any) -> Any:
+        return create(*args, **options) if args or options else current()
+
+    setattr(server, "create_app", create_app)  # noqa: B010 - a function
+
+
+def _check_schema() -> Callable[..., Any]:
+    from prefect.utilities.schema_tools import validation
+
+    check: Callable[..., Any] = validation._VALIDATOR.check_schema
+    return check
+
+
+def _check_schemas_once() -> None:
+    from prefect.utilities.schema_tools import validation
+
+    validator: Any = validation._VALIDATOR
+    check = _check_schema()
+
+    @functools.lru_cache(maxsize=1024)
+    def check_text(schema: str, **options: Any) -> None:
+        check(json.loads(schema), **options)
+
+    def check_schema(schema: Any, **options: Any) -> None:
+        check_text(json.dumps(schema), **options)
+
+    validator.check_schema = check_schema
+
+
+def _client() -> Callable[..., Any]:
+    from prefect.client import orchestration
+
+    if getattr(orchestration, "ssl", None) is not ssl:
+        raise AttributeError("the client does not take its certificates from ssl any more")
+    return orchestration.SyncPrefectClient
+
+
+def _share_certificates() -> None:
+    from prefect.client import orchestration
+
+    shared = functools.cache(ssl.create_default_context)
+    for_prefect = SimpleNamespace(**{**vars(ssl), "create_default_context": shared})
+    setattr(orchestration, "ssl", for_prefect)  # noqa: B010 - no name that it exports
+    orchestration.SyncPrefectClient("http://127.0.0.1/api")
+
+
+WRITERS = Patch(
+    "transactions begin as writers",
+    "SQLite fails a transaction that reads, then writes, if another one committed in between.",
+    _begin_transaction,
+    ("self", "session", "with_for_update"),
+    _begin_as_writers,
+)
+ONE_APP = Patch(
+    "one application",
+    "Each action of an automation looks the application up anew and hashes all settings for it.",
+    _create_app,
+    ("settings", "ephemeral", "webserver_only", "final", "ignore_cache"),
+    _look_up_once,
+)
+SCHEMAS = Patch(
+    "schemas checked once",
+    "The same schema of a work pool is checked twice for every run that is created.",
+    _check_schema,
+    ("schema", "format_checker"),
+    _check_schemas_once,
+)
+CERTIFICATES = Patch(
+    "certificates shared",
+    "Each client of a run parses the certificates of the machine anew, 40 ms.",
+    _client,
+    ("api", "auth_string", "api_key", "api_version", "httpx_settings", "server_type"),
+    _share_certificates,
+)
+
+SERVER_PATCHES = (ONE_APP, SCHEMAS, WRITERS)
+"""What the server that ``instances up`` starts is patched for."""
+
+RUN_PATCHES = (CERTIFICATES,)
+"""What the process is patched for that runs are forked from."""

@@ -1,0 +1,130 @@
+"""What is to be done about a Prefect flow run and the run that it has on record here.
+
+A process may die at any point between the submission of its flow run and its last state. Both
+sides then say different things, and one of them for ever. Every pair of states has its decision
+in ``DECISIONS``; ``docs/states-of-runs.md`` explains the same table to people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from prefect_instances.libs.core.status import RunStatus
+
+
+class There(StrEnum):
+    """A flow run as it is in Prefect; ABSENT where Prefect does not know it."""
+
+    ABSENT = "ABSENT"
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    CANCELLED = "CANCELLED"
+
+
+class Here(StrEnum):
+    """The same flow run in the database; UNCLAIMED where it has claimed nothing."""
+
+    UNCLAIMED = "unclaimed"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Verdict(StrEnum):
+    """What is to be done."""
+
+    LEAVE = "leave both"
+    START_AGAIN = "start the opening again"
+    CRASH_THERE = "end it in Prefect as Crashed, then start the opening again"
+    END_THERE = "end it in Prefect as it ended here"
+    CRASH_HERE = "end it here as crashed"
+    CRASH_BOTH = "end it here as crashed, then in Prefect"
+    END_HERE = "end it here as it ended in Prefect"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict while there may be a living process, and once it has been silent too long."""
+
+    heard: Verdict
+    silent: Verdict
+
+
+def _always(verdict: Verdict) -> Decision:
+    return Decision(verdict, verdict)
+
+
+_LEAVE = _always(Verdict.LEAVE)
+_AGAIN = _always(Verdict.START_AGAIN)
+_GHOST = Decision(Verdict.LEAVE, Verdict.CRASH_THERE)
+_LOST = Decision(Verdict.LEAVE, Verdict.CRASH_HERE)
+_DEAD = Decision(Verdict.LEAVE, Verdict.CRASH_BOTH)
+_BEHIND = Decision(Verdict.LEAVE, Verdict.END_THERE)
+
+DECISIONS: Mapping[tuple[There, Here], Decision] = {
+    (There.ABSENT, Here.UNCLAIMED): _AGAIN,
+    (There.ABSENT, Here.RUNNING): _LOST,
+    (There.ABSENT, Here.ENDED): _LEAVE,
+    # A worker will take it, however long none is up.
+    (There.SCHEDULED, Here.UNCLAIMED): _LEAVE,
+    (There.SCHEDULED, Here.RUNNING): _DEAD,
+    (There.SCHEDULED, Here.ENDED): _LEAVE,
+    (There.PENDING, Here.UNCLAIMED): _GHOST,
+    (There.PENDING, Here.RUNNING): _DEAD,
+    (There.PENDING, Here.ENDED): _BEHIND,
+    (There.RUNNING, Here.UNCLAIMED): _GHOST,
+    (There.RUNNING, Here.RUNNING): _DEAD,
+    (There.RUNNING, Here.ENDED): _BEHIND,
+    (There.COMPLETED, Here.UNCLAIMED): _AGAIN,
+    # It can publish nothing any more.
+    (There.COMPLETED, Here.RUNNING): _always(Verdict.CRASH_HERE),
+    (There.COMPLETED, Here.ENDED): _LEAVE,
+    (There.FAILED, Here.UNCLAIMED): _AGAIN,
+    (There.FAILED, Here.RUNNING): _always(Verdict.END_HERE),
+    (There.FAILED, Here.ENDED): _LEAVE,
+    (There.CRASHED, Here.UNCLAIMED): _AGAIN,
+    (There.CRASHED, Here.RUNNING): _always(Verdict.END_HERE),
+    (There.CRASHED, Here.ENDED): _LEAVE,
+    (There.CANCELLED, Here.UNCLAIMED): _AGAIN,
+    (There.CANCELLED, Here.RUNNING): _always(Verdict.END_HERE),
+    (There.CANCELLED, Here.ENDED): _LEAVE,
+}
+"""The decision of every pair; START_AGAIN only concerns an opening that still waits for a run."""
+
+
+def here(status: RunStatus | None) -> Here:
+    """Group the status of a run on record; None stands for a flow run that claimed nothing."""
+    if status is None:
+        return Here.UNCLAIMED
+    return Here.RUNNING if status is RunStatus.RUNNING else Here.ENDED
+
+
+def decide(there: There, status: RunStatus | None, *, silent: bool) -> Verdict:
+    """Say what is to be done about one flow run.
+
+    ``silent``: for a run that is RUNNING here, whether its lease is over; for any other, whether
+    neither side has changed for longer than a process needs to begin or to end.
+    """
+    decision = DECISIONS[there, here(status)]
+    return decision.silent if silent else decision.heard
+
+
+def lease_is_over(
+    lease_until: datetime | None, now: datetime, swept_at: datetime | None, usual: timedelta
+) -> bool:
+    """Say whether the process of a run that is RUNNING here counts as dead.
+
+    A lease that ran out since the last sweep, when that was longer ago than two ``usual``
+    intervals, ran out while perhaps nobody could write (the database was away, the machine slept):
+    the process gets until the next sweep. ``swept_at`` None is before the first sweep.
+    """
+    if lease_until is None or lease_until >= now:
+        return False
+    away = swept_at is not None and now - swept_at > 2 * usual
+    return not (away and swept_at is not None and lease_until >= swept_at)

@@ -1,0 +1,21 @@
+"""What a database says of itself: who it is, and when the safety net last reached it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from prefect_instances.libs.db.models.base import Base
+from prefect_instances.libs.db.types import UtcDateTime
+
+
+class DatabaseMark(Base):
+    """The only row has the id 1; ``swept_at`` is None until the first sweep."""
+
+    __tablename__ = "database_marks"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    identity: Mapped[UUID]
+    swept_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,28 @@
+"""Sentences about what is wrong in a declaration or a configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from pydantic_core import ErrorDetails
+
+from prefect_instances.libs.core.errors import Problem
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` with a leading comma and blank, or nothing if no word is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {matches[0]!r}?" if matches else ""
+
+
+def config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
+    """What pydantic found, at a path that begins by ``config``; ``fields`` are the known ones."""
+    path = "config"
+    for step in detail["loc"]:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    if detail["type"] == "extra_forbidden":
+        name = str(detail["loc"][-1])
+        hint = closest(name, fields) if len(detail["loc"]) == 1 else ""
+        return Problem(path, f"is not a parameter{hint}")
+    return Problem(path, detail["msg"])

@@ -1,0 +1,63 @@
+"""The one definition of a usable price: a finite number above zero.
+
+Missing, NaN, infinite, zero and negative prices are unusable and mean the same: there is no price.
+Expressions, features, optimizers and backtests all ask here. A missing number is null in a frame
+and NaN in an array. What is no price (a signal, a volume, a return) may be zero or negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PRICE_FIELDS = frozenset(
+    {"open", "high", "low", "close", "adj_close", "adjusted_close", "price", "vwap"}
+)
+"""Names of columns that hold prices, in lower case; any other column is a price where a
+configuration names it as one."""
+
+
+def is_price_field(name: str) -> bool:
+    """Tell whether a column of this name holds prices; case and blanks do not matter."""
+    return name.strip().lower().replace(" ", "_") in PRICE_FIELDS
+
+
+def price_fields(names: Sequence[str]) -> list[str]:
+    """Return those of the column names that hold prices, in their order."""
+    return [name for name in names if is_price_field(name)]
+
+
+def usable(prices: Floats) -> NDArray[np.bool_]:
+    """Tell for each price whether it is usable; the result has the shape of ``prices``."""
+    return np.asarray(np.isfinite(prices) & (prices > 0.0))
+
+
+def usable_prices(prices: Floats) -> Floats:
+    """Return the prices with NaN in the place of each unusable one; the argument is not changed."""
+    return np.where(usable(prices), prices, np.nan)
+
+
+def is_usable(price: pl.Expr) -> pl.Expr:
+    """Build the truth value of whether each price is usable; false, never null, for a missing one.
+
+    ``price`` is a numeric column.
+    """
+    return (price.is_finite() & (price > 0)).fill_null(value=False)
+
+
+def usable_price(price: pl.Expr) -> pl.Expr:
+    """Build the column of prices, null in the place of each unusable one."""
+    return pl.when(is_usable(price)).then(price)
+
+
+def unusable_count(price: pl.Expr) -> pl.Expr:
+    """Build the number of values that are there and unusable: NaN, infinite, zero or negative.
+
+    A null is not counted: a frame with columns for several symbols has nulls by its shape.
+    """
+    return (price.is_not_null() & ~is_usable(price)).sum()

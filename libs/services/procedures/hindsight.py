@@ -1,0 +1,66 @@
+"""Which predictions a backtest reads that were made after their dates, by a later model.
+
+A training predicts its own validation dates anew and is promoted by how well it does on them. What
+a backtest earns on such dates is not what the predictions made at the time would have earned.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+from sqlalchemy import func, select
+
+from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource
+from prefect_instances.libs.services.composition.model_stores import version_number
+from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
+
+MODEL_VERSION = "model_version"
+"""Column of predictions that names the model they are from."""
+
+
+def in_hindsight(job: Job) -> dict[str, float]:
+    """Count the predictions that a backtest reads, and those dated before their model was made.
+
+    Looks at the inputs that are predictions themselves; empty where none is.
+    """
+    rows, late = 0, 0
+    for item in job.inputs:
+        if MODEL_VERSION in item.version.columns:
+            made = _predictions(item)
+            rows += made.height
+            late += late_rows(made, _made_on(job, item))
+    return {"predictions": float(rows), "predictions_in_hindsight": float(late)} if rows else {}
+
+
+def late_rows(predictions: pl.DataFrame, made_on: dict[int, date]) -> int:
+    """Count the predictions (date, model_version) dated before the day their model was made.
+
+    ``made_on``: by version of the model; one that is not there counts as made at the time.
+    """
+    versions = pl.DataFrame(
+        {MODEL_VERSION: list(made_on), "made": list(made_on.values())},
+        schema={MODEL_VERSION: pl.Int64, "made": pl.Date},
+    )
+    joined = predictions.join(versions, on=MODEL_VERSION, how="left")
+    return joined.filter(pl.col("date") < pl.col("made")).height
+
+
+def _predictions(item: PinnedInput) -> pl.DataFrame:
+    return item.frame.select("date", pl.col(MODEL_VERSION).cast(pl.Int64)).collect()
+
+
+def _made_on(job: Job, item: PinnedInput) -> dict[int, date]:
+    """When each version of the input's model was published first."""
+    query = (
+        select(DatasetVersion.location, func.min(DatasetVersion.created_at))
+        .join(FlowExecutionResource, FlowExecutionResource.id == DatasetVersion.flow_id)
+        .where(
+            FlowExecutionResource.instance_id == item.instance_id,
+            FlowExecutionResource.kind == "training",
+        )
+        .group_by(DatasetVersion.location)
+    )
+    with job.services.database.read() as session:
+        found = list(session.execute(query))
+    return {version_number(location): made.date() for location, made in found}

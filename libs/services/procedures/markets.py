@@ -1,0 +1,78 @@
+"""The market of a backtest: the prices of its universe on their own bars, and the benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.quant.prices import usable
+from prefect_instances.libs.services.procedures.panels import Panel, of_role, only, panel_of
+from prefect_instances.libs.services.runs.run_context import Job
+from prefect_instances.libs.specs import BacktestSpec
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Market:
+    """What is traded, on the bars of the backtest.
+
+    ``prices``: NaN where there is no usable price; each bar has at least one. ``benchmark``: its
+    price on each bar. ``unusable``: prices of the universe that are there but infinite, zero or
+    negative. ``partial``: bars on which a symbol has no price between its first and its last.
+    """
+
+    prices: Panel
+    benchmark: Floats | None
+    unusable: int
+    partial: int
+
+
+def market_of(job: Job, spec: BacktestSpec) -> Market:
+    """Read the market of a backtest; DataRejected where a symbol or a second bar is missing."""
+    prices = panel_of(only(job, "prices"), spec.assets.price_column)
+    universe = list(dict.fromkeys(spec.assets.universe)) or list(prices.symbols)
+    missing = [symbol for symbol in universe if symbol not in prices.symbols]
+    if missing:
+        raise DataRejected(f"the prices have no {', '.join(missing)}", {"missing": missing})
+    start = date.fromisoformat(spec.date_range.start)
+    end = date.fromisoformat(spec.date_range.end) if spec.date_range.end else date.max
+    given = prices.between(start, end)
+    chosen = given.priced(universe)
+    if len(chosen.dates) < 2:
+        raise DataRejected(
+            f"the universe has no two bars with a price from {start} to "
+            f"{spec.date_range.end or 'the newest price'}"
+        )
+    values = given.limited(universe).values
+    unusable = int((~np.isnan(values) & ~usable(values)).sum())
+    benchmark = _benchmark(job, spec, prices, chosen.dates)
+    return Market(chosen, benchmark, unusable, _partial(np.isfinite(chosen.values)))
+
+
+def _partial(priced: NDArray[np.bool_]) -> int:
+    """On how many bars a symbol has no price, but earlier and later ones."""
+    before = np.logical_or.accumulate(priced, axis=0)
+    after = np.logical_or.accumulate(priced[::-1], axis=0)[::-1]
+    return int((before & after & ~priced).any(axis=1).sum())
+
+
+def _benchmark(
+    job: Job, spec: BacktestSpec, prices: Panel, dates: tuple[date, ...]
+) -> Floats | None:
+    """The benchmark's price on each bar: the newest there is."""
+    symbol = spec.assets.benchmark
+    if not symbol:
+        return None
+    other = of_role(job, "benchmark")
+    panel = panel_of(other[0], spec.assets.price_column) if other else prices
+    if symbol not in panel.symbols:
+        raise DataRejected(f"there are no prices of the benchmark {symbol!r}")
+    known = panel.priced([symbol]).known(dates, spec.config.max_age_days)[:, 0]
+    if not np.isfinite(known).all():
+        raise DataRejected(f"the benchmark {symbol!r} has no price on some of the bars")
+    return known

@@ -1,0 +1,146 @@
+"""Bringing Prefect's flow runs and the runs on record to the same end, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Row, select
+
+from prefect_instances.libs.adapters.prefect import RunState, RunView
+from prefect_instances.libs.core.ids import EXECUTION_TAG
+from prefect_instances.libs.core.pairing import There, Verdict, decide, lease_is_over
+from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.db.models import Resource, RunRecord
+from prefect_instances.libs.db.repositories.marks import read_swept
+from prefect_instances.libs.db.repositories.region import among
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.failures import Failures
+from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_run
+
+SILENT = "its process gave no sign of life"
+
+STATE_OF_STATUS: Mapping[RunStatus, RunState] = {
+    RunStatus.COMPLETED: RunState.COMPLETED,
+    **{status: state for state, status in BAD_STATES.items()},
+}
+"""The state of Prefect that says how a run ended here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The part of a run on record that a decision needs."""
+
+    id: UUID
+    flow_run_id: UUID
+    status: RunStatus
+    lease_until: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One flow run on both sides; ``view`` None: absent in Prefect, ``record`` None: unclaimed."""
+
+    flow_run_id: UUID
+    view: RunView | None
+    record: Record | None
+
+
+def settle_runs(services: Services, failures: Failures) -> int:
+    """End what is dead on either side, as ``libs.core.pairing`` decides; how many were ended.
+
+    Each pair is dealt with on its own. Flow runs of other databases are left alone.
+    """
+    with services.database.read() as session:
+        swept_at = read_swept(session)
+    ended = 0
+    for pair in _pairs(services):
+        with failures.item(f"flow run {pair.flow_run_id}"):
+            ended += _act(services, pair, _verdict(services, pair, swept_at))
+    return ended
+
+
+def _pairs(services: Services) -> list[Pair]:
+    """The flow runs that were picked up, and the runs that are RUNNING here."""
+    # The records come first: a run that ends in between is then seen to have ended in Prefect.
+    running = _records(services, RunRecord.status == RunStatus.RUNNING)
+    started = {view.id: view for view in _ours(services)}
+    rest = [run_id for run_id in running if run_id not in started]
+    views = {**started, **services.prefect.read_runs(rest)}
+    with services.database.read() as session:
+        known = among(session, RunRecord.prefect_flow_run_id, list(started))
+    records = {**running, **_records(services, known)}
+    return [Pair(id_, views.get(id_), records.get(id_)) for id_ in {**records, **views}]
+
+
+def _ours(services: Services) -> Iterable[RunView]:
+    """The started flow runs of instances of this database."""
+    with services.database.read() as session:
+        instances = {f"instance:{id_}" for id_ in session.scalars(select(Resource.id))}
+    started = services.prefect.started_runs(EXECUTION_TAG)
+    return [view for view in started if not instances.isdisjoint(view.tags)]
+
+
+def _records(services: Services, condition: object) -> dict[UUID, Record]:
+    run = RunRecord
+    query = select(run.id, run.prefect_flow_run_id, run.status, run.lease_until, run.ended_at)
+    with services.database.read() as session:
+        rows: Iterable[Row[tuple[UUID, UUID, RunStatus, datetime | None, datetime | None]]]
+        rows = session.execute(query.where(condition)).all()  # type: ignore[arg-type]  # a condition on runs
+        return {row[1]: Record(*row) for row in rows}
+
+
+def _verdict(services: Services, pair: Pair, swept_at: datetime | None) -> Verdict:
+    there = There(pair.view.state) if pair.view else There.ABSENT
+    status = pair.record.status if pair.record else None
+    return decide(there, status, silent=_is_silent(services, pair, swept_at))
+
+
+def _is_silent(services: Services, pair: Pair, swept_at: datetime | None) -> bool:
+    now, settings = services.now(), services.settings
+    if pair.record is not None and pair.record.status is RunStatus.RUNNING:
+        usual = timedelta(seconds=settings.sweep_seconds)
+        return lease_is_over(pair.record.lease_until, now, swept_at, usual)
+    changed = [pair.view.since if pair.view else None]
+    changed.append(pair.record.ended_at if pair.record else None)
+    latest = max((moment for moment in changed if moment), default=now)
+    return now - latest > timedelta(seconds=settings.begin_seconds)
+
+
+def _act(services: Services, pair: Pair, verdict: Verdict) -> bool:
+    """Do what was decided; False where nothing ended."""
+    match verdict:
+        case Verdict.CRASH_THERE:
+            return services.prefect.crash_run(pair.flow_run_id, f"{SILENT} before it began")
+        case Verdict.END_THERE:
+            return _end_there(services, pair)
+        case Verdict.CRASH_HERE | Verdict.CRASH_BOTH:
+            return _crash_here(services, pair, verdict)
+        case Verdict.END_HERE:
+            assert pair.record is not None
+            assert pair.view is not None
+            end_run(services, pair.record.id, BAD_STATES[pair.view.state], pair.view.message)
+            return True
+        case Verdict.LEAVE | Verdict.START_AGAIN:
+            return False
+
+
+def _end_there(services: Services, pair: Pair) -> bool:
+    assert pair.record is not None
+    state = STATE_OF_STATUS[pair.record.status]
+    message = f"it ended as {pair.record.status}; its process died before it told Prefect"
+    return services.prefect.finish_run(pair.flow_run_id, state, message)
+
+
+def _crash_here(services: Services, pair: Pair, verdict: Verdict) -> bool:
+    assert pair.record is not None
+    over = pair.view is not None and pair.view.ended
+    message = "its flow run is over in Prefect and published nothing" if over else SILENT
+    end_run(services, pair.record.id, RunStatus.CRASHED, message)
+    if verdict is Verdict.CRASH_BOTH:
+        # Our record comes first: the crash makes Prefect start an account of this run.
+        services.prefect.crash_run(pair.flow_run_id, message)
+    return True

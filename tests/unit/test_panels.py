@@ -1,0 +1,77 @@
+"""Panels: whose bars count, what a whole decision is, and what was known when."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from prefect_instances.libs.services.procedures.backtesting import notes_of
+from prefect_instances.libs.services.procedures.panels import Panel
+from prefect_instances.libs.services.procedures.preview import coefficients_of
+
+NAN = math.nan
+START = date(2024, 1, 1)
+
+
+def days(*numbers: int) -> tuple[date, ...]:
+    return tuple(START + timedelta(days=number) for number in numbers)
+
+
+def test_bars_are_those_of_the_universe() -> None:
+    prices = Panel(
+        days(0, 1, 2, 3, 4),
+        ("A", "B", "COIN"),
+        np.array(
+            [[1.0, 2.0, 9.0], [NAN, NAN, 9.0], [3.0, 0.0, 9.0], [0.0, math.inf, 9.0], [NAN, 4, 9]]
+        ),
+    )
+    own = prices.priced(["B", "A"])
+
+    assert own.dates == days(0, 2, 4)
+    assert own.values == pytest.approx(np.array([[2, 1], [NAN, 3], [4, NAN]]), nan_ok=True)
+
+
+def test_a_decision_is_one_whole_row() -> None:
+    weights = Panel(days(0, 7), ("A", "B"), np.array([[0.5, 0.5], [1.0, NAN]]))
+
+    rows = weights.whole_rows(days(0, 3, 7, 9, 60), 40)
+
+    assert rows[:4].tolist() == [[0.5, 0.5], [0.5, 0.5], [1.0, 0.0], [1.0, 0.0]]
+    assert np.isnan(rows[4]).all()
+
+
+def test_a_date_without_any_weight_is_no_decision() -> None:
+    weights = Panel(days(0, 1), ("A",), np.array([[1.0], [NAN]]))
+
+    assert weights.whole_rows(days(1), 40).tolist() == [[1.0]]
+    assert np.isnan(weights.limited(["B"]).whole_rows(days(1), 40)).all()
+
+
+def test_rows_of_other_symbols_change_no_information_coefficient() -> None:
+    rng = np.random.default_rng(5)
+    every = range(200)
+    weekdays = [at for at in every if days(at)[0].weekday() < 5]
+    stocks = tuple("ABCDEF")
+    closes = np.exp(np.cumsum(rng.normal(0, 0.02, (len(weekdays), 6)), axis=0))
+    alone = Panel(days(*weekdays), stocks, closes)
+    values = Panel(alone.dates, stocks, rng.normal(size=closes.shape))
+    coin = np.exp(np.cumsum(rng.normal(0, 0.05, (200, 1)), axis=0))
+    both = Panel(days(*every), (*stocks, "COIN"), np.hstack([alone.on(days(*every)).values, coin]))
+
+    expected = coefficients_of(values, alone, [1, 5])
+    found = coefficients_of(values, both, [1, 5])
+
+    for horizon in (1, 5):
+        assert np.array_equal(found[horizon], expected[horizon], equal_nan=True)
+        assert np.isfinite(found[horizon]).sum() == len(weekdays) - horizon
+
+
+def test_a_report_tells_what_is_unusual_and_nothing_else() -> None:
+    found = {"unusable_prices": 2.0, "partial_bars": 0.0, "orders_waited": 3.0}
+
+    told = notes_of(found)
+
+    assert [text.split()[0] for text in told] == ["2", "3"]
