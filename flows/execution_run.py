@@ -36,7 +36,7 @@ from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.wiring import connect
 
 
-def asked_for(  # one argument for each parameter of a flow
+def asked_for(  # noqa: PLR0913  # one argument for each parameter of a flow
     mode: str = Mode.INCREMENTAL,
     as_of: date | None = None,
     force: bool = False,
@@ -45,9 +45,10 @@ def asked_for(  # one argument for each parameter of a flow
     smart: bool = False,
     start: date | None = None,
     end: date | None = None,
+    accept_loss: bool = False,
 ) -> RunParameters:
     """Build the parameters of a run from the arguments of its flow."""
-    return RunParameters(Mode(mode), as_of, force, recursive, smart, start, end)
+    return RunParameters(Mode(mode), as_of, force, recursive, smart, start, end, accept_loss)
 
 
 def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:

@@ -23,6 +23,7 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
     smart: bool = False,
     start: date | None = None,
     end: date | None = None,
+    accept_loss: bool = False,
 ) -> Any:
     """Refresh a dataset or signal: read the pinned inputs, extract, store and publish.
 
@@ -37,6 +38,17 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
         smart: Skip the run if the output is already fresh.
         start: First day of the history to read again. Empty: read what is new.
         end: Last day of the history to read again. Empty: no limit.
+        accept_loss: Publish the rows even if they lack dates, symbols, rows or columns of the
+            current version, or change the type of a column.
     """
-    asked = asked_for(mode, as_of, force, recursive=recursive, smart=smart, start=start, end=end)
+    asked = asked_for(
+        mode,
+        as_of,
+        force,
+        recursive=recursive,
+        smart=smart,
+        start=start,
+        end=end,
+        accept_loss=accept_loss,
+    )
     return executed(FlowKind.REFRESH, instance, opening, asked)

@@ -5,8 +5,9 @@ The table holds symbols x ten years of sessions x ten fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ def measure(run: Run) -> Iterator[Figure]:
     frame = _frame(symbols, sessions)
     yield from _storing(run.scratch / "data", frame, symbols)
     yield _backtest(symbols, sessions)
+    yield from _columns(run.scratch / "wide", run.pick((100, 300), (100, 1000, 5000)))
 
 
 def _frame(symbols: int, sessions: int) -> pl.DataFrame:
@@ -87,6 +89,47 @@ def _storing(folder: Path, frame: pl.DataFrame, symbols: int) -> Iterator[Figure
         "data", f"as-of read of {WANTED} of {symbols} symbols", 1000 * mine, "ms",
         "bare polars on Delta", 1000 * peer, Target(1 / 0.7, of_ratio=True),
     )  # fmt: skip
+
+
+def _columns(folder: Path, counts: tuple[int, ...]) -> Iterator[Figure]:
+    """Three rows of more and more columns: read from a file, checked, hashed and stored.
+
+    The cost of a column must not grow with their number: it is compared to that at the smallest.
+    """
+    folder.mkdir()
+    first: float | None = None
+    for count in counts:
+        seconds = timed(_refresh_of(folder, count), 3)
+        each = 1000 * seconds / count
+        first = first or each
+        yield Figure(
+            "data", f"refresh of {count} columns, each", each, "ms",
+            f"with {counts[0]} columns", first, Target(1.5, of_ratio=True),
+        )  # fmt: skip
+
+
+def _refresh_of(folder: Path, count: int) -> Callable[[], None]:
+    from prefect_instances.libs.definitions.content import check_frame, content_hash, merge
+    from prefect_instances.libs.definitions.pipeline import ExtractContext
+    from prefect_instances.libs.plugins.file import FilePipeline
+    from prefect_instances.libs.plugins.parquet import ParquetStore
+
+    path = folder / f"{count}.csv"
+    days = pl.Series("date", [date(2024, 1, day) for day in (2, 3, 4)])
+    fields = {f"f{at}": [0.5, 1.5, 2.5] for at in range(count)}
+    pl.DataFrame({"date": days, "symbol": ["A"] * 3, **fields}).write_csv(path)
+    os.utime(path, (1.6e9, 1.6e9))
+    pipeline = FilePipeline({"path": str(path)})
+    store = ParquetStore({}).open(folder / str(count))
+
+    def refresh() -> None:
+        extract = pipeline.extract(ExtractContext("wide", datetime.now(UTC)), [], None)
+        frame = merge(None, extract, None)
+        check_frame(frame)
+        content_hash(frame)
+        store.write(frame, uuid4(), None)
+
+    return refresh
 
 
 def _backtest(symbols: int, sessions: int) -> Figure:

@@ -36,7 +36,14 @@ class Target:
     deployment_id: UUID
 
 
-UNSAID = {"mode": "incremental", "as_of": None, "force": False, "recursive": False, "smart": False}
+UNSAID = {
+    "mode": "incremental",
+    "as_of": None,
+    "force": False,
+    "recursive": False,
+    "smart": False,
+    "accept_loss": False,
+}
 """What a flow does of itself, and so need not be told; not every flow knows all of it."""
 
 
@@ -101,6 +108,12 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     smart: Annotated[
         bool, typer.Option("--smart", help="Skip the run if the output is already fresh.")
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss", help="Publish data that have lost rows, columns or types, if so read."
+        ),
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = 0.0,
 ) -> None:
@@ -111,6 +124,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
         "force": force,
         "recursive": recursive,
         "smart": smart,
+        "accept_loss": accept_loss,
     }
     with open_services() as services:
         target = choose_flow(services, name, flow)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from prefect_instances.libs.core.aggregation import AggregationContract
+from prefect_instances.libs.core.dates import day_fault
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.status import (
     Cause,
@@ -132,7 +133,7 @@ class RunParameters:
     ``start`` and ``end`` (both inclusive) are the dates to read anew whatever is stored; ``end``
     None is up to the newest there is, ``start`` None reads only what is new. ``recursive`` waits
     for stale ancestors, which are asked as well; ``smart`` is content with an output that is fresh
-    already.
+    already. ``accept_loss`` publishes a version that has lost data, columns or types.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -142,10 +143,16 @@ class RunParameters:
     smart: bool = False
     start: date | None = None
     end: date | None = None
+    accept_loss: bool = False
 
     def problems(self) -> list[Problem]:
         """What contradicts itself; empty if nothing."""
-        found = []
+        given = {"as_of": self.as_of, "start": self.start, "end": self.end}
+        found = [
+            Problem(name, f"{day} {fault}")
+            for name, day in given.items()
+            if day and (fault := day_fault(day))
+        ]
         if self.end is not None and self.start is None:
             found.append(Problem("end", "needs a start: the first day to read again"))
         if self.start and self.end and self.end < self.start:
@@ -202,6 +209,7 @@ class RunParameters:
             force=self.force or newer.force,
             recursive=self.recursive or newer.recursive,
             smart=self.smart and newer.smart,
+            accept_loss=self.accept_loss or newer.accept_loss,
             start=None if full else min(starts, default=None),
             end=None if full else max(ends, default=None),
         )

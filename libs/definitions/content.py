@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,6 +21,7 @@ import polars as pl
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.pipeline import Extract
+from prefect_instances.libs.definitions.widening import is_wider, widen
 
 KEYS = ("date", "symbol")
 KNOWLEDGE = "knowledge_time"
@@ -72,18 +74,19 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
     """The same data in the one form in which it is compared, hashed and stored.
 
     Key columns first, rows sorted by key, types those that every store holds: unsigned integers
-    become Int64, categories strings, times microseconds (aware ones UTC), columns without any
-    value Float64. Raises ``DataRejected`` where a number does not fit. It does not check the rest
-    of the contract: see ``check_frame``.
+    become Int64, decimals Float64, half-precision floats Float32, categories strings, times
+    microseconds (aware ones UTC), columns without any value Float64. Raises ``DataRejected`` where
+    a number does not fit. It does not check the rest of the contract: see ``check_frame``.
     """
-    keys = key_columns(frame.columns)
-    casts = {name: _plain_type(dtype) for name, dtype in frame.schema.items()}
-    changed = {name: to for name, to in casts.items() if to != frame.schema[name]}
+    names = frame.columns
+    keys = key_columns(names)
+    plain = {name: (dtype, _plain_type(dtype)) for name, dtype in frame.schema.items()}
+    changed = {name: to for name, (dtype, to) in plain.items() if to != dtype}
     try:
         cast = frame.cast(changed) if changed else frame  # type: ignore[arg-type]  # stubs: invariant key
     except pl.exceptions.InvalidOperationError as error:
         raise DataRejected(f"a number is too large to be stored: {error}") from error
-    ordered = cast.select(*keys, *(name for name in frame.columns if name not in keys))
+    ordered = cast.select(*keys, *(name for name in names if name not in keys))
     return ordered.sort(keys, maintain_order=True).rechunk() if keys else ordered
 
 
@@ -151,9 +154,12 @@ def merge(
     if base is None or (until is None and (extract.complete or since is None)):
         return _up_to(conform(extract.frame), until)
     stored = conform(base)
-    frame = _part(extract, stored.schema, since, until)
+    frame = _part(extract, since, until)
     if not frame.height:
         return stored
+    frame = widen(frame, stored.schema)
+    stored = widen(stored, frame.schema)
+    _reject_misfit(frame, stored.schema, since or date.min)
     kept = stored.filter(~_between(since, until))
     return conform(pl.concat([kept, frame.select(kept.columns)]))
 
@@ -174,9 +180,14 @@ def later_rows(
     """
     if since is None or newest is None or (extract.complete and until is None):
         return None
-    frame = _part(extract, base.collect_schema(), since, until)
+    frame = _part(extract, since, until)
     if not frame.height:
         return conform(base.head(0).collect())
+    schema = base.collect_schema()
+    frame = widen(frame, schema)
+    if any(dtype != schema.get(name, dtype) for name, dtype in _wider(frame, schema)):
+        return None
+    _reject_misfit(frame, schema, since)
     stored = conform(base.filter(_between(since, until)).collect())
     again = frame.filter(pl.col("date") <= newest).select(stored.columns)
     if not again.equals(stored):
@@ -215,15 +226,20 @@ def _up_to(frame: pl.DataFrame, until: date | None) -> pl.DataFrame:
     return frame if until is None else frame.filter(pl.col("date") <= until)
 
 
-def _part(
-    extract: Extract, stored: Mapping[str, pl.DataType], since: date | None, until: date | None
-) -> pl.DataFrame:
+def _wider(
+    frame: pl.DataFrame, stored: Mapping[str, pl.DataType]
+) -> Iterator[tuple[str, pl.DataType]]:
+    """The columns of a frame that hold everything that the stored ones hold."""
+    for name, dtype in frame.schema.items():
+        if name in stored and is_wider(dtype, stored[name]):
+            yield name, dtype
+
+
+def _part(extract: Extract, since: date | None, until: date | None) -> pl.DataFrame:
     """The rows of an extract that are to replace those between two dates."""
     frame = _up_to(conform(extract.frame), until)
     if extract.complete:
         frame = frame.filter(_between(since, until))
-    if frame.height:
-        _reject_misfit(frame, stored, since or date.min)
     return frame
 
 
@@ -250,8 +266,8 @@ def check_signal(
         )
     faults = [*_index_faults(frame, index_columns)]
     rules = _value_rules(min_value, max_value, allow_nan)
-    for column in frame.columns:
-        if column not in index_columns and column != KNOWLEDGE:
+    for column in frame.iter_columns():
+        if column.name not in index_columns and column.name != KNOWLEDGE:
             faults += _value_faults(frame, column, rules)
     _reject_if_any([fault for fault in faults if fault.count], frame.height)
 
@@ -259,8 +275,12 @@ def check_signal(
 def _plain_type(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Datetime):
         return _UTC if dtype.time_zone else pl.Datetime("us")
-    if dtype.is_unsigned_integer():
+    if dtype.is_unsigned_integer() or dtype == pl.Int128():
         return pl.Int64()
+    if dtype.is_decimal():
+        return pl.Float64()
+    if dtype == pl.Float16():
+        return pl.Float32()
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return pl.String()
     return pl.Float64() if isinstance(dtype, pl.Null) else dtype
@@ -290,30 +310,34 @@ def _column_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
 
 
 def _field_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
-    none = frame.clear()
+    schema, none = frame.schema, frame.clear()
     fields = field_columns(frame.columns)
     if not fields:
         yield _Fault("no_field", "there is no field column besides the key", none)
     for name in fields:
-        dtype = _plain_type(frame.schema[name])
+        dtype = _plain_type(schema[name])
         if dtype not in _TAGS:
             yield _Fault("wrong_type", f"column {name!r} is {dtype}, not supported by stores", none)
         if not name.strip() or not name.isprintable():
             yield _Fault("bad_name", f"column {name!r} has an unusable name", none)
-    lowered = [name.lower() for name in frame.columns]
+    lowered = Counter(name.lower() for name in frame.columns)
     for name in frame.columns:
-        if lowered.count(name.lower()) > 1:
+        if lowered[name.lower()] > 1:
             message = f"column {name!r} differs from another by case only"
             yield _Fault("bad_name", message, none)
 
 
 def _index_faults(frame: pl.DataFrame, keys: Sequence[str]) -> Iterator[_Fault]:
     for key in keys:
-        rows = frame.filter(pl.col(key).is_null())
-        yield _Fault("null_key", f"{rows.height} rows have no {key}", rows)
+        if frame[key].null_count():
+            rows = frame.filter(pl.col(key).is_null())
+            yield _Fault("null_key", f"{rows.height} rows have no {key}", rows)
     if KNOWLEDGE in frame.columns and KNOWLEDGE not in keys:
         keys = [*keys, KNOWLEDGE]
-    rows = frame.filter(frame.select(keys).is_duplicated())
+    repeated = frame.select(keys).is_duplicated()
+    if not repeated.any():
+        return
+    rows = frame.filter(repeated)
     label = ", ".join(keys)
     yield _Fault("duplicate_key", f"{rows.height} rows share their ({label}) with another", rows)
 
@@ -337,17 +361,20 @@ def _value_rules(
 
 
 def _value_faults(
-    frame: pl.DataFrame, column: str, rules: Sequence[tuple[str, pl.Expr, str]]
+    frame: pl.DataFrame, column: pl.Series, rules: Sequence[tuple[str, pl.Expr, str]]
 ) -> Iterator[_Fault]:
-    dtype = frame.schema[column]
+    """Faults of one column; whole rows are looked for only where there are any."""
+    name, dtype = column.name, column.dtype
     if not dtype.is_numeric():
-        message = f"column {column!r} is {dtype}, a signal is numeric"
+        message = f"column {name!r} is {dtype}, a signal is numeric"
         yield _Fault("not_numeric", message, frame)
         return
-    values = frame.select(value=pl.col(column).cast(pl.Float64))
-    for rule, broken, text in rules:
-        rows = frame.filter(values.select(broken).to_series())
-        yield _Fault(rule, f"{rows.height} values of {column!r} {text}", rows)
+    values = pl.DataFrame({"value": column.cast(pl.Float64)})
+    masks = values.select(**{rule: broken for rule, broken, _ in rules})
+    for rule, _, text in rules:
+        if masks[rule].any():
+            rows = frame.filter(masks[rule])
+            yield _Fault(rule, f"{rows.height} values of {name!r} {text}", rows)
 
 
 def _reject_if_any(faults: Sequence[_Fault], rows: int) -> None:
@@ -410,7 +437,8 @@ def _rows_sum(ordered: pl.DataFrame, head: bytes) -> int:
     """Sum of the digests of each date's rows; ``ordered`` is sorted by key."""
     if not ordered.height:
         return 0
-    encoders = [_Encoder(ordered.get_column(name)) for name in sorted(ordered.columns)]
+    columns = sorted(ordered.iter_columns(), key=lambda column: column.name)
+    encoders = [_Encoder(column) for column in columns]
     total = start = 0
     for length in ordered.get_column("date").rle().struct.field("len").to_list():
         digest = hashlib.sha256(head)

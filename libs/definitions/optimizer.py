@@ -47,7 +47,8 @@ class Moments:
 
     ``returns``: observations x assets, simple daily returns up to that date; ``expected`` and
     ``covariance``: daily, per asset and asset x asset; ``expected`` is None without signals.
-    ``previous``: the weights held before, None at the start.
+    ``previous``: the weights held before, None at the start; what was held and is not among
+    ``symbols`` must be sold, so that they sum to less than 1.
     """
 
     symbols: tuple[str, ...]

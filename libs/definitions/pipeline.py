@@ -82,6 +82,14 @@ class Pipeline(Definition):
         """
         return None
 
+    @property
+    def max_loss(self) -> float | None:
+        """Share of its dates, symbols, rows or values that a new version may lose; None: any.
+
+        More than that is refused, as are a column that is gone or has another type.
+        """
+        return None
+
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """What would make every run fail, found without reading data; empty if nothing.
 

@@ -23,6 +23,7 @@ from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.definitions.registry import FUNCTIONS, Registry
+from prefect_instances.libs.quant.prices import is_price_field, usable_price
 
 
 class FieldSource(BaseModel):
@@ -63,6 +64,7 @@ class ExpressionPipeline(Pipeline):
     source_modules: ClassVar[tuple[str, ...]] = (
         "prefect_instances.libs.definitions.expressions.program",
         "prefect_instances.libs.definitions.expressions.syntax",
+        "prefect_instances.libs.quant.prices",
     )
 
     class Config(Pipeline.Config):
@@ -260,7 +262,7 @@ def _join(
         given = inputs[upstream]
         rows = _until(given.frame if joined is None else given.known_on(joined["date"]), as_of)
         rows = rows.filter(pl.col("symbol") == symbol) if symbol else rows
-        fields = [pl.col(binding.column).alias(binding.name) for binding in group]
+        fields = [_values(binding.column).alias(binding.name) for binding in group]
         side = rows.select(*keys, *fields).collect()
         _require_unique(side, keys, given.resource)
         if symbol and not side.height:
@@ -272,6 +274,12 @@ def _join(
     if joined is None:
         raise DataRejected("the expression names no field", {})
     return joined
+
+
+def _values(column: str) -> pl.Expr:
+    """The values of a field; a price that is not usable is a missing one."""
+    values = pl.col(column)
+    return usable_price(values.cast(pl.Float64)) if is_price_field(column) else values
 
 
 def _require_unique(side: pl.DataFrame, keys: Sequence[str], resource: str) -> None:

@@ -1,63 +1,116 @@
-"""Pipeline ``file``: a CSV or Parquet file as a dataset."""
+"""Pipeline ``file``: CSV or Parquet files as a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import codecs
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from prefect_instances.libs.core.errors import DataRejected, Problem, Unavailable
+from prefect_instances.libs.core.errors import DataRejected, InstancesError, Problem, Unavailable
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
-from prefect_instances.libs.definitions.content import KNOWLEDGE, SAMPLE
+from prefect_instances.libs.definitions.content import KNOWLEDGE
+from prefect_instances.libs.definitions.continuity import MAX_LOSS
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.plugins.cells import (
+    CellType,
+    Notation,
+    check_date_format,
+    check_zone,
+    read_cells,
+    read_days,
+    read_moments,
+    read_symbols,
+)
+from prefect_instances.libs.plugins.tables import (
+    PANDAS_INDEX,
+    SUFFIXES,
+    Csv,
+    Format,
+    Table,
+    find_files,
+    format_of,
+    read_header,
+    read_tables,
+)
 from prefect_instances.libs.specs import frequency_fault
-
-Format = Literal["", "csv", "parquet"]
-
-_SUFFIXES: Mapping[str, Format] = {
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-
-
-_DATE = "a date like 2024-01-31"
-_TIME = "a time with its zone like 2024-01-31T18:00:00Z"
 
 
 class FilePipeline(Pipeline):
-    """A CSV (plain or gzip) or Parquet file in the long shape: one row a date and symbol.
+    """CSV (plain or gzip) or Parquet files in the long shape: one row a date and symbol.
 
-    Every run reads the whole file: its past may have been corrected. A column ``knowledge_time``
-    must carry a time zone.
+    Every run reads all of them: their past may have been corrected. A cell that is not of its
+    column's type is refused with its row. A column ``knowledge_time`` must carry a time zone.
     """
 
     name = "file"
     version = "1.0.0"
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(max_upstreams=0)
+    source_modules: ClassVar[tuple[str, ...]] = (
+        "prefect_instances.libs.plugins.cells",
+        "prefect_instances.libs.plugins.tables",
+    )
 
     class Config(Pipeline.Config):
         """Parameters of the pipeline."""
 
-        path: str = Field(min_length=1, description="Relative to the working directory.")
+        path: str = Field(
+            min_length=1,
+            description="A file, a folder of files or a pattern like data/*.csv; relative to the "
+            "working directory.",
+        )
         format: Format = Field(
-            default="", description="Format of the file; empty: by the suffix of the path."
+            default="", description="Format of the files; empty: by the suffix of the path."
         )
         date_column: str = "date"
         symbol_column: str = "symbol"
         columns: tuple[str, ...] = Field(default=(), description="Fields; empty: all others.")
+        separator: str = Field(default=",", description="Between the fields of a CSV file.")
+        decimal: Literal[".", ","] = Field(default=".", description="Mark before the decimals.")
+        thousands: Literal["", ",", ".", "'", " ", "_"] = Field(
+            default="", description="Mark between groups of three digits; empty: none."
+        )
+        null_values: tuple[str, ...] = Field(
+            default=(),
+            description="Texts that mean a missing value in a field, beside the empty one.",
+        )
+        date_format: str = Field(
+            default="",
+            description="How dates are written, like %d.%m.%Y, with a year of four digits; "
+            "empty: 2024-01-31.",
+        )
+        timezone: str = Field(
+            default="",
+            description="Where dates are times with a zone: the time zone whose day counts; "
+            "empty: the day as it is written.",
+        )
+        encoding: str = Field(default="utf-8", description="Encoding of a CSV file.")
+        types: dict[str, CellType] = Field(
+            default_factory=dict,
+            description="Column: number, text or boolean, where cells of a CSV file differ.",
+        )
+        max_loss: float = Field(
+            default=MAX_LOSS,
+            ge=0,
+            le=1,
+            description="Share of dates, symbols, rows or values that a new version may lack of "
+            "the one before; 1: any.",
+        )
         data_frequency: str = Field(
             default="",
             description=(
                 "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
             ),
         )
+
+        _zone = field_validator("timezone")(check_zone)
+        _style = field_validator("date_format")(check_date_format)
 
         @field_validator("data_frequency")
         @classmethod
@@ -66,6 +119,38 @@ class FilePipeline(Pipeline):
                 raise ValueError(fault)
             return frequency
 
+        @field_validator("columns")
+        @classmethod
+        def _once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+            twice = next((name for name in columns if columns.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"names {twice!r} twice")
+            return columns
+
+        @field_validator("separator")
+        @classmethod
+        def _one_mark(cls, separator: str) -> str:
+            if len(separator.encode()) != 1 or separator in '"\r\n':
+                raise ValueError("must be one character, such as , or ;")
+            return separator
+
+        @field_validator("encoding")
+        @classmethod
+        def _decodes(cls, encoding: str) -> str:
+            try:
+                known = codecs.lookup(encoding)._is_text_encoding
+            except LookupError:
+                known = False
+            if not known:
+                raise ValueError("is no encoding like utf-8 or latin-1")
+            return encoding
+
+        @model_validator(mode="after")
+        def _marks_differ(self) -> Self:
+            if self.decimal == self.thousands:
+                raise ValueError("decimal and thousands are the same mark")
+            return self
+
     config: Config
 
     @property
@@ -73,21 +158,27 @@ class FilePipeline(Pipeline):
         """What the configuration says: a file does not tell by itself."""
         return self.config.data_frequency or None
 
+    @property
+    def max_loss(self) -> float | None:
+        """What the configuration says; None where any loss is allowed."""
+        return None if self.config.max_loss == 1 else self.config.max_loss
+
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """A file that is missing, cannot be read, or has not the columns."""
         problems = super().check(upstreams)
-        path = Path(self.config.path)
-        if not path.is_file():
-            return [*problems, Problem("config.path", f"there is no file {str(path.absolute())!r}")]
-        if not self._format():
-            suffixes = ", ".join(_SUFFIXES)
-            message = f"is not clear from {path.name!r} (known: {suffixes}); set it"
+        files = find_files(self.config.path)
+        if not files:
+            there = str(Path(self.config.path).absolute())
+            return [*problems, Problem("config.path", f"there is no file {there!r}")]
+        kinds = {self._format(path) for path in files}
+        if len(kinds) > 1 or not all(kinds):
+            suffixes = ", ".join(SUFFIXES)
+            message = f"is not clear from {files[0].name!r} (known: {suffixes}); set it"
             return [*problems, Problem("config.format", message)]
         try:
-            present = self._scan().collect_schema().names()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            message = f"{path.name!r} is not a readable {self._format()} file: {_line(error)}"
-            return [*problems, Problem("config.path", message)]
+            present = read_header(files[0], kinds.pop(), self._csv())
+        except InstancesError as error:
+            return [*problems, Problem("config.path", str(error))]
         return [*problems, *self._column_problems(present)]
 
     def extract(
@@ -96,23 +187,23 @@ class FilePipeline(Pipeline):
         inputs: Sequence[Input],  # noqa: ARG002 - it has no upstreams
         since: date | None,  # noqa: ARG002 - it delivers everything
     ) -> Extract:
-        """The rows of the file up to ``context.as_of``.
+        """The rows of the files up to ``context.as_of``.
 
-        Raises ``Unavailable`` where the file is not there, ``DataRejected`` where it is not what
-        it must be.
+        Raises ``Unavailable`` where a file is not there or is being written, ``DataRejected``
+        where it is not what it must be.
         """
-        try:
-            raw = self._scan().collect()
-        except FileNotFoundError as error:
-            raise Unavailable(f"file {self.config.path!r}", "file not found") from error
-        except OSError as error:
-            raise Unavailable(f"file {self.config.path!r}", _line(error)) from error
-        except pl.exceptions.PolarsError as error:
-            raise DataRejected(f"{self.config.path!r} cannot be read: {_line(error)}") from error
-        problems = self._column_problems(raw.columns)
+        files = find_files(self.config.path)
+        if not files:
+            raise Unavailable(f"file {self.config.path!r}", "file not found")
+        kinds = {self._format(path) for path in files}
+        if len(kinds) > 1:
+            raise DataRejected(f"{self.config.path!r} holds files of several formats: give one")
+        kind = kinds.pop()
+        table = read_tables(files, kind, self._csv())
+        problems = self._column_problems(table.frame.columns)
         if problems:
             raise DataRejected("; ".join(problem.message for problem in problems))
-        frame = self._long(raw)
+        frame = self._long(table, kind)
         if context.as_of is not None:
             frame = frame.filter(pl.col("date") <= context.as_of)
         if not frame.height:
@@ -120,95 +211,70 @@ class FilePipeline(Pipeline):
             raise DataRejected(f"{self.config.path!r} contains no rows{until}")
         return Extract(frame, complete=True)
 
-    def _format(self) -> Format:
-        name = self.config.path.lower()
-        by_suffix = (kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix))
-        return self.config.format or next(by_suffix, "")
+    def _format(self, path: Path) -> Format:
+        return self.config.format or format_of(path.name)
 
-    def _scan(self) -> pl.LazyFrame:
-        path = Path(self.config.path)
-        if self._format() == "parquet":
-            return pl.scan_parquet(path, glob=False)
-        texts = (self.config.date_column, self.config.symbol_column, KNOWLEDGE)
-        # All rows are looked at: a type guessed from the first hundred fails on the rest. Symbols
-        # are texts even if they look like numbers (000001).
-        return pl.scan_csv(
-            path,
-            infer_schema_length=None,
-            glob=False,
-            schema_overrides=dict.fromkeys(texts, pl.String),
-        )
+    def _csv(self) -> Csv:
+        return Csv(self.config.separator, self.config.encoding)
 
     def _column_problems(self, present: Sequence[str]) -> list[Problem]:
+        """What is wrong with the columns of a file, called ``present``, for this configuration."""
+        config, path = self.config, self.config.path
         wanted = {
-            "config.date_column": self.config.date_column,
-            "config.symbol_column": self.config.symbol_column,
-            **{f"config.columns[{i}]": name for i, name in enumerate(self.config.columns)},
+            "config.date_column": config.date_column,
+            "config.symbol_column": config.symbol_column,
+            **{f"config.columns[{i}]": name for i, name in enumerate(config.columns)},
         }
-        there = ", ".join(present)
-        return [
+        names = [name.partition("\0")[0] for name in present]
+        there = ", ".join(names)
+        if len(names) == 1:
+            there += "; is separator right?"
+        found = [
             Problem(
-                path,
-                f"{self.config.path!r} has no column {name!r}{closest(name, present)} "
-                f"(there are {there})",
+                place, f"{path!r} has no column {name!r}{closest(name, names)} (there are {there})"
             )
-            for path, name in wanted.items()
-            if name not in present
+            for place, name in wanted.items()
+            if name not in names
         ]
+        used = set(wanted.values()) if config.columns else set(names)
+        counts = Counter(names)
+        twice = sorted(name for name in used if counts[name] > 1)
+        found += [Problem("config.path", f"{path!r} has several columns {n!r}") for n in twice]
+        if used & {"", PANDAS_INDEX}:
+            message = f"{path!r} has an index without a name beside the data: write it without"
+            found.append(Problem("config.path", f"{message}, or name the fields in columns"))
+        found += [
+            Problem(f"config.types.{name}", f"{path!r} has no column {name!r}")
+            for name in config.types
+            if name not in names
+        ]
+        return found
 
-    def _long(self, raw: pl.DataFrame) -> pl.DataFrame:
-        keys = (self.config.date_column, self.config.symbol_column)
-        fields = self.config.columns or tuple(name for name in raw.columns if name not in keys)
+    def _long(self, table: Table, kind: Format) -> pl.DataFrame:
+        raw, config = table.frame, self.config
+        keys = (config.date_column, config.symbol_column)
+        fields = config.columns or tuple(name for name in raw.columns if name not in keys)
         if KNOWLEDGE in raw.columns and KNOWLEDGE not in fields:
             fields = (*fields, KNOWLEDGE)
         clashing = [name for name in fields if name in ("date", "symbol")]
         if clashing:
             raise DataRejected(f"field {clashing[0]!r} has the name of a key column")
-        long = raw.select(
-            _dates(raw.get_column(keys[0])).alias("date"),
-            pl.col(keys[1]).cast(pl.String).alias("symbol"),
-            *fields,
+        days = read_days(raw[keys[0]], table.where, config.timezone, config.date_format)
+        return pl.DataFrame(
+            [
+                days.alias("date"),
+                read_symbols(raw[keys[1]], table.where).alias("symbol"),
+                *(self._field(raw[name], table, kind) for name in fields),
+            ]
         )
-        if KNOWLEDGE in fields:
-            long = long.with_columns(_aware_times(long.get_column(KNOWLEDGE)))
-        return long
 
+    def _field(self, given: pl.Series, table: Table, kind: Format) -> pl.Series:
+        if given.name == KNOWLEDGE:
+            return read_moments(given, table.where)
+        if kind == "parquet":
+            return given
+        return read_cells(given, table.where, self._notation(), self.config.types.get(given.name))
 
-def _dates(given: pl.Series) -> pl.Series:
-    """Calendar dates from dates, times (the day in their own zone), or ISO texts."""
-    if given.dtype == pl.Date:
-        parsed = given
-    elif isinstance(given.dtype, pl.Datetime):
-        parsed = given.dt.date()
-    elif given.dtype == pl.String:
-        day = given.str.strip_chars().str.replace(r"[T ]00:00:00(\.0+)?$", "")
-        parsed = day.str.to_date("%Y-%m-%d", strict=False)
-    else:
-        raise DataRejected(f"column {given.name!r} is {given.dtype}, not {_DATE}")
-    return _require_parsed(given, parsed, _DATE)
-
-
-def _aware_times(given: pl.Series) -> pl.Series:
-    """Times in UTC from aware times or ISO texts with an offset."""
-    if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone:
-        return given.cast(pl.Datetime("us", "UTC"))
-    if given.dtype != pl.String:
-        raise DataRejected(f"column {given.name!r} is {given.dtype}, not {_TIME}")
-    zoned = given.str.strip_chars().str.replace(r"Z$", "+00:00")
-    parsed = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
-    return _require_parsed(given, parsed.dt.convert_time_zone("UTC"), _TIME)
-
-
-def _require_parsed(given: pl.Series, parsed: pl.Series, wanted: str) -> pl.Series:
-    lost = given.filter(parsed.is_null())
-    if lost.len():
-        sample = [str(value) for value in lost.head(SAMPLE).to_list()]
-        raise DataRejected(
-            f"{lost.len()} values of column {given.name!r} are not {wanted}: {sample}",
-            {"column": given.name, "count": lost.len(), "sample": sample},
-        )
-    return parsed
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    def _notation(self) -> Notation:
+        config = self.config
+        return Notation(config.decimal, config.thousands, config.null_values)

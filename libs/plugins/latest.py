@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import ClassVar
 
 import polars as pl
@@ -31,7 +32,8 @@ class LatestAccessor(Accessor):
                     f"accessor 'latest' needs a column {KNOWLEDGE!r} to read data as once known",
                     {"accessor": self.name},
                 )
-            frame = frame.filter(pl.col(KNOWLEDGE) <= query.knowledge_time)
+            asked = query.knowledge_time.astimezone(UTC)
+            frame = frame.filter(pl.col(KNOWLEDGE) <= asked)
         limited = narrow(frame, query, (*KEYS, KNOWLEDGE))
         return (
             limited.sort("symbol", *order)

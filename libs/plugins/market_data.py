@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.core.errors import (
     DataRejected,
     DefinitionUnavailable,
@@ -35,6 +36,16 @@ _FILES = {
 }
 
 
+def _day(value: object) -> object:
+    """A date, or the day that a text names; a number is none, though pydantic takes it for one."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = value.isoformat()
+    return parse_day(str(value))
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
 class Replay(BaseModel):
     """A clock by which sessions of the past are those of today, so that there is a next day.
 
@@ -44,8 +55,8 @@ class Replay(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: date
-    shows: date
+    since: Day
+    shows: Day
 
 
 class MarketDataPipeline(Pipeline):
@@ -70,8 +81,8 @@ class MarketDataPipeline(Pipeline):
 
         source: Literal["us_stocks", "sp500", "factors"] = "us_stocks"
         symbols: tuple[str, ...] = Field(default=(), description="Empty: all of the source.")
-        start_date: date | None = Field(default=None, description="First date; default: all.")
-        end_date: date | None = Field(default=None, description="Last date; default: all.")
+        start_date: Day | None = Field(default=None, description="First date; default: all.")
+        end_date: Day | None = Field(default=None, description="Last date; default: all.")
         replay: Replay | None = Field(
             default=None,
             description="Show past sessions as if they were today's: {since, shows}.",

@@ -29,6 +29,10 @@ NEGLIGIBLE = 1e-6
 """A weight closer to zero is the solver's noise."""
 
 
+USUAL_VARIANCE = 1e-4
+"""Of the daily returns of a stock: a volatility of one per cent."""
+
+
 class EqualWeight(PortfolioOptimizer):
     """The same weight for every asset (DeMiguel, Garlappi and Uppal, 2009)."""
 
@@ -147,7 +151,7 @@ class RiskBudgeting(PortfolioOptimizer):
 
         model = Budgeting(
             risk_measure=RiskMeasure.VARIANCE,
-            prior_estimator=_given(np.zeros(len(moments.symbols)), moments.covariance),
+            prior_estimator=_given(np.zeros(len(moments.symbols)), _scaled(moments.covariance)),
             **_box(constraints),
             **_sectors(moments, constraints),
         )
@@ -173,6 +177,16 @@ class HierarchicalRiskParity(PortfolioOptimizer):
             **_box(constraints),
         )
         return _fitted(model, moments, self.name)
+
+
+def _scaled(covariance: Floats) -> Floats:
+    """The covariance with a mean variance of that of a stock: solvers stop at absolute errors.
+
+    Weights that only balance risks do not depend on its scale.
+    """
+    import numpy as np
+
+    return covariance * (USUAL_VARIANCE / float(np.trace(covariance) / len(covariance)))
 
 
 def _label(index: int) -> str:
@@ -230,7 +244,11 @@ def _sectors(moments: Moments, constraints: Constraints) -> dict[str, Any]:
 
 
 def _norms(moments: Moments, constraints: Constraints) -> Any:
-    """Bounds on the gross leverage and on the turnover, or None."""
+    """Bounds on the gross leverage and on the turnover, or None.
+
+    Where assets that were held are not among those to choose from, they are sold whatever the
+    limit: what they free is bought for beyond it.
+    """
     gross, turnover = constraints.gross_leverage, constraints.max_turnover
     if gross is None and (turnover is None or moments.previous is None):
         return None
@@ -240,7 +258,8 @@ def _norms(moments: Moments, constraints: Constraints) -> Any:
 
         found = [norm1(weights) <= gross] if gross is not None else []
         if turnover is not None and moments.previous is not None:
-            found.append(norm1(weights - moments.previous) <= turnover)
+            freed = abs(1.0 - float(moments.previous.sum()))
+            found.append(norm1(weights - moments.previous) <= turnover + freed)
         return found
 
     return bounds

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import Field, field_validator
@@ -21,8 +22,16 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
+from prefect_instances.libs.definitions.continuity import MAX_LOSS
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.plugins.cells import (
+    check_date_format,
+    check_zone,
+    read_days,
+    read_moments,
+    read_symbols,
+)
 from prefect_instances.libs.plugins.sql_blocks import engine_of, sql_errors
 from prefect_instances.libs.specs import frequency_fault
 
@@ -44,7 +53,10 @@ class SqlPipeline(Pipeline):
     name = "sql"
     version = "1.0.0"
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(max_upstreams=0)
-    source_modules: ClassVar[tuple[str, ...]] = ("prefect_instances.libs.plugins.sql_blocks",)
+    source_modules: ClassVar[tuple[str, ...]] = (
+        "prefect_instances.libs.plugins.sql_blocks",
+        "prefect_instances.libs.plugins.cells",
+    )
 
     class Config(Pipeline.Config):
         """Parameters of the pipeline."""
@@ -57,12 +69,32 @@ class SqlPipeline(Pipeline):
         )
         date_column: str = "date"
         symbol_column: str = "symbol"
+        date_format: str = Field(
+            default="",
+            description="How dates are written where they are texts, like %d.%m.%Y; "
+            "empty: 2024-01-31.",
+        )
+        timezone: str = Field(
+            default="",
+            description="Where dates are times with a zone: the time zone whose day counts; "
+            "empty: the day as the database writes it.",
+        )
+        max_loss: float = Field(
+            default=MAX_LOSS,
+            ge=0,
+            le=1,
+            description="Share of dates, symbols, rows or values that a new version may lack of "
+            "the one before; 1: any.",
+        )
         data_frequency: str = Field(
             default="",
             description=(
                 "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
             ),
         )
+
+        _zone = field_validator("timezone")(check_zone)
+        _style = field_validator("date_format")(check_date_format)
 
         @field_validator("query")
         @classmethod
@@ -87,6 +119,11 @@ class SqlPipeline(Pipeline):
     def data_frequency(self) -> str | None:
         """What the configuration says: a query does not tell by itself."""
         return self.config.data_frequency or None
+
+    @property
+    def max_loss(self) -> float | None:
+        """What the configuration says; None where any loss is allowed."""
+        return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """A block that is not there or cannot be used; the query itself is not run.
@@ -136,9 +173,13 @@ class SqlPipeline(Pipeline):
             columns = list(found.keys())
             rows = [tuple(row) for row in found]
         _reject_doubles(columns)
-        return pl.DataFrame(
-            {name: _series(name, [row[at] for row in rows]) for at, name in enumerate(columns)}
-        )
+        found_in: dict[str, Sequence[object]] = dict.fromkeys(columns, ())
+        if rows:
+            found_in = dict(zip(columns, zip(*rows, strict=True), strict=True))
+        key = self.config.date_column
+        if key in found_in:
+            found_in[key] = _own_days(found_in[key], self.config.timezone)
+        return pl.DataFrame([_series(name, column) for name, column in found_in.items()])
 
     def _long(self, raw: pl.DataFrame) -> pl.DataFrame:
         keys = (self.config.date_column, self.config.symbol_column)
@@ -151,10 +192,17 @@ class SqlPipeline(Pipeline):
         clashing = [name for name in fields if name in KEYS]
         if clashing:
             raise DataRejected(f"field {clashing[0]!r} has the name of a key column")
-        return raw.select(
-            _dates(raw[keys[0]]).alias("date"),
-            raw[keys[1]].cast(pl.String).alias("symbol"),
-            *(_moments(raw[name]) if name == KNOWLEDGE else raw[name] for name in fields),
+        config = self.config
+        days = read_days(raw[keys[0]], _where, config.timezone, config.date_format)
+        return pl.DataFrame(
+            [
+                days.alias("date"),
+                read_symbols(raw[keys[1]], _where).alias("symbol"),
+                *(
+                    read_moments(raw[name], _where) if name == KNOWLEDGE else raw[name]
+                    for name in fields
+                ),
+            ]
         )
 
 
@@ -174,39 +222,61 @@ def _reject_doubles(columns: Sequence[str]) -> None:
         )
 
 
-def _series(name: str, values: list[object]) -> pl.Series:
-    """A column; exact decimals, which no store holds, become floats."""
+def _series(name: str, values: Sequence[object]) -> pl.Series:
+    """A column of one type; exact decimals, which no store holds, become floats.
+
+    Raises ``DataRejected`` with row and value where a value is of another type than those before:
+    a database without types of its own, such as SQLite, keeps a text among numbers.
+    """
     plain = [float(value) if isinstance(value, Decimal) else value for value in values]
+    kinds = [_kind(value) for value in plain]
+    kind = next((found for found in kinds if found is not None), None)
+    for row, found in enumerate(kinds, start=1):
+        if found not in (None, kind):
+            raise DataRejected(
+                f"column {name!r} of the query has {values[row - 1]!r} in row {row}, which is "
+                f"{found}; the rows before are {kind}",
+                {"column": name, "row": row, "value": str(values[row - 1])},
+            )
     if any(isinstance(value, float) for value in plain):
         return pl.Series(name, plain, dtype=pl.Float64, strict=False)
     try:
         return pl.Series(name, plain)
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise DataRejected(f"column {name!r} of the query has values of several types") from error
+    except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+        message = f"column {name!r} of the query has values that no store holds ({kind})"
+        raise DataRejected(message) from error
 
 
-def _dates(given: pl.Series) -> pl.Series:
-    """Days from dates, times or ISO texts (a database without dates gives texts)."""
-    if isinstance(given.dtype, pl.Datetime):
-        return given.dt.date()
-    if given.dtype == pl.String:
-        parsed = given.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-        if parsed.null_count() == given.null_count():
-            return parsed
-    if given.dtype in (pl.Date, pl.Null):
-        return given.cast(pl.Date)
-    raise DataRejected(f"column {given.name!r} of the query contains values that are not dates")
+def _kind(value: object) -> str | None:
+    """What a value is, in words; None for a missing one."""
+    if value is None:
+        return None
+    for kind, types in _KINDS.items():
+        if isinstance(value, types):
+            return kind
+    return type(value).__name__
 
 
-def _moments(given: pl.Series) -> pl.Series:
-    """Aware times from times with a zone or ISO texts with an offset."""
-    if given.dtype == pl.String:
-        try:
-            moments = [value and datetime.fromisoformat(value) for value in given]
-        except ValueError as error:
-            raise DataRejected(f"{KNOWLEDGE}: {error}") from error
-        if all(moment is None or moment.tzinfo for moment in moments):
-            return pl.Series(given.name, moments, dtype=pl.Datetime("us", "UTC"))
-    if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone:
-        return given.dt.convert_time_zone("UTC")
-    raise DataRejected(f"{KNOWLEDGE} must be times with a zone, like 2024-01-31T18:00:00Z")
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "true or false": bool,
+    "a number": (int, float),
+    "a text": str,
+    "a time": datetime,
+    "a date": date,
+}
+"""The first that fits counts: a bool is an int, and a datetime a date, to Python."""
+
+
+def _own_days(values: Sequence[object], timezone: str) -> list[object]:
+    """The days of aware times, in ``timezone`` or in their own zone; other values as they are."""
+    zone = ZoneInfo(timezone) if timezone else None
+    return [
+        value.astimezone(zone or value.tzinfo).date()
+        if isinstance(value, datetime) and value.tzinfo
+        else value
+        for value in values
+    ]
+
+
+def _where(at: int) -> str:
+    return f"row {at + 1} of the query"

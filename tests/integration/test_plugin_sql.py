@@ -94,7 +94,7 @@ def test_knowledge_times_need_a_zone() -> None:
     [
         ("SELECT nothing FROM quotes", "nothing"),
         ("SELECT code AS symbol, px FROM quotes", "no column 'date'"),
-        ("SELECT code AS date, code AS symbol, px FROM quotes", "no date"),
+        ("SELECT code AS date, code AS symbol, px FROM quotes", "not a date"),
         ("SELECT day AS date, code AS symbol, px, px FROM quotes", "several columns 'px'"),
         ("WITH gone AS (SELECT 1) DELETE FROM quotes", "refuses"),
     ],

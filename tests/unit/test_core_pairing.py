@@ -44,12 +44,12 @@ def test_once_silent_no_pair_stays_apart(there: There, status: RunStatus | None)
 
 
 @pytest.mark.parametrize("status", [None, *RunStatus])
-@pytest.mark.parametrize("there", [There(state) for state in LIVE])
+@pytest.mark.parametrize("there", [There(state) for state in sorted(LIVE)])
 def test_what_may_be_alive_is_left_alone(there: There, status: RunStatus | None) -> None:
     assert decide(there, status, silent=False) is Verdict.LEAVE
 
 
-@pytest.mark.parametrize("there", [There(state) for state in ENDED])
+@pytest.mark.parametrize("there", [There(state) for state in sorted(ENDED)])
 def test_what_is_over_in_prefect_is_not_waited_for(there: There) -> None:
     assert decide(there, RunStatus.RUNNING, silent=False) in ENDS_HERE
     assert decide(there, None, silent=False) is Verdict.START_AGAIN

@@ -348,7 +348,7 @@ def test_without_anything_stored_or_a_since_the_extract_is_everything() -> None:
     assert_frame_equal(merge(frame(x=[2.0]), Extract(new, complete=False), None), new)
 
 
-@pytest.mark.parametrize("new", [frame(x=[1]), frame(y=[1.0]), frame(x=[1.0], y=[1.0])])
+@pytest.mark.parametrize("new", [frame(x=["a"]), frame(y=[1.0]), frame(x=[1.0], y=[1.0])])
 def test_an_incremental_extract_with_other_columns_is_rejected(new: pl.DataFrame) -> None:
     step = Extract(new, complete=False)
     with pytest.raises(DataRejected):

@@ -173,3 +173,10 @@ def test_a_column_that_is_not_there_is_told_with_the_nearest(accessor: Accessor)
         accessor.read(frame.lazy(), Query(columns=("clos",)))
     assert caught.value.report["column"] == "clos"
     assert "did you mean 'close'?" in str(caught.value)
+
+
+def test_the_latest_known_by_a_time_in_another_zone() -> None:
+    frame = table({(0, "A", 0): 1.0, (0, "A", 6): 2.0})
+    asked = hours(3).astimezone(timezone(timedelta(hours=-5)))
+    found = LatestAccessor().read(frame.lazy(), Query(knowledge_time=asked)).collect()
+    assert found["x"].to_list() == [1.0]

@@ -257,3 +257,14 @@ def test_the_code_of_the_compiler_is_part_of_the_definition() -> None:
 
     Alone.__module__ = ExpressionPipeline.__module__
     assert Alone.content_hash() != ExpressionPipeline.content_hash()
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("inf"), float("nan"), None])
+def test_a_price_that_is_not_usable_is_a_missing_one(bad: float | None) -> None:
+    extract = run("close / REF(close, 1)", given(long(A=[1.0, bad, 2.0, 4.0])))
+    assert values(extract) == {(3, "A"): 2}
+
+
+def test_what_is_no_price_may_be_zero() -> None:
+    extract = run("flow + 1", given(long("flow", A=[0.0, -1.0])))
+    assert values(extract) == {(0, "A"): 1, (1, "A"): 0}

@@ -267,6 +267,7 @@ def read_parameters(document: Mapping[str, Any]) -> RunParameters:
         force=bool(document.get("force", False)),
         recursive=bool(document.get("recursive", False)),
         smart=bool(document.get("smart", False)),
+        accept_loss=bool(document.get("accept_loss", False)),
     )
 
 

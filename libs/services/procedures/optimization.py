@@ -1,6 +1,11 @@
 """The procedure of portfolio optimizers: weights for every rebalancing date so far.
 
 Each date uses only what was known on it: returns up to its close and signals dated no later.
+Returns are taken from session to session of the assets (see ``libs.quant.sessions``): where only
+some of them trade on weekends, weekends are no sessions. A price that is not usable (see
+``libs.quant.prices``) is none; the newest one before stands for a missing one for two weeks. An
+asset without a whole lookback of prices, or whose price never moved in it, is left out of that
+date. A date without a solution keeps the last weights or is cash, as the instance says.
 Expected returns follow Grinold, "Alpha is Volatility Times IC Times Score" (1994): per asset
 ``information_coefficient * daily volatility * score``, the score being the mean over the signals
 of their z-scores across the assets of the date.
@@ -8,8 +13,9 @@ of their z-scores across the assets of the date.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -21,6 +27,8 @@ from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
 from prefect_instances.libs.quant.calendar import Frequency, decision_bars
+from prefect_instances.libs.quant.prices import usable, usable_prices
+from prefect_instances.libs.quant.sessions import alive_days, find_sessions
 from prefect_instances.libs.services.composition.components import open_definition, open_output
 from prefect_instances.libs.services.composition.instance_types.optimizers import (
     SIGNAL_ROLES,
@@ -45,9 +53,14 @@ SIGNAL_AGE_DAYS = 40
 
 MIN_ASSETS = 2
 
+DAYS_A_YEAR = 365.25
+
+NAMED = 20
+"""How many dates and assets a report names."""
+
 
 @dataclass(frozen=True)
-class _Market:
+class Market:
     """Everything that is read, on the dates of the prices."""
 
     spec: OptimizerSpec
@@ -56,12 +69,32 @@ class _Market:
     prices: Panel
     scores: Floats | None
     covariance: Panel | None
+    other_dates: int = 0
+    unusable: int = 0
+
+
+@dataclass
+class History:
+    """What was decided: dates, weights (date x symbol; NaN for an asset that was not chosen from).
+
+    ``left_out`` counts by symbol the dates on which its price did not move, ``unsolved`` says by
+    date why it has no solution.
+    """
+
+    dates: list[date] = field(default_factory=list)
+    rows: list[Floats] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    unsolved: dict[date, str] = field(default_factory=dict)
 
 
 def optimize(job: Job) -> Result:
     """Weights (date x symbol) for every rebalancing date for which there is a whole lookback."""
     market = _market(job)
-    dates, weights = _history(market)
+    history = decide_weights(market)
+    dates, weights = history.dates, np.array(history.rows)
+    if not dates and history.unsolved:
+        day, reason = next(iter(history.unsolved.items()))
+        raise DataRejected(f"no date has a solution; {day}: {reason}", _told(history))
     if not dates:
         raise DataRejected(
             f"there is no rebalancing date with {market.spec.lookback_days} sessions of prices "
@@ -69,28 +102,75 @@ def optimize(job: Job) -> Result:
         )
     frame = long_of(dates, market.prices.symbols, weight=weights)
     store = open_output(job.services, job.instance.id, job.kind)
-    return Result(
-        Frame(frame, store), _metrics(market, dates, weights), _pages(job, market, dates, weights)
-    )
+    metrics = {**_metrics(market, dates, weights), **_told(history), **_sources(market)}
+    pages = _pages(job, market, dates, weights, _notes(market, history))
+    return Result(Frame(frame, store), metrics, pages)
 
 
-def _market(job: Job) -> _Market:
+def _told(history: History) -> dict[str, object]:
+    """What was left out, for the run's record: at most ``NAMED`` assets and dates by name."""
+    left_out = dict(history.left_out.most_common(NAMED))
+    unsolved = {str(day): why for day, why in list(history.unsolved.items())[-NAMED:]}
+    found: dict[str, object] = {}
+    if left_out:
+        found |= {"assets_left_out": len(history.left_out), "left_out_dates": left_out}
+    if unsolved:
+        found |= {"dates_without_solution": len(history.unsolved), "without_solution": unsolved}
+    return found
+
+
+def _sources(market: Market) -> dict[str, object]:
+    found = {"unusable_prices": market.unusable, "dates_no_session": market.other_dates}
+    return {name: count for name, count in found.items() if count}
+
+
+def _notes(market: Market, history: History) -> list[str]:
+    """Sentences about everything that was left out."""
+    lines = []
+    if market.other_dates:
+        lines.append(
+            f"{market.other_dates} dates of the prices are no sessions: too few of the assets "
+            "trade on them. Returns span them."
+        )
+    if market.unusable:
+        lines.append(f"{market.unusable} prices are not usable and count as missing.")
+    if history.left_out:
+        named = ", ".join(f"{one} ({n})" for one, n in history.left_out.most_common(NAMED))
+        lines.append(f"Left out on dates whose lookback has no change of price: {named}.")
+    policy = "the last weights are kept" if market.spec.without_solution == "keep" else "cash"
+    for day, why in list(history.unsolved.items())[-NAMED:]:
+        lines.append(f"No solution on {day} ({policy}): {why}")
+    return lines
+
+
+def _market(job: Job) -> Market:
     assert isinstance(job.spec, OptimizerSpec)
     optimizer = open_definition(
         job.services, job.instance.id, DefinitionKind.OPTIMIZER, job.component("optimizer")
     )
     assert isinstance(optimizer, PortfolioOptimizer)
-    prices = panel_of(only(job, "prices"), "close")
+    given = panel_of(only(job, "prices"), "close")
+    prices = take_sessions(given)
     signals = [panel_of(item) for item in of_role(job, *SIGNAL_ROLES)]
-    given = of_role(job, "covariance")
-    return _Market(
+    other = of_role(job, "covariance")
+    return Market(
         spec=job.spec,
         optimizer=optimizer,
         constraints=constraints_of(job.spec.constraints),
         prices=prices,
         scores=_scores(signals, prices) if signals else None,
-        covariance=_covariance_input(given[0].frame, prices) if given else None,
+        covariance=_covariance_input(other[0].frame, prices) if other else None,
+        other_dates=len(given.dates) - len(prices.dates),
+        unusable=int((~np.isnan(given.values) & ~usable(given.values)).sum()),
     )
+
+
+def take_sessions(given: Panel) -> Panel:
+    """Return the usable prices on the assets' sessions; where one is missing, the newest before."""
+    priced = Panel(given.dates, given.symbols, usable_prices(given.values))
+    sessions = np.nonzero(find_sessions(given.dates, np.isfinite(priced.values)))[0]
+    dates = tuple(given.dates[at] for at in sessions)
+    return Panel(dates, given.symbols, priced.known(dates, alive_days(given.dates)))
 
 
 def _covariance_input(frame: pl.LazyFrame, prices: Panel) -> Panel:
@@ -127,32 +207,63 @@ def _z_scores(values: Floats) -> Floats:
     return np.asarray(scores, dtype=np.float64)
 
 
-def _history(market: _Market) -> tuple[list[date], Floats]:
+def decide_weights(market: Market) -> History:
+    """Decide on every rebalancing date that has a whole lookback of prices before it."""
     spec, prices = market.spec, market.prices
     bars = decision_bars(prices.dates, Frequency(spec.rebalance), spec.rebalance_day)
     first = date.fromisoformat(spec.start) if spec.start else date.min
-    dates, rows = [], []
-    previous: Floats | None = None
+    history = History()
     for bar in bars:
         if bar < spec.lookback_days or prices.dates[bar] < first:
             continue
-        weights = _decide(market, bar, previous)
+        day = prices.dates[bar]
+        previous = np.nan_to_num(history.rows[-1]) if history.rows else None
+        chosen, still = _choose(market, bar)
+        history.left_out.update(prices.symbols[at] for at in still)
+        try:
+            weights = _decide(market, bar, chosen, previous)
+        except DataRejected as error:
+            history.unsolved[day] = str(error)
+            weights = _without_solution(spec.without_solution, previous)
         if weights is not None:
-            dates.append(prices.dates[bar])
-            rows.append(weights)
-            previous = np.nan_to_num(weights)
-    return dates, np.array(rows) if rows else np.empty((0, len(prices.symbols)))
+            history.dates.append(day)
+            history.rows.append(weights)
+    return history
 
 
-def _decide(market: _Market, bar: int, previous: Floats | None) -> Floats | None:
-    """Weights on one date; None where too few assets have prices and signals."""
-    window = market.prices.values[bar - market.spec.lookback_days : bar + 1]
-    usable = np.isfinite(window).all(axis=0)
-    if market.scores is not None:
-        usable &= np.isfinite(market.scores[bar])
-    chosen = np.nonzero(usable)[0]
-    if len(chosen) < MIN_ASSETS:
+def _without_solution(policy: str, previous: Floats | None) -> Floats | None:
+    """The weights of a date without a solution; None while there is nothing to keep."""
+    if previous is None:
         return None
+    return previous if policy == "keep" else np.zeros_like(previous)
+
+
+def _choose(market: Market, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The assets to choose from on a date, and those left out because their price never moved."""
+    window = _window(market, bar)
+    known = np.isfinite(window).all(axis=0)
+    if market.scores is not None:
+        known &= np.isfinite(market.scores[bar])
+    moves = known & (window.max(axis=0) > window.min(axis=0))
+    return np.nonzero(moves)[0], np.nonzero(known & ~moves)[0]
+
+
+def _window(market: Market, bar: int) -> Floats:
+    return market.prices.values[bar - market.spec.lookback_days : bar + 1]
+
+
+def _decide(
+    market: Market, bar: int, chosen: NDArray[np.int64], previous: Floats | None
+) -> Floats | None:
+    """Weights on one date; None before there are two assets with prices and signals.
+
+    Raises DataRejected where there is no solution.
+    """
+    if len(chosen) < MIN_ASSETS:
+        if previous is None:
+            return None
+        raise DataRejected(f"{len(chosen)} assets have prices and signals, {MIN_ASSETS} are needed")
+    window = _window(market, bar)
     returns = window[1:, chosen] / window[:-1, chosen] - 1.0
     covariance = _covariance(market, bar, returns, chosen)
     expected = None
@@ -171,7 +282,7 @@ def _decide(market: _Market, bar: int, previous: Floats | None) -> Floats | None
     return weights
 
 
-def _covariance(market: _Market, bar: int, returns: Floats, chosen: NDArray[np.int64]) -> Floats:
+def _covariance(market: Market, bar: int, returns: Floats, chosen: NDArray[np.int64]) -> Floats:
     if market.covariance is not None:
         return _given_covariance(market, bar, chosen)
     if market.spec.covariance == "sample":
@@ -181,7 +292,7 @@ def _covariance(market: _Market, bar: int, returns: Floats, chosen: NDArray[np.i
     return np.asarray(ledoit_wolf(returns)[0], dtype=np.float64)
 
 
-def _given_covariance(market: _Market, bar: int, chosen: NDArray[np.int64]) -> Floats:
+def _given_covariance(market: Market, bar: int, chosen: NDArray[np.int64]) -> Floats:
     assert market.covariance is not None
     symbols = [market.prices.symbols[i] for i in chosen]
     pairs = [f"{one}\0{other}" for one in symbols for other in symbols]
@@ -193,13 +304,15 @@ def _given_covariance(market: _Market, bar: int, chosen: NDArray[np.int64]) -> F
     return np.asarray((matrix + matrix.T) / 2, dtype=np.float64)
 
 
-def _metrics(market: _Market, dates: Sequence[date], weights: Floats) -> dict[str, object]:
+def _metrics(market: Market, dates: Sequence[date], weights: Floats) -> dict[str, object]:
     last = np.nan_to_num(weights[-1])
     moved = np.abs(np.diff(np.nan_to_num(weights), axis=0)).sum(axis=1)
     bar = market.prices.dates.index(dates[-1])
-    window = market.prices.values[bar - market.spec.lookback_days : bar + 1]
+    window = _window(market, bar)
     returns = np.nan_to_num(window[1:] / window[:-1] - 1.0)
-    volatility = float(np.std(returns @ last, ddof=1) * np.sqrt(252))
+    span = (dates[-1] - market.prices.dates[bar - market.spec.lookback_days]).days
+    a_year = market.spec.lookback_days * DAYS_A_YEAR / span
+    volatility = float(np.std(returns @ last, ddof=1) * np.sqrt(a_year))
     return {
         "optimizer": market.optimizer.name,
         "rebalancings": len(dates),
@@ -212,7 +325,9 @@ def _metrics(market: _Market, dates: Sequence[date], weights: Floats) -> dict[st
     }
 
 
-def _pages(job: Job, market: _Market, dates: Sequence[date], weights: Floats) -> list[Page]:
+def _pages(
+    job: Job, market: Market, dates: Sequence[date], weights: Floats, notes: Sequence[str]
+) -> list[Page]:
     filled = np.nan_to_num(weights)
     symbols = market.prices.symbols
     plot = weights_plot(
@@ -223,6 +338,8 @@ def _pages(job: Job, market: _Market, dates: Sequence[date], weights: Floats) ->
         f"## {job.instance.label}",
         "",
         f"Weights by {market.optimizer.name}, {dates[0]} to {dates[-1]}",
+        "",
+        *(f"- {note}" for note in notes),
         "",
         f"![weights]({plot})",
         "",

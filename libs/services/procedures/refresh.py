@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.core.status import Mode
-from prefect_instances.libs.definitions.content import check_frame, check_signal, later_rows, merge
-from prefect_instances.libs.definitions.pipeline import ExtractContext, Input
+from prefect_instances.libs.definitions.content import (
+    check_frame,
+    check_signal,
+    conform,
+    later_rows,
+    merge,
+)
+from prefect_instances.libs.definitions.continuity import check_continuity
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input
 from prefect_instances.libs.definitions.schemas import misfits
+from prefect_instances.libs.definitions.widening import widen
 from prefect_instances.libs.services.composition.components import Data, open_data
 from prefect_instances.libs.services.runs.run_context import (
     Added,
@@ -31,6 +39,10 @@ def refresh(job: Job) -> Result:
     then = job.spec if job.rehearsal else None
     data = open_data(job.services, job.instance.id, then)
     output = _output(job, data)
+    if isinstance(output, Frame) and data.pipeline.max_loss is not None and _continues(job):
+        assert job.current is not None
+        before = data.store.scan(job.current.location).collect()
+        check_continuity(before, output.rows, data.pipeline.max_loss)
     frame = output.later if isinstance(output, Added) else output.rows
     _check_needs(data.needs, "what the pipeline delivers", frame.schema)
     if data.signal is not None and (frame.height or isinstance(output, Frame)):
@@ -74,6 +86,9 @@ def _output(job: Job, data: Data) -> Frame | Added:
     context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
     inputs = _inputs(job, data)
     extract = data.pipeline.extract(context, inputs, since)
+    if extract.complete and job.current is not None and not _is_reconfigured(job):
+        schema = data.store.scan(job.current.location).collect_schema()
+        extract = Extract(widen(conform(extract.frame), schema), complete=True)
     if stored is None:
         return Frame(merge(None, extract, since, until), data.store)
     later = None
@@ -105,11 +120,28 @@ def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
     newest, as_of = flow.last_data_date, run.parameters.as_of
     if job.current is None or run.parameters.mode is Mode.FULL or newest is None:
         return None
-    if flow.consumed_config_version != run.config_version or (as_of and as_of < newest):
+    if _is_reconfigured(job) or (as_of and as_of < newest):
         return None
     if inputs_changed_from(job.inputs) == date.min:
         return None
     return data.store.scan(job.current.location)
+
+
+def _is_reconfigured(job: Job) -> bool:
+    """Whether the current version is of another configuration."""
+    return job.flow.consumed_config_version != job.run.config_version
+
+
+def _continues(job: Job) -> bool:
+    """Whether the new version must hold what the current one does.
+
+    Not so where the configuration changed, the run is about a day of the past, repeats another, or
+    accepts a loss.
+    """
+    asked = job.run.parameters
+    if job.rehearsal or asked.accept_loss or asked.as_of is not None:
+        return False
+    return job.current is not None and not _is_reconfigured(job)
 
 
 def _dates(job: Job, newest: date | None) -> tuple[date | None, date | None]:

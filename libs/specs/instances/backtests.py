@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.specs.instances.instance import InstanceFields
 from prefect_instances.libs.specs.instances.optimizers import Day, day_faults
 from prefect_instances.libs.specs.instances.references import UpstreamRef
@@ -126,7 +127,7 @@ def _day(value: Any) -> date | None:
     if isinstance(value, date):
         return value
     try:
-        return date.fromisoformat(str(value))
+        return parse_day(str(value))
     except ValueError:
         return None
 

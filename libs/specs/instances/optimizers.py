@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.specs.instances.components import ComponentSpec
 from prefect_instances.libs.specs.instances.instance import InstanceFields
 from prefect_instances.libs.specs.reading.base import SpecModel
@@ -24,12 +25,9 @@ def one_number_box(schema: dict[str, Any]) -> None:
 
 
 def checked_day(text: str) -> str:
-    """An ISO date or nothing; raises ValueError on anything else."""
+    """Return an ISO date or nothing; raise ``ValueError`` as ``parse_day`` on anything else."""
     if text:
-        try:
-            date.fromisoformat(text)
-        except ValueError:
-            raise ValueError("must be a date like 2024-01-31") from None
+        parse_day(text)
     return text
 
 
@@ -193,6 +191,13 @@ class OptimizerSpec(InstanceFields):
         description="Skill of the signals: expected return = this x volatility x score.",
         examples=[0.05],
     )
+    without_solution: Literal["keep", "cash"] = Field(
+        default="keep",
+        title="Without a solution",
+        description="Weights of a date on which no weights satisfy the constraints: "
+        "keep the last ones, or cash (all 0).",
+        examples=["keep"],
+    )
     type: Literal["PortfolioOptimizerInstance"] = Field(
         default="PortfolioOptimizerInstance",
         title="Type",
@@ -217,6 +222,8 @@ class OptimizerSpec(InstanceFields):
             "start",
             "information_coefficient",
         }
+        if self.without_solution != "keep":
+            keys.add("without_solution")
         return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
 
 
