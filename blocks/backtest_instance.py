@@ -11,18 +11,18 @@ from prefect_instances.libs.specs import BacktestSpec
 
 
 class BacktestInstance(InstanceBlock, BacktestSpec):
-    """A backtest to provision: what a portfolio on these signals would have done."""
+    """A backtest: the performance of a portfolio that follows signals."""
 
     _block_type_name: ClassVar[str | None] = "Backtest instance"
     _block_type_slug: ClassVar[str | None] = "backtest-instance"
     _logo_url: ClassVar[HttpUrl | None] = logo("history")
     _description: ClassVar[str | None] = (
-        "A backtest to provision: what a portfolio on these signals would have done. "
-        "Run the flow provision-instance with it."
+        "A backtest: the performance of a portfolio that follows signals. "
+        "To create it, run the flow provision-instance with this block."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import BacktestInstance
+        from prefect_instances.blocks import BacktestInstance
 
         backtest = BacktestInstance(
             name="Q1_2024_Backtest",

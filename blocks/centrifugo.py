@@ -12,18 +12,18 @@ from prefect_instances.libs.adapters.centrifugo.connection import Connection
 
 
 class Centrifugo(Block, Connection):
-    """The server that tells subscribers of every status change; see docs/realtime.md."""
+    """The Centrifugo server that publishes every status change; see docs/realtime.md."""
 
     _block_type_name: ClassVar[str | None] = "Centrifugo"
     _block_type_slug: ClassVar[str | None] = "centrifugo"
     _logo_url: ClassVar[HttpUrl | None] = logo("radio-tower")
     _description: ClassVar[str | None] = (
-        "The Centrifugo server that tells subscribers of every status change. Save it under the "
-        "name that INSTANCES_CENTRIFUGO_BLOCK says, by default 'instances'."
+        "The Centrifugo server that publishes every status change. Save it under the name in "
+        "INSTANCES_CENTRIFUGO_BLOCK, by default 'instances'."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import Centrifugo
+        from prefect_instances.blocks import Centrifugo
 
         Centrifugo(
             url="http://localhost:8000/api", api_key="...", hmac_secret="..."

@@ -11,18 +11,18 @@ from prefect_instances.libs.specs import DatasetSpec
 
 
 class DatasetInstance(InstanceBlock, DatasetSpec):
-    """A dataset to provision: what a pipeline extracts, a store keeps and an accessor reads."""
+    """A dataset: a pipeline extracts it, a store keeps it, an accessor reads it."""
 
     _block_type_name: ClassVar[str | None] = "Dataset instance"
     _block_type_slug: ClassVar[str | None] = "dataset-instance"
     _logo_url: ClassVar[HttpUrl | None] = logo("database")
     _description: ClassVar[str | None] = (
-        "A dataset to provision: what a pipeline extracts, a store keeps and an accessor reads. "
-        "Run the flow provision-instance with it."
+        "A dataset: a pipeline extracts it, a store keeps it, an accessor reads it. "
+        "To create it, run the flow provision-instance with this block."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import DatasetInstance
+        from prefect_instances.blocks import DatasetInstance
 
         prices = DatasetInstance(
             name="sp500_prices",

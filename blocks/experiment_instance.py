@@ -11,18 +11,18 @@ from prefect_instances.libs.specs import ExperimentSpec
 
 
 class ExperimentInstance(InstanceBlock, ExperimentSpec):
-    """An experiment to provision: an expression and statistics of what it would say."""
+    """An experiment: an expression, and statistics of its values."""
 
     _block_type_name: ClassVar[str | None] = "Experiment instance"
     _block_type_slug: ClassVar[str | None] = "experiment-instance"
     _logo_url: ClassVar[HttpUrl | None] = logo("flask-conical")
     _description: ClassVar[str | None] = (
-        "An experiment to provision: an expression and statistics of what it would say. "
-        "Run the flow provision-instance with it."
+        "An experiment: an expression, and statistics of its values. "
+        "To create it, run the flow provision-instance with this block."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import ExperimentInstance
+        from prefect_instances.blocks import ExperimentInstance
 
         experiment = ExperimentInstance(
             name="reversal_idea",

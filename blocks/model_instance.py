@@ -11,18 +11,18 @@ from prefect_instances.libs.specs import ModelSpec
 
 
 class ModelInstance(InstanceBlock, ModelSpec):
-    """A model to provision: trained on its upstreams, predicting returns, watched for drift."""
+    """A model: trained on its upstreams, predicts returns, monitored for drift."""
 
     _block_type_name: ClassVar[str | None] = "Model instance"
     _block_type_slug: ClassVar[str | None] = "model-instance"
     _logo_url: ClassVar[HttpUrl | None] = logo("brain-circuit")
     _description: ClassVar[str | None] = (
-        "A model to provision: trained on its upstreams, predicting returns, watched for drift. "
-        "Run the flow provision-instance with it."
+        "A model: trained on its upstreams, predicts returns, monitored for drift. "
+        "To create it, run the flow provision-instance with this block."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import ModelInstance
+        from prefect_instances.blocks import ModelInstance
 
         model = ModelInstance(
             name="return_model",

@@ -11,18 +11,18 @@ from prefect_instances.libs.specs import OptimizerSpec
 
 
 class PortfolioOptimizerInstance(InstanceBlock, OptimizerSpec):
-    """A portfolio to provision: weights that an optimizer decides from signals and prices."""
+    """A portfolio: an optimizer computes weights from signals and prices."""
 
     _block_type_name: ClassVar[str | None] = "Portfolio optimizer instance"
     _block_type_slug: ClassVar[str | None] = "portfolio-optimizer-instance"
     _logo_url: ClassVar[HttpUrl | None] = logo("chart-pie")
     _description: ClassVar[str | None] = (
-        "A portfolio to provision: weights that an optimizer decides from signals and prices. "
-        "Run the flow provision-instance with it."
+        "A portfolio: an optimizer computes weights from signals and prices. "
+        "To create it, run the flow provision-instance with this block."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import PortfolioOptimizerInstance
+        from prefect_instances.blocks import PortfolioOptimizerInstance
 
         portfolio = PortfolioOptimizerInstance(
             name="max_utility",

@@ -11,18 +11,18 @@ from prefect_instances.libs.specs import SignalSpec
 
 
 class SignalInstance(InstanceBlock, SignalSpec):
-    """A signal to provision: a dataset whose values keep a contract."""
+    """A signal: a dataset whose values satisfy a contract."""
 
     _block_type_name: ClassVar[str | None] = "Signal instance"
     _block_type_slug: ClassVar[str | None] = "signal-instance"
     _logo_url: ClassVar[HttpUrl | None] = logo("activity")
     _description: ClassVar[str | None] = (
-        "A signal to provision: a dataset whose values keep a contract. "
-        "Run the flow provision-instance with it."
+        "A signal: a dataset whose values satisfy a contract. "
+        "To create it, run the flow provision-instance with this block."
     )
     _code_example: ClassVar[str | None] = """\
         ```python
-        from blocks import SignalInstance
+        from prefect_instances.blocks import SignalInstance
 
         momentum = SignalInstance(
             name="momentum_12m",

@@ -1,6 +1,6 @@
 """The console script: commands put together, errors turned into one line and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waited and it did not become READY.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waited and something is not READY.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Instances of versioned definitions, provisioned, gated and kept fresh by Prefect flows.",
+    help="Keep datasets, signals, models and backtests fresh with Prefect flows.",
 )
 
 for group in (
@@ -65,7 +65,9 @@ for group in (
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback if an error occurs.")
+    ] = False,
 ) -> None:
     """Options of every command; ``main`` has read them already."""
 

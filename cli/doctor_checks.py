@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 UP = "run `instances up`"
 MODEL_SERVERS = {
-    "MLflow": "start it, or mend or unset INSTANCES_MLFLOW_TRACKING_URI",
-    "Evidently": "start it, or mend or unset INSTANCES_EVIDENTLY_URL",
+    "MLflow": "start it, or correct or unset INSTANCES_MLFLOW_TRACKING_URI",
+    "Evidently": "start it, or correct or unset INSTANCES_EVIDENTLY_URL",
 }
 """What to do about a server that does not answer."""
 
@@ -126,7 +126,7 @@ def check_definitions() -> Finding:
     count = len(registry.list())
     if registry.broken:
         broken = "; ".join(str(each) for each in registry.broken)
-        return Finding("definitions", Level.WARN, broken, "mend or uninstall the package")
+        return Finding("definitions", Level.WARN, broken, "repair or uninstall the package")
     if not count:
         advice = "install the package again: its entry points are missing"
         return Finding("definitions", Level.FAIL, "none is installed", advice)
@@ -155,7 +155,7 @@ def check_outbox(database: Database, settings: Settings, now: datetime) -> Findi
         detail = (
             f"{count} events unpublished since {oldest[0].occurred.isoformat(timespec='seconds')}"
         )
-        advice = "see that the worker runs and sweep-freshness/default succeeds"
+        advice = "check that the worker runs and sweep-freshness/default succeeds"
         return Finding("outbox", Level.WARN, detail, advice)
     return Finding("outbox", Level.OK, f"{count} events wait" if count else "empty")
 
@@ -167,17 +167,19 @@ def check_live(database: Database, now: datetime) -> Finding:
     with database.read() as session:
         state, (count, since) = read_relay(session), waiting(session)
     if not state.configured:
-        return Finding("Centrifugo", Level.OK, "not configured: nobody is told of status changes")
+        return Finding("Centrifugo", Level.OK, "not configured; status changes are not published")
     if state.failures and state.failing_since and state.retry_at:
         detail = (
             f"{state.reason} ({count} messages wait; failing since "
             f"{state.failing_since.isoformat(timespec='seconds')}, next try "
             f"{state.retry_at.isoformat(timespec='seconds')})"
         )
-        advice = "see that it runs and the block is right; what waits is sent then, in order"
+        advice = (
+            "check that it runs and the block is correct; waiting messages are then sent in order"
+        )
         return Finding("Centrifugo", Level.WARN, detail, advice)
     if since and now - since > timedelta(minutes=5):
-        advice = "see that the worker runs and sweep-freshness/default succeeds"
+        advice = "check that the worker runs and sweep-freshness/default succeeds"
         return Finding("Centrifugo", Level.WARN, f"{count} messages wait", advice)
     return Finding("Centrifugo", Level.OK, f"{count} messages wait" if count else "up to date")
 
@@ -230,10 +232,10 @@ def check_pool(inspector: Inspector, settings: Settings) -> Finding:
 def check_worker(inspector: Inspector, settings: Settings) -> Finding:
     """Somebody takes runs from the pool."""
     if inspector.work_pool(settings.pool) is None:
-        return Finding("worker", Level.FAIL, "there is no pool to work for", UP)
+        return Finding("worker", Level.FAIL, "its work pool does not exist", UP)
     online = [worker.name for worker in inspector.workers(settings.pool) if worker.online]
     if not online:
-        return Finding("worker", Level.FAIL, f"none is online for {settings.pool!r}", UP)
+        return Finding("worker", Level.FAIL, f"no worker is online for pool {settings.pool!r}", UP)
     return Finding("worker", Level.OK, ", ".join(online))
 
 
@@ -310,7 +312,9 @@ def _check_database(
             *([check_instances(database, inspector)] if inspector else []),
         ]
     except InstancesError as error:
-        return [Finding("database", Level.FAIL, str(error), "see that it runs and can be reached")]
+        return [
+            Finding("database", Level.FAIL, str(error), "check that it runs and can be reached")
+        ]
     finally:
         database.close()
 

@@ -20,7 +20,7 @@ class NothingHere(PermanentError):
 
     def __init__(self, home: object) -> None:
         self.home = home
-        super().__init__(f"{home} holds no database yet; start with `instances up`")
+        super().__init__(f"{home} has no database yet; start with `instances up`")
 
 
 def utc_now() -> datetime:

@@ -38,7 +38,7 @@ class TookTooLong(TemporaryError):
     def __init__(self, what: str, seconds: float) -> None:
         self.what, self.seconds = what, seconds
         super().__init__(
-            f"{what} is not over after {seconds:.0f} s; it goes on without this command"
+            f"{what} has not ended after {seconds:.0f} s; it continues without this command"
         )
 
 
@@ -210,7 +210,7 @@ def plain_message(message: str) -> str:
 
 def _doing(what: str, run: RunView) -> str:
     if run.state_name == "Late":
-        return f"{what}: no worker has taken it yet; `instances doctor` says why"
+        return f"{what}: no worker has started it yet; `instances doctor` shows why"
     return f"{what}: {run.state_name}"
 
 

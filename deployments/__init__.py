@@ -1,6 +1,6 @@
-"""What has to be in Prefect before the first instance: pool, block types, automations, deployments.
+"""What a Prefect server needs before the first instance: pool, blocks, automations, deployments.
 
-What belongs here: the definitions of those, and the one idempotent command that applies them
-(``instances deploy``). What must not: flows, and the deployments of instances, which
-provisioning makes.
+What belongs here: their definitions, and the idempotent function that applies them (``instances
+deploy`` calls it). What must not: flows, and the deployments of instances, which provisioning
+makes.
 """

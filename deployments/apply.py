@@ -90,7 +90,9 @@ def _steps(
         if view.full_name not in deployed and gateway.delete_deployment(view.id):
             yield Applied("deployment", view.full_name, view.id, Change.DELETED)
     if AGGREGATE_STATUS not in deployed:
-        raise PermanentError(f"prefect.yaml lists no {AGGREGATE_STATUS}; the automations need it")
+        raise PermanentError(
+            f"prefect.yaml does not list {AGGREGATE_STATUS}; the automations need it"
+        )
     for automation in (START_FLOW, account_for_bad_ends(deployed[AGGREGATE_STATUS])):
         yield _applied("automation", automation.name, gateway.ensure_automation(automation))
 

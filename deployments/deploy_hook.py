@@ -1,8 +1,8 @@
-"""Keeping what people set in Prefect through ``prefect deploy``; a build step of ``prefect.yaml``.
+"""Keep what people set in Prefect when ``prefect deploy`` runs; a build step of ``prefect.yaml``.
 
-``prefect deploy`` writes of every deployment that it is not paused and has no concurrency limit,
-whatever it is in Prefect, and the file has no way to say "as it is". The step therefore looks
-before the first deployment is written, and puts both back when the command ends.
+``prefect deploy`` resumes every deployment and removes its concurrency limit, and the file has no
+option to keep them. The step therefore reads both before the first deployment is written, and
+restores them when the command ends.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_
 
 
 def keep_what_people_set() -> dict[str, Any]:
-    """Remember which lifecycle deployments are paused or limited, to put that back at the end.
+    """Remember which lifecycle deployments are paused or limited, and restore that at the end.
 
-    Prefect runs it before each deployment; what counts is the first time. It gives the file no
-    values. Raises Unavailable where the server does not answer: nothing is deployed then.
+    Prefect calls it before each deployment; only the first call reads. It returns no values for the
+    file. Raises Unavailable if the server does not answer; then nothing is deployed.
     """
     _keep_once()
     return {}
@@ -42,7 +42,7 @@ def _keep_once() -> None:
 
 
 def put_back(kept: Iterable[DeploymentView]) -> None:
-    """Pause and limit the deployments again as they were, wherever they are otherwise now."""
+    """Pause and limit the deployments again as they were before."""
     with PrefectGateway.connect() as gateway:
         for before in kept:
             now = gateway.find_deployment(before.id)

@@ -1,4 +1,4 @@
-"""Bringing an instance's status in line with its flows, and dead runs to ERROR."""
+"""Update the status of instances after runs that ended badly."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="aggregate-status", persist_result=False)
 def aggregate_status(flow_run_id: str | None = None, instance: str | None = None) -> Any:
-    """Account for a flow run that ended badly, or compute an instance's status anew.
+    """Record a flow run that ended badly, or compute an instance's status again.
 
     Args:
-        flow_run_id: A Prefect flow run that failed, crashed or was cancelled.
+        flow_run_id: Id of a Prefect flow run that failed, crashed or was cancelled.
         instance: Name, project/name or id of an instance.
     """
     return reported(lambda: _aggregate(flow_run_id, instance))

@@ -1,4 +1,4 @@
-"""Applying a manifest: every instance created or updated in the order of the lineage."""
+"""Apply a manifest: create and update instances in the order of the lineage."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ def apply_manifest(
     planned_on: dict[str, int] | None = None,
     prune: bool = False,
 ) -> Any:
-    """Check a manifest as a whole, then create and update what differs, upstreams first.
+    """Check a manifest, then create and update the instances that differ, upstreams first.
 
-    Of two at once in a project the later waits for the other.
+    A second apply in the same project waits for the first one.
 
     Args:
         manifest: `project` and `instances`, as in a manifest file.
-        plan: Only check everything and show what would be done; change nothing.
-        planned_on: The versions that were looked at; refused where others have changed them since.
-        prune: Remove what its projects hold and it does not name; stored data is kept.
+        plan: Only check the manifest and show the plan; change nothing.
+        planned_on: Versions of the instances that the plan was made on. If an instance has changed
+            since, nothing is applied.
+        prune: Also remove instances of the projects that the manifest does not list. Their stored
+            data is kept.
     """
     return reported(lambda: _apply(manifest, plan, planned_on, prune))
 
@@ -74,7 +76,7 @@ def _apply(
                 _prune(services, planned)
         picture = mermaid(reports.lineage(services.database))
         services.prefect.create_artifact(
-            "lineage", "markdown", picture, "Lineage, as it was then", current_run_id()
+            "lineage", "markdown", picture, "Lineage after this apply", current_run_id()
         )
         return planned.document()
 

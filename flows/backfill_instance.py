@@ -1,4 +1,4 @@
-"""Reading a range of dates of a dataset or signal anew."""
+"""Read a past range of dates of a dataset or signal again."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def backfill_instance(
     chunk: Literal["day", "week", "month", "quarter", "year", "all"] = "month",
     downstream: bool = False,
 ) -> Any:
-    """Read a range of dates of a dataset or signal anew, one run after another.
+    """Read a past range of dates of a dataset or signal again, in several runs.
 
-    Where the source revised its history a new version is published, and what reads it runs again.
-    Started again with the same words after a failure it goes on where it was.
+    If the source has revised its history, a new version is published and its downstreams run.
+    After a failure, start it again with the same parameters: it continues where it stopped.
 
     Args:
-        instance: Its name, project/name or id.
+        instance: Name, project/name or id of the instance.
         start: First day to read.
         end: Last day to read.
-        chunk: How much one run reads.
-        downstream: Also run again what is below and not triggered by its upstreams, such as
+        chunk: Range of dates that one run reads.
+        downstream: Also run downstream flows that their upstreams do not trigger, such as
             trainings and backtests.
     """
     asked = Asked(start, end, Chunk(chunk), downstream)
@@ -62,7 +62,7 @@ def _backfill(reference: str, asked: Asked) -> Any:
 
 
 def sentence(found: list[dict[str, Any]]) -> str:
-    """One line on what came of it."""
+    """Summarise a backfill in one line."""
     versions = [row for row in found if row["generation"] is not None]
     told = f"{len(found)} pieces read"
     if not versions:

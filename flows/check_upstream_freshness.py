@@ -1,4 +1,4 @@
-"""Reporting the status of every upstream of an instance, and why what blocks does so."""
+"""Report the status of every upstream of an instance, and why it blocks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="check-upstream-freshness", persist_result=False)
 def check_upstream_freshness(instance: str) -> Any:
-    """Say for every upstream flow of an instance how it stands, whether it blocks, and why.
+    """Report for every upstream flow of an instance its status, whether it blocks, and why.
 
     Args:
-        instance: Its name, project/name or id.
+        instance: Name, project/name or id of the instance.
     """
     return reported(lambda: _check(instance))
 
@@ -36,7 +36,7 @@ def _check(instance: str) -> Any:
         said, run_id = headline(document), current_run_id()
         services.prefect.create_artifact(key, "table", table(document), as_markdown(said), run_id)
         services.prefect.create_artifact(
-            f"why-{key}", "markdown", page(document), "What it waits for, and why", run_id
+            f"why-{key}", "markdown", page(document), "What the instance waits for, and why", run_id
         )
         for entry in document["upstreams"]:
             get_run_logger().log(

@@ -1,4 +1,4 @@
-"""Removing an instance and everything that executed it."""
+"""Remove an instance and its deployments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from prefect_instances.libs.wiring import connect
 def deprovision_instance(
     instance: str, cascade: bool = False, purge: bool = False, plan: bool = False
 ) -> Any:
-    """Remove an instance; refused while others read from it.
+    """Remove an instance. It is refused while other instances read from it.
 
     Args:
-        instance: Its name, project/name or id.
-        cascade: Remove everything that reads from it too, downstream first.
-        purge: Delete the stored data, and what MLflow and Evidently keep of it, as well.
+        instance: Name, project/name or id of the instance.
+        cascade: Also remove every instance that reads from it, downstream first.
+        purge: Also delete the stored data and its records in MLflow and Evidently.
         plan: Only show what would be removed; change nothing.
     """
     return reported(lambda: _deprovision(instance, cascade, purge, plan))

@@ -1,4 +1,4 @@
-"""What the execution flows of all kinds share: who runs, for which request, and how it ends."""
+"""Run one execution flow of an instance; shared by all kinds of flow."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def asked_for(  # noqa: PLR0913  # one argument for each parameter of a flow
     end: date | None = None,
     accept_loss: bool = False,
 ) -> RunParameters:
-    """The parameters of a run from those of a flow."""
+    """Build the parameters of a run from the arguments of its flow."""
     return RunParameters(Mode(mode), as_of, force, recursive, smart, start, end, accept_loss)
 
 
 def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
-    """Run the flow of an instance once and end in the Prefect state that says how it went."""
+    """Run a flow of an instance once and return the Prefect state that tells the outcome."""
     run = current_run()
     cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
     if asked.start is not None:
@@ -92,14 +92,14 @@ def _run(work: Work, asked: RunParameters) -> Any:
 
 
 def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> None:
-    """The reports of a run that was stopped; the error itself is told anyway."""
+    """Show the guardrail reports of a blocked run; the error itself is reported in any case."""
     key = artifact_key(error.instance, work.kind, "guardrails")
     try:
         services.prefect.create_artifact(
             key, "table", rows_of(error.reports), "Guardrail contracts", work.flow_run_id
         )
     except InstancesError as missing:
-        get_run_logger().warning("artifact %s is missing: %s", key, missing)
+        get_run_logger().warning("artifact %s was not created: %s", key, missing)
 
 
 def _sentence(outcome: Finished) -> str:
@@ -107,9 +107,9 @@ def _sentence(outcome: Finished) -> str:
     if outcome.kind not in ("refresh",):
         name = f"{name} ({outcome.kind})"
     if not outcome.generation:
-        return f"{name} succeeded in {outcome.seconds:.1f} s; it publishes nothing that others read"
+        return f"{name} succeeded in {outcome.seconds:.1f} s; this flow publishes no version"
     if not outcome.published:
-        return f"{name} is unchanged: generation {outcome.generation} stays current"
+        return f"{name}: the output is unchanged; generation {outcome.generation} stays current"
     return (
         f"{name} published generation {outcome.generation}: {outcome.rows} rows "
         f"up to {outcome.last_data_date} in {outcome.seconds:.1f} s"
@@ -117,7 +117,7 @@ def _sentence(outcome: Finished) -> str:
 
 
 def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
-    """The pages of the run; one that cannot be shown does not spoil a run that succeeded."""
+    """Write the artifacts of a run; a failed artifact does not fail a run that succeeded."""
     pages = [_summary(services, outcome), *outcome.pages]
     for page in pages:
         try:
@@ -129,18 +129,18 @@ def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
                 flow_run_id,
             )
         except InstancesError as error:
-            get_run_logger().warning("artifact %s is missing: %s", page.key, error)
+            get_run_logger().warning("artifact %s was not created: %s", page.key, error)
 
 
 def artifact_key(instance: Named, kind: str, page: str) -> str:
-    """``demo-sp500-prices`` for the summary of a dataset, with the flow and page appended else."""
+    """Make the artifact key: ``demo-sp500-prices``, plus the kind of flow and the page, if any."""
     parts: Sequence[str] = (instance.project, instance.name)
     parts = [*parts, *([] if kind == "refresh" else [kind])]
     return "-".join([*parts, *([page] if page else [])]).lower().replace("_", "-")
 
 
 def _summary(services: Services, outcome: Finished) -> Page:
-    """What was read and what came of it."""
+    """Summarise what a run read and published."""
     record = reports.run_info(services.database, str(outcome.run.id))
     lines = [
         f"## {outcome.instance.label}",
@@ -165,4 +165,4 @@ def _summary(services: Services, outcome: Finished) -> Page:
         for pin in record["inputs"]
     ]
     lines += paragraph(of_run(services.settings, record["handles"], outcome.metrics))
-    return Page("", "markdown", "\n".join(lines), f"What the last {outcome.kind} did")
+    return Page("", "markdown", "\n".join(lines), f"Summary of the last {outcome.kind} run")

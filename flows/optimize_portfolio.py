@@ -19,15 +19,15 @@ def optimize_portfolio(
     recursive: bool = False,
     smart: bool = False,
 ) -> Any:
-    """Decide the weights of a portfolio from the signals and prices that are pinned.
+    """Compute the weights of a portfolio from the pinned signals and prices.
 
     Args:
-        instance: Id of the instance; the deployment knows it.
-        opening: The gate opening that this run is for; set by the automation, never by hand.
-        force: Run on the last published inputs whatever their status, and publish even if the
+        instance: Id of the instance. The deployment sets it.
+        opening: Id of the gate opening to claim. The automation sets it; leave it empty.
+        force: Run on the last published inputs, whatever their status, and publish even if the
             output is unchanged.
-        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
-        smart: Skip the run if the output is fresh already.
+        recursive: First refresh what is stale upstream. This run starts automatically afterwards.
+        smart: Skip the run if the output is already fresh.
     """
     asked = asked_for(force=force, recursive=recursive, smart=smart)
     return executed(FlowKind.OPTIMIZE, instance, opening, asked)

@@ -1,4 +1,4 @@
-"""Pausing an instance."""
+"""Pause an instance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="pause-instance", persist_result=False)
 def pause_instance(instance: str) -> Any:
-    """Stop an instance: its schedules, and its gates. What runs now goes on.
+    """Pause an instance: its schedules stop and its gates do not open. A current run continues.
 
-    What comes meanwhile is remembered, and it is not called overdue.
+    Requests and new inputs are remembered. A paused instance is never overdue.
 
     Args:
-        instance: Its name, project/name or id.
+        instance: Name, project/name or id of the instance.
     """
     return reported(lambda: _pause(instance))
 

@@ -1,4 +1,4 @@
-"""How flows show a plan: in the log, and as an artifact."""
+"""Show a plan in the log and as an artifact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect_instances.libs.services.state.context import Services
 
 
 def show_plan(services: Services, planned: Plan) -> None:
-    """Write a plan into the log and into the run's artifact ``plan``."""
+    """Write a plan to the log and to the artifact ``plan``."""
     text = list(lines(planned))
     for line in text:
         get_run_logger().info("%s", line)

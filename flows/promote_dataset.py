@@ -1,4 +1,4 @@
-"""Promoting a dataset to a signal."""
+"""Promote a dataset or experiment to a signal."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="promote-dataset", persist_result=False)
 def promote_dataset(dataset: str, name: str, signal: SignalContract, plan: bool = False) -> Any:
-    """Make a signal of what a dataset computes, once its stored data keep the signal's contract.
+    """Create a signal from a dataset or experiment if the stored data satisfy its contract.
 
-    The dataset stays as it is; the signal has the same pipeline, upstreams and schedule. Of an
-    experiment the signal computes the expression, with its ops in the same versions.
+    A dataset stays as it is; the signal has the same pipeline, upstreams and schedule. From an
+    experiment, the signal takes the expression and the versions of its ops.
 
     Args:
-        dataset: The dataset or experiment: its name, project/name or id.
-        name: The name that the signal gets, in the same project.
-        signal: What every value of the signal satisfies.
-        plan: Only check the stored data and show what would be made; change nothing.
+        dataset: Name, project/name or id of the dataset or experiment.
+        name: Name of the new signal, in the same project.
+        signal: Contract that every value of the signal must satisfy.
+        plan: Only check the stored data and show the plan; change nothing.
     """
     return reported(lambda: _promote(dataset, name, signal, plan))
 

@@ -1,4 +1,4 @@
-"""Creating an instance and everything that executes it."""
+"""Create an instance and its deployments."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="provision-instance", persist_result=False)
 def provision_instance(instance: AnyInstance, plan: bool = False) -> Any:
-    """Provision an instance: rows, deployment, block document, lineage; then its first run.
+    """Create an instance with its deployments, block document and lineage, then run it.
 
     Args:
-        instance: The configuration: a saved block, or the same fields given here.
-        plan: Only check everything and say what would be created; change nothing.
+        instance: The configuration: a saved block, or its fields entered here.
+        plan: Only check the configuration and show the plan; change nothing.
     """
     document_id: UUID | None = instance._block_document_id
     return reported(lambda: _provision(instance.spec(), document_id, plan))

@@ -1,4 +1,4 @@
-"""Comparing the records with the systems around them, on a schedule and on demand."""
+"""Compare the database with Prefect, MLflow and Evidently, on a schedule and on request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ARTIFACT = "reconcile"
 
 @flow(name="reconcile", persist_result=False)
 def reconcile(remove_unknown: bool = False) -> Any:
-    """Find what differs from the records, put right what is safe, report the rest.
+    """Find differences between the database and other systems; repair or report them.
 
-    A deployment, block, automation, MLflow experiment or Evidently project that was deleted comes
-    back, and so do deployments of lifecycle flows; an edited automation or deployment is set right
-    (a pause, a limit of runs or a schedule that a person switched off stays); an edited block is
-    applied; a run that ended unnoticed is ended. A block with faults, a deployment of no instance
-    and one of a lifecycle flow that is not installed any more are reported.
+    It creates deleted deployments, blocks, automations, MLflow experiments and Evidently projects
+    again. It restores edited automations and deployments, but keeps a pause, a concurrency limit
+    and a schedule that somebody switched off. It applies edited blocks. It ends runs that have
+    already ended in Prefect. It only reports invalid blocks, deployments without an instance, and
+    deployments of lifecycle flows that are no longer installed.
 
     Args:
         remove_unknown: Delete deployments that belong to no instance of this database.

@@ -25,21 +25,21 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
     end: date | None = None,
     accept_loss: bool = False,
 ) -> Any:
-    """Refresh a dataset or signal: read what is pinned, extract, store, publish.
+    """Refresh a dataset or signal: read the pinned inputs, extract, store and publish.
 
     Args:
-        instance: Id of the instance; the deployment knows it.
-        opening: The gate opening that this run is for; set by the automation, never by hand.
-        mode: incremental adds to what is stored, full reads everything anew.
-        as_of: Newest day of data to read; empty for all there is.
-        force: Run on the last published inputs whatever their status, and publish even if the
+        instance: Id of the instance. The deployment sets it.
+        opening: Id of the gate opening to claim. The automation sets it; leave it empty.
+        mode: incremental reads what is new, full reads the whole history again.
+        as_of: Newest day of data to read. Empty: no limit.
+        force: Run on the last published inputs, whatever their status, and publish even if the
             output is unchanged.
-        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
-        smart: Skip the run if the output is fresh already.
-        start: Read the history from this day on anew; empty to read what is new.
-        end: Last day of the history to read anew; empty for all there is from the start on.
-        accept_loss: Publish what is read even if it has lost dates, symbols, rows or columns that
-            the current version has, or changed the type of a column.
+        recursive: First refresh what is stale upstream. This run starts automatically afterwards.
+        smart: Skip the run if the output is already fresh.
+        start: First day of the history to read again. Empty: read what is new.
+        end: Last day of the history to read again. Empty: no limit.
+        accept_loss: Publish the rows even if they lack dates, symbols, rows or columns of the
+            current version, or change the type of a column.
     """
     asked = asked_for(
         mode,

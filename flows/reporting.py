@@ -1,4 +1,4 @@
-"""How flows end: Prefect states for outcomes and errors, one clear line each."""
+"""End flows: Prefect states for outcomes and errors, each with one clear line."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def current_run_id() -> UUID:
 
 
 def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
-    """Do the work; an error that a person can act on ends the flow Failed with its one line.
+    """Call ``work``; end the flow Failed with one line if it raises an InstancesError.
 
-    Each problem of a bad spec is logged on its own line. Other exceptions pass: they are defects
-    and deserve their traceback.
+    Each problem of an invalid spec is logged on its own line. Other exceptions pass with their
+    traceback, because they are defects.
     """
     try:
         _refuse_foreign()
@@ -68,12 +68,12 @@ _RUN_LOGGER = logging.getLogger("prefect.flow_runs")
 
 
 def _said_already(record: logging.LogRecord) -> bool:
-    """Without what Prefect's engine says of a Failed state: a traceback of its own code."""
+    """Drop the engine's log record with a traceback for a Failed state that we returned."""
     return not str(record.msg).startswith("Engine execution exited")
 
 
 def skipped(outcome: Skipped) -> State[Any]:
-    """Nothing to do: another run did it, or nothing is due."""
+    """Return the state of a run that had nothing to do."""
     return Completed(name="Skipped", message=outcome.why)
 
 
@@ -85,12 +85,14 @@ def asked_again(outcome: AskedAgain) -> State[Any]:
 
 
 def upstream_not_ready(outcome: Blocked) -> State[Any]:
-    """What was asked is remembered; it runs when the blocking upstreams are READY."""
+    """Return the state of a run that was too early; its request is remembered."""
     waits = "; ".join(str(blocker) for blocker in outcome.blockers)
-    message = f"waits for {waits}; runs by itself once the upstreams are READY"
+    message = f"waits for {waits}; runs automatically once the upstreams are READY"
     return Completed(name="UpstreamNotReady", message=message)
 
 
 def not_a_session(calendar: str) -> State[Any]:
-    """A time at which Prefect fires, but which is no slot: no such session of the exchange."""
-    return Completed(name="NotASession", message=f"no slot: {calendar} has no such session today")
+    """Return the state of a scheduled run on a day without a session of the exchange."""
+    return Completed(
+        name="NotASession", message=f"not a slot: {calendar} has no session at this time"
+    )

@@ -1,4 +1,4 @@
-"""Repeating a run on its recorded inputs."""
+"""Repeat a run on its recorded inputs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="rerun-run", persist_result=False)
 def rerun_run(run: UUID) -> Any:
-    """Repeat a run on what it read then and say whether the output is identical.
-
-    Nothing is published, and no status changes.
+    """Repeat a run on the same inputs and compare the outputs. Nothing is published.
 
     Args:
-        run: Id of the run; `instances runs NAME` lists them.
+        run: Id of the run. `instances runs NAME` lists the ids.
     """
     return reported(lambda: _rerun(run))
 
@@ -31,13 +29,17 @@ def _rerun(run: UUID) -> Any:
         get_run_logger().info("%s", sentence(comparison))
         key = f"rerun-{comparison.run_id}"
         services.prefect.create_artifact(
-            key, "markdown", page(comparison), "Whether a repetition gives the same", flow_run_id
+            key,
+            "markdown",
+            page(comparison),
+            "Comparison of a repeated run with the original",
+            flow_run_id,
         )
         return comparison.document()
 
 
 def sentence(comparison: Comparison) -> str:
-    """One line for the log and the terminal."""
+    """Summarise a comparison in one line, for the log and the terminal."""
     name = f"{comparison.instance} {comparison.kind} run {comparison.run_id}"
     verb = "is" if comparison.compared == "output" else "are"
     if comparison.identical:
@@ -48,7 +50,7 @@ def sentence(comparison: Comparison) -> str:
 
 
 def page(comparison: Comparison) -> str:
-    """The comparison as a page."""
+    """Describe a comparison as Markdown."""
     lines = [f"## Rerun of {comparison.instance}", "", sentence(comparison), ""]
     sample = comparison.differences.get("sample")
     if isinstance(sample, list) and sample:

@@ -1,4 +1,4 @@
-"""Resuming an instance."""
+"""Resume a paused instance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="resume-instance", persist_result=False)
 def resume_instance(instance: str) -> Any:
-    """Let an instance go on: what came while it was paused runs, once.
+    """Resume a paused instance. If requests or new inputs came meanwhile, it runs once.
 
-    Its schedules start again; a schedule that a person switched off stays off.
+    Its schedules start again; a schedule that somebody switched off stays off.
 
     Args:
-        instance: Its name, project/name or id.
+        instance: Name, project/name or id of the instance.
     """
     return reported(lambda: _resume(instance))
 

@@ -1,4 +1,4 @@
-"""The execution flow of every flow that a definition adds."""
+"""The execution flow of all flows that a definition adds."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def run_definition_flow(
     recursive: bool = False,
     smart: bool = False,
 ) -> Any:
-    """Do what the instance's definition says that this flow of it does.
+    """Run a flow that the definition of the instance adds.
 
     Args:
-        instance: Id of the instance; the deployment knows it.
-        kind: Which flow of the instance; the deployment knows it.
-        opening: The gate opening that this run is for; set by the automation, never by hand.
-        force: Run on the last published inputs whatever their status, and publish even if the
+        instance: Id of the instance. The deployment sets it.
+        kind: The flow of the instance to run. The deployment sets it.
+        opening: Id of the gate opening to claim. The automation sets it; leave it empty.
+        force: Run on the last published inputs, whatever their status, and publish even if the
             output is unchanged.
-        recursive: Refresh what is stale upstream first, in order; this run then comes by itself.
-        smart: Skip the run if the output is fresh already.
+        recursive: First refresh what is stale upstream. This run starts automatically afterwards.
+        smart: Skip the run if the output is already fresh.
     """
     asked = asked_for(force=force, recursive=recursive, smart=smart)
     return executed(kind, instance, opening, asked)

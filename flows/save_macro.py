@@ -1,4 +1,4 @@
-"""Saving an experiment's expression as a macro."""
+"""Save an experiment's expression as a macro."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def save_macro_of_experiment(
     version: str = "",
     plan: bool = False,
 ) -> Any:
-    """Keep an experiment's expression as a macro, which other expressions call by its name.
+    """Save an experiment's expression as a macro that other expressions can call.
 
-    Its fields become the macro's first arguments. What calls the macro already keeps to the version
-    that it was made with.
+    The fields of the expression become the first arguments. Instances that already call the macro
+    keep the version that they were created with.
 
     Args:
-        experiment: The experiment: its name, project/name or id.
-        name: What expressions call the macro: capital letters, digits and _.
-        parameters: Constants of the expression that become arguments, by the names that they get;
-            they stay as defaults.
-        version: The version; empty: the first, or the major one after the newest.
-        plan: Only check it and show what would be saved; change nothing.
+        experiment: Name, project/name or id of the experiment.
+        name: Name of the macro: capital letters, digits and _.
+        parameters: Constants of the expression that become arguments, by argument name. Their
+            values stay as defaults.
+        version: Version of the macro. Empty: 1.0.0, or the next major version.
+        plan: Only check the macro and show it; save nothing.
     """
     wish = Wish(experiment, name, parameters, version)
     return reported(lambda: _save(wish, plan))

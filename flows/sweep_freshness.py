@@ -1,4 +1,4 @@
-"""The safety net, on a schedule."""
+"""Find what was missed, on a schedule."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="sweep-freshness", persist_result=False)
 def sweep_freshness() -> Any:
-    """Find past-due flows, dead runs, unpublished events and unclaimed openings; act on each.
+    """Handle missed deadlines, dead runs, unsent events and openings that no run has claimed.
 
-    What cannot be done ends the run Failed, with a line each, after everything else was done.
+    If something cannot be done, the run does everything else and then ends Failed, one line each.
     """
     return reported(_sweep)
 
@@ -28,7 +28,9 @@ def sweep_freshness() -> Any:
 def _sweep() -> Any:
     with connect() as services:
         if _has_successor(services, current_run()):
-            return Completed(name="Skipped", message="a later sweep is due already and does it all")
+            return Completed(
+                name="Skipped", message="a later sweep is already due and does the same work"
+            )
         swept = sweep(services, lambda flow_id: _restored(services, flow_id))
         if swept.idle:
             return Completed(message="nothing to do")
@@ -39,7 +41,7 @@ def _sweep() -> Any:
 
 
 def _restored(services: Services, flow_id: UUID) -> UUID:
-    get_run_logger().warning("the deployment of flow %s is gone; it is made again", flow_id)
+    get_run_logger().warning("flow %s has no deployment; it is created again", flow_id)
     return restore_deployment(
         services, lambda spec, document_id: ports(services, spec, document_id), flow_id
     )
@@ -48,13 +50,13 @@ def _restored(services: Services, flow_id: UUID) -> UUID:
 def _sentence(swept: Swept) -> str:
     return (
         f"{swept.past_due} past due, {swept.dead_runs} dead runs ended, "
-        f"{swept.published} events published, {swept.started} openings started, "
+        f"{swept.published} events published, {swept.started} runs started for openings, "
         f"{swept.told} messages sent to subscribers"
     )
 
 
 def _has_successor(services: Services, run: Any) -> bool:
-    """Whether of the sweeps that are due this is not the last: they came late together."""
+    """Return True if a later scheduled sweep is already due, so this one can be skipped."""
     if not run.auto_scheduled or run.deployment_id is None:
         return False
     due = services.prefect.live_runs([run.deployment_id])[run.deployment_id]

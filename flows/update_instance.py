@@ -1,4 +1,4 @@
-"""Changing an instance that exists to a new configuration."""
+"""Change the configuration of an instance."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from prefect_instances.libs.wiring import connect
 
 @flow(name="update-instance", persist_result=False)
 def update_instance(instance: AnyInstance, plan: bool = False) -> Any:
-    """Bring an instance to a changed configuration; what is scheduled or switched off stays so.
+    """Change the configuration of an instance. What somebody switched off in Prefect stays off.
 
-    A change that affects the output makes the instance and everything downstream stale, and it
-    runs again; a change of the description or schedule does not.
+    A change that affects the output makes the instance and everything downstream stale, and the
+    instance runs again. A change of the description or the schedule does not.
 
     Args:
-        instance: The changed configuration: the saved block, or the same fields given here.
-        plan: Only check everything and show what would change; change nothing.
+        instance: The changed configuration: a saved block, or its fields entered here.
+        plan: Only check the configuration and show the plan; change nothing.
     """
     return reported(lambda: _update(instance, plan))
 

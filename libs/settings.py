@@ -43,33 +43,33 @@ class Settings(BaseSettings):
         "",
         repr=False,
         description=(
-            "SQLAlchemy URL of the database, sqlite:/// or postgresql+psycopg://; wins over "
-            "database_block. Where both are empty: sqlite:///<home>/instances.db."
+            "SQLAlchemy URL of the database: sqlite:/// or postgresql+psycopg://. It takes "
+            "precedence over database_block. If both are empty: sqlite:///<home>/instances.db."
         ),
     )
     database_block: str = Field(
         "",
         description=(
-            "Prefect block that holds the database's address and password: "
+            "Prefect block with the address and password of the database: "
             "sqlalchemy-connector/NAME or database-credentials/NAME."
         ),
     )
     store_root: Path = Field(
         default_factory=lambda known: known["home"] / "stores",
-        description="Directory under which stores keep their data; by default <home>/stores.",
+        description="Directory for the data of the stores; by default <home>/stores.",
     )
     prefect_api_url: str = Field(
         "",
         description=(
-            "API of the Prefect server to use where Prefect's own settings (PREFECT_API_URL, the "
-            "active profile) name none; `instances up` keeps its server's address here."
+            "API of the Prefect server, used if Prefect's own settings (PREFECT_API_URL, the "
+            "active profile) name none. `instances up` stores the address of its server here."
         ),
     )
     port: int = Field(
         0,
         ge=0,
         le=65535,
-        description="Port of the embedded Prefect server; 0: a free one, kept for the next start.",
+        description="Port of the embedded Prefect server; 0 takes a free port and keeps it.",
     )
     pool: str = Field(
         "instances", min_length=1, description="Work pool that runs every flow of this project."
@@ -78,102 +78,106 @@ class Settings(BaseSettings):
         "instances-warm",
         min_length=1,
         description=(
-            "Type of that work pool where it has to be created: instances-warm forks runs from a "
-            "pre-imported process; process starts an interpreter for each."
+            "Type of the work pool if it has to be created: instances-warm forks each run from a "
+            "process with all imports done; process starts a new interpreter for each run."
         ),
     )
-    worker_limit: int = Field(4, ge=1, description="Runs that the local worker executes at once.")
+    worker_limit: int = Field(
+        4, ge=1, description="Runs that the local worker executes at the same time."
+    )
     sweep_seconds: int = Field(
         60,
         ge=1,
         description=(
-            "Seconds between two sweeps. Where it is not set, an interval that a person gave the "
-            "sweep in Prefect stays."
+            "Seconds between two sweeps. If it is not set, an interval that somebody chose for the "
+            "sweep in Prefect is kept."
         ),
     )
     lease_seconds: int = Field(
         30,
         ge=1,
-        description="Seconds after its last heartbeat at which a run's process counts as dead.",
+        description="Seconds after the last heartbeat of a run until its process counts as dead.",
     )
     heartbeat_seconds: int = Field(
-        8, ge=1, description="Seconds between two heartbeats of a run; below lease_seconds."
+        8, ge=1, description="Seconds between two heartbeats of a run; less than lease_seconds."
     )
     claim_seconds: int = Field(
         45,
         ge=1,
-        description="Seconds after which the sweep starts the run of an opening nobody claimed.",
+        description="Seconds until the sweep starts a run for an opening that no run has claimed.",
     )
     begin_seconds: int = Field(
         300,
         ge=1,
         description=(
-            "Seconds that a flow run which a worker took may need to begin its work, and one that "
-            "has done it to end; after them it counts as dead. Above what a container takes to "
-            "start."
+            "Seconds that a flow run may take to begin its work after a worker takes it, and to "
+            "end after its work is done; then it counts as dead. Set it above the time that a "
+            "container needs to start."
         ),
     )
     crash_retries: int = Field(
-        2, ge=0, description="How often a run whose process died is started again by itself."
+        2,
+        ge=0,
+        description="How many times a run is started again automatically if its process dies.",
     )
     crash_backoff_seconds: int = Field(
-        5, ge=0, description="Seconds before the first such retry; doubled for each further one."
+        5,
+        ge=0,
+        description="Seconds before the first of these retries; doubled for each further one.",
     )
 
     mlflow_tracking_uri: str = Field(
         "",
         repr=False,
         description=(
-            "MLflow server to use, http(s)://[user:password@]host:port; empty: an embedded store "
-            "in <home>/mlflow."
+            "MLflow server, http(s)://[user:password@]host:port. If it is empty, an embedded store "
+            "in <home>/mlflow is used."
         ),
     )
     mlflow_ui_url: str = Field(
         "",
         description=(
-            "Where people see MLflow's pages, for links; empty: at mlflow_tracking_uri. "
-            "`instances up --with mlflow` keeps the address of its pages here."
+            "Address of MLflow's pages, for links; by default mlflow_tracking_uri. "
+            "`instances up --with mlflow` stores the address of its pages here."
         ),
     )
     mlflow_port: int = Field(
         0,
         ge=0,
         le=65535,
-        description="Port of `instances up --with mlflow`; 0: a free one, kept for the next start.",
+        description="Port of `instances up --with mlflow`; 0 takes a free port and keeps it.",
     )
     evidently_url: str = Field(
         "",
         repr=False,
         description=(
-            "Evidently server to use, http(s)://[user:password@]host:port; empty: a workspace in "
-            "<home>/evidently."
+            "Evidently server, http(s)://[user:password@]host:port. If it is empty, a workspace in "
+            "<home>/evidently is used."
         ),
     )
     evidently_secret: SecretStr = Field(
-        SecretStr(""), description="Secret that the Evidently server asks for before it writes."
+        SecretStr(""), description="Secret that the Evidently server requires for writing."
     )
     evidently_ui_url: str = Field(
         "",
         description=(
-            "Where people see Evidently's pages, for links; empty: at evidently_url. "
-            "`instances up --with evidently` keeps the address of its pages here."
+            "Address of Evidently's pages, for links; by default evidently_url. "
+            "`instances up --with evidently` stores the address of its pages here."
         ),
     )
     evidently_port: int = Field(
         0,
         ge=0,
         le=65535,
-        description=(
-            "Port of `instances up --with evidently`; 0: a free one, kept for the next start."
-        ),
+        description=("Port of `instances up --with evidently`; 0 takes a free port and keeps it."),
     )
 
     centrifugo_block: str = Field(
         "instances",
         pattern=r"^[a-z0-9-]+$",
         description=(
-            "Name of the Prefect block of the type Centrifugo that says where status changes are "
-            "published; while there is none, nothing is."
+            "Name of the Prefect block of type Centrifugo that says where to publish status "
+            "changes. If the block does not exist, nothing is published."
         ),
     )
 
@@ -222,13 +226,13 @@ class Settings(BaseSettings):
             return value
         address = Address.parse(value)
         if address.credentials:
-            raise ValueError("links are for everybody: leave user and password out")
+            raise ValueError("everybody sees links: leave out user and password")
         return address.url
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.heartbeat_seconds >= self.lease_seconds:
-            raise ValueError("heartbeat_seconds must be below lease_seconds")
+            raise ValueError("heartbeat_seconds must be less than lease_seconds")
         if not self.database_url and not self.database_block:
             object.__setattr__(self, "database_url", _own_database(self.home))
         return self
@@ -271,9 +275,9 @@ def read_config(home: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise PermanentError(f"{path} cannot be read ({error}); mend or delete it") from error
+        raise PermanentError(f"{path} cannot be read ({error}); correct or delete it") from error
     if not isinstance(document, dict):
-        raise PermanentError(f"{path} is not a JSON object; mend or delete it")
+        raise PermanentError(f"{path} is not a JSON object; correct or delete it")
     return document
 
 

@@ -6,25 +6,26 @@ from typing import Annotated
 
 import typer
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="An instance: its name, or project/name.")
-]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an instance, or project/name.")]
 OptionalName = Annotated[
     str,
     typer.Argument(
-        metavar="[NAME]", help="An instance: its name, or project/name; all if left out."
+        metavar="[NAME]", help="Name of an instance, or project/name. Default: all instances."
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
+    bool, typer.Option("--json", help="Print one JSON document and nothing else to stdout.")
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait for what it sets off; exit 3 if it is not READY then.")
+    bool,
+    typer.Option(
+        "--wait", help="Wait for everything that it starts; exit with 3 if something is not READY."
+    ),
 ]
 Timeout = Annotated[
     float,
     typer.Option(
-        "--timeout", min=0, metavar="SECONDS", help="How long to wait at most; 0: without limit."
+        "--timeout", min=0, metavar="SECONDS", help="Maximum time to wait; 0 means no limit."
     ),
 ]
-PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be done; do nothing.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show the plan; change nothing.")]

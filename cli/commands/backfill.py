@@ -1,4 +1,4 @@
-"""``backfill``: reading a range of dates of a dataset or signal anew."""
+"""``backfill``: read a past range of dates of a dataset or signal again."""
 
 from __future__ import annotations
 
@@ -35,21 +35,24 @@ def backfill(  # one argument for each option of the command
     name: Name,
     start: Annotated[Day, typer.Option("--start", formats=FORMATS, help="First day to read.")],
     end: Annotated[Day, typer.Option("--end", formats=FORMATS, help="Last day to read.")],
-    chunk: Annotated[Chunk, typer.Option("--chunk", help="How much one run reads.")] = Chunk.MONTH,
+    chunk: Annotated[
+        Chunk, typer.Option("--chunk", help="Range of dates that one run reads.")
+    ] = Chunk.MONTH,
     downstream: Annotated[
         bool,
         typer.Option(
             "--downstream",
-            help="Run again what is below and not triggered too (trainings, backtests), and wait "
-            "for all of it; exit 3 if it is not READY then.",
+            help="Also run downstream flows that are not triggered (trainings, backtests), and "
+            "wait for everything downstream; exit with 3 if something is not READY.",
         ),
     ] = False,
     timeout: Timeout = 0.0,
     json: Json = False,
 ) -> None:
-    """Read a range of dates anew, run by run; interrupted, the same command goes on.
+    """Read a past range of dates again, in several runs.
 
-    Where the source revised its history a new version is published, and what reads it runs again.
+    If the source has revised its history, a new version is published and its downstreams run.
+    After an interruption, the same command continues.
     """
     from prefect_instances.cli.waiting import Patience
     from prefect_instances.libs.services.runs.backfilling import Asked

@@ -1,4 +1,4 @@
-"""``definitions``: what is installed, or saved, and can be used."""
+"""``definitions``: list and show the definitions that can be used."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ HEADERS = ("kind", "name", "version", "description")
 
 
 class NoSuchDefinition(PermanentError):
-    """No definition has that name: see ``instances definitions``."""
+    """No definition has this name; ``instances definitions`` lists the names."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"no definition named {name!r}; `instances definitions` lists them")
+        super().__init__(
+            f"no definition is named {name!r}; `instances definitions` lists the names"
+        )
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(help="The definitions that are installed or saved.", rich_markup_mode=None)
+    group = typer.Typer(
+        help="List and show installed definitions and saved macros.", rich_markup_mode=None
+    )
     group.callback(invoke_without_command=True)(definitions)
     group.command("list")(list_definitions)
     group.command("show")(show_definition)
@@ -35,13 +39,13 @@ def register(app: typer.Typer) -> None:
 
 
 def definitions(context: typer.Context, json: Json = False) -> None:
-    """The definitions that there are: without a subcommand, all of them."""
+    """List and show installed definitions and saved macros."""
     if context.invoked_subcommand is None:
         list_definitions(json=json)
 
 
 def list_definitions(json: Json = False) -> None:
-    """Every installed definition and saved macro, each version on a line; broken ones on stderr."""
+    """List installed definitions and saved macros; report broken ones on stderr."""
     registry = _registry()
     if json:
         emit_json(
@@ -57,7 +61,7 @@ def list_definitions(json: Json = False) -> None:
 def show_definition(
     name: str = typer.Argument(metavar="NAME", help="Name of a definition."), json: Json = False
 ) -> None:
-    """All versions of one definition: parameters, contracts and rules."""
+    """Show all versions of one definition: parameters, contracts and rules."""
     found = [each for each in _registry().list() if each.name == name]
     if not found:
         raise NoSuchDefinition(name)

@@ -1,4 +1,4 @@
-"""``doctor``: what is reachable, what is broken, what to do."""
+"""``doctor``: check what is reachable and what is broken."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check what is reachable and what is broken.
+    """Check what is reachable and what is broken; say what to do.
 
-    Ends with 1 if a check fails; each finding says what to do.
+    Exits with 1 if a check fails.
     """
     from prefect_instances.cli.doctor_checks import Level, examine
     from prefect_instances.libs.settings import load_settings

@@ -1,4 +1,4 @@
-"""``experiment``: what becomes of an experiment, a signal or a macro."""
+"""``experiment``: turn an experiment into a signal or a macro."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefect_instances.cli.session import open_services
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(help="What becomes of experiments.", rich_markup_mode=None)
+    group = typer.Typer(help="Turn experiments into signals or macros.", rich_markup_mode=None)
     group.callback()(lambda: None)
     group.command("promote")(promote)
     app.add_typer(group, name="experiment")
@@ -29,10 +29,10 @@ def register(app: typer.Typer) -> None:
 def promote(  # noqa: PLR0913  # one argument for each option of the command
     name: Name,
     as_: Annotated[
-        str, typer.Option("--as", metavar="SIGNAL", help="Make a signal of this name.")
+        str, typer.Option("--as", metavar="SIGNAL", help="Create a signal with this name.")
     ] = "",
     as_macro: Annotated[
-        str, typer.Option("--as-macro", metavar="MACRO", help="Save a macro of this name.")
+        str, typer.Option("--as-macro", metavar="MACRO", help="Save a macro with this name.")
     ] = "",
     spec: Annotated[
         Path | None,
@@ -41,29 +41,29 @@ def promote(  # noqa: PLR0913  # one argument for each option of the command
             exists=True,
             dir_okay=False,
             readable=True,
-            help="A YAML or JSON file with the signal's contract; no bounds if left out.",
+            help="YAML or JSON file with the signal's contract. Default: no bounds.",
         ),
     ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=NUMBER",
-            help="A constant that becomes an argument of the macro, with it as its default.",
+            help="Turn this constant into an argument of the macro; its value becomes the default.",
         ),
     ] = None,
     version: Annotated[
-        str, typer.Option(help="The macro's version; the next major one if left out.")
+        str, typer.Option(help="Version of the macro. Default: the next major version.")
     ] = "",
     plan: PlanOnly = False,
     json: Json = False,
 ) -> None:
-    """Make a signal of an experiment's expression, or a macro that other expressions call."""
+    """Create a signal or a macro from an experiment's expression."""
     if bool(as_) == bool(as_macro):
-        raise typer.BadParameter("say either --as SIGNAL or --as-macro MACRO")
+        raise typer.BadParameter("use either --as SIGNAL or --as-macro MACRO")
     if as_ and (parameter or version):
-        raise typer.BadParameter("--parameter and --version are for --as-macro")
+        raise typer.BadParameter("--parameter and --version require --as-macro")
     if as_macro and spec:
-        raise typer.BadParameter("--spec is for --as: a macro has no contract")
+        raise typer.BadParameter("--spec requires --as: a macro has no contract")
     if as_:
         document = read_document(spec) if spec else {}
         promote_to_signal(name, as_, document.get("signal", document), plan, json)

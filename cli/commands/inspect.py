@@ -1,4 +1,4 @@
-"""``list``, ``show``, ``status``, ``freshness`` and ``why``: what there is and how it is."""
+"""``list``, ``show``, ``status``, ``freshness`` and ``why``: look at instances."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_instances(json: Json = False) -> None:
-    """Every instance, one a line."""
+    """List all instances, one on each line."""
     from prefect_instances.libs.services.views import reports
 
     with open_database() as database:
@@ -40,7 +40,7 @@ def list_instances(json: Json = False) -> None:
 
 
 def show(name: Name, json: Json = False) -> None:
-    """Everything about one instance."""
+    """Show one instance in detail."""
     from prefect_instances.libs.services.rendering import links
     from prefect_instances.libs.services.views import reports
     from prefect_instances.libs.settings import load_settings
@@ -52,7 +52,7 @@ def show(name: Name, json: Json = False) -> None:
 
 
 def status(name: OptionalName = "", json: Json = False) -> None:
-    """Status, freshness and reason of instances."""
+    """Show status, freshness and reason of instances."""
     from prefect_instances.libs.services.views import reports
 
     now = utc_now()
@@ -65,7 +65,7 @@ def status(name: OptionalName = "", json: Json = False) -> None:
 
 
 def freshness(name: Name, json: Json = False) -> None:
-    """How fresh the upstreams of an instance are, and the root cause of what blocks."""
+    """Show the freshness of every upstream, and root causes."""
     from prefect_instances.libs.services.views import explaining
 
     now = utc_now()
@@ -86,11 +86,14 @@ def freshness(name: Name, json: Json = False) -> None:
 def why(
     name: Name,
     flow: Annotated[
-        str, typer.Option("--flow", metavar="KIND", help="Only this flow; all if left out.")
+        str, typer.Option("--flow", metavar="KIND", help="Kind of flow. Default: all flows.")
     ] = "",
     json: Json = False,
 ) -> None:
-    """Why an instance is not READY: the root cause, what would unblock it, when it runs next."""
+    """Explain why an instance is not READY.
+
+    It shows the root cause, what would unblock the instance, and when it runs next.
+    """
     from prefect_instances.libs.services.views import explaining
 
     with open_database() as database:

@@ -1,4 +1,4 @@
-"""``update``, ``pause``, ``resume``, ``promote``, and the versions that changes leave behind."""
+"""``update``, ``pause``, ``resume``, ``promote``, ``history`` and ``diff``: change an instance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_instances.cli.session import open_database, open_services
 
 SpecFile = Annotated[
     Path,
-    typer.Option("--spec", exists=True, dir_okay=False, readable=True, help="A YAML or JSON file."),
+    typer.Option("--spec", exists=True, dir_okay=False, readable=True, help="YAML or JSON file."),
 ]
 HISTORY_HEADERS = ("version", "created", "output", "runs", "changes")
 
@@ -36,13 +36,16 @@ def update(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="The instance's document; its saved block if left out.",
+            help="YAML or JSON file with the new configuration. Default: the saved block.",
         ),
     ] = None,
     plan: PlanOnly = False,
     json: Json = False,
 ) -> None:
-    """Bring an instance to a changed configuration: a file, or its edited block."""
+    """Change the configuration of an instance.
+
+    It comes from a file, or from the edited block of the instance.
+    """
     from prefect_instances.libs.services.lifecycle.manifests import plan_one
     from prefect_instances.libs.specs import parse_spec, spec_document
 
@@ -73,12 +76,18 @@ def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> 
 
 
 def pause(name: Name) -> None:
-    """Stop an instance: its schedules and its gates; what comes meanwhile is remembered."""
+    """Pause an instance.
+
+    Its schedules stop and its gates do not open. Requests and new inputs are remembered.
+    """
     submit_and_wait("pause-instance", {"instance": name}, f"pause of {name}", f"{name} paused")
 
 
 def resume(name: Name) -> None:
-    """Let a paused instance go on: what came meanwhile runs, once."""
+    """Resume a paused instance.
+
+    If requests or new inputs came meanwhile, it runs once.
+    """
     submit_and_wait(
         "resume-instance", {"instance": name}, f"resumption of {name}", f"{name} resumed"
     )
@@ -87,13 +96,14 @@ def resume(name: Name) -> None:
 def promote(
     name: Name,
     spec: SpecFile,
-    as_: Annotated[
-        str, typer.Option("--as", metavar="SIGNAL", help="The name that the signal gets.")
-    ],
+    as_: Annotated[str, typer.Option("--as", metavar="SIGNAL", help="Name of the new signal.")],
     plan: PlanOnly = False,
     json: Json = False,
 ) -> None:
-    """Make a signal of a dataset, once its stored data keep the contract in FILE."""
+    """Create a signal from a dataset.
+
+    It is refused if the stored data do not satisfy the contract in the file.
+    """
     document = read_document(spec)
     promote_to_signal(name, as_, document.get("signal", document), plan, json)
 
@@ -116,7 +126,10 @@ def promote_to_signal(
 
 
 def history(name: Name, json: Json = False) -> None:
-    """The configurations that an instance had: what changed, and how many runs used each."""
+    """List the configurations of an instance.
+
+    Each line says what changed and how many runs used the configuration.
+    """
     from prefect_instances.libs.services.views import history as recorded
 
     with open_database() as database:
@@ -130,12 +143,15 @@ def history(name: Name, json: Json = False) -> None:
 def diff(
     name: Name,
     first: Annotated[
-        int | None, typer.Argument(metavar="[V1]", help="A version; the last but one.")
+        int | None,
+        typer.Argument(metavar="[V1]", help="Version. Default: the one before the last."),
     ] = None,
-    last: Annotated[int | None, typer.Argument(metavar="[V2]", help="A version; the last.")] = None,
+    last: Annotated[
+        int | None, typer.Argument(metavar="[V2]", help="Version. Default: the last.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """What two configurations of an instance differ in."""
+    """Compare two configurations of an instance."""
     from prefect_instances.libs.services.views import history as recorded
 
     with open_database() as database:
@@ -171,7 +187,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if problems:
         raise InvalidSpec(problems)
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
-        raise InvalidSpec([Problem(path.name, "must hold one document of keys and values")])
+        raise InvalidSpec([Problem(path.name, "must contain one document of keys and values")])
     return dict(documents[0])
 
 

@@ -1,4 +1,4 @@
-"""``apply`` and ``delete``: submitting the lifecycle flows and waiting for them."""
+"""``apply`` and ``delete``: start the lifecycle flows and wait for them."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ def apply(
     file: Annotated[
         Path,
         typer.Option(
-            "--file", "-f", exists=True, readable=True, help="A manifest, or a directory of them."
+            "--file", "-f", exists=True, readable=True, help="Manifest, or directory of manifests."
         ),
     ],
     plan: PlanOnly = False,
     prune: Annotated[
         bool,
         typer.Option(
-            "--prune", help="Remove what its projects hold and it does not name; data is kept."
+            "--prune",
+            help="Also remove instances that the manifest does not list; keep their data.",
         ),
     ] = False,
     wait: Wait = False,
@@ -53,7 +54,7 @@ def apply(
         typer.Option("--yes", help="Let --prune remove all instances of a project, unasked."),
     ] = False,
 ) -> None:
-    """Bring instances to what a manifest says."""
+    """Create and update instances as a manifest describes them."""
     from prefect_instances.cli.waiting import Patience
 
     how = Applying(plan, prune, wait, json, yes)
@@ -65,15 +66,15 @@ def apply(
 def delete(
     name: Name,
     cascade: Annotated[
-        bool, typer.Option("--cascade", help="Remove all that reads from it too.")
+        bool, typer.Option("--cascade", help="Also remove all instances that read from it.")
     ] = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete the stored data too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also delete the stored data.")] = False,
     plan: PlanOnly = False,
     json: Json = False,
 ) -> None:
     """Remove an instance.
 
-    Refused while others read from it, unless --cascade is said.
+    It is refused while other instances read from it, unless --cascade is given.
     """
     from prefect_instances.cli.waiting import Patience, submit, wait_for_run
     from prefect_instances.libs.services.lifecycle.removal import plan_removal

@@ -1,4 +1,4 @@
-"""``lineage``: who reads from whom."""
+"""``lineage``: show which instance reads from which."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lineage(
         bool, typer.Option("--mermaid", help="Print a mermaid flowchart instead.")
     ] = False,
 ) -> None:
-    """Who reads from whom, with the status of each."""
+    """Show which instance reads from which, with statuses."""
     if json and as_mermaid:
         raise typer.BadParameter("choose one of --json and --mermaid")
     from prefect_instances.libs.services.views import reports

@@ -1,4 +1,4 @@
-"""``watch`` and ``token``: what happens now, and how applications hear of it."""
+"""``watch`` and ``token``: follow what happens, here or in an application."""
 
 from __future__ import annotations
 
@@ -34,14 +34,18 @@ def register(app: typer.Typer) -> None:
 def token(
     name: Name,
     project: Annotated[
-        bool, typer.Option("--project", help="NAME is a project: all of its instances.")
+        bool,
+        typer.Option("--project", help="NAME is a project; the token is for all its instances."),
     ] = False,
     user: Annotated[
-        str, typer.Option("--user", metavar="ID", help="Whom the tokens are for.")
+        str, typer.Option("--user", metavar="ID", help="User that the tokens are for.")
     ] = "instances",
     json: Json = False,
 ) -> None:
-    """Short-lived tokens to subscribe to an instance or project; ask again to refresh them."""
+    """Create tokens to subscribe to an instance or a project.
+
+    They are short-lived. Run the command again to refresh them.
+    """
     from prefect_instances.libs.services.views.subscribing import grant_subscription
 
     with open_services() as services:
@@ -52,11 +56,14 @@ def token(
 def watch(
     name: OptionalName = "",
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON document a line, one line a message.")
+        bool, typer.Option("--json", help="Print one JSON document on each line for each message.")
     ] = False,
     timeout: Timeout = 0.0,
 ) -> None:
-    """What happens, as it happens: a live table; lines where the output is no terminal."""
+    """Show changes as they happen.
+
+    On a terminal it is a live table, otherwise one line for each change.
+    """
     with open_services() as services:
         if json or not sys.stdout.isatty():
             stopped = _watch_lines(services, name, _print_json if json else _print_line, timeout)
@@ -87,7 +94,7 @@ def _print_line(message: Mapping[str, Any]) -> None:
 def line_of(message: Mapping[str, Any]) -> str:
     """A message in one line of words."""
     if message["type"] == "reload":
-        return "(watching; what happened before is in `instances status`)"
+        return "(watching; `instances status` shows the present state)"
     flow = f".{message['flow_kind']}" if message["flow_kind"] else ""
     head = f"{message['timestamp'][:19]}  {message['name']}{flow}"
     if message["type"] == "instance.gate.opened":

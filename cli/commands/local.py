@@ -40,12 +40,14 @@ def up(
         typer.Option(
             "--database",
             metavar="URL",
-            help="SQLite or PostgreSQL (postgresql+psycopg://…) instead of a file in the home.",
+            help="SQLite or PostgreSQL (postgresql+psycopg://…). Default: a file in the home.",
         ),
     ] = "",
     port: Annotated[
         int,
-        typer.Option("--port", min=0, max=65535, help="Port of the Prefect server; 0: a free one."),
+        typer.Option(
+            "--port", min=0, max=65535, help="Port of the Prefect server; 0 takes a free port."
+        ),
     ] = 0,
     pool: Annotated[
         str, typer.Option("--pool", metavar="NAME[/TYPE]", help="Work pool that runs the flows.")
@@ -55,17 +57,19 @@ def up(
         typer.Option(
             "--with",
             metavar="mlflow,evidently",
-            help="Serve the pages of the home's MLflow, Evidently, or both, too.",
+            help="Also serve the pages of MLflow, Evidently, or both, for the home's stores.",
         ),
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return when everything is ready.")
+        bool,
+        typer.Option("--detach", "-d", help="Return when everything is ready; leave it running."),
     ] = False,
 ) -> None:
-    """Start a Prefect server and a worker, and with --with the pages of MLflow and Evidently.
+    """Start a Prefect server and a worker.
 
-    Where PREFECT_API_URL or the active Prefect profile names a server, that one is used. Without
-    --detach the command stays, restarts what dies, and ends everything at Ctrl-C.
+    --with also starts the pages of MLflow and Evidently. If PREFECT_API_URL or the active Prefect
+    profile names a server, that server is used. Without --detach the command keeps running,
+    restarts processes that die, and stops all at Ctrl-C.
     """
     from prefect_instances.cli.runtime import stack
     from prefect_instances.libs.settings import load_settings
@@ -100,7 +104,7 @@ def _pages(words: list[str]) -> tuple[str, ...]:
 
 
 def down() -> None:
-    """End exactly what `up` started."""
+    """Stop the processes that `up` started."""
     from prefect_instances.cli.runtime import stack
     from prefect_instances.libs.settings import load_settings
 
@@ -109,14 +113,12 @@ def down() -> None:
 
 
 def demo(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything running, to look around.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
 ) -> None:
-    """Show it all: an example project on real market data.
+    """Run an example project on real market data.
 
-    Starts what is needed, provisions the project, waits until every instance is READY and prints
-    the table. Without --keep it then stops what it started; the data stays in the home.
+    Start what is needed, provision the project, wait until every instance is READY, and print the
+    statuses. Without --keep, then stop what was started; the data stays in the home.
     """
     from prefect_instances.cli.runtime import stack
     from prefect_instances.libs.settings import load_settings
@@ -189,7 +191,9 @@ def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
 
     now = time.monotonic()
     if restarts[0] and now - restarts[0] < RESTART_WINDOW_SECONDS:
-        raise Unavailable(" and ".join(dead), f"it died {RESTARTS + 1} times; see its log")
+        raise Unavailable(
+            " and ".join(dead), f"it died {RESTARTS + 1} times within a few minutes; see its log"
+        )
     return [*restarts[1:], now]
 
 

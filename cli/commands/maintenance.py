@@ -1,4 +1,4 @@
-"""``reconcile``, ``export`` and ``schema``: records and files in line with what exists."""
+"""``reconcile``, ``export`` and ``schema``: compare and export what exists."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def reconcile(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compare the records with Prefect, MLflow and Evidently; repair what is safe, show the rest.
+    """Repair or report what differs from the database.
 
-    Ends with 1 where a repair failed.
+    It compares the database with Prefect, MLflow and Evidently, and repairs what is safe. Exits
+    with 1 if a repair failed.
     """
     from prefect_instances.cli.waiting import Patience, submit, wait_for_run
 
@@ -56,11 +57,14 @@ def reconcile(
 def export(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Instances; all of them if left out."),
+        typer.Argument(metavar="[NAME]...", help="Names of instances. Default: all instances."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write the manifest of what exists; applying it changes nothing."""
+    """Print a manifest of the existing instances.
+
+    Applying it changes nothing.
+    """
     from prefect_instances.libs.services.lifecycle.exporting import export as exported
     from prefect_instances.libs.specs.manifests.schema import FILE_NAME
     from prefect_instances.libs.specs.manifests.text import write_yaml
@@ -75,7 +79,7 @@ def export(
 
 
 def schema() -> None:
-    """Print the JSON schema of a manifest, with which editors complete and check it."""
+    """Print the JSON schema of manifests, for editors."""
     from prefect_instances.libs.specs.manifests.schema import manifest_schema
 
     emit_json(manifest_schema())

@@ -1,4 +1,4 @@
-"""``run``, ``runs`` and ``run-info``: executing an instance's flow, and what was executed."""
+"""``run``, ``runs``, ``run-info`` and ``rerun``: run a flow and look at runs."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ UNSAID = {
 
 
 class RunMode(StrEnum):
-    """How much the run reads from its source."""
+    """How much a run reads from its source."""
 
     INCREMENTAL = "incremental"
     FULL = "full"
 
 
 class NoSuchFlow(PermanentError):
-    """The instance has no flow of that kind, or several to choose from: name one with --flow."""
+    """The instance has no flow of this kind, or has several: choose one with --flow."""
 
     def __init__(self, instance: str, asked: str, kinds: list[str]) -> None:
         self.instance, self.asked, self.kinds = instance, asked, kinds
@@ -64,12 +64,12 @@ class NoSuchFlow(PermanentError):
 
 
 class OptionNotTaken(PermanentError):
-    """The flow has no use for an option: leave it out, or name another flow with --flow."""
+    """The flow does not have this option: leave it out, or choose another flow with --flow."""
 
     def __init__(self, instance: str, options: list[str]) -> None:
         self.instance, self.options = instance, options
         listed = ", ".join(f"--{option.replace('_', '-')}" for option in options)
-        super().__init__(f"this flow of {instance!r} does not take {listed}")
+        super().__init__(f"this flow of {instance!r} has no option {listed}")
 
 
 def register(app: typer.Typer) -> None:
@@ -83,26 +83,30 @@ def register(app: typer.Typer) -> None:
 def run(  # noqa: PLR0913  # one argument for each option of the command
     name: Name,
     flow: Annotated[
-        str, typer.Option("--flow", metavar="KIND", help="Which flow; its only one if left out.")
+        str, typer.Option("--flow", metavar="KIND", help="Kind of flow. Default: the only one.")
     ] = "",
     mode: Annotated[
-        RunMode, typer.Option("--mode", help="Read what is new, or everything.")
+        RunMode, typer.Option("--mode", help="Read what is new, or the whole history.")
     ] = RunMode.INCREMENTAL,
     as_of: Annotated[
         datetime | None,
-        typer.Option("--as-of", formats=["%Y-%m-%d"], help="Run as if this were today."),
+        typer.Option(
+            "--as-of",
+            formats=["%Y-%m-%d"],
+            help="Newest day of data to read; the run treats it as today.",
+        ),
     ] = None,
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Run on what upstreams last published, whatever their status."
+            "--force", help="Run on what the upstreams last published, whatever their status."
         ),
     ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="Refresh what is stale upstream first, in order.")
+        bool, typer.Option("--recursive", help="First refresh what is stale upstream.")
     ] = False,
     smart: Annotated[
-        bool, typer.Option("--smart", help="Skip the run if the output is fresh already.")
+        bool, typer.Option("--smart", help="Skip the run if the output is already fresh.")
     ] = False,
     accept_loss: Annotated[
         bool,
@@ -113,7 +117,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     wait: Wait = False,
     timeout: Timeout = 0.0,
 ) -> None:
-    """Run an instance's flow now."""
+    """Run a flow of an instance now."""
     parameters = {
         "mode": mode.value,
         "as_of": as_of.date().isoformat() if as_of else None,
@@ -130,7 +134,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
 
 
 def runs(name: Name, json: Json = False) -> None:
-    """The runs of an instance, newest first."""
+    """List the runs of an instance, newest first."""
     from prefect_instances.libs.services.views import reports
 
     with open_database() as database:
@@ -139,9 +143,13 @@ def runs(name: Name, json: Json = False) -> None:
 
 
 def run_info(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run.")], json: Json = False
+    id_: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="Id of the run; `instances runs NAME` lists the ids."),
+    ],
+    json: Json = False,
 ) -> None:
-    """Everything about one run."""
+    """Show one run in detail."""
     from prefect_instances.libs.services.rendering import links
     from prefect_instances.libs.services.views import reports
     from prefect_instances.libs.settings import load_settings
@@ -153,12 +161,16 @@ def run_info(
 
 
 def rerun(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run.")], json: Json = False
+    id_: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="Id of the run; `instances runs NAME` lists the ids."),
+    ],
+    json: Json = False,
 ) -> None:
-    """Repeat a run on its recorded inputs and say whether the output is identical.
+    """Repeat a run on its recorded inputs and compare the outputs. Nothing is published.
 
-    Where the run has none (a monitoring; a training that was not promoted) its metrics are
-    compared. Nothing is published. Ends with 1 where they differ.
+    If the run has no output (monitoring, or training without promotion), its metrics are compared.
+    Exits with 1 if they differ.
     """
     from prefect_instances.cli.waiting import Patience, submit, wait_for_run
     from prefect_instances.libs.services.views import reports
@@ -200,7 +212,9 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
     if len(matching) != 1:
         raise NoSuchFlow(full_name, kind, [flow["kind"] for flow in entry["flows"]])
     if matching[0]["deployment_id"] is None:
-        raise Unavailable(f"the flow of {full_name}", "it is not provisioned yet; apply it again")
+        raise Unavailable(
+            f"the flow of {full_name}", "provisioning is not complete; apply the manifest again"
+        )
     return Target(full_name, UUID(matching[0]["deployment_id"]))
 
 

@@ -1,4 +1,4 @@
-"""``timeline``: the slots of an instance around now."""
+"""``timeline``: show the slots of an instance around now."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ def register(app: typer.Typer) -> None:
 
 def timeline(
     name: Name,
-    days: Annotated[int, typer.Option(min=1, max=366, help="To each side of now.")] = 14,
+    days: Annotated[
+        int, typer.Option(min=1, max=366, help="Number of days before and after now.")
+    ] = 14,
     json: Json = False,
 ) -> None:
-    """Past and coming slots, sessions and holidays."""
+    """Show past and coming slots, sessions and holidays."""
     from prefect_instances.libs.services.views.timeline import timeline as read
 
     with open_database() as database:

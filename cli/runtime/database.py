@@ -52,7 +52,7 @@ def read_url(text: str) -> URL:
         known = "sqlite and postgresql+psycopg"
         raise UnusableDatabase(f"{url.drivername!r} is not supported; {known} are")
     if "password" in url.query:
-        raise UnusableDatabase("give the password as user:password@host, not as ?password=")
+        raise UnusableDatabase("write the password as user:password@host, not as ?password=")
     url = url.set(drivername=DRIVERS[url.drivername])
     return _with_file(url) if url.drivername == "sqlite" else url
 

@@ -24,7 +24,7 @@ class HomeBusy(TemporaryError):
     def __init__(self, home: Path, seconds: float) -> None:
         self.home = home
         super().__init__(
-            f"another `instances up` or `down` has been at work on {home} for {seconds:.0f} s; "
+            f"another `instances up` or `down` has been using {home} for {seconds:.0f} s; "
             "wait for it to end"
         )
 

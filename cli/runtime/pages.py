@@ -74,7 +74,7 @@ class ServedElsewhere(PermanentError):
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         name = f"{PREFIX}{kind.server}".upper()
-        super().__init__(f"--with {kind.role} is for a store of your own; {name} names a server")
+        super().__init__(f"--with {kind.role} needs the embedded store, but {name} names a server")
 
 
 def require_own_stores(settings: Settings, asked: Iterable[str]) -> None:

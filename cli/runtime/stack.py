@@ -18,8 +18,8 @@ Say = Callable[[str], None]
 
 PORT_ATTEMPTS = 3
 ADVICE = (
-    "see that it runs and that PREFECT_API_AUTH_STRING or PREFECT_API_KEY is right, "
-    "or unset PREFECT_API_URL to get a server of your own"
+    "check that it runs and that PREFECT_API_AUTH_STRING or PREFECT_API_KEY is correct, "
+    "or unset PREFECT_API_URL to start your own server"
 )
 WORKER_GRACE_SECONDS = 20.0
 SERVER_GRACE_SECONDS = 10.0
@@ -174,7 +174,9 @@ def _ensure_server(
     configured = server.configured_server(settings)
     if configured is not None:
         if request.port:
-            raise PermanentError(f"--port is for a server of your own; {configured.api_url} is set")
+            raise PermanentError(
+                f"--port applies only to an embedded server, but {configured.api_url} is configured"
+            )
         _require_answer(configured)
         home.remember(prefect_api_url=configured.api_url)
         return configured

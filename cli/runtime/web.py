@@ -21,7 +21,9 @@ class PortInUse(PermanentError):
 
     def __init__(self, port: int, option: str) -> None:
         self.port, self.option = port, option
-        super().__init__(f"port {port} is in use; give another {option}, or none for a free one")
+        super().__init__(
+            f"port {port} is in use; choose another {option}, or leave it out to take a free one"
+        )
 
 
 def choose_port(asked: int, remembered: int, option: str) -> int:

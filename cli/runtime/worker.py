@@ -48,7 +48,8 @@ def start(home: Home, settings: Settings, server: Server) -> None:
                 )
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    "the worker", f"it reports nothing; {processes.last_words(home, ROLE)}"
+                    "the worker",
+                    f"it does not report to the server; {processes.last_words(home, ROLE)}",
                 )
             time.sleep(POLL_SECONDS)
 

@@ -149,18 +149,18 @@ def _root(draft: Draft, flow: FlowState) -> tuple[str, str]:
     if flow.status is FlowStatus.RUNNING:
         return said, "wait for the run to end"
     if _next_at(draft, flow) is not None and draft.pending_request(flow.id):
-        return said, "it is tried again by itself"
+        return said, "it is retried automatically"
     if draft.unclaimed(flow.id):
-        return "a run is on its way", "a worker must be up: see `instances doctor`"
+        return "a run has been requested", "a worker must be running: see `instances doctor`"
     run = f"instances run {name} --flow {flow.kind}"
     return said, _REMEDIES.get(flow.reason, "run it: `{run}`").format(run=run)
 
 
 _REMEDIES: Mapping[Reason, str] = {
-    Reason.RUN_FAILED: "mend the cause, then `{run}`",
-    Reason.RUN_CRASHED: "see why the process died (memory?), then `{run}`",
-    Reason.DEFINITION_UNAVAILABLE: "mend what it says, then `{run}`",
-    Reason.SOURCE_DELAYED: "wait for the source; its next slot asks again, and so does `{run}`",
+    Reason.RUN_FAILED: "correct the cause, then `{run}`",
+    Reason.RUN_CRASHED: "find out why the process died (memory?), then `{run}`",
+    Reason.DEFINITION_UNAVAILABLE: "correct what the message says, then `{run}`",
+    Reason.SOURCE_DELAYED: "wait for the source; the next slot runs it again, and so does `{run}`",
 }
 
 
@@ -168,7 +168,7 @@ def _not_active(lifecycle: Lifecycle, name: str) -> tuple[str, str]:
     if lifecycle is Lifecycle.PAUSED:
         return "the instance is paused", f"`instances resume {name}`"
     if lifecycle is Lifecycle.DEPROVISIONING:
-        return "the instance is being removed", "wait, or apply it again afterwards"
+        return "the instance is being removed", "wait; afterwards you can apply it again"
     return f"the instance is {lifecycle}", f"see `instances show {name}`, then apply it again"
 
 

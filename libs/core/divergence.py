@@ -21,18 +21,18 @@ class Divergence(StrEnum):
 
     DEPLOYMENT_MISSING = "deployment missing"
     DEPLOYMENT_EDITED = "deployment edited"
-    DEPLOYMENT_EXTRA = "deployment twice"
+    DEPLOYMENT_EXTRA = "second deployment"
     DEPLOYMENT_UNKNOWN = "deployment without instance"
     AUTOMATION_MISSING = "automation missing"
     AUTOMATION_CHANGED = "automation changed"
     AUTOMATION_OFF = "automation switched off"
     DOCUMENT_MISSING = "block deleted"
     DOCUMENT_CHANGED = "block changed"
-    DOCUMENT_FAULTY = "block faulty"
-    HANDLE_MISSING = "handle missing"
-    RUN_ENDED = "run ended unnoticed"
+    DOCUMENT_FAULTY = "block invalid"
+    HANDLE_MISSING = "external resource missing"
+    RUN_ENDED = "run already ended in Prefect"
     LIFECYCLE_MISSING = "lifecycle deployment missing"
-    LIFECYCLE_STALE = "lifecycle deployment of no flow"
+    LIFECYCLE_STALE = "lifecycle deployment without flow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def _lifecycle(world: World) -> Iterable[Diverged]:
         lines = ("it is not in Prefect",)
         yield Diverged(Divergence.LIFECYCLE_MISSING, name, "deployment", lines)
     for name in world.stale_lifecycle:
-        lines = ("no such flow is installed: `instances deploy` deletes it",)
+        lines = ("the flow is not installed; `instances deploy` deletes the deployment",)
         yield Diverged(Divergence.LIFECYCLE_STALE, name, "deployment", lines)
 
 
@@ -158,7 +158,7 @@ def _automations(world: World) -> Iterable[Diverged]:
             edited = (f"{name} was edited" for name in seen.differing)
             yield _about(Divergence.AUTOMATION_CHANGED, seen, *edited)
         if seen.present and not seen.enabled:
-            why = "nothing starts by itself: switch it on in Prefect"
+            why = "no run starts automatically; switch it on in Prefect"
             yield _about(Divergence.AUTOMATION_OFF, seen, why)
 
 
@@ -204,10 +204,10 @@ def _strangers(instances: list[Recorded], world: World) -> Iterable[Diverged]:
             continue
         owner = settled.get(seen.instance_id) if seen.instance_id else None
         if seen.instance_id not in world.known:
-            why = f"no instance {seen.instance_id} is here"
+            why = f"this database has no instance {seen.instance_id}"
             yield Diverged(Divergence.DEPLOYMENT_UNKNOWN, seen.full_name, str(seen.id), (why,))
         elif owner is not None and owner.deployments.get(seen.kind) is not None:
-            why = f"{seen.full_name} executes {seen.kind} too: delete it unless you made it so"
+            why = f"{seen.full_name} also executes {seen.kind}; delete it unless you need it"
             yield _of(owner, Divergence.DEPLOYMENT_EXTRA, str(seen.id), why)
 
 

@@ -105,7 +105,7 @@ class MovedOn(PermanentError):
     def __init__(self, name: str, planned: int, found: int) -> None:
         self.name, self.planned, self.found = name, planned, found
         super().__init__(
-            f"{name!r} has changed since this was planned: {_state(planned)} then, "
+            f"{name!r} has changed since the plan was made: {_state(planned)} then, "
             f"{_state(found)} now; plan again"
         )
 
@@ -120,7 +120,7 @@ class WrongLifecycle(PermanentError):
     def __init__(self, name: str, lifecycle: str, wanted: Iterable[str]) -> None:
         self.name, self.lifecycle = name, str(lifecycle)
         wished = " or ".join(str(item) for item in wanted)
-        super().__init__(f"{name!r} is {lifecycle}; this needs it to be {wished}")
+        super().__init__(f"{name!r} is {lifecycle}; it must be {wished} for this")
 
 
 class WrongDatabase(PermanentError):

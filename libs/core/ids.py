@@ -14,7 +14,7 @@ Double underscores are out because block document names write ``_`` as ``-`` and
 instance by ``--``: two instances must never share a document.
 """
 
-NAME_HELP = "use letters, digits and single underscores, a letter first, at most 63 characters"
+NAME_HELP = "use letters, digits and single underscores; start with a letter; at most 63 characters"
 
 WORK_POOL = "instances"
 

@@ -154,11 +154,11 @@ class RunParameters:
             if day and (fault := day_fault(day))
         ]
         if self.end is not None and self.start is None:
-            found.append(Problem("end", "needs a start: the first day to read anew"))
+            found.append(Problem("end", "needs a start: the first day to read again"))
         if self.start and self.end and self.end < self.start:
             found.append(Problem("end", f"{self.end} is before the start {self.start}"))
         if self.start is not None and self.mode is Mode.FULL:
-            found.append(Problem("start", "mode full reads every day: leave start and end out"))
+            found.append(Problem("start", "mode full reads every day; leave out start and end"))
         return found
 
     @property

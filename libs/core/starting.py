@@ -66,12 +66,12 @@ def _refusal(
         _hand_back(draft, opening)
         return Skipped(f"the instance is {draft.instance_of(flow).lifecycle}")
     if opening is None and command.request is None:
-        return Skipped("another run did the work of this opening, or newer inputs replaced it")
+        return Skipped("another run has served this opening, or a newer opening has replaced it")
     if command.request is None and opening is not None and opening.not_before > draft.now:
         begins = opening.not_before.isoformat(timespec="seconds")
-        return Skipped(f"this came early: the run begins at {begins}")
+        return Skipped(f"it is too early: the run starts at {begins}")
     if flow.status is FlowStatus.RUNNING:
-        return Skipped("another run of this flow is in progress; what was asked runs after it")
+        return Skipped("another run of this flow is in progress; the request runs after it")
     dropped = gate.drop_needless(draft, flow.id)
     if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
         _close(draft, opening)
@@ -97,7 +97,7 @@ def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
         draft.runs[run.id] = held
         return Started(held)
     if run.status is RunStatus.COMPLETED:
-        return Skipped(f"this flow run has ended already ({run.status})")
+        return Skipped(f"this flow run has already ended ({run.status})")
     wish = Request(
         id=command.run_id,
         flow_id=run.flow_id,
@@ -108,7 +108,7 @@ def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
         not_before=draft.now,
     )
     ask(draft, wish)
-    return AskedAgain(f"this flow run stays {run.status}; a new run of the flow was asked for")
+    return AskedAgain(f"this flow run stays {run.status}; a new run of the flow is requested")
 
 
 def _claimable(draft: Draft, command: StartCommand) -> Opening | None:

@@ -60,7 +60,7 @@ def message(event: Event, seq: int) -> Message:
     """
     told, instance_id = event.payload, subject(event)
     if instance_id is None:
-        raise ValueError(f"{event.name} is told to no subscriber")
+        raise ValueError(f"{event.name} is not published to subscribers")
     status = told.get("status")
     payload = {
         "type": event.name,

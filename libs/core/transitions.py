@@ -108,11 +108,11 @@ def _settle(draft: Draft, flow_id: UUID, run: Run, output: Output) -> None:
         if count < STARVED_AFTER:
             draft.set_status(flow_id, FlowStatus.STALE, Reason.UPSTREAM_ADVANCED)
         else:
-            detail = f"overtaken {count} times in a row before it became READY"
+            detail = f"upstreams published again during each of the last {count} runs"
             draft.set_status(flow_id, FlowStatus.STALE, Reason.STARVED, detail)
     elif output.source_delayed:
         newest = output.last_data_date or "none"
-        detail = f"the newest data are of {newest}, those of {output.expected_data_date} are due"
+        detail = f"the newest data are from {newest}; data from {output.expected_data_date} are due"
         draft.set_status(flow_id, FlowStatus.STALE, Reason.SOURCE_DELAYED, detail)
     elif flow.breached and not output.serves_slot:
         draft.set_status(flow_id, FlowStatus.STALE, Reason.PAST_DUE)
@@ -210,7 +210,9 @@ def _running(draft: Draft, run_id: UUID) -> tuple[Run, FlowState]:
     run = draft.runs.get(run_id)
     flow = draft.flows[run.flow_id] if run else None
     if run is None or flow is None or flow.running != run_id or run.status is not RunStatus.RUNNING:
-        raise Interrupted("this run was declared dead or cancelled meanwhile; it publishes nothing")
+        raise Interrupted(
+            "this run was declared dead or cancelled while it worked; it publishes nothing"
+        )
     return run, flow
 
 

@@ -313,11 +313,11 @@ def _field_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
     schema, none = frame.schema, frame.clear()
     fields = field_columns(frame.columns)
     if not fields:
-        yield _Fault("no_field", "there is no field column beside the key", none)
+        yield _Fault("no_field", "there is no field column besides the key", none)
     for name in fields:
         dtype = _plain_type(schema[name])
         if dtype not in _TAGS:
-            yield _Fault("wrong_type", f"column {name!r} is {dtype}, which no store holds", none)
+            yield _Fault("wrong_type", f"column {name!r} is {dtype}, not supported by stores", none)
         if not name.strip() or not name.isprintable():
             yield _Fault("bad_name", f"column {name!r} has an unusable name", none)
     lowered = Counter(name.lower() for name in frame.columns)
@@ -408,7 +408,7 @@ def _reject_misfit(frame: pl.DataFrame, stored: Mapping[str, pl.DataType], since
         now = ", ".join(f"{name} {dtype}" for name, dtype in frame.schema.items())
         before = ", ".join(f"{name} {dtype}" for name, dtype in stored.items())
         raise DataRejected(
-            f"the new rows have columns ({now}), what is stored has ({before}): refresh in full",
+            f"the new rows have columns ({now}), the stored rows have ({before}); run in mode full",
             {"columns": now, "stored": before},
         )
     early = frame.filter(pl.col("date") < since)

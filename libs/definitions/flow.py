@@ -134,12 +134,15 @@ def _flow_problems(
     if spec.kind in frozenset(FlowKind):
         yield Problem("kind", f"{spec.kind!r} is a flow of other types of instance")
     elif not isinstance(spec.kind, str) or not KIND.match(spec.kind):
-        yield Problem("kind", f"{spec.kind!r} is no name: small letters, digits, underscores")
+        yield Problem(
+            "kind",
+            f"{spec.kind!r} is not a valid name: use lower-case letters, digits and underscores",
+        )
     if not spec.runs or not implements(spec.runs):
-        yield Problem("runs", f"there is no method {spec.runs!r}: name the one that does the work")
+        yield Problem("runs", f"there is no method {spec.runs!r}; name a method of this class")
     unknown = [each for each in spec.reads if each not in (OUTPUT, UPSTREAMS)]
     if unknown or not spec.reads or isinstance(spec.reads, str):
-        yield Problem("reads", f"must hold {OUTPUT!r}, {UPSTREAMS!r} or both")
+        yield Problem("reads", f"must contain {OUTPUT!r}, {UPSTREAMS!r} or both")
 
 
 def _schedule_problems(schedule: Mapping[str, object]) -> Iterable[Problem]:
@@ -170,10 +173,10 @@ def lineage_problems(
             yield Problem(f"{path}.role", f"{contract.role!r} is repeated")
         seen.add(contract.role)
         if not NAME.match(contract.role):
-            yield Problem(f"{path}.role", f"{contract.role!r} is no name: {NAME_HELP}")
+            yield Problem(f"{path}.role", f"{contract.role!r} is not a valid name: {NAME_HELP}")
         if contract.role == OWN_OUTPUT:
             yield Problem(f"{path}.role", "is the role of the instance's own output")
         if contract.flow and not NAME.match(contract.flow):
-            yield Problem(f"{path}.flow", f"{contract.flow!r} is no name: {NAME_HELP}")
+            yield Problem(f"{path}.flow", f"{contract.flow!r} is not a valid name: {NAME_HELP}")
         if contract.require is not None and contract.require not in frozenset(Require):
             yield Problem(f"{path}.require", f"must be one of {', '.join(Require)}")

@@ -78,7 +78,7 @@ class Registry:
             raise InvalidSpec(problem.under(definition.__qualname__) for problem in problems)
         for kind in FUNCTIONS - {definition.kind}:
             if definition.kind in FUNCTIONS and (kind, definition.name) in self._classes:
-                message = f"{definition.name} is a {kind} already: expressions know it by name"
+                message = f"{definition.name} is already the name of a {kind} in expressions"
                 raise InvalidSpec([Problem(definition.__qualname__, message)])
         versions = self._classes.setdefault((definition.kind, definition.name), {})
         other = versions.get(definition.version)
@@ -156,12 +156,12 @@ class Registry:
     def _unknown(self, kind: DefinitionKind, name: str) -> str:
         names = sorted(known for a_kind, known in self._classes if a_kind is kind)
         there = f"installed are {', '.join(names)}" if names else "none of its kind is installed"
-        advice = "; install the package that brings it"
+        advice = "; install the package that contains it"
         return there + closest(name, names) + (self._broken_like(name) or advice)
 
     def _broken_like(self, name: str) -> str:
         about = [str(broken) for broken in self.broken if name in broken.entry_point]
-        return f"; failed to load: {'; '.join(about)}; mend or reinstall it" if about else ""
+        return f"; failed to load: {'; '.join(about)}; repair or reinstall it" if about else ""
 
 
 def _precedence(version: str) -> tuple[bool, semver.Version]:

@@ -30,7 +30,7 @@ class LocationRefused(PermanentError):
 
     def __init__(self, location: str, detail: str) -> None:
         self.location = location
-        super().__init__(f"{location!r} is no place in this store: {detail}")
+        super().__init__(f"{location!r} is not a location of this store: {detail}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def inside(root: Path, location: str) -> Path:
     Raises ``LocationRefused`` if it is absolute, climbs by ``..``, or leads out by a link.
     """
     if "\0" in location or "\\" in location:
-        raise LocationRefused(location, "it holds a character that no location has")
+        raise LocationRefused(location, "it contains a character that locations do not have")
     relative = Path(location)
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         raise LocationRefused(location, "it must be a relative path without '..'")

@@ -72,7 +72,10 @@ class DeltaStore(Store):
         sweep_after_hours: float = Field(
             default=24.0,
             ge=0,
-            description="Younger leftovers are kept: their writer may still publish them.",
+            description=(
+                "Unpublished files younger than this are kept, because a run may still publish "
+                "them."
+            ),
         )
 
     config: Config
@@ -115,7 +118,10 @@ class DeltaHandle(StoreHandle):
                 location = self._commit(table, self._change(table, whole, base), token)
             if location is not None:
                 return _stored(location, whole)
-        raise Unavailable("the delta store", f"{ATTEMPTS} writes in a row were overtaken by others")
+        raise Unavailable(
+            "the delta store",
+            f"{ATTEMPTS} attempts to write failed because other processes wrote first",
+        )
 
     def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
         """See ``StoreHandle.append``; does not read ``base`` where it can extend it."""
@@ -180,7 +186,7 @@ class DeltaHandle(StoreHandle):
         except DeltaError as error:
             raise VersionLost(location, _first_line(error)) from error
         if str(table.metadata().id) != table_id:
-            raise VersionLost(location, "the table was removed and made anew since")
+            raise VersionLost(location, "the table was deleted and created again")
         return table
 
     def _made_before(
@@ -369,7 +375,7 @@ def _totals(table: DeltaTable) -> _Totals:
 def _require_later(rows: pl.DataFrame, last: date | None) -> None:
     first, _ = _dates(rows)
     if last is not None and first <= last:
-        raise ValueError(f"rows to append begin on {first}, what is stored ends on {last}")
+        raise ValueError(f"rows to append begin on {first}, but the stored rows end on {last}")
 
 
 def _extended(location: str, before: _Totals, later: pl.DataFrame) -> StoredVersion:

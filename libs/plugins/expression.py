@@ -32,12 +32,10 @@ class FieldSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: str = Field(default="", description="Role of the upstream; empty: the first upstream.")
-    resource: str = Field(
-        default="", description="Name of the upstream, where a role is not enough."
-    )
-    column: str = Field(default="", description="Field of the upstream; empty: the name itself.")
+    resource: str = Field(default="", description="Name of the upstream, if several have the role.")
+    column: str = Field(default="", description="Column of the upstream; empty: the name itself.")
     symbol: str = Field(
-        default="", description="Take this symbol's values for every symbol, date by date."
+        default="", description="Use the values of this symbol for every symbol of the same date."
     )
 
 
@@ -75,12 +73,17 @@ class ExpressionPipeline(Pipeline):
         expression: str = Field(examples=["ZSCORE(DELTA(close, 252))"])
         inputs: dict[str, FieldSource] = Field(
             default_factory=dict,
-            description="Where names come from; one not listed is a column of the first upstream.",
+            description=(
+                "Where names come from; a name that is not listed is a column of the first "
+                "upstream."
+            ),
         )
         ops: dict[str, str] = Field(
             default_factory=dict,
-            description="Versions of ops and macros that are pinned, by their names; of the others "
-            "the newest is taken when the instance is made, and kept.",
+            description=(
+                "Pinned versions of ops and macros, by name. Others use the newest version at "
+                "the time when the instance is created, and keep it."
+            ),
             examples=[{"ZSCORE": "1.0.0"}],
         )
         output: str = Field(default="value", min_length=1, description="Name of the result column.")
@@ -284,7 +287,8 @@ def _require_unique(side: pl.DataFrame, keys: Sequence[str], resource: str) -> N
     if twice:
         label = ", ".join(keys)
         raise DataRejected(
-            f"{twice} rows of {resource!r} share their ({label}): use an accessor that gives one",
+            f"{twice} rows of {resource!r} have the same ({label}); "
+            "use an accessor that returns one row for each",
             {"resource": resource, "rows": twice},
         )
 

@@ -65,7 +65,9 @@ class FilePipeline(Pipeline):
             description="A file, a folder of files or a pattern like data/*.csv; relative to the "
             "working directory.",
         )
-        format: Format = Field(default="", description="Empty: by the suffix of the path.")
+        format: Format = Field(
+            default="", description="Format of the files; empty: by the suffix of the path."
+        )
         date_column: str = "date"
         symbol_column: str = "symbol"
         columns: tuple[str, ...] = Field(default=(), description="Fields; empty: all others.")
@@ -102,7 +104,9 @@ class FilePipeline(Pipeline):
         )
         data_frequency: str = Field(
             default="",
-            description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
+            description=(
+                "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
+            ),
         )
 
         _zone = field_validator("timezone")(check_zone)
@@ -169,7 +173,7 @@ class FilePipeline(Pipeline):
         kinds = {self._format(path) for path in files}
         if len(kinds) > 1 or not all(kinds):
             suffixes = ", ".join(SUFFIXES)
-            message = f"cannot be told from {files[0].name!r} (known are {suffixes}): give it"
+            message = f"is not clear from {files[0].name!r} (known: {suffixes}); set it"
             return [*problems, Problem("config.format", message)]
         try:
             present = read_header(files[0], kinds.pop(), self._csv())
@@ -204,7 +208,7 @@ class FilePipeline(Pipeline):
             frame = frame.filter(pl.col("date") <= context.as_of)
         if not frame.height:
             until = f" up to {context.as_of}" if context.as_of else ""
-            raise DataRejected(f"{self.config.path!r} holds no rows{until}")
+            raise DataRejected(f"{self.config.path!r} contains no rows{until}")
         return Extract(frame, complete=True)
 
     def _format(self, path: Path) -> Format:

@@ -85,7 +85,7 @@ class MarketDataPipeline(Pipeline):
         end_date: Day | None = Field(default=None, description="Last date; default: all.")
         replay: Replay | None = Field(
             default=None,
-            description="Let sessions of the past pass for those of today: {since, shows}.",
+            description="Show past sessions as if they were today's: {since, shows}.",
         )
 
         @model_validator(mode="after")

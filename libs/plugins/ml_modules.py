@@ -56,9 +56,9 @@ class GradientBoostingModule(MLModule):
             default=0.05, gt=0, le=1, title="Learning rate", description="Shrinkage of each tree."
         )
         min_samples_leaf: int = Field(
-            default=50, ge=1, title="Smallest leaf", description="Rows in a leaf at least."
+            default=50, ge=1, title="Smallest leaf", description="Minimum number of rows in a leaf."
         )
-        seed: int = Field(default=7, ge=0, title="Seed", description="Of every random choice.")
+        seed: int = Field(default=7, ge=0, title="Seed", description="Seed of all random choices.")
 
     config: Config
 

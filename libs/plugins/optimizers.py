@@ -281,5 +281,5 @@ def _fitted(model: Any, moments: Moments, name: str) -> Floats:
         ) from error
     weights = np.asarray(model.weights_, dtype=np.float64)
     if not np.isfinite(weights).all() or not math.isclose(weights.sum(), 1.0, abs_tol=1e-4):
-        raise DataRejected(f"{name} gave no usable weights", {"sum": float(weights.sum())})
+        raise DataRejected(f"{name} returned no usable weights", {"sum": float(weights.sum())})
     return np.where(np.abs(weights) < NEGLIGIBLE, 0.0, weights)

@@ -47,7 +47,10 @@ class ParquetStore(Store):
         sweep_after_hours: float = Field(
             default=24.0,
             ge=0,
-            description="Younger leftovers are kept: their writer may still publish them.",
+            description=(
+                "Unpublished files younger than this are kept, because a run may still publish "
+                "them."
+            ),
         )
 
     config: Config
@@ -143,7 +146,7 @@ class ParquetHandle(PartsHandle):
 def _manifest(document: dict[str, Any]) -> Manifest:
     parts = tuple(document["parts"])
     if not valid_parts(parts):
-        raise ValueError("it names something that is no part")
+        raise ValueError("it names a file that is not a part")
     days = {name: document[name] for name in ("min_date", "max_date")}
     return Manifest(
         **{

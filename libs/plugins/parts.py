@@ -117,7 +117,9 @@ class PartsHandle(StoreHandle):
             return super().append(later, token, base)
         first = later["date"].min()
         if isinstance(first, date) and before.max_date is not None and first <= before.max_date:
-            message = f"rows to append begin on {first}, what is stored ends on {before.max_date}"
+            message = (
+                f"rows to append begin on {first}, but the stored rows end on {before.max_date}"
+            )
             raise ValueError(message)
         later = later.select(name for name, _ in before.schema)
         return self._make(token, extend_hash(before.content_hash, later), later, before)

@@ -38,12 +38,15 @@ class PointInTimeAccessor(Accessor):
 
         timezone: str = Field(
             default="UTC",
-            description="Where a date ends at midnight: what is known then counts for the date.",
+            description=(
+                "Time zone in which a date ends at midnight; what is known then counts for the "
+                "date."
+            ),
         )
         max_age_days: int | None = Field(
             default=None,
             ge=0,
-            description="Days for which runs see a row that no newer one follows; empty: for ever.",
+            description="Days for which a row stays current without a newer one; empty: for ever.",
         )
 
         @field_validator("timezone")

@@ -19,7 +19,7 @@ class SimpleAccessor(Accessor):
         """See ``Accessor.read``; it cannot answer what was known when, and refuses to be asked."""
         if query.knowledge_time is not None:
             raise DataRejected(
-                "accessor 'simple' does not know what was known when: use 'point_in_time'",
+                "accessor 'simple' cannot read data as known at a time; use 'point_in_time'",
                 {"accessor": self.name},
             )
         return narrow(frame, query, (*KEYS, KNOWLEDGE))

@@ -39,7 +39,7 @@ class SnapshotAccessor(Accessor):
         """See ``Accessor.read``; what was known when is for ``point_in_time`` to say."""
         if query.knowledge_time is not None:
             raise DataRejected(
-                "accessor 'snapshot' does not know what was known when: use 'point_in_time'",
+                "accessor 'snapshot' cannot read data as known at a time; use 'point_in_time'",
                 {"accessor": self.name},
             )
         return narrow(frame, query, (*KEYS, KNOWLEDGE))

@@ -88,7 +88,9 @@ class SqlPipeline(Pipeline):
         )
         data_frequency: str = Field(
             default="",
-            description="daily, weekly, weekly:MON, monthly, quarterly; empty: never called late.",
+            description=(
+                "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
+            ),
         )
 
         _zone = field_validator("timezone")(check_zone)
@@ -98,7 +100,7 @@ class SqlPipeline(Pipeline):
         @classmethod
         def _reads(cls, query: str) -> str:
             if not _READS.match(query):
-                raise ValueError("must read: begin it with SELECT or WITH")
+                raise ValueError("must only read: begin it with SELECT or WITH")
             unknown = sorted({*_BIND.findall(query)} - {SINCE[1:], AS_OF[1:]})
             if unknown:
                 raise ValueError(f"has a parameter :{unknown[0]}; known are {SINCE} and {AS_OF}")
@@ -157,7 +159,7 @@ class SqlPipeline(Pipeline):
             frame = frame.filter(pl.col("date") >= since)
         elif not frame.height:
             until = f" up to {context.as_of}" if context.as_of else ""
-            raise DataRejected(f"the query gives no rows{until}")
+            raise DataRejected(f"the query returns no rows{until}")
         return Extract(frame, complete=not partial)
 
     def _rows(self, since: date | None, as_of: date | None, names: Sequence[str]) -> pl.DataFrame:
@@ -185,7 +187,7 @@ class SqlPipeline(Pipeline):
             if key not in raw.columns:
                 there = ", ".join(raw.columns)
                 hint = closest(key, raw.columns)
-                raise DataRejected(f"the query gives no column {key!r}{hint} (there are {there})")
+                raise DataRejected(f"the query returns no column {key!r}{hint} (there are {there})")
         fields = [name for name in raw.columns if name not in keys]
         clashing = [name for name in fields if name in KEYS]
         if clashing:
@@ -215,7 +217,9 @@ def _forbid_writing(connection: Connection) -> None:
 def _reject_doubles(columns: Sequence[str]) -> None:
     doubles = sorted({name for name in columns if columns.count(name) > 1})
     if doubles:
-        raise DataRejected(f"the query gives several columns {doubles[0]!r}: name them apart")
+        raise DataRejected(
+            f"the query returns several columns {doubles[0]!r}; give them different names"
+        )
 
 
 def _series(name: str, values: Sequence[object]) -> pl.Series:

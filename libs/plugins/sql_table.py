@@ -60,7 +60,10 @@ class SqlTableStore(Store):
         sweep_after_hours: float = Field(
             default=24.0,
             ge=0,
-            description="Younger leftovers are kept: their writer may still publish them.",
+            description=(
+                "Unpublished files younger than this are kept, because a run may still publish "
+                "them."
+            ),
         )
 
     config: Config

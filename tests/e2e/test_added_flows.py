@@ -32,7 +32,7 @@ def test_an_added_flow_is_run_by_the_worker_and_counts(stack: Stack, project: st
     assert (run["type"], run["metrics"]["symbols"]) == ("DefinitionRun", 2)
 
     refused = stack.cli("run", name, "--flow", "quality", "--mode", "full", code=1)
-    assert "does not take --mode" in refused.err
+    assert "has no option --mode" in refused.err
     stack.cli("run", name, "--flow", "quality", "--force", "--wait")
     stack.cli("run", name, "--wait")
     kinds = [run["flow_kind"] for run in stack.completed(name) if run["cause"] == "manual"]

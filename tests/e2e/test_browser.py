@@ -110,7 +110,7 @@ def read_the_graph(person: Person, project: str) -> None:
 
 def make_block(person: Person, project: str) -> None:
     person.open("blocks/catalog/dataset-instance")
-    person.sees("from blocks import DatasetInstance")
+    person.sees("from prefect_instances.blocks import DatasetInstance")
     person.look("block-type")
     person.open("blocks/catalog/dataset-instance/create")
     person.page.get_by_label("Name", exact=True).fill(f"{project}--prices")

@@ -92,9 +92,9 @@ def test_a_run_that_died_before_it_claimed_has_its_opening_announced_again(
         end(person, run_id, "CRASHED")
         said.append(account_for(bench.services, run_id))
 
-    again = [line for line in said if "announced again" in line]
+    again = [line for line in said if "is sent again" in line]
     assert len(again) == QUICK_ATTEMPTS - 1
-    assert "the sweep tries again later" in said[-1]
+    assert "the sweep tries again" in said[-1]
     assert opening_of(bench) == opening
 
 

@@ -347,7 +347,7 @@ def test_what_cannot_be_filled_is_refused_and_nothing_is_asked(
     with pytest.raises(InvalidSpec) as caught:
         fill(bench, "source", Asked(MARCH[0], JANUARY[0]))
     assert [problem.path for problem in caught.value.problems] == ["end"]
-    with pytest.raises(InvalidSpec, match="take a longer one"):
+    with pytest.raises(InvalidSpec, match="choose a longer chunk"):
         fill(bench, "source", Asked(date(1900, 1, 1), date(2020, 1, 1), Chunk.DAY))
     pause(bench.services, "source")
     with pytest.raises(WrongLifecycle):

@@ -221,7 +221,7 @@ def test_of_two_that_were_planned_on_the_same_state_one_is_refused_or_both_agree
     ends = at_once(planned(first(project)), planned(second(project)))
     assert sorted(end.is_completed() for end in ends) == [False, True]
     (refused,) = [end for end in ends if not end.is_completed()]
-    assert "has changed since this was planned" in str(refused.message)
+    assert "has changed since the plan was made" in str(refused.message)
     assert everything(bench, person, project) == alone[ends.index(refused) == 0]
 
     project = next(projects)

@@ -182,7 +182,7 @@ def test_what_blocks_an_instance_that_is_ready_is_explained_as_well(sql: SqlBack
     (row,) = table(document)
     assert (row["blocks"], row["root cause"]) == ("yes", "A.refresh")
     assert row["why"].startswith("ERROR RunFailed since ")
-    assert row["to unblock"].startswith("A.refresh: mend the cause, then ")
+    assert row["to unblock"].startswith("A.refresh: correct the cause, then ")
 
 
 def test_an_instance_that_is_ready_and_asked_to_run_waits_in_one_sentence(sql: SqlBackend) -> None:

@@ -184,7 +184,7 @@ def test_a_missing_definition_stops_only_the_instances_that_use_it(
             gone.run(name, force=True)
         said = str(caught.value)
         assert said.startswith(f"{kind} definition '{label}' cannot be used")
-        assert "install the package that brings it" in said
+        assert "install the package that contains it" in said
         assert "\n" not in said
         stopped = flow(gone, name)
         assert (stopped.status, stopped.reason) == (FlowStatus.ERROR, Reason.DEFINITION_UNAVAILABLE)

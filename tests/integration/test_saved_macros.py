@@ -257,5 +257,5 @@ def test_a_macro_that_would_mean_something_else_than_the_experiment_is_refused(
     lab.idea("idea", "MEAN(close, 21)")
     elsewhere.services.registry.add(Later)
 
-    with pytest.raises(InvalidSpec, match="it keeps MEAN"):
+    with pytest.raises(InvalidSpec, match="it uses MEAN"):
         elsewhere.save("idea", "TREND")

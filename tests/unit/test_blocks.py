@@ -265,7 +265,9 @@ def test_the_block_types_are_registered_with_their_texts(client: SyncPrefectClie
         registered = client.read_block_type_by_slug(block.get_block_type_slug())
         assert registered.name == block.get_block_type_name()
         assert registered.description == block.get_description()
-        assert f"from blocks import {block.__name__}" in (registered.code_example or "")
+        assert f"from prefect_instances.blocks import {block.__name__}" in (
+            registered.code_example or ""
+        )
 
 
 @pytest.mark.e2e

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_instances.libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
+from prefect_instances.libs.core.dates import EARLIEST, LATEST
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Mode, RunStatus
 
@@ -88,6 +89,7 @@ def test_where_a_piece_stands(
     assert state_of(MARCH, waiting, runs) is state
 
 
+DAYS = st.dates(EARLIEST, LATEST)
 SPANS = st.one_of(
     st.just((None, None)),
     st.tuples(DAYS, st.none()),

@@ -17,4 +17,4 @@ def test_a_time_that_has_passed_is_no_time_at_which_it_goes_on() -> None:
     found = diagnose(scene.draft(), flow_id("B")).chain[0]
 
     assert found.next_at is None
-    assert "a worker must be up" in found.remedy
+    assert "a worker must be running" in found.remedy

@@ -68,7 +68,7 @@ def test_the_furthest_of_several_days_is_read_and_the_others_are_told() -> None:
 
     line = "as_of 2026-01-05 gives way to 2026-01-06"
     assert isinstance(skipped, Skipped)
-    assert skipped.why.endswith(f"what was asked runs after it; {line}")
+    assert skipped.why.endswith(f"the request runs after it; {line}")
     assert [event.payload["replaced"] for event in told] == [[line]]
     scene.finish("B", same=True)
     assert scene.begin("B").parameters.as_of == TUESDAY

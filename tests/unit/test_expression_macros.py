@@ -111,7 +111,7 @@ def test_the_defaults_of_a_macro_fill_what_is_left_out() -> None:
     [
         ([macro("SELF", "SELF(x)")], "SELF(x)", "SELF -> SELF"),
         ([macro("P", "Q(x)"), macro("Q", "P(x)")], "P(x)", "P -> Q -> P"),
-        ([macro("OTHER", "x + close")], "OTHER(x)", "'close' is no argument of the macro"),
+        ([macro("OTHER", "x + close")], "OTHER(x)", "'close' is not an argument of the macro"),
         ([macro("PYTHON", "x.__class__")], "PYTHON(x)", "attributes are not allowed"),
         ([macro("BACK", "REF(x, -d)", x=SERIES, d=WINDOW)], "BACK(x, 2)", "into the future"),
         ([macro("WINDOWED", "MEAN(x, x)")], "WINDOWED(x)", "must be a constant"),

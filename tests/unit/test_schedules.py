@@ -95,9 +95,9 @@ def test_times_of_day_are_kept_with_two_digits() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"expression": "0 6 * * *"}, "say `type: cron`"),
-        ({"minutes": 5}, "say `type: interval`"),
-        ({"type": "cron", "expression": "0 0 31 2 *"}, "never fires"),
+        ({"expression": "0 6 * * *"}, "write `type: cron`"),
+        ({"minutes": 5}, "write `type: interval`"),
+        ({"type": "cron", "expression": "0 0 31 2 *"}, "never occurs"),
         ({"type": "cron", "expression": "0 6 * * SAT-SUN"}, "SAT,SUN"),
         ({"type": "cron", "expression": "0 6 * *"}, "4 of 5 fields"),
         ({"type": "cron", "expression": "0 24 * * *"}, "'24' is no hour"),

@@ -55,7 +55,7 @@ class Publisher:
             # Outside of the handler: the vendor's exception holds the request with its key.
             raise problem
         if answer is None:
-            raise Unavailable(SERVICE, f"{self._url} answered something that is no result")
+            raise Unavailable(SERVICE, f"{self._url} returned an invalid response")
 
     def _translated(self, error: Exception, channel: str) -> InstancesError:
         if isinstance(error, CentUnauthorizedError):
@@ -70,7 +70,7 @@ class Publisher:
         if isinstance(error, CentTransportError):
             return f"{self._url} answered HTTP {error.status_code}"
         if isinstance(error, CentDecodeError):
-            return f"{self._url} answered something that is no result"
+            return f"{self._url} returned an invalid response"
         if isinstance(error, CentNetworkError):
             return f"no connection to {self._url}"
         return f"{self._url}: {type(error).__name__}"
@@ -84,7 +84,7 @@ def _refused(error: CentApiResponseError, channel: str) -> InstancesError:
     if error.code == UNKNOWN_CHANNEL:
         namespace = channel.partition(":")[0]
         return PermanentError(
-            f"Centrifugo knows no namespace {namespace!r}; docs/realtime.md has its configuration"
+            f"Centrifugo has no namespace {namespace!r}; docs/realtime.md shows its configuration"
         )
     if error.code == 100:  # internal error: it passes
         return Unavailable(SERVICE, "it answered with an internal error")

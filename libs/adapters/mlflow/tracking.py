@@ -155,7 +155,7 @@ class Tracking:
             return
         self.delete_experiment(experiment_id, name, purge=True)
         raise PermanentError(
-            f"MLflow at {self.url} keeps models in {location}, which only its own machine reaches: "
+            f"MLflow at {self.url} keeps models in {location}, which only its own machine sees: "
             "start it with --serve-artifacts and --artifacts-destination"
         )
 

@@ -70,11 +70,12 @@ class DeploymentPlan:
     def __post_init__(self) -> None:
         if bad := FORBIDDEN_IN_NAMES.intersection(self.flow_name + self.name):
             raise PermanentError(
-                f"{self.full_name!r} cannot name a deployment: it holds {' '.join(sorted(bad))}"
+                f"{self.full_name!r} is not a valid deployment name: "
+                f"it contains {' '.join(sorted(bad))}"
             )
         if not MODULE_PATH.match(self.entrypoint):
             raise PermanentError(
-                f"{self.entrypoint!r} is no module path such as package.module.flow"
+                f"{self.entrypoint!r} is not a module path such as package.module.flow"
             )
 
     @property

@@ -294,7 +294,7 @@ def _state(type_: str) -> RunState:
         return STATE_OF_TYPE[type_]
     except KeyError as error:
         raise PermanentError(
-            f"Prefect reports a run state {type_!r} that is not known here"
+            f"Prefect reports a run state {type_!r} that this version does not know"
         ) from error
 
 

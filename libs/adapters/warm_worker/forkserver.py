@@ -340,7 +340,9 @@ def main() -> None:
     apply_patches(RUN_PATCHES)
     index_packages()
     if modules and (hazards := fork_hazards()):
-        logger.error("Nothing is preloaded: importing %s started threads: %s", modules, hazards)
+        logger.error(
+            "Nothing is preloaded, because importing %s started threads: %s", modules, hazards
+        )
         command = [sys.executable, *sys.orig_argv[1 : -len(modules)]]
         os.execv(sys.executable, command)  # noqa: S606 - itself again, without a shell
     gc.collect()

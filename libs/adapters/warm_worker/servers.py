@@ -196,7 +196,7 @@ class Server:
         self._writer.close()
         for answer in self._asked.values():
             if not answer.cancelled():
-                answer.set_exception(ServerLost("the forkserver died while it was asked to fork"))
+                answer.set_exception(ServerLost("the forkserver died during a request to fork"))
         for child in self._children.values():
             task = asyncio.create_task(child.outlive_server())
             self._orphans.add(task)

@@ -77,7 +77,7 @@ class WarmVariables(BaseVariables):
     """What a work pool or a deployment may set for its runs."""
 
     stream_output: bool = Field(
-        default=True, description="Whether the worker prints what its runs print."
+        default=True, description="Print the output of runs in the worker's output."
     )
     working_dir: Path | None = Field(
         default=None,
@@ -372,7 +372,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             environment = {name: value or "" for name, value in values.environment().items()}
             await self._servers.warm(environment, values.preload)
         except Exception:
-            self._logger.warning("The first run will have to wait for imports", exc_info=True)
+            self._logger.warning(
+                "Preloading failed; the first run has to wait for imports", exc_info=True
+            )
 
     async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
         """Repeat a step; what it fails at, another way or its next turn will do."""

@@ -84,11 +84,11 @@ def _problems(
     for name, value in parameters.items():
         path = f"parameters.{name}"
         if not name.isidentifier() or keyword.iskeyword(name):
-            yield Problem(path, f"{name!r} is no name for an argument")
+            yield Problem(path, f"{name!r} is not a valid name for an argument")
         elif name in fields:
-            yield Problem(path, f"{name!r} is a field or an operator of the expression already")
+            yield Problem(path, f"{name!r} is already a field or an operator of the expression")
         if value in taken:
-            yield Problem(path, f"{value:g} is called {taken[value]!r} already")
+            yield Problem(path, f"{value:g} already has the name {taken[value]!r}")
         elif value not in naming.found:
             yield Problem(path, f"the expression has no constant {value:g}")
         taken.setdefault(value, name)

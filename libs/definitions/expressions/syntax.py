@@ -326,7 +326,7 @@ class _Reader:
             raise self._refused(node, f"it is nested deeper than {MAX_DEPTH}")
         reader = self._readers.get(type(node))
         if reader is None:
-            known = _REFUSED.get(type(node), "this is no part of an expression")
+            known = _REFUSED.get(type(node), "this is not allowed in an expression")
             raise self._refused(node, known)
         return reader(node, depth + 1)
 
@@ -364,7 +364,7 @@ class _Reader:
         arguments = self.scope.arguments or {}
         if node.id not in arguments:
             there = ", ".join(arguments)
-            raise self._refused(node, f"{node.id!r} is no argument of the macro, only {there}")
+            raise self._refused(node, f"{node.id!r} is not an argument of the macro, only {there}")
         self.scope.used.add(node.id)
         return arguments[node.id]
 

@@ -208,7 +208,7 @@ class Declared:
     def of(cls, document: Mapping[str, object]) -> Declared:
         """As a definition declares it; raises ``InvalidSpec`` with every problem."""
         unknown = sorted(set(document) - {"kind", "gate", "mode", "flow", "config"})
-        problems = [Problem(name, "is no part of a guardrail contract") for name in unknown]
+        problems = [Problem(name, "is not a field of a guardrail contract") for name in unknown]
         if not document.get("kind"):
             problems.append(Problem("kind", "is missing"))
         config = document.get("config", {})
@@ -226,7 +226,7 @@ class Declared:
         rule = kinds.get(self.kind)
         if rule is None:
             known = ", ".join(sorted(kinds))
-            text = f"there is no {self.kind!r}{closest(self.kind, kinds)} (known are {known})"
+            text = f"there is no kind {self.kind!r}{closest(self.kind, kinds)} (there are {known})"
             raise InvalidSpec([Problem("kind", text)])
         problems = []
         gate = self.gate or rule.gates[0].value

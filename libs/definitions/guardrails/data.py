@@ -222,7 +222,7 @@ class PointInTimePolicy(Guardrail):
 
         role: str = Field(default="", description="Which upstreams are judged; empty: all.")
         require_knowledge_time: bool = Field(
-            default=True, description="Whether what is written must say when it became known."
+            default=True, description="Whether the output must have a column knowledge_time."
         )
 
     config: Config
@@ -239,7 +239,7 @@ class PointInTimePolicy(Guardrail):
             return
         for item in evidence.in_role(self.config.role):
             if item.point_in_time is False:
-                yield Broken(f"{item.resource} does not say what was known when")
+                yield Broken(f"{item.resource} is not read point-in-time")
             elif evidence.gate is Gate.START and item.frame is not None:
                 yield from self._read(evidence, item)
 

@@ -42,7 +42,7 @@ def schedule_problems(spec: InstanceSpec, shape: Shape) -> Iterable[Problem]:
             added = [each for each in shape.flows if each not in SHAPES[spec.type].flows]
             adds = f"the definition adds {', '.join(added) or 'none'}"
             hint = closest(kind, map(str, shape.flows))
-            yield Problem(spec.flow_schedule_path(kind), f"is no flow of it: {adds}{hint}")
+            yield Problem(spec.flow_schedule_path(kind), f"is not one of its flows: {adds}{hint}")
 
 
 def bound(definition: type[Definition], references: Sequence[Placed]) -> list[Placed]:

@@ -23,8 +23,8 @@ BAD_ENDS = ("FAILED", "CRASHED", "CANCELLED")
 START_FLOW = AutomationPlan(
     name=START_NAME,
     description=(
-        "Each time the upstreams of an instance are ready and newer than what it last read, "
-        "the event instance.gate.opened names the deployment to start."
+        "When the upstreams of an instance are ready and newer than what it last read, the event "
+        "instance.gate.opened names the deployment to start."
     ),
     trigger={
         "type": "event",
@@ -58,8 +58,8 @@ def account_for_bad_ends(aggregate_status_id: UUID) -> AutomationPlan:
     return AutomationPlan(
         name=BAD_END_NAME,
         description=(
-            "A run that failed, crashed or was cancelled, perhaps without a word, is brought "
-            "to the status of its instance."
+            "Each time a run fails, crashes or is cancelled, aggregate-status updates the status "
+            "of its instance, because the run itself may not have done so."
         ),
         trigger={
             "type": "event",
@@ -97,7 +97,7 @@ def notify_of_breaches(notification_block_id: UUID) -> AutomationPlan:
     """
     return AutomationPlan(
         name=NOTIFY_NAME,
-        description="A scheduled refresh is overdue: its slot and its grace have passed.",
+        description="A scheduled refresh is overdue: its slot and its grace period have passed.",
         trigger={
             "type": "event",
             "posture": "Reactive",

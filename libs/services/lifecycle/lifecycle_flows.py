@@ -87,7 +87,7 @@ def _problems(document: Any) -> Iterable[Problem]:
         if document.get(step) and (step, document[step]) != ("build", [{KEEP: {}}]):
             yield Problem(step, "steps are not supported: code is installed with the worker")
     if document.get("pull") is None:
-        yield Problem("pull", "write `pull: []`, or deployments remember this directory")
+        yield Problem("pull", "write `pull: []`, otherwise deployments store this directory")
     for index, entry in enumerate(document.get("deployments") or []):
         yield from _entry_problems(entry, f"deployments[{index}]")
 
@@ -98,7 +98,7 @@ def _entry_problems(entry: Mapping[str, Any], path: str) -> Iterable[Problem]:
         if not entry.get(name):
             yield Problem(f"{path}.{name}", "is missing")
     if LIFECYCLE_TAG not in (entry.get("tags") or ()):
-        yield Problem(f"{path}.tags", f"must hold {LIFECYCLE_TAG!r}")
+        yield Problem(f"{path}.tags", f"must contain {LIFECYCLE_TAG!r}")
 
 
 def _unknown(mapping: Mapping[str, Any], known: frozenset[str], path: str) -> Iterable[Problem]:

@@ -134,7 +134,7 @@ def _name_problems(installed: Registry, wish: Wish) -> Iterable[Problem]:
         return
     for each in installed.list():
         if issubclass(each, Function) and wish.name in (each.name, *each.aliases):
-            text = f"{wish.name!r} is what {each.kind} {each.name} {each.version} is called"
+            text = f"{wish.name!r} is the name of {each.kind} {each.name} {each.version}"
             yield Problem("name", f"{text}, which is installed; choose another")
             return
 
@@ -153,7 +153,7 @@ def _calls_problems(
     for each in program.calls:
         kept = seen.get((each.kind, each.name), each.version)
         if kept != each.version:
-            text = f"it keeps {each.name} {kept}, a macro takes the newest, {each.version}"
+            text = f"it uses {each.name} {kept}, but a macro uses the newest, {each.version}"
             yield Problem("experiment", f"{text}: apply the experiment with that one first")
 
 
@@ -185,7 +185,7 @@ def _numbered(
     labels = [semver.Version.parse(label) for label in session.scalars(query)]
     version = wish.version or str(max(labels).bump_major() if labels else FIRST)
     if version in map(str, labels):
-        raise InvalidSpec([Problem("version", f"{wish.name} {version} is there already")])
+        raise InvalidSpec([Problem("version", f"{wish.name} {version} already exists")])
     said = {**content, "name": wish.name, "version": version, "description": description}
     return Saved(saved_macro(said), "create")
 

@@ -52,7 +52,7 @@ class NothingStored(PermanentError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"{name!r} has no output yet that could be checked; run it first")
+        super().__init__(f"{name!r} has no output to check yet; run it first")
 
 
 class BreaksContract(PermanentError):
@@ -60,7 +60,7 @@ class BreaksContract(PermanentError):
 
     def __init__(self, name: str, why: DataRejected) -> None:
         self.name, self.report = name, why.report
-        super().__init__(f"the stored data of {name!r} break the contract: {why}")
+        super().__init__(f"the stored data of {name!r} do not satisfy the contract: {why}")
 
 
 def promoted_spec(

@@ -216,7 +216,7 @@ class Repairer:
         document_id = UUID(diverged.part)
         wanted = parse_spec(self.sight.world.documents[document_id].document or {})
         if (wanted.project, wanted.name, wanted.type) != (spec.project, spec.name, spec.type):
-            raise PermanentError("a block cannot rename its instance: make another block instead")
+            raise PermanentError("a block cannot rename its instance; create another block instead")
         with self.services.database.read() as session:
             version = newest_version(session, id_)
         planned_on = version.number if version is not None else None

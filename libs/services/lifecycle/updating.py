@@ -142,18 +142,18 @@ def refusals(
 ) -> Iterable[Problem]:
     """Why an instance cannot become what the spec says, whatever is installed."""
     if spec.type != named.type:
-        hint = "; promote-dataset makes a signal of a dataset" if "Signal" in spec.type else ""
+        hint = "; promote-dataset creates a signal from a dataset" if "Signal" in spec.type else ""
         text = f"{named.label!r} is a {named.type}; delete it first to replace it{hint}"
         yield Problem("type", text)
         return
     if (spec.project, spec.name) != (named.project, named.name):
-        yield Problem("name", f"is written {named.label!r} since it was made; write it so")
+        yield Problem("name", f"must be written {named.label!r}, as when the instance was created")
     if named.lifecycle not in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         yield Problem("name", f"{named.label!r} is {named.lifecycle}; it cannot be updated now")
     before, after = parse_spec(version.spec_json).components(), spec.components()
     for role in changed_components(before, after):
         if others := sharers(session, named.id, role):
-            yield Problem(role, f"is shared by {', '.join(others)}: change these first")
+            yield Problem(role, f"is shared by {', '.join(others)}; change these first")
     if "store" in before and _moves(before["store"], after["store"]) and _published(session, named):
         text = "the stored versions stay where they are; delete the instance to store it elsewhere"
         yield Problem("store", text)

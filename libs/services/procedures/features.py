@@ -123,8 +123,8 @@ def split(job: Job, known: pl.DataFrame) -> Split:
     made = purged_split(rows, spec.split.validation, spec.split.embargo)
     if min(made.training.height, made.validation.height) < MIN_ROWS:
         raise DataRejected(
-            f"{made.training.height} rows to learn from and {made.validation.height} to judge by "
-            f"are too few (at least {MIN_ROWS} each): give it more history or fewer lags"
+            f"{made.training.height} training rows and {made.validation.height} validation rows "
+            f"are too few (at least {MIN_ROWS} each): use more history or fewer lags"
         )
     return made
 

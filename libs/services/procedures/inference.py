@@ -52,7 +52,7 @@ def infer(job: Job) -> Result:
     names = feature_names(spec_of(job))
     if loaded.tags.get("features", json.dumps(names)) != json.dumps(names):
         raise DataRejected(
-            "the champion knows other features; the next training makes one that fits"
+            "the champion was trained on other features; the next training fits the present ones"
         )
     rows = _from(features(job), begin)
     if not rows.height:

@@ -190,7 +190,7 @@ def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[in
     if not store.has_experiment(row.mlflow_experiment_id, made_as):
         raise PermanentError(
             f"the experiment of {job.instance.label} is not in MLflow; "
-            "`instances reconcile` makes it again"
+            "`instances reconcile` creates it again"
         )
     run_id = store.log(row.mlflow_experiment_id, _logged(job, candidate))
     if same and job.current is not None:

@@ -62,7 +62,7 @@ class Asked:
             faults.append(Problem("end", f"{self.end} is before the start {self.start}"))
         days = (self.end - self.start).days + 1
         if self.chunk is Chunk.DAY and days > MOST_PIECES:
-            message = f"{days:,} days are more than {MOST_PIECES:,} pieces; take a longer one"
+            message = f"{days:,} days are more than {MOST_PIECES:,} pieces; choose a longer chunk"
             faults.append(Problem("chunk", message))
         if faults:
             raise InvalidSpec(faults)
@@ -75,7 +75,7 @@ class NotBackfilled(PermanentError):
     def __init__(self, instance: str, piece: Piece, why: str) -> None:
         self.instance, self.piece, self.why = instance, piece, why
         super().__init__(
-            f"backfill of {instance} stopped at {piece}: {why}; the same command goes on from there"
+            f"backfill of {instance} stopped at {piece}: {why}; repeat the command to continue"
         )
 
 
@@ -147,8 +147,8 @@ def _refresh_flow(session: Session, instance: Named) -> UUID:
         [
             Problem(
                 "instance",
-                f"{instance.label!r} is a {instance.type}: only the history of "
-                "datasets and signals can be filled; `instances run` runs the others",
+                f"{instance.label!r} is a {instance.type}: only datasets and signals "
+                "can be backfilled; use `instances run` for other types",
             )
         ]
     )

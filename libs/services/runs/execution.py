@@ -68,7 +68,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     if work.slot is not None and not is_session(schedule, work.slot):
         return NotASession(schedule.calendar)
     if work.slot is not None and _is_served(services, flow.id, work.slot):
-        return Skipped("a run that began after this slot has served it")
+        return Skipped("a run that started after this slot has already served it")
     started = begin(services, flow.id, spec, work)
     if not isinstance(started, Started):
         return started

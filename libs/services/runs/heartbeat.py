@@ -33,8 +33,8 @@ def _beat(services: Services, run_id: UUID, stop: threading.Event) -> None:
     while not stop.wait(services.settings.heartbeat_seconds):
         try:
             if not services.ledger.extend_lease(run_id):
-                _log.warning("this run has lost its claim; what it does will not be published")
+                _log.warning("this run has lost its claim; its output will not be published")
                 return
             services.live.kick()
         except Unavailable as error:
-            _log.warning("no sign of life could be given: %s", error)
+            _log.warning("the heartbeat could not be written: %s", error)

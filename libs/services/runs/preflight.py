@@ -110,13 +110,13 @@ def _tried(label: tuple[str, str, str], use: Callable[[], object]) -> Definition
     except DefinitionUnavailable as error:
         return error
     except InvalidSpec as error:
-        advice = "correct the configuration and apply it, or pin a version that takes it"
+        advice = "correct the configuration and apply it, or pin a version that accepts it"
         return DefinitionUnavailable(
-            *label, f"it does not take its configuration: {error}; {advice}"
+            *label, f"it does not accept the configuration: {error}; {advice}"
         )
     except InstancesError:
         return None
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
         text = f"{type(error).__name__}: {error}".splitlines()[0]
-        return DefinitionUnavailable(*label, f"{text}; mend it, or pin another version")
+        return DefinitionUnavailable(*label, f"{text}; repair it, or pin another version")
     return None

@@ -184,7 +184,7 @@ def _follow_up(job: Job, result: Result) -> None:
     try:
         result.after()
     except InstancesError as error:
-        _log.warning("%s: published, but not everything that follows: %s", job.run.id, error)
+        _log.warning("%s: published, but a step after it failed: %s", job.run.id, error)
 
 
 def _of_inputs(job: Job) -> dict[str, object]:
@@ -222,7 +222,7 @@ def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:
     try:
         store.sweep(published)
     except InstancesError as error:
-        _log.warning("leftovers stay until the next sweep of this store: %s", error)
+        _log.warning("unused files stay until the next clean-up of this store: %s", error)
 
 
 def _version_row(run: Run, made: Made, stored: StoredVersion, now: datetime) -> DatasetVersion:

@@ -118,7 +118,7 @@ def _record(session: Session, run_id: UUID) -> RunRecord:
     if record is None:
         raise NotFound("run", str(run_id))
     if record.status is not RunStatus.COMPLETED:
-        raise NotRepeatable(record.id, f"it is {record.status}, and made no output")
+        raise NotRepeatable(record.id, f"it is {record.status} and has no output")
     return record
 
 
@@ -224,7 +224,7 @@ def _differences(
     """What differs, in words and counts; empty where the output is bit for bit the same."""
     assert result.output is not None
     assert expected is not None
-    assert not isinstance(result.output, Added), "a rehearsal makes its output as a whole"
+    assert not isinstance(result.output, Added), "a repeated run has no partial output"
     if not isinstance(result.output, Frame):
         same = result.output.digest == expected.content_hash
         return {} if same else {"digest": [expected.content_hash, result.output.digest]}

@@ -109,6 +109,6 @@ def _schedule(services: Services, event: Event) -> None:
             scheduled_time=_not_before(event),
         )
     except NotFound:
-        _log.warning("the deployment of %s is gone; the sweep restores it", event.resource)
+        _log.warning("the deployment of %s does not exist; the sweep restores it", event.resource)
     except KeyTaken as taken:
-        _log.warning("%s: %s; the sweep asks with the next key", event.resource, taken)
+        _log.warning("%s: %s; the sweep retries with the next key", event.resource, taken)

@@ -323,9 +323,9 @@ class Ledger:
         with self.database.read() as session:
             run = session.get(RunRecord, run_id)
             if run is None:
-                raise Interrupted(f"run {run_id} is gone: its instance was removed")
+                raise Interrupted(f"run {run_id} does not exist; its instance was removed")
             if run.status is not RunStatus.RUNNING:
-                raise Interrupted(f"run {run_id} has ended already ({run.status})")
+                raise Interrupted(f"run {run_id} has already ended ({run.status})")
             return run.flow_id
 
     def _is_published(self, run_id: UUID, output: Output) -> bool:

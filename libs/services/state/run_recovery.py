@@ -33,14 +33,14 @@ def account_for(services: Services, flow_run_id: UUID) -> str:
     """
     view = services.prefect.read_runs([flow_run_id]).get(flow_run_id)
     if view is None or view.state not in BAD_STATES:
-        return f"flow run {flow_run_id} did not end badly: nothing to do"
+        return f"flow run {flow_run_id} did not fail, crash or get cancelled; nothing to do"
     with services.database.read() as session:
         query = select(RunRecord).where(RunRecord.prefect_flow_run_id == flow_run_id)
         run = session.scalars(query).one_or_none()
     if run is None:
         return _died_before_claim(services, view)
     if run.status is not RunStatus.RUNNING:
-        return f"run {run.id} is on record as {run.status}"
+        return f"run {run.id} is already recorded as {run.status}"
     return end_run(services, run.id, BAD_STATES[view.state], view.message)
 
 
@@ -64,12 +64,12 @@ def _died_before_claim(services: Services, view: RunView) -> str:
         waits = opening is not None and opening.status is OpeningStatus.OPEN
         attempt = opening.attempt if opening else 0
     if not waits or view.state is RunState.CANCELLED:
-        return f"opening {opening_id} does not wait for a run"
+        return f"opening {opening_id} is not waiting for a run"
     if attempt >= QUICK_ATTEMPTS:
-        return f"opening {opening_id} failed to start {attempt} times; the sweep tries again later"
+        return f"opening {opening_id} failed to start {attempt} times; the sweep tries again"
     services.ledger.announce_again(opening_id)
     relay_or_leave(services)
-    return f"opening {opening_id} is announced again"
+    return f"opening {opening_id}: its event is sent again"
 
 
 def opening_of(parameters: Mapping[str, Any]) -> UUID | None:

@@ -108,7 +108,7 @@ class Live:
             count += published
             self._release(error)
             if error is not None:
-                _log.warning("status changes wait for subscribers: %s", error)
+                _log.warning("status changes are not published yet: %s", error)
                 break
         return count
 
@@ -147,7 +147,7 @@ class Live:
             try:
                 self.drain(float("inf"))
             except Unavailable as error:
-                _log.warning("status changes wait for the next sweep: %s", error)
+                _log.warning("the next sweep publishes the status changes: %s", error)
             if not self._wanted.is_set():
                 self._idle.set()
 
@@ -192,7 +192,9 @@ class Live:
             if self._broker is None:
                 self._broker = self._open()
             if self._broker is None:
-                return [], Unavailable("Centrifugo", "its block is gone; the next sweep sees to it")
+                return [], Unavailable(
+                    "Centrifugo", "its block was deleted; the next sweep stops publishing"
+                )
             for message in batch:
                 if self._stop or monotonic() > until:
                     break

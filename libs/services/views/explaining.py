@@ -35,8 +35,8 @@ HEADLINE = 1000
 """Letters of the sentence that stands above a page and beside a run."""
 
 LEGEND = (
-    "Thick frames: root causes. Thick arrows: waits for. Dashed frames: READY, but waits. "
-    "Dotted arrows: do not trigger."
+    "Thick frame: root cause. Thick arrow: from a blocking flow to the one that waits. "
+    "Dashed frame: READY, but waits. Dotted arrow: does not trigger."
 )
 
 
@@ -239,7 +239,7 @@ def remedies(roots: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for root in roots:
         parts = [root["remedy"]] if root["remedy"] else []
-        parts += [f"goes on at {minute(root['next_at'])}"] if root["next_at"] else []
+        parts += [f"continues at {minute(root['next_at'])}"] if root["next_at"] else []
         if parts:
             found[f"{root['resource']}.{root['flow_kind']}"] = "; ".join(parts)
     return list(found.items())
@@ -273,7 +273,7 @@ def _row(entry: Mapping[str, Any], several: bool) -> dict[str, Any]:
 
 def page(document: Mapping[str, Any]) -> str:
     """A page of a freshness document: the sentences, the remedies, and the graph as a diagram."""
-    lines = [f"## Why {document['project']}/{document['instance']} is as it is", ""]
+    lines = [f"## {document['project']}/{document['instance']}: status and causes", ""]
     for flow in document["flows"]:
         lines += [f"**{flow['kind']}**: {as_markdown(flow['why'])}", ""]
     lines += [*(f"- {as_markdown(sentence)}" for sentence in _besides(document)), ""]

@@ -49,7 +49,7 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
             yield item
         return
     if not scope.channels:
-        raise PermanentError("there is no instance to watch yet; `instances apply` makes some")
+        raise PermanentError("there is no instance to watch yet; create one with `instances apply`")
     from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
     from prefect_instances.libs.adapters.centrifugo.tokens import (
         connection_token,

@@ -32,7 +32,7 @@ class OptionalRef(UpstreamRef):
 
 
 class AssetsSpec(SpecModel):
-    """What is traded, and what it is compared with."""
+    """What is traded, and the benchmark."""
 
     model_config = ConfigDict(title="Assets")
 
@@ -70,7 +70,7 @@ class AssetsSpec(SpecModel):
 
 
 class SignalsSpec(SpecModel):
-    """What the portfolio follows."""
+    """The signals that determine the portfolio."""
 
     model_config = ConfigDict(title="Signals")
 
@@ -82,13 +82,15 @@ class SignalsSpec(SpecModel):
     secondary: list[UpstreamRef] = Field(
         default_factory=list,
         title="Secondary signals",
-        description="Averaged with the primary one, by their ranks across the assets of a day.",
+        description="Averaged with the primary signal, by ranks across the assets of a day.",
         examples=[["reversal_1m"]],
     )
     optimizer: OptionalRef = Field(
         default_factory=OptionalRef,
         title="Optimizer",
-        description="Its weights are held instead of the top of the signals; empty for none.",
+        description=(
+            "Optimizer whose weights are held, instead of weights from the signals; empty for none."
+        ),
         examples=["max_utility"],
     )
 
@@ -101,13 +103,13 @@ class DateRange(SpecModel):
     start: Day = Field(
         default="",
         title="First day",
-        description="Nothing is traded before it.",
+        description="No trades before this day.",
         examples=["2024-01-01"],
     )
     end: Day = Field(
         default="",
         title="Last day",
-        description="Empty: as far as the prices reach, so that new data extend it.",
+        description="Empty: the last day of the prices; new data extend the backtest.",
         examples=["2024-03-31"],
     )
 
@@ -142,7 +144,7 @@ class BacktestConfig(SpecModel):
     rebalance_frequency: Literal["daily", "weekly", "monthly"] = Field(
         default="monthly",
         title="Rebalancing",
-        description="How often the portfolio is decided on; executed on the next bar.",
+        description="How often the portfolio is decided; trades execute on the next bar.",
         examples=["daily"],
     )
     rebalance_day: Text = Field(
@@ -247,12 +249,12 @@ class BacktestSpec(InstanceFields):
     assets: AssetsSpec = Field(
         default_factory=AssetsSpec,
         title="Assets",
-        description="What is traded, and what it is compared with.",
+        description="What is traded, and the benchmark.",
         examples=[{"universe": ["SPY", "QQQ"], "benchmark": "SPY"}],
     )
     signals: SignalsSpec = Field(
         title="Signals",
-        description="What the portfolio follows.",
+        description="The signals that determine the portfolio.",
         examples=[{"primary": "momentum_12m"}],
     )
     date_range: DateRange = Field(
@@ -269,7 +271,7 @@ class BacktestSpec(InstanceFields):
     type: Literal["BacktestInstance"] = Field(
         default="BacktestInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["BacktestInstance"],
     )
 

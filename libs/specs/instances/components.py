@@ -34,7 +34,7 @@ class ComponentSpec(SpecModel):
     version: OptionalWord = Field(
         default="",
         title="Version",
-        description="Pins one version of the definition; empty takes the newest.",
+        description="Version of the definition; empty: the newest.",
         examples=["1.0.0"],
     )
     config: Config = Field(
@@ -46,8 +46,10 @@ class ComponentSpec(SpecModel):
     instance: OptionalLocal = Field(
         default="",
         title="Shared component",
-        description="An existing component to share, instead of a definition: its name or id, "
-        "or instance.role for one that another instance made for itself.",
+        description=(
+            "An existing component to share, instead of a definition: its name or id, or "
+            "instance.role for the component of another instance."
+        ),
         examples=["shared_store", "sp500_prices.store"],
     )
 

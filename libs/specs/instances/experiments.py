@@ -50,7 +50,7 @@ class ExperimentSpec(InstanceFields):
 
     expression: Text = Field(
         title="Expression",
-        description="A formula over columns of the upstreams, as of the pipeline expression.",
+        description="A formula over columns of the upstreams, as in the pipeline expression.",
         examples=["ZSCORE(DELTA(close, 252) / REF(close, 252))"],
     )
     inputs: Config = Field(
@@ -63,14 +63,16 @@ class ExperimentSpec(InstanceFields):
     ops: Config = Field(
         default_factory=dict,
         title="Versions",
-        description="Versions of ops and macros that are pinned, by their names; of the others the "
-        "newest is taken when the experiment is made, and kept.",
+        description=(
+            "Pinned versions of ops and macros, by name. Others use the newest version at the "
+            "time when the experiment is created, and keep it."
+        ),
         examples=[{"ZSCORE": "1.0.0"}],
     )
     date_range: PreviewRange = Field(
         default_factory=PreviewRange,
         title="Dates",
-        description="The dates that are looked at.",
+        description="The dates to evaluate.",
         examples=[{"start": "2020-01-01"}],
     )
     universe: list[Text] = Field(
@@ -83,21 +85,25 @@ class ExperimentSpec(InstanceFields):
     price_column: Text = Field(
         default="close",
         title="Price column",
-        description="Column that forward returns are computed from, of the first upstream that "
-        "has it; without one there is no information coefficient.",
+        description=(
+            "Column of the prices for forward returns, in the first upstream that has it. "
+            "Without it there is no information coefficient."
+        ),
         examples=["close"],
     )
     horizons: list[Whole] = Field(
         default_factory=lambda: [1, 5, 10, 21, 63],
         title="Horizons",
-        description="Sessions ahead of the forward returns, for the decay of the information "
-        "coefficient.",
+        description=(
+            "Horizons of the forward returns, in sessions, for the decay of the information "
+            "coefficient."
+        ),
         examples=[[1, 5, 21]],
     )
     type: Literal["ExperimentInstance"] = Field(
         default="ExperimentInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["ExperimentInstance"],
     )
 

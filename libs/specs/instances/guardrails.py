@@ -25,19 +25,19 @@ class GuardrailSpec(SpecModel):
     gate: Literal["", "run.start", "data.write"] = Field(
         default="",
         title="Gate",
-        description="Where it is checked; empty takes the usual gate of the kind.",
+        description="When it is checked; empty: the usual gate of the kind.",
         examples=["run.start"],
     )
     mode: Literal["block", "warn"] = Field(
         default="block",
         title="Mode",
-        description="Whether a break of it ends the run, or is only told.",
+        description="block: a broken contract fails the run; warn: it is only reported.",
         examples=["warn"],
     )
     flow: OptionalName = Field(
         default="",
         title="Flow",
-        description="Only runs of this flow are checked; empty for all that the kind judges.",
+        description="Check only runs of this flow; empty: all flows that the kind judges.",
         examples=["training"],
     )
     config: Config = Field(

@@ -50,19 +50,19 @@ class InstanceFields(SpecModel):
 
     name: Name = Field(
         title="Instance name",
-        description="Unique within the project, whatever the case; letters, digits, underscores.",
+        description="Unique within the project, ignoring case; letters, digits, underscores.",
         examples=["sp500_prices"],
     )
     project: Name = Field(
         default="default",
         title="Project",
-        description="The project it belongs to; created when the first instance is provisioned.",
+        description="Project of the instance; it is created with its first instance.",
         examples=["demo"],
     )
     description: Text = Field(
         default="",
         title="Description",
-        description="What it is for, in a sentence.",
+        description="Purpose of the instance, in one sentence.",
         examples=["Daily closes of the S&P 500 stocks"],
     )
     upstream_refs: list[UpstreamRef] = Field(
@@ -74,26 +74,28 @@ class InstanceFields(SpecModel):
     schedule: ScheduleSpec = Field(
         default_factory=ScheduleSpec,
         title="Schedule",
-        description="When it is due by the clock, and how failures are retried.",
+        description="When the instance is due, and how failures are retried.",
         examples=[{"type": "cron", "expression": "0 6 * * 1-5", "timezone": "America/New_York"}],
     )
     flow_schedules: dict[Name, ScheduleSpec] = Field(
         default_factory=dict,
         title="Schedules of added flows",
-        description="When the flows that its definition adds are due, by their kinds; one that is "
-        "left out has the schedule that the definition gives it.",
+        description=(
+            "Schedules of the flows that its definition adds, by kind. Default: the schedule in "
+            "the definition."
+        ),
         examples=[{"quality": {"type": "cron", "expression": "0 8 * * 1"}}],
     )
     run_on_provision: bool = Field(
         default=True,
         title="Run when provisioned",
-        description="Whether it runs once, as soon as its upstreams are ready.",
+        description="Run once after provisioning, as soon as the upstreams are ready.",
         examples=[True],
     )
     work_pool: Text = Field(
         default="",
         title="Work pool",
-        description="Where its flows run; empty for the project's usual pool.",
+        description="Work pool of its flows; empty: the default pool.",
         examples=["gpu"],
     )
     job_variables: Config = Field(
@@ -106,14 +108,16 @@ class InstanceFields(SpecModel):
     guardrail_contracts: list[GuardrailSpec] = Field(
         default_factory=list,
         title="Guardrail contracts",
-        description="What runs must keep to; those of a kind at a gate take the place of the "
-        "definitions' own of that kind at that gate.",
+        description=(
+            "Contracts that runs must satisfy. One replaces the definitions' contracts of the "
+            "same kind at the same gate."
+        ),
         examples=[[{"kind": "dataset.freshness", "config": {"max_age_days": 5}}]],
     )
     type: str = Field(
         default="",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
     )
 
     def references(self) -> list[tuple[str, UpstreamRef]]:
@@ -273,7 +277,7 @@ class DatasetSpec(InstanceFields):
     type: Literal["DatasetInstance"] = Field(
         default="DatasetInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["DatasetInstance"],
     )
 
@@ -284,13 +288,13 @@ class SignalSpec(DatasetSpec):
     type: Literal["SignalInstance"] = Field(  # type: ignore[assignment]  # the tag names the class
         default="SignalInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["SignalInstance"],
     )
     signal: SignalContract = Field(
         default_factory=SignalContract,
         title="Signal contract",
-        description="What its values satisfy; a run whose output breaks it fails.",
+        description="What every value must satisfy; otherwise the run fails.",
         examples=[{"min_value": -3.0, "max_value": 3.0}],
     )
 

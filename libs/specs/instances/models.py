@@ -26,7 +26,7 @@ class TargetSpec(SpecModel):
     role: Name = Field(
         default="prices",
         title="Role",
-        description="The upstream that holds the column.",
+        description="Role of the upstream that has the column.",
         examples=["prices"],
     )
     column: Text = Field(
@@ -45,7 +45,7 @@ class FeatureSpec(SpecModel):
     role: Name = Field(
         default="features",
         title="Role",
-        description="The upstream that holds the column.",
+        description="Role of the upstream that has the column.",
         examples=["momentum"],
     )
     column: Text = Field(
@@ -54,7 +54,7 @@ class FeatureSpec(SpecModel):
     lags: list[Whole] = Field(
         default_factory=lambda: [0],
         title="Lags",
-        description="Sessions back, each a feature of its own; 0 is the date itself.",
+        description="Lags in sessions; each is a feature of its own, 0 is the date itself.",
         examples=[[0, 5, 20]],
     )
 
@@ -65,7 +65,7 @@ class FeatureSpec(SpecModel):
         if not isinstance(lags, list):
             return
         if not lags:
-            yield Fault(("lags",), "must hold at least one number of sessions")
+            yield Fault(("lags",), "must contain at least one number of sessions")
         if any(isinstance(lag, int) and lag < 0 for lag in lags):
             yield Fault(("lags",), "must not be negative: that would look into the future")
         if len({str(lag) for lag in lags}) != len(lags):
@@ -82,7 +82,7 @@ class SplitSpec(SpecModel):
         gt=0,
         lt=1,
         title="Validation",
-        description="Share of the sessions, the newest ones, that the model is judged on.",
+        description="Share of the newest sessions, used to evaluate the model.",
         examples=[0.2],
     )
     embargo: Whole = Field(
@@ -102,7 +102,7 @@ class PromotionSpec(SpecModel):
     rule: Literal["better", "always"] = Field(
         default="better",
         title="Rule",
-        description="better: than the champion on the same validation rows; always.",
+        description="better: if the model beats the champion on the same validation rows; always.",
         examples=["better"],
     )
     metric: Literal["ic", "rmse", "r2", "hit_rate"] = Field(
@@ -112,7 +112,7 @@ class PromotionSpec(SpecModel):
         default=0.0,
         ge=0,
         title="Least improvement",
-        description="By how much the champion must be beaten.",
+        description="Minimum improvement over the champion.",
         examples=[0.01],
     )
 
@@ -127,7 +127,7 @@ class MonitoringSpec(SpecModel):
         ge=0,
         le=1,
         title="Drift threshold",
-        description="Share of drifted features from which on the data count as drifted.",
+        description="Share of drifted features at which the data count as drifted.",
         examples=[0.5],
     )
     on_drift: Literal["none", "retrain"] = Field(
@@ -169,13 +169,13 @@ class FlowSchedules(SpecModel):
     inference: ScheduleSpec = Field(
         default_factory=ScheduleSpec,
         title="Inference",
-        description="When it predicts, besides whenever its upstreams advance.",
+        description="When it predicts, in addition to new upstream data.",
         examples=[{"type": "manual"}],
     )
     monitoring: ScheduleSpec = Field(
         default_factory=ScheduleSpec,
         title="Monitoring",
-        description="When it is watched, besides after each inference.",
+        description="When it is monitored, in addition to after each inference.",
         examples=[{"type": "manual"}],
     )
 
@@ -195,7 +195,7 @@ class ModelSpec(InstanceFields):
 
     module: ComponentSpec = Field(
         title="Module",
-        description="What learns.",
+        description="The learning algorithm.",
         examples=[{"definition": "gradient_boosting", "config": {"trees": 100}}],
     )
     target: TargetSpec = Field(
@@ -224,19 +224,19 @@ class ModelSpec(InstanceFields):
     monitoring: MonitoringSpec = Field(
         default_factory=MonitoringSpec,
         title="Monitoring",
-        description="How it is watched.",
+        description="How the model is monitored.",
         examples=[{"drift_threshold": 0.5, "on_drift": "retrain"}],
     )
     schedule: FlowSchedules = Field(  # type: ignore[assignment]  # one for each flow
         default_factory=FlowSchedules,
         title="Schedules",
-        description="When each flow is due by the clock, and how failures are retried.",
+        description="When each flow is due, and how failures are retried.",
         examples=[{"training": {"type": "cron", "expression": "0 6 1 * *"}}],
     )
     type: Literal["ModelInstance"] = Field(
         default="ModelInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["ModelInstance"],
     )
 
@@ -279,7 +279,7 @@ class ModelSpec(InstanceFields):
         """As the base; a model needs a feature."""
         yield from super().across(values)
         if values.get("features") == []:
-            yield Fault(("features",), "must hold at least one feature")
+            yield Fault(("features",), "must contain at least one feature")
 
     def output_content(self) -> dict[str, Any]:
         """As the base, with everything that decides what is learned and predicted."""

@@ -45,7 +45,7 @@ class SectorLimit(SpecModel):
 
     model_config = ConfigDict(title="Sector limit")
 
-    sector: Name = Field(title="Sector", description="What it is called.", examples=["technology"])
+    sector: Name = Field(title="Sector", description="Name of the sector.", examples=["technology"])
     symbols: list[Text] = Field(
         title="Symbols", description="The assets that belong to it.", examples=[["AAPL", "MSFT"]]
     )
@@ -139,13 +139,15 @@ class OptimizerSpec(InstanceFields):
 
     optimizer: ComponentSpec = Field(
         title="Optimizer",
-        description="What decides the weights.",
+        description="The optimizer that computes the weights.",
         examples=[{"definition": "mean_variance", "config": {"risk_aversion": 5.0}}],
     )
     constraints: ConstraintsSpec = Field(
         default_factory=ConstraintsSpec,
         title="Constraints",
-        description="What the weights satisfy; one that the optimizer cannot keep is refused.",
+        description=(
+            "What the weights satisfy; a constraint that the optimizer does not support is refused."
+        ),
         examples=[{"max_weight": 0.2}],
     )
     covariance: Literal["shrunk", "sample", "dataset"] = Field(
@@ -199,7 +201,7 @@ class OptimizerSpec(InstanceFields):
     type: Literal["PortfolioOptimizerInstance"] = Field(
         default="PortfolioOptimizerInstance",
         title="Type",
-        description="Says what kind of instance the document describes; leave it as it is.",
+        description="Type of the instance. Do not change it.",
         examples=["PortfolioOptimizerInstance"],
     )
 

@@ -37,13 +37,13 @@ class UpstreamRef(SpecModel):
     role: Name = Field(
         default="input",
         title="Role",
-        description="What the upstream is used as.",
+        description="The role of the upstream in this instance.",
         examples=["input", "covariance"],
     )
     flow: OptionalName = Field(
         default="",
         title="Flow",
-        description="Which flow of the upstream; empty takes the one that produces its output.",
+        description="Flow of the upstream; empty: the one that produces its output.",
         examples=["refresh", "inference"],
     )
     require: Literal["", "ready", "data", "none"] = Field(
@@ -56,8 +56,10 @@ class UpstreamRef(SpecModel):
     triggers: YesNo = Field(
         default="",
         title="Triggers",
-        description="Whether new upstream data makes this instance run; "
-        "empty takes what its kind of flow does by default.",
+        description=(
+            "Whether new upstream data makes this instance run; empty: the default of its kind "
+            "of flow."
+        ),
         examples=["yes", "no"],
     )
 

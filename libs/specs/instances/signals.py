@@ -23,7 +23,7 @@ def _checked_columns(columns: list[str]) -> list[str]:
     if not columns:
         raise ValueError("must name at least one column")
     if any(not column for column in columns):
-        raise ValueError("must not hold an empty name")
+        raise ValueError("must not contain an empty name")
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
         raise ValueError(f"names {', '.join(repeated)} more than once")
@@ -61,7 +61,9 @@ class SignalContract(SpecModel):
     neutral_value: Number | None = Field(
         default=None,
         title="Neutral value",
-        description="The value that says nothing, used where a reader needs one; empty for none.",
+        description=(
+            "Value of a signal without information, for readers that need one; empty for none."
+        ),
         examples=[0.0],
         json_schema_extra=_one_number_box,
     )

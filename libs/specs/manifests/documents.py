@@ -78,7 +78,7 @@ def _model_for(
     known = ", ".join(SPEC_TYPES)
     if type_ is None:
         model = SignalSpec if "signal" in document or "signal" in inner else DatasetSpec
-        return model, [Problem("type", f"is missing: say one of {known}").under(path)]
+        return model, [Problem("type", f"is missing: write one of {known}").under(path)]
     if isinstance(type_, str) and type_ in SPEC_TYPES:
         return SPEC_TYPES[type_], []
     shown = repr(type_[:60]) if isinstance(type_, str) else kind_of(type_)

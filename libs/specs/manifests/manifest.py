@@ -105,7 +105,7 @@ def survey_files(path: Path) -> Survey:
         raise InvalidSpec([Problem(str(path), "does not exist")])
     files = _files(path) if path.is_dir() else [path]
     if not files:
-        raise InvalidSpec([Problem(str(path), f"holds no {', '.join(SUFFIXES)} file")])
+        raise InvalidSpec([Problem(str(path), f"contains no {', '.join(SUFFIXES)} file")])
     for file in files:
         _take_file(gathered, file)
     return _survey(gathered)
@@ -133,7 +133,9 @@ def _take_text(gathered: _Gathered, text: str, read: Any, prefix: str = "") -> N
     gathered.problems += [_prefixed(problem, prefix) for problem in problems]
     documents = [document for document in documents if document is not None]
     if not documents and not problems:
-        gathered.problems.append(_prefixed(Problem("", "is empty: it holds no instances"), prefix))
+        gathered.problems.append(
+            _prefixed(Problem("", "is empty: it contains no instances"), prefix)
+        )
     _take(gathered, documents, prefix)
 
 

@@ -51,7 +51,7 @@ def _manifest() -> dict[str, Any]:
         "type": "object",
         "required": ["instances"],
         "additionalProperties": False,
-        "patternProperties": {"^x-": {"description": "Free; for what YAML anchors refer to."}},
+        "patternProperties": {"^x-": {"description": "Free; a place for YAML anchors."}},
         "properties": {
             "project": {
                 "type": "string",
@@ -146,7 +146,7 @@ def _truthy(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _tag(definition: dict[str, Any], tag: str) -> None:
     properties = definition["properties"]
     properties["type"] = {**properties["type"], "const": tag}
-    properties[WRAPPER] = {"type": "object", "description": "May hold any of the other keys."}
+    properties[WRAPPER] = {"type": "object", "description": "May contain any of the other keys."}
     definition["required"] = sorted({*definition.get("required", ()), "name", "type"})
 
 

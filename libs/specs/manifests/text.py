@@ -58,7 +58,7 @@ def read_json(text: str) -> tuple[list[Any], list[Problem]]:
         return [], [Problem(_place(error.lineno, error.colno), f"is not JSON: {error.msg}")]
     except (RecursionError, ValueError):
         return [], [Problem("", "cannot be read: it is nested too deeply or a number is too long")]
-    return [document], [Problem("", f"gives the key {key!r} twice") for key in repeated]
+    return [document], [Problem("", f"contains the key {key!r} twice") for key in repeated]
 
 
 class _Loader(yaml.SafeLoader):

@@ -50,7 +50,7 @@ class Reading:
             return
         if not _same(self.values[key], value):
             first = ".".join(map(str, self.written[(key,)]))
-            self.faults.append(Fault(written, f"contradicts {first!r}; give only one of them"))
+            self.faults.append(Fault(written, f"contradicts {first!r}; write only one of them"))
 
     def locate(self, fault: Fault) -> Fault:
         """The same fault at the path that was written."""

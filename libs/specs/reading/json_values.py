@@ -38,7 +38,7 @@ class _Walk:
         self.count += 1
         if self.count > MAX_VALUES:
             if self.count == MAX_VALUES + 1:
-                self._blame(loc[:1], f"holds more than {MAX_VALUES} values")
+                self._blame(loc[:1], f"contains more than {MAX_VALUES} values")
             return None
         if isinstance(value, Mapping):
             return self._within(value, loc, self._mapping)

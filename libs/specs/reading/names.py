@@ -41,7 +41,7 @@ def full_name(reference: str, project: str) -> str:
 
 def _checked_name(text: str) -> str:
     if not is_name(text):
-        raise ValueError(f"{_shown(text)} is not a legal name: {NAME_HELP}")
+        raise ValueError(f"{_shown(text)} is not a valid name: {NAME_HELP}")
     return text
 
 
@@ -52,7 +52,7 @@ def _checked_reference(text: str) -> str:
     parts = text.split("/")
     if len(parts) <= 2 and all(is_name(part) for part in parts):
         return text
-    raise ValueError(f"{_shown(text)} is neither a name, nor project/name, nor a uuid: {NAME_HELP}")
+    raise ValueError(f"{_shown(text)} is not a name, project/name or uuid: {NAME_HELP}")
 
 
 def _checked_local(text: str) -> str:
@@ -68,7 +68,9 @@ def _checked_local(text: str) -> str:
 
 def _checked_word(text: str) -> str:
     if not _WORD.match(text):
-        raise ValueError(f"{_shown(text)} must be letters, digits and . _ + / -, without spaces")
+        raise ValueError(
+            f"{_shown(text)} must consist of letters, digits and . _ + / -, without spaces"
+        )
     return text
 
 

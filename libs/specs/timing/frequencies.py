@@ -27,7 +27,7 @@ def frequency_fault(frequency: str) -> str:
     if name not in FREQUENCIES:
         return f"{frequency!r} is not one of {', '.join(FREQUENCIES)}"
     if day and (name != "weekly" or day.upper() not in WEEKDAYS):
-        return f"{frequency!r}: only weekly takes a day, one of {', '.join(WEEKDAYS)}"
+        return f"{frequency!r}: only weekly can have a day, one of {', '.join(WEEKDAYS)}"
     return ""
 
 

@@ -73,7 +73,7 @@ def cron_fault(expression: str) -> str:
         return fault
     any_weekday = " ".join([*parts[:4], "*"])
     fires = next_cron_wall(any_weekday, _REFERENCE) and next_cron_wall(expression, _REFERENCE)
-    return "" if fires else "never fires: there is no such day"
+    return "" if fires else "never occurs: there is no such day"
 
 
 def _is_term(term: str, index: int) -> bool:

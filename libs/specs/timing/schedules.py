@@ -78,8 +78,10 @@ class ScheduleSpec(SpecModel):
     type: Literal["cron", "interval", "manual"] = Field(
         default="manual",
         title="Type",
-        description="cron (by the clock), interval (every so many minutes), or manual "
-        "(upstreams and people only).",
+        description=(
+            "cron (clock times), interval (every N minutes), or manual (only upstreams and "
+            "requests)."
+        ),
         examples=["cron"],
     )
     expression: Annotated[Text, AfterValidator(_checked_expression)] = Field(
@@ -99,13 +101,13 @@ class ScheduleSpec(SpecModel):
     timezone: Annotated[Text, AfterValidator(_checked_zone)] = Field(
         default="UTC",
         title="Time zone",
-        description="IANA name; the expression, window and session days are meant in it.",
+        description="IANA name of the time zone for the expression, the window and session days.",
         examples=["America/New_York"],
     )
     calendar: Annotated[Text, AfterValidator(_checked_calendar)] = Field(
         default="",
         title="Exchange calendar",
-        description="Days that are no session of this exchange are skipped; empty for every day.",
+        description="Skip days without a session of this exchange; empty for every day.",
         examples=["XNYS"],
     )
     window_start: Annotated[Text, AfterValidator(_checked_clock)] = Field(
@@ -117,25 +119,27 @@ class ScheduleSpec(SpecModel):
     window_end: Annotated[Text, AfterValidator(_checked_clock)] = Field(
         default="",
         title="Window end",
-        description="For interval: no slot is later, HH:MM; before the start: past midnight.",
+        description=(
+            "For interval: last possible slot of each day, HH:MM; before the start: after midnight."
+        ),
         examples=["16:00"],
     )
     grace_minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
         default=60,
         title="Grace (minutes)",
-        description="How long after a slot without new output the instance becomes stale.",
+        description="Minutes after a slot until an instance without new output becomes stale.",
         examples=[120],
     )
     enabled: bool = Field(
         default=True,
         title="Enabled",
-        description="Off: the schedule makes nothing due; upstreams and people still do.",
+        description="Off: the schedule has no slots; upstreams and requests still work.",
         examples=[True],
     )
     max_retries: Annotated[Whole, Field(ge=0, le=100)] = Field(
         default=0,
         title="Retries",
-        description="How often a failed run is tried again by itself.",
+        description="How many times a failed run is repeated automatically.",
         examples=[3],
     )
     backoff: Literal["none", "linear", "exponential"] = Field(
@@ -147,7 +151,7 @@ class ScheduleSpec(SpecModel):
     backoff_seconds: Annotated[Whole, Field(ge=0, le=86_400)] = Field(
         default=30,
         title="Wait before the first retry (seconds)",
-        description="The wait that the back-off starts from.",
+        description="The first wait; the back-off starts from it.",
         examples=[60],
     )
     backoff_jitter: Annotated[Whole, Field(ge=0, le=100)] = Field(
@@ -166,7 +170,7 @@ class ScheduleSpec(SpecModel):
             return
         for key, kinds in _BELONGS.items():
             if values.get(key) not in (None, "", 0) and kind not in kinds:
-                hint = "" if "type" in values else f"; say `type: {kinds[0]}`"
+                hint = "" if "type" in values else f"; write `type: {kinds[0]}`"
                 yield Fault((key,), f"belongs to a schedule of type {' or '.join(kinds)}{hint}")
         if kind == "cron":
             yield from _cron_faults(values)

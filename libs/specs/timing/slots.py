@@ -188,5 +188,5 @@ def _times(schedule: ScheduleSpec) -> list[time]:
 
 def _aware(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise ValueError("a moment needs a time zone; a naive time could mean any")
+        raise ValueError("the time needs a time zone")
     return moment

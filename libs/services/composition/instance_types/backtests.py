@@ -34,7 +34,7 @@ def _implied(
     if len(sources) == 1:
         return [("assets.prices", UpstreamRef(resource=sources[0], role="prices"))]
     found = f"it reads {', '.join(sources)}" if sources else "it reads none"
-    text = f"name the dataset with the prices; the primary signal does not say which: {found}"
+    text = f"name the dataset with the prices; it is not clear from the primary signal: {found}"
     raise InvalidSpec([Problem("assets.prices", text)])
 
 

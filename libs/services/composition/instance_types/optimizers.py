@@ -46,7 +46,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
     roles = [shape.role for shape in composition.shapes]
     yield from _role_problems(spec, roles)
     if optimizer.needs_signal and not any(role in SIGNAL_ROLES for role in roles):
-        text = f"{optimizer.name} needs a signal: give an upstream the role signal"
+        text = f"{optimizer.name} needs a signal: add an upstream with the role signal"
         yield Problem("upstream_refs", text)
 
 
