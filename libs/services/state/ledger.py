@@ -245,9 +245,9 @@ class Ledger:
         )[1]
 
     def mark_past_due(self) -> Changes:
-        """Deadlines that passed are told of; READY flows become STALE / PastDue and catch up.
+        """Announce passed deadlines; READY flows become STALE / PastDue and are asked to run.
 
-        Each call takes the latest ``PAST_DUE_BATCH``; call it until nothing changes.
+        Each call takes the ``PAST_DUE_BATCH`` longest overdue; call it until nothing changes.
         """
         with self.database.read() as session:
             flow_ids = list(session.scalars(past_due(self.clock(), PAST_DUE_BATCH)))
@@ -381,7 +381,7 @@ class Ledger:
 
 
 def past_due(now: datetime, limit: int) -> Select[tuple[UUID]]:
-    """The flows of active instances whose deadline has passed untold, the latest first.
+    """Select active flows whose deadline passed without a breach event, longest overdue first.
 
     A range of one index (``breached``, ``due_deadline``), however many flows there are.
     """
