@@ -1,4 +1,4 @@
-"""Reading backfills."""
+"""Backfills."""
 
 from __future__ import annotations
 

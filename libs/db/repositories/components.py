@@ -1,4 +1,4 @@
-"""Component instances: who owns and uses them, and deleting them and what has no rows left."""
+"""Component instances: who owns and uses them; and the rows that a removal deletes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading flows and the lineage edges between them, and changing edges by hand of an update."""
+"""Flows and the lineage edges between them."""
 
 from __future__ import annotations
 

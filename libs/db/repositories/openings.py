@@ -1,4 +1,4 @@
-"""Reading gate openings and run requests."""
+"""Gate openings and run requests."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ def select_pending_parameters(session: Session, flow_id: UUID) -> RunParameters 
     )
     parameters = session.scalar(query)
     return read_parameters(parameters) if parameters else None
+
+
+def has_pending_request(session: Session, instance_id: UUID) -> bool:
+    """Return True if a request of any flow of an instance is pending."""
+    flow = FlowExecutionResource
+    query = (
+        select(RunRequest.id)
+        .join(flow, flow.id == RunRequest.flow_id)
+        .where(flow.instance_id == instance_id, RunRequest.status == RequestStatus.PENDING)
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def select_flows_asked_since(

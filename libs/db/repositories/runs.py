@@ -1,13 +1,13 @@
-"""Reading run records, and the guardrail reports of runs."""
+"""Run records, and the guardrail reports of runs and creations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, select, update
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.records import Run, RunParameters
@@ -77,6 +77,36 @@ def select_running(
     if flow_id is not None:
         query = query.where(flow.id == flow_id)
     return session.execute(query).all()
+
+
+def select_leases(session: Session) -> Sequence[Row[tuple[UUID, UUID, datetime | None]]]:
+    """Select the runs that are RUNNING as (run id, Prefect flow run id, end of the lease)."""
+    query = select(RunRecord.id, RunRecord.prefect_flow_run_id, RunRecord.lease_until)
+    return session.execute(query.where(RunRecord.status == RunStatus.RUNNING)).all()
+
+
+def extend_lease(session: Session, run_id: UUID, until: datetime) -> bool:
+    """Move the lease of a RUNNING run on; return False if the run is not RUNNING."""
+    moved = session.execute(
+        update(RunRecord)
+        .where(RunRecord.id == run_id, RunRecord.status == RunStatus.RUNNING)
+        .values(lease_until=until)
+    )
+    return bool(moved.rowcount)  # type: ignore[attr-defined]  # an update returns a CursorResult
+
+
+def update_results(
+    session: Session,
+    run_id: UUID,
+    metrics: Mapping[str, object],
+    artifacts: Sequence[Mapping[str, object]],
+) -> None:
+    """Record the metrics and artifacts of a run."""
+    session.execute(
+        update(RunRecord)
+        .where(RunRecord.id == run_id)
+        .values(metrics=metrics, artifacts=list(artifacts))
+    )
 
 
 def select_config_versions_used(session: Session, instance_id: UUID) -> Sequence[int]:

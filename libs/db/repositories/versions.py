@@ -1,4 +1,4 @@
-"""Versions: what resources said (definitions, configurations), and what flows published."""
+"""Versions of definitions and configurations, and the dataset versions that flows published."""
 
 from __future__ import annotations
 

@@ -9,14 +9,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.adapters.prefect import LIVE, RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.records import OpeningStatus
-from prefect_instances.libs.core.status import Lifecycle, RunStatus
-from prefect_instances.libs.db.models import FlowExecutionResource, GateOpening, Resource, RunRecord
+from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.db.models import GateOpening
+from prefect_instances.libs.db.repositories.openings import select_unclaimed
+from prefect_instances.libs.db.repositories.runs import select_leases, select_run
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import forget, relay, relay_or_leave
 
@@ -44,8 +45,7 @@ def account_for(services: Services, flow_run_id: UUID) -> str:
     if view is None or view.state not in BAD_STATES:
         return f"flow run {flow_run_id} did not end badly: nothing to do"
     with services.database.read() as session:
-        query = select(RunRecord).where(RunRecord.prefect_flow_run_id == flow_run_id)
-        run = session.scalars(query).one_or_none()
+        run = select_run(session, flow_run_id)
     if run is None:
         return _died_before_claim(services, view)
     if run.status is not RunStatus.RUNNING:
@@ -122,8 +122,7 @@ def sweep(services: Services) -> Swept:
 
 def _end_dead_runs(services: Services) -> int:
     with services.database.read() as session:
-        query = select(RunRecord.id, RunRecord.prefect_flow_run_id, RunRecord.lease_until)
-        running = list(session.execute(query.where(RunRecord.status == RunStatus.RUNNING)))
+        running = select_leases(session)
     views = services.prefect.read_runs([row.prefect_flow_run_id for row in running])
     count = 0
     for run_id, flow_run_id, lease_until in running:
@@ -159,20 +158,7 @@ def _start_unclaimed(services: Services) -> int:
 
 def _unclaimed(services: Services, session: Session) -> list[tuple[UUID, UUID]]:
     patience = services.now() - timedelta(seconds=services.settings.claim_seconds)
-    query = (
-        select(GateOpening.id, FlowExecutionResource.deployment_id)
-        .join(FlowExecutionResource, FlowExecutionResource.id == GateOpening.flow_id)
-        .join(Resource, Resource.id == FlowExecutionResource.instance_id)
-        .where(
-            GateOpening.status == OpeningStatus.OPEN,
-            GateOpening.announced_at < patience,
-            GateOpening.not_before < patience,
-            Resource.lifecycle == Lifecycle.ACTIVE,
-            FlowExecutionResource.deployment_id.is_not(None),
-        )
-        .order_by(GateOpening.announced_at)
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
+    return select_unclaimed(session, patience)
 
 
 def _start(services: Services, opening_id: UUID, deployment_id: UUID) -> bool:

@@ -11,26 +11,24 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import gate
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.gate import Blocker
-from prefect_instances.libs.core.records import FlowState, RequestStatus
+from prefect_instances.libs.core.records import FlowState
 from prefect_instances.libs.core.shapes import SHAPES
 from prefect_instances.libs.core.status import MESSAGES, FlowStatus, Freshness, Reason
 from prefect_instances.libs.core.unit_of_work import Draft
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import (
-    FlowExecutionResource,
     GuardrailReport,
     Resource,
     ResourceVersion,
     RunRecord,
-    RunRequest,
 )
 from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_ids, select_nodes
+from prefect_instances.libs.db.repositories.openings import has_pending_request
 from prefect_instances.libs.db.repositories.region import (
     ancestors_of,
     descendants_of,
@@ -403,13 +401,7 @@ def has_request(database: Database, name: str) -> bool:
     """True while something that was asked of an instance waits for its gate to open."""
     with database.read() as session:
         instance_id = get_instance(session, name).id
-        flow = FlowExecutionResource
-        query = (
-            select(RunRequest.id)
-            .join(flow, flow.id == RunRequest.flow_id)
-            .where(flow.instance_id == instance_id, RunRequest.status == RequestStatus.PENDING)
-        )
-        return session.scalar(query.limit(1)) is not None
+        return has_pending_request(session, instance_id)
 
 
 def _iso(value: datetime | date | None) -> str | None:
