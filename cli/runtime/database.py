@@ -76,7 +76,8 @@ def check(url: URL) -> None:
 def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
     """Migrate to the schema of this version; back a SQLite file up first and say where.
 
-    Raises UnknownRevision if another version of the code made the database.
+    Raises UnknownRevision if another version of the code made the database, and NotBackedUp if it
+    cannot be copied; nothing is changed then.
     """
     from prefect_instances.libs.db import back_up, migrate
 

@@ -5,6 +5,7 @@ What belongs here: SQL. What must not: decisions (``libs.core``) or anything of 
 
 from prefect_instances.libs.db.engine import Database, sqlite_url
 from prefect_instances.libs.db.migrate import (
+    NotBackedUp,
     UnknownRevision,
     back_up,
     current_revision,
@@ -15,6 +16,7 @@ from prefect_instances.libs.db.migrate import (
 
 __all__ = [
     "Database",
+    "NotBackedUp",
     "UnknownRevision",
     "back_up",
     "current_revision",

@@ -40,6 +40,14 @@ class UnknownRevision(PermanentError):
         super().__init__(f"{self.finding}: {self.advice}")
 
 
+class NotBackedUp(PermanentError):
+    """The database could not be copied, so it is not migrated: make room, or mend the folder."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder, self.reason = folder, reason
+        super().__init__(f"no backup in {folder}: {reason}; the database is not migrated")
+
+
 # Alembic is imported where it is used: flow runs import this package and never migrate.
 
 
@@ -101,7 +109,7 @@ def back_up(database: Database) -> Path | None:
 
     The copy is in the folder ``backups`` beside the file. None: there is nothing to keep, because
     the database is new or up to date, or is not a SQLite file.
-    Raises UnknownRevision as ``migrate`` does.
+    Raises NotBackedUp, or UnknownRevision as ``migrate`` does.
     """
     if not database.is_sqlite or not database.url.database:
         return None
@@ -111,6 +119,13 @@ def back_up(database: Database) -> Path | None:
     require_known(database, current)
     file = Path(database.url.database)
     folder = file.parent / "backups"
+    try:
+        return _add_backup(file, folder)
+    except (OSError, sqlite3.Error) as error:
+        raise NotBackedUp(folder, str(error)) from error
+
+
+def _add_backup(file: Path, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     copy = folder / f"{file.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}{file.suffix}"
     _copy_sqlite(file, copy)

@@ -21,6 +21,7 @@ from prefect_instances.cli.doctor_checks import Level, check_schema
 from prefect_instances.cli.runtime.database import bring_up_to_date
 from prefect_instances.libs.db import (
     Database,
+    NotBackedUp,
     UnknownRevision,
     back_up,
     current_revision,
@@ -172,6 +173,18 @@ def test_the_last_two_backups_stay(
     copies = [back_up(database) for _ in range(3)]
 
     assert {*copies[1:]} == {*(tmp_path / "backups").iterdir()}
+
+
+def test_a_file_that_cannot_be_backed_up_is_not_migrated(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add_revision(SECOND, tmp_path, monkeypatch)
+    (tmp_path / "backups").touch()
+
+    with pytest.raises(NotBackedUp):
+        bring_up_to_date(database, pytest.fail)
+
+    assert current_revision(database) == "0001_baseline"
 
 
 def test_a_new_database_needs_no_backup(tmp_path: Path) -> None:
