@@ -135,10 +135,19 @@ def check_definitions() -> Finding:
 
 def check_schema(database: Database) -> Finding:
     """The database has the tables of this version."""
-    from prefect_instances.libs.db import current_revision, head_revision
+    from prefect_instances.libs.db import (
+        UnknownRevision,
+        current_revision,
+        head_revision,
+        require_known,
+    )
 
     current, head = current_revision(database), head_revision()
     where = database.url.render_as_string(hide_password=True)
+    try:
+        require_known(database, current)
+    except UnknownRevision as error:
+        return Finding("database", Level.FAIL, error.finding, error.advice)
     if current != head:
         detail = f"{where} is at {current or 'no revision'}, this version needs {head}"
         return Finding("database", Level.FAIL, detail, UP)

@@ -1,7 +1,8 @@
-"""The database that ``instances up --database`` names: checked, and kept as a Prefect block."""
+"""The database of a home: its address is checked and kept as a block, its schema is migrated."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from prefect_instances.libs.adapters.prefect import PrefectGateway
+    from prefect_instances.libs.db import Database
 
 BLOCK_NAME = "instances"
 BLOCK = f"sqlalchemy-connector/{BLOCK_NAME}"
@@ -69,6 +71,20 @@ def check(url: URL) -> None:
             session.execute(text("SELECT 1"))
     finally:
         database.close()
+
+
+def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
+    """Migrate to the schema of this version; back a SQLite file up first and say where.
+
+    Raises UnknownRevision if another version of the code made the database, and NotBackedUp if it
+    cannot be copied; nothing is changed then.
+    """
+    from prefect_instances.libs.db import back_up, migrate
+
+    copy = back_up(database)
+    if copy is not None:
+        say(f"the database is backed up to {copy} before it is migrated")
+    migrate(database)
 
 
 def save_block(gateway: PrefectGateway, url: URL) -> None:

@@ -184,7 +184,7 @@ def _ensure_server(
     if found is None:
         say("starting the Prefect server")
         started.append(server.ROLE)
-        return _launch(home, settings, request)
+        return _launch(home, settings, request, say)
     if request.port and request.port != settings.port:
         raise Unavailable(
             f"port {request.port}",
@@ -203,12 +203,12 @@ def _require_answer(configured: Server) -> None:
             raise Unavailable("the Prefect server", f"no answer at {configured.api_url}; {ADVICE}")
 
 
-def _launch(home: Home, settings: Settings, request: UpRequest) -> Server:
+def _launch(home: Home, settings: Settings, request: UpRequest, say: Say) -> Server:
     """Start the server; where another process wins a race for the free port, take another."""
     for attempt in range(1, PORT_ATTEMPTS + 1):
         launched = server.launch(home, settings, request.port)
         if attempt == 1:
-            _make_ready(settings, request)
+            _make_ready(settings, request, say)
         try:
             server.wait_healthy(home, launched)
         except Unavailable:
@@ -220,25 +220,24 @@ def _launch(home: Home, settings: Settings, request: UpRequest) -> Server:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _make_ready(settings: Settings, request: UpRequest) -> None:
+def _make_ready(settings: Settings, request: UpRequest, say: Say) -> None:
     """Do what needs no server while it starts: the imports, and the home's own database."""
     import prefect_instances.deployments.apply
     import prefect_instances.libs.wiring
-    from prefect_instances.libs.db import Database, migrate
+    from prefect_instances.libs.db import Database
 
     prefect_instances.deployments.apply.block_classes()
     if settings.database_url and not request.database_url:
-        database = Database(settings.database_url)
+        own = Database(settings.database_url)
         try:
-            migrate(database)
+            database.bring_up_to_date(own, say)
         finally:
-            database.close()
+            own.close()
 
 
 def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Settings:
     """Database, schema, deployments and work pool, each to the state that this code needs."""
     from prefect_instances.deployments.apply import apply
-    from prefect_instances.libs.db import migrate
     from prefect_instances.libs.wiring import connect
 
     if request.database_url:
@@ -246,7 +245,7 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
     settings = load_settings(home=home.path, prefect_api_url=found.api_url)
     say("preparing the database")
     with connect(settings) as services:
-        migrate(services.database)
+        database.bring_up_to_date(services.database, say)
         say("registering flows, blocks and automations")
         apply(services.prefect, settings.pool, settings.pool_type, settings.chosen_sweep_seconds)
     return settings

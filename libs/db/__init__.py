@@ -4,6 +4,24 @@ What belongs here: SQL. What must not: decisions (``libs.core``) or anything of 
 """
 
 from prefect_instances.libs.db.engine import Database, sqlite_url
-from prefect_instances.libs.db.migrate import current_revision, head_revision, migrate
+from prefect_instances.libs.db.migrate import (
+    NotBackedUp,
+    UnknownRevision,
+    back_up,
+    current_revision,
+    head_revision,
+    migrate,
+    require_known,
+)
 
-__all__ = ["Database", "current_revision", "head_revision", "migrate", "sqlite_url"]
+__all__ = [
+    "Database",
+    "NotBackedUp",
+    "UnknownRevision",
+    "back_up",
+    "current_revision",
+    "head_revision",
+    "migrate",
+    "require_known",
+    "sqlite_url",
+]

@@ -7,7 +7,7 @@ the other: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by one transaction-scoped a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.db.types import json_text
 
 Result = TypeVar("Result")
@@ -76,6 +76,24 @@ class Database:
             yield _Undone(self, connection)
             transaction.rollback()
 
+    @contextmanager
+    def alter(self) -> Iterator[Connection]:
+        """Open one serial transaction that changes the schema.
+
+        SQLite changes many tables by copying and dropping them, and dropping a table deletes the
+        rows that reference it; so its foreign keys are off meanwhile and checked before the
+        commit. Raises BrokenReferences, and rolls back, if a row references a missing one.
+        """
+        writer = self.engine.execution_options(instances_write=True)
+        with (
+            writer.connect() as connection,
+            _without_foreign_keys(connection),
+            connection.begin(),
+        ):
+            self._wait_for_turn(connection)
+            yield connection
+            _check_foreign_keys(connection)
+
     def _wait_for_turn(self, session: Session | Connection) -> None:
         """Until the transaction is the only one that writes; SQLite's waits as it begins."""
         if not self.is_sqlite:
@@ -118,6 +136,41 @@ class _Undone(Database):
         with self.read() as session, session.begin():
             session.expire_on_commit = False
             yield session
+
+
+class BrokenReferences(PermanentError):
+    """A migration leaves rows that reference missing ones: report it; nothing was changed.
+
+    ``tables`` are the tables that hold such rows.
+    """
+
+    def __init__(self, tables: Iterable[str]) -> None:
+        self.tables = tuple(sorted(set(tables)))
+        names = ", ".join(self.tables)
+        super().__init__(f"the migration breaks references in {names}; nothing was changed")
+
+
+@contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """Switch SQLite's foreign keys off while the context lasts."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    # On the driver's connection: within a transaction of SQLAlchemy's SQLite ignores the pragma.
+    raw: Any = connection.connection.driver_connection
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    """Raise BrokenReferences if a row of a SQLite database references a missing one."""
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        if broken:
+            raise BrokenReferences(row[0] for row in broken)
 
 
 _KEPT: dict[URL, Engine] = {}

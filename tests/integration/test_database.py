@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
+from benchmarks.rows import NOW, fill, flow_id
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.flows import select_past_due
 from prefect_instances.libs.db.repositories.outbox import record_events, unpublished
 from tests.databases import on_each_database
 from tests.property.sql_backend import _resource
@@ -60,6 +62,20 @@ def test_events_whose_connection_is_lost_are_written_by_another(database: Databa
     assert len(set(attempts)) == 2
     with database.read() as session:
         assert [event.payload["name"] for event in unpublished(session, 10)] == ["told"]
+
+
+def test_the_longest_overdue_flow_comes_first(database: Database) -> None:
+    hours = {0: 1, 1: 3, 2: 2, 3: -1}
+    deadlines = {number: NOW - timedelta(hours=late) for number, late in hours.items()}
+    database.transact(
+        lambda session: fill(
+            session, len(hours), flow=lambda number: {"due_deadline": deadlines[number]}
+        )
+    )
+
+    with database.read() as session:
+        assert select_past_due(session, NOW, 10) == [flow_id(1), flow_id(2), flow_id(0)]
+        assert select_past_due(session, NOW, 1) == [flow_id(1)]
 
 
 def _event(name: str) -> Event:

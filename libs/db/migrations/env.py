@@ -28,6 +28,7 @@ if connection is None:
 context.configure(
     connection=connection,
     target_metadata=Base.metadata,
+    compare_server_default=True,
     render_as_batch=True,
     render_item=render_item,
 )

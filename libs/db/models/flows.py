@@ -6,7 +6,16 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_instances.libs.core.status import FlowStatus, Reason, Require
@@ -50,8 +59,8 @@ class FlowExecutionResource(Base):
     last_data_date: Mapped[date | None]
     next_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     due_deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    breached: Mapped[bool] = mapped_column(default=False)
-    aggregated: Mapped[bool] = mapped_column(default=True)
+    breached: Mapped[bool] = mapped_column(default=False, server_default=false())
+    aggregated: Mapped[bool] = mapped_column(default=True, server_default=true())
     schedule_json: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
 

@@ -44,6 +44,11 @@ def record_events(session: Session, events: Iterable[Event]) -> None:
         _insert(session.connection(), rows)
 
 
+def has_event(session: Session, event_id: UUID) -> bool:
+    """Return True if the outbox holds the event, published or not."""
+    return session.scalar(select(OutboxEvent.seq).where(OutboxEvent.id == event_id)) is not None
+
+
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Add rows by the quickest way of each dialect: a commit may tell of thousands of flows."""
     if connection.dialect.name == "sqlite":

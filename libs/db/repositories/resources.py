@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from prefect_instances.libs.db.models import (
     SignalInstance,
     StoreInstance,
 )
+from prefect_instances.libs.db.repositories.region import among
 
 PROJECT = "Project"
 # Model classes by the type of the resource; Any, because their common columns come from mixins.
@@ -145,6 +146,20 @@ def newest_version(session: Session, resource_id: UUID) -> ResourceVersion | Non
     return session.scalars(query).one_or_none()
 
 
+def select_conditions(session: Session, ids: Collection[UUID] | None = None) -> dict[UUID, Any]:
+    """Select the conditions of the resources that have one, by id; ``ids``: of these only."""
+    query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
+    if ids is not None:
+        query = query.where(among(session, Resource.id, ids))
+    return {row.id: row.condition for row in session.execute(query)}
+
+
+def select_projects_of_instances(session: Session) -> set[UUID]:
+    """Select the ids of the projects that hold an instance."""
+    query = select(Resource.parent_id).where(Resource.type.in_(INSTANCE_TYPES)).distinct()
+    return {id_ for id_ in session.scalars(query) if id_ is not None}
+
+
 def flows_of(session: Session, instance_id: UUID) -> list[FlowExecutionResource]:
     """The flows of an instance, by kind."""
     flow = FlowExecutionResource
@@ -179,3 +194,8 @@ def find_component(session: Session, project_id: UUID, name: str) -> Resource | 
         Resource.scope == str(project_id), chosen, Resource.type.in_(COMPONENTS)
     )
     return session.scalars(query).one_or_none()
+
+
+def select_ids(session: Session) -> Sequence[UUID]:
+    """Select the id of every resource."""
+    return session.scalars(select(Resource.id)).all()

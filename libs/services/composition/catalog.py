@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.aggregation import parse_contract
@@ -16,7 +15,6 @@ from prefect_instances.libs.core.errors import DefinitionUnavailable
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db.models import (
     AccessorDef,
-    DefinitionCall,
     MLModuleDef,
     OpDef,
     OpMacroDef,
@@ -25,6 +23,13 @@ from prefect_instances.libs.db.models import (
     Resource,
     ResourceVersion,
     StoreDef,
+)
+from prefect_instances.libs.db.repositories.versions import (
+    count_versions,
+    replace_calls,
+    select_calls,
+    select_documents_in_scope,
+    select_labelled_version,
 )
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.registry import Registry
@@ -63,10 +68,7 @@ def register(session: Session, definition: type[Definition], now: datetime) -> R
     """
     parse_contract(definition.status_aggregation_contract)
     resource_id = definition_id(definition.kind, definition.name)
-    query = select(ResourceVersion).where(
-        ResourceVersion.resource_id == resource_id, ResourceVersion.label == definition.version
-    )
-    known = session.scalars(query).one_or_none()
+    known = select_labelled_version(session, resource_id, definition.version)
     if known is None:
         return Registered(resource_id, _add(session, definition, resource_id, now))
     if known.content_hash != definition.content_hash():
@@ -86,24 +88,13 @@ def record_calls(
 
     Raises as ``register``.
     """
-    versions = {register(session, each, now).version_id for each in calls}
-    session.execute(delete(DefinitionCall).where(DefinitionCall.owner_id == owner_id))
-    session.add_all(
-        DefinitionCall(owner_id=owner_id, definition_version_id=version) for version in versions
-    )
-    session.flush()
+    replace_calls(session, owner_id, {register(session, each, now).version_id for each in calls})
 
 
 def recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKind, str], str]:
     """The versions that an owner keeps to, by kind and name of the definition."""
-    version = ResourceVersion
-    query = (
-        select(Resource.type, Resource.name, version.label)
-        .join(version, version.resource_id == Resource.id)
-        .join(DefinitionCall, DefinitionCall.definition_version_id == version.id)
-        .where(DefinitionCall.owner_id == owner_id)
-    )
-    return {(DefinitionKind(row[0]), row[1]): row[2] for row in session.execute(query)}
+    calls = select_calls(session, owner_id)
+    return {(DefinitionKind(kind), name): label for kind, name, label in calls}
 
 
 def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
@@ -116,13 +107,8 @@ def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
 
 def with_saved(session: Session, registry: Registry) -> Registry:
     """``registry`` and the macros that are saved in the database, all their versions."""
-    query = (
-        select(ResourceVersion.spec_json)
-        .join(Resource, Resource.id == ResourceVersion.resource_id)
-        .where(Resource.scope == DefinitionKind.OP_MACRO.value)
-        .order_by(Resource.name_key, ResourceVersion.number)
-    )
-    documents = [said["saved"] for said in session.scalars(query) if "saved" in said]
+    found = select_documents_in_scope(session, DefinitionKind.OP_MACRO.value)
+    documents = [said["saved"] for said in found if "saved" in said]
     return registry.extended(map(saved_macro, documents)) if documents else registry
 
 
@@ -131,11 +117,10 @@ def _add(session: Session, definition: type[Definition], resource_id: UUID, now:
         session.add(_resource(definition, resource_id, now))
         session.flush()
     _describe(session, definition, resource_id)
-    count = select(func.count()).where(ResourceVersion.resource_id == resource_id)
     version = ResourceVersion(
         id=uuid4(),
         resource_id=resource_id,
-        number=(session.scalar(count) or 0) + 1,
+        number=count_versions(session, resource_id) + 1,
         label=definition.version,
         content_hash=definition.content_hash(),
         spec_json=definition.describe(),

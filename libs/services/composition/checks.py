@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import (
@@ -24,7 +23,6 @@ from prefect_instances.libs.core.errors import (
 from prefect_instances.libs.core.shapes import SHAPES, Shape
 from prefect_instances.libs.core.status import Lifecycle, Require
 from prefect_instances.libs.db.models import (
-    DatasetVersion,
     FlowExecutionResource,
     Resource,
     ResourceVersion,
@@ -37,6 +35,7 @@ from prefect_instances.libs.db.repositories.resources import (
     find_project,
     flows_of,
 )
+from prefect_instances.libs.db.repositories.versions import select_columns
 from prefect_instances.libs.definitions.base import (
     MIN_SEVERITY,
     Definition,
@@ -315,6 +314,5 @@ def _require(ref: UpstreamRef) -> Require | None:
 def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] | None:
     if flow.version_id is None:
         return None
-    query = select(DatasetVersion.columns).where(DatasetVersion.id == flow.version_id)
-    columns = session.scalar(query)
+    columns = select_columns(session, flow.version_id)
     return tuple(columns) if columns is not None else None

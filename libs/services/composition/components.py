@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import NotFound
@@ -22,6 +21,7 @@ from prefect_instances.libs.db.models import (
     StoreInstance,
 )
 from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_of
+from prefect_instances.libs.db.repositories.versions import select_location
 from prefect_instances.libs.definitions.accessor import Accessor, Query
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.pipeline import Pipeline
@@ -185,11 +185,8 @@ def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFram
 
 def _location(services: Services, flow_id: UUID, generation: int) -> str:
     """Where the version of that number is; raises NotFound where it was never published."""
-    query = select(DatasetVersion.location).where(
-        DatasetVersion.flow_id == flow_id, DatasetVersion.generation == generation
-    )
     with services.database.read() as session:
-        location = session.scalar(query)
+        location = select_location(session, flow_id, generation)
     if location is None:
         raise NotFound("version", str(generation))
     return location

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.lineage import topological_order
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.db.repositories.flows import select_owners
 from prefect_instances.libs.db.repositories.resources import (
     Named,
     get_instance,
@@ -45,8 +44,7 @@ def _document(session: Session, named: Named) -> dict[str, Any]:
 
 
 def _by_lineage(session: Session, kept: Sequence[Named]) -> list[Named]:
-    flow = FlowExecutionResource
-    owners = {row[0]: row[1] for row in session.execute(select(flow.id, flow.instance_id))}
+    owners = select_owners(session)
     by_id = {named.id: named for named in kept}
     pairs = {(owners[up], owners[down]) for up, down in lineage_pairs(session)}
     between = sorted((up, down) for up, down in pairs if up in by_id and down in by_id)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.adapters.prefect import DeploymentPlan, EnsureResult
 from prefect_instances.libs.core import ids
-from prefect_instances.libs.db.models import FlowExecutionResource, Resource
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_of
 from prefect_instances.libs.services.composition.instance_types import KITS, External
 from prefect_instances.libs.services.state.context import Services
@@ -90,10 +90,9 @@ def deployment_plan(
 
 
 def _usual_schedule(services: Services, instance_id: UUID, kind: str) -> Mapping[str, Any] | None:
-    flow = FlowExecutionResource
-    query = select(flow.schedule_json).where(flow.instance_id == instance_id, flow.kind == kind)
     with services.database.read() as session:
-        return session.scalar(query)
+        flow = select_flow(session, instance_id, kind)
+        return flow.schedule_json if flow else None
 
 
 def record_deployment(

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.shapes import Shape
 from prefect_instances.libs.db.models import (
     FlowExecutionResource,
-    LineageEdge,
-    Resource,
     ResourceVersion,
 )
+from prefect_instances.libs.db.repositories.flows import select_reader_names
 from prefect_instances.libs.db.repositories.resources import flows_of, get_instance
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.registry import Registry
@@ -41,7 +39,7 @@ def loss_problems(
     if main not in changed_components(old, blueprint.spec.components()):
         return
     for flow in _lost(session, before.resource_id, blueprint.shape):
-        if readers := _readers(session, flow.id):
+        if readers := select_reader_names(session, flow.id):
             text = f"has no flow {flow.kind!r}, which {', '.join(readers)} read: change these first"
             yield Problem(f"{main}.definition", text)
 
@@ -90,14 +88,3 @@ def _recorded(
 
 def _lost(session: Session, instance_id: UUID, shape: Shape) -> list[FlowExecutionResource]:
     return [flow for flow in flows_of(session, instance_id) if flow.kind not in shape.flows]
-
-
-def _readers(session: Session, flow_id: UUID) -> list[str]:
-    flow = FlowExecutionResource
-    query = (
-        select(Resource.name)
-        .join(flow, flow.instance_id == Resource.id)
-        .join(LineageEdge, LineageEdge.downstream_flow_id == flow.id)
-        .where(LineageEdge.upstream_flow_id == flow_id)
-    )
-    return sorted(set(session.scalars(query)))

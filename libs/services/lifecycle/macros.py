@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import semver
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
-from prefect_instances.libs.db.models import ResourceVersion
 from prefect_instances.libs.db.repositories.resources import Named, get_instance, newest_version
+from prefect_instances.libs.db.repositories.versions import select_labels
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.expressions import (
     Program,
@@ -179,10 +178,8 @@ def _numbered(
     known = before.get(wish.version or next(reversed(before), ""))
     if known and known.computes() == content:
         return Saved(known, "unchanged")
-    query = select(ResourceVersion.label).where(
-        ResourceVersion.resource_id == definition_id(DefinitionKind.OP_MACRO, wish.name)
-    )
-    labels = [semver.Version.parse(label) for label in session.scalars(query)]
+    found = select_labels(session, definition_id(DefinitionKind.OP_MACRO, wish.name))
+    labels = [semver.Version.parse(label) for label in found]
     version = wish.version or str(max(labels).bump_major() if labels else FIRST)
     if version in map(str, labels):
         raise InvalidSpec([Problem("version", f"{wish.name} {version} already exists")])

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, MovedOn, Problem
@@ -15,12 +14,15 @@ from prefect_instances.libs.core.lineage import find_cycle
 from prefect_instances.libs.core.plan import Lineage, Node, Plan, Present, Wanted, compute
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db.models import (
-    FlowExecutionResource,
-    LineageEdge,
-    Resource,
     ResourceVersion,
 )
-from prefect_instances.libs.db.repositories.resources import Named, named_instances
+from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_generations
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    named_instances,
+    select_conditions,
+)
+from prefect_instances.libs.db.repositories.versions import select_newest_versions
 from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
 from prefect_instances.libs.services.lifecycle.flow_sets import loss_problems
 from prefect_instances.libs.services.lifecycle.pruning import prune
@@ -99,38 +101,23 @@ def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
 
 def _observe(session: Session) -> _World:
     named = {item.label.lower(): item for item in named_instances(session)}
-    query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
-    conditions = {row[0]: row[1] for row in session.execute(query)}
-    return _World(named, _newest_versions(session), conditions, _lineage(session, named))
-
-
-def _newest_versions(session: Session) -> dict[UUID, ResourceVersion]:
-    newest = (
-        select(ResourceVersion.resource_id, func.max(ResourceVersion.number).label("number"))
-        .group_by(ResourceVersion.resource_id)
-        .subquery()
-    )
-    query = select(ResourceVersion).join(
-        newest,
-        (newest.c.resource_id == ResourceVersion.resource_id)
-        & (newest.c.number == ResourceVersion.number),
-    )
-    return {version.resource_id: version for version in session.scalars(query)}
+    newest, conditions = select_newest_versions(session), select_conditions(session)
+    return _World(named, newest, conditions, _lineage(session, named))
 
 
 def _lineage(session: Session, named: Mapping[str, Named]) -> Lineage:
     labels = {item.id: label for label, item in named.items()}
-    flow = FlowExecutionResource
     nodes: dict[UUID, Node] = {}
     published, names = set(), {}
-    for row in session.execute(select(flow.id, flow.instance_id, flow.kind, flow.generation)):
+    for row in select_flow_generations(session):
         node = nodes[row.id] = (labels[row.instance_id], row.kind)
         names[node] = f"{named[node[0]].label}.{row.kind}"
         if row.generation:
             published.add(node)
-    edge = LineageEdge
-    rows = session.execute(select(edge.upstream_flow_id, edge.downstream_flow_id, edge.triggers))
-    edges = [(nodes[row[0]], nodes[row[1]], row[2]) for row in rows]
+    edges = [
+        (nodes[row.upstream_flow_id], nodes[row.downstream_flow_id], row.triggers)
+        for row in select_edges(session)
+    ]
     return Lineage(
         edges=[(up, down) for up, down, _ in edges],
         triggering=[(up, down) for up, down, triggers in edges if triggers],

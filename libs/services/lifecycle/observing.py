@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.adapters.prefect import (
@@ -30,9 +29,9 @@ from prefect_instances.libs.core.divergence import (
 )
 from prefect_instances.libs.core.errors import TemporaryError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
-from prefect_instances.libs.core.status import Lifecycle, RunStatus
+from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
+from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.resources import (
     EXTENSIONS,
     Named,
@@ -40,6 +39,7 @@ from prefect_instances.libs.db.repositories.resources import (
     named_instances,
     newest_version,
 )
+from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
@@ -255,15 +255,9 @@ class _Running:
 
 def _running(session: Session, settled: Iterable[Named]) -> list[_Running]:
     by_id = {one.id: one for one in settled}
-    flow = FlowExecutionResource
-    query = (
-        select(RunRecord.id, RunRecord.prefect_flow_run_id, flow.instance_id, flow.kind)
-        .join(flow, flow.id == RunRecord.flow_id)
-        .where(RunRecord.status == RunStatus.RUNNING)
-    )
     return [
         _Running(run_id, flow_run_id, by_id[instance_id], kind)
-        for run_id, flow_run_id, instance_id, kind in session.execute(query)
+        for run_id, flow_run_id, instance_id, kind in select_running(session)
         if instance_id in by_id
     ]
 

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid5
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, PermanentError, Problem
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.ids import PROMOTED, instance_resource
 from prefect_instances.libs.core.status import FlowKind, InstanceType
-from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent
-from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.db.repositories.outbox import has_event, record_events
 from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
@@ -130,8 +129,7 @@ def tell(services: Services, done: Provisioned, dataset: str) -> None:
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))
         event = _event(services, signal, get_instance(session, dataset))
-        known = select(OutboxEvent.seq).where(OutboxEvent.id == event.id)
-        if session.scalar(known) is None:
+        if not has_event(session, event.id):
             record_events(session, [event])
 
     services.database.transact(work)

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.adapters.prefect import Change, DeploymentPlan, RunState
@@ -30,8 +29,8 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
-from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource
-from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource
+from prefect_instances.libs.db.repositories.outbox import has_event, record_events
 from prefect_instances.libs.db.repositories.resources import newest_version
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
@@ -278,8 +277,7 @@ def _announce(services: Services, item: Settled) -> None:
     event = _event(services, item)
 
     def write(session: Session) -> None:
-        known = session.scalar(select(OutboxEvent.id).where(OutboxEvent.id == event.id))
-        if known is None:
+        if not has_event(session, event.id):
             record_events(session, [event])
 
     services.database.transact(write)

@@ -5,12 +5,10 @@ Each step is idempotent, so that a removal that died is simply run again.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import ids
@@ -20,15 +18,19 @@ from prefect_instances.libs.core.lineage import topological_order
 from prefect_instances.libs.core.plan import Action, Plan, Step
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db.models import (
-    DatasetInstance,
-    DatasetVersion,
     FlowExecutionResource,
-    LineageEdge,
     Resource,
-    ResourceVersion,
-    RunRecord,
-    SignalInstance,
 )
+from prefect_instances.libs.db.repositories.components import (
+    USED_IN,
+    delete_component,
+    delete_extension,
+    delete_resource,
+    has_children,
+    select_owned,
+    select_users,
+)
+from prefect_instances.libs.db.repositories.flows import delete_flows
 from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
@@ -39,6 +41,8 @@ from prefect_instances.libs.db.repositories.resources import (
     get_instance,
     newest_version,
 )
+from prefect_instances.libs.db.repositories.runs import select_running
+from prefect_instances.libs.db.repositories.versions import delete_versions
 from prefect_instances.libs.services.composition.components import open_output, purge_data
 from prefect_instances.libs.services.composition.instance_types import KITS, External
 from prefect_instances.libs.services.state.context import Services
@@ -121,7 +125,7 @@ def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
 
 def remove(services: Services, named: Named, *, purge: bool) -> None:
     """Remove one instance whose gates are shut."""
-    _stop_runs(services, FlowExecutionResource.instance_id == named.id)
+    _stop_runs(services, instance_id=named.id)
     if purge:
         purge_data(services, named.id)
     remove_handles(services, named.id, purge=purge)
@@ -136,23 +140,20 @@ def remove(services: Services, named: Named, *, purge: bool) -> None:
 
 def remove_flow(services: Services, named: Named, flow: FlowExecutionResource) -> None:
     """Remove one flow of an instance with its output and its deployment; it may be done again."""
-    _stop_runs(services, FlowExecutionResource.id == flow.id)
+    _stop_runs(services, flow_id=flow.id)
     deployment_id = flow.deployment_id or _unrecorded(services, named, flow.kind)
     if deployment_id is not None:
         services.prefect.delete_deployment(deployment_id)
     open_output(services, named.id, flow.kind).purge()
-    services.database.transact(lambda session: _delete_flows(session, [flow.id]))
+    services.database.transact(lambda session: delete_flows(session, [flow.id]))
 
 
-def _stop_runs(services: Services, whose: ColumnElement[bool]) -> None:
+def _stop_runs(
+    services: Services, *, instance_id: UUID | None = None, flow_id: UUID | None = None
+) -> None:
     with services.database.read() as session:
-        query = (
-            select(RunRecord.id, RunRecord.prefect_flow_run_id)
-            .join(FlowExecutionResource, FlowExecutionResource.id == RunRecord.flow_id)
-            .where(whose, RunRecord.status == RunStatus.RUNNING)
-        )
-        running = list(session.execute(query))
-    for run_id, flow_run_id in running:
+        running = select_running(session, instance_id=instance_id, flow_id=flow_id)
+    for run_id, flow_run_id, *_ in running:
         services.prefect.cancel_run(flow_run_id)
         try:
             services.ledger.end_badly(run_id, RunStatus.CANCELLED, "its flow is being removed")
@@ -227,56 +228,32 @@ def _delete_document(services: Services, handles: _Handles) -> None:
 def delete_rows(session: Session, instance_id: UUID) -> None:
     """Delete an instance and the components that only it uses; its project if nothing is left."""
     resource = session.get_one(Resource, instance_id)
-    _delete_flows(session, [flow.id for flow in flows_of(session, instance_id)])
-    components = _own_components(session, instance_id)
-    session.execute(
-        delete(EXTENSIONS[resource.type]).where(
-            EXTENSIONS[resource.type].resource_id == instance_id
-        )
-    )
+    delete_flows(session, [flow.id for flow in flows_of(session, instance_id)])
+    components = select_owned(session, instance_id)
+    delete_extension(session, resource.type, instance_id)
     _delete_components(session, components)
-    session.execute(delete(ResourceVersion).where(ResourceVersion.resource_id == instance_id))
+    delete_versions(session, instance_id)
     project_id = resource.parent_id
-    session.execute(delete(Resource).where(Resource.id == instance_id))
+    delete_resource(session, instance_id)
     delete_empty_project(session, project_id)
     session.expire_all()
 
 
-def _delete_flows(session: Session, flow_ids: Collection[UUID]) -> None:
-    """Delete flows with their edges and versions, and what hangs on their rows."""
-    either = or_(
-        LineageEdge.upstream_flow_id.in_(flow_ids), LineageEdge.downstream_flow_id.in_(flow_ids)
-    )
-    session.execute(delete(LineageEdge).where(either))
-    session.execute(delete(DatasetVersion).where(DatasetVersion.flow_id.in_(flow_ids)))
-    session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
-
-
-def _own_components(session: Session, instance_id: UUID) -> list[tuple[str, UUID]]:
-    return [
-        (type_, id_)
-        for type_, model in COMPONENTS.items()
-        for id_ in session.scalars(select(model.resource_id).where(model.owner_id == instance_id))
-    ]
-
-
 def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> None:
     for type_, id_ in components:
-        model = COMPONENTS[type_]
-        if _users(session, type_, id_):
+        if select_users(session, type_, id_):
             # Another instance shares it: it lives on without an owner.
-            session.get_one(model, id_).owner_id = None
+            session.get_one(COMPONENTS[type_], id_).owner_id = None
             session.flush()
             continue
-        session.execute(delete(model).where(model.resource_id == id_))
-        session.execute(delete(Resource).where(Resource.id == id_))
+        delete_component(session, type_, id_)
 
 
 def delete_unused(session: Session, instance_id: UUID) -> None:
     """Delete the components that an instance owns and does not use any more, nor any other."""
-    own = _own_components(session, instance_id)
+    own = select_owned(session, instance_id)
     _delete_components(
-        session, [(type_, id_) for type_, id_ in own if not _users(session, type_, id_)]
+        session, [(type_, id_) for type_, id_ in own if not select_users(session, type_, id_)]
     )
 
 
@@ -284,37 +261,18 @@ def sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
     """Names of the other instances that use the component which an instance owns in a role."""
     column = f"{role}_instance_id"
     users: set[UUID] = set()
-    for type_, id_ in _own_components(session, instance_id):
-        if _COLUMNS[type_] == column:
-            users |= _users(session, type_, id_) - {instance_id}
+    for type_, id_ in select_owned(session, instance_id):
+        if USED_IN[type_] == column:
+            users |= select_users(session, type_, id_) - {instance_id}
     return sorted(session.get_one(Resource, user).name for user in users)
-
-
-_COLUMNS = {
-    "PipelineInstance": "pipeline_instance_id",
-    "StoreInstance": "store_instance_id",
-    "AccessorInstance": "accessor_instance_id",
-}
-"""Where instances say which component of a type they use."""
-
-
-def _users(session: Session, type_: str, component_id: UUID) -> set[UUID]:
-    """The instances that use a component."""
-    return {
-        id_
-        for model in (DatasetInstance, SignalInstance)
-        for id_ in session.scalars(
-            select(model.resource_id).where(getattr(model, _COLUMNS[type_]) == component_id)
-        )
-    }
 
 
 def delete_empty_project(session: Session, project_id: UUID | None) -> None:
     """Delete a project that holds nothing any more."""
     if project_id is None:
         return
-    if session.scalar(select(Resource.id).where(Resource.parent_id == project_id).limit(1)) is None:
-        session.execute(delete(Resource).where(Resource.id == project_id))
+    if not has_children(session, project_id):
+        delete_resource(session, project_id)
 
 
 def _deprovisioned(services: Services, session: Session, named: Named) -> Event:

@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import reconfiguration as rewiring
@@ -27,14 +26,16 @@ from prefect_instances.libs.core.ids import UPDATED, instance_resource
 from prefect_instances.libs.core.lineage import find_cycle
 from prefect_instances.libs.core.reconfiguration import Due, Reconfiguration, Rewiring
 from prefect_instances.libs.core.shapes import Shape
-from prefect_instances.libs.core.status import Cause, Lifecycle, RunStatus
+from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.core.unit_of_work import Draft
 from prefect_instances.libs.db.models import (
-    FlowExecutionResource,
-    LineageEdge,
     Resource,
     ResourceVersion,
-    RunRecord,
+)
+from prefect_instances.libs.db.repositories.flows import (
+    delete_edges,
+    select_flow_names,
+    update_edge,
 )
 from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.region import load_region
@@ -47,6 +48,7 @@ from prefect_instances.libs.db.repositories.resources import (
     lineage_pairs,
     newest_version,
 )
+from prefect_instances.libs.db.repositories.runs import select_last_success_start
 from prefect_instances.libs.services.composition.catalog import record_calls, register
 from prefect_instances.libs.services.composition.checks import Blueprint, examine
 from prefect_instances.libs.services.composition.create_guardrails import report_rows
@@ -218,17 +220,7 @@ def _due(
 
     Slots count from the last success, but from now on where there was no schedule before.
     """
-    query = (
-        select(RunRecord.started_at)
-        .where(
-            RunRecord.flow_id == flow_id,
-            RunRecord.status == RunStatus.COMPLETED,
-            RunRecord.cause.not_in((Cause.RERUN, Cause.BACKFILL)),
-        )
-        .order_by(RunRecord.started_at.desc())
-        .limit(1)
-    )
-    served = session.scalar(query)
+    served = select_last_success_start(session, flow_id)
     if served is None:
         return None
     had = due_window(before, served) is not None
@@ -298,29 +290,25 @@ def _rewire(
     region = load_region(session, list(kinds.values()))
     own = [edge for edge in region.edges.values() if edge.downstream in kinds.values()]
     change = rewiring.rewire(own, wanted_edges(blueprint, shape, kinds))
-    session.execute(delete(LineageEdge).where(LineageEdge.id.in_(change.removed)))
+    delete_edges(session, change.removed)
     _write_kept(session, change)
     session.add_all(edge_row(edge) for edge in change.added)
     session.flush()
     if change.added and (cycle := find_cycle(lineage_pairs(session))):
-        around = " -> ".join(_names(session, cycle))
+        names = select_flow_names(session)
+        around = " -> ".join(names[flow_id] for flow_id in cycle)
         raise InvalidSpec([Problem("upstream_refs", f"would make a cycle: {around}")])
 
 
 def _write_kept(session: Session, change: Rewiring) -> None:
     for edge_id, edge in change.kept.items():
-        session.execute(
-            update(LineageEdge)
-            .where(LineageEdge.id == edge_id)
-            .values(position=edge.position, require=edge.require, triggers=edge.triggers)
+        update_edge(
+            session,
+            edge_id,
+            position=edge.position,
+            require=edge.require,
+            triggers=edge.triggers,
         )
-
-
-def _names(session: Session, flow_ids: Iterable[UUID]) -> list[str]:
-    flow = FlowExecutionResource
-    query = select(flow.id, Resource.name).join(Resource, Resource.id == flow.instance_id)
-    names = {row[0]: row[1] for row in session.execute(query)}
-    return [names[flow_id] for flow_id in flow_ids]
 
 
 def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:

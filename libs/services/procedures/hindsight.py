@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
-from sqlalchemy import func, select
 
-from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.db.repositories.versions import select_first_published
 from prefect_instances.libs.services.composition.model_stores import version_number
 from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
 
@@ -52,15 +52,6 @@ def _predictions(item: PinnedInput) -> pl.DataFrame:
 
 def _made_on(job: Job, item: PinnedInput) -> dict[int, date]:
     """When each version of the input's model was published first."""
-    query = (
-        select(DatasetVersion.location, func.min(DatasetVersion.created_at))
-        .join(FlowExecutionResource, FlowExecutionResource.id == DatasetVersion.flow_id)
-        .where(
-            FlowExecutionResource.instance_id == item.instance_id,
-            FlowExecutionResource.kind == "training",
-        )
-        .group_by(DatasetVersion.location)
-    )
     with job.services.database.read() as session:
-        found = list(session.execute(query))
+        found = select_first_published(session, item.instance_id, FlowKind.TRAINING)
     return {version_number(location): made.date() for location, made in found}

@@ -7,12 +7,10 @@ import logging
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
-
 from prefect_instances.libs.adapters.mlflow import CHAMPION, Tracking
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.core.status import Mode
-from prefect_instances.libs.db.models import DatasetVersion
+from prefect_instances.libs.db.repositories.versions import select_generation_at
 from prefect_instances.libs.services.composition.components import open_output, read_version
 from prefect_instances.libs.services.composition.model_stores import (
     model_name,
@@ -74,12 +72,9 @@ def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
         # Its training publishes first and moves the alias then; it may be about to, or be dead.
         store.promote(name, CHAMPION, meant)
         return meant
-    query = select(DatasetVersion.generation).where(
-        DatasetVersion.flow_id == pinned.version.flow_id,
-        DatasetVersion.location == f"models:/{name}/{alias}",
-    )
+    location = f"models:/{name}/{alias}"
     with job.services.database.read() as session:
-        generation = session.scalar(query)
+        generation = select_generation_at(session, pinned.version.flow_id, location)
     is_later = generation is not None and generation > pinned.version.generation
     return meant if is_later else alias
 

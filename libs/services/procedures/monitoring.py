@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
-
 from prefect_instances.libs.adapters.evidently import Comparison, Report
 from prefect_instances.libs.core.status import FlowKind
-from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.services.composition.model_stores import model_row, monitoring
 from prefect_instances.libs.services.procedures.features import (
@@ -107,12 +105,10 @@ def _drift(job: Job, report: Report) -> Drift:
 
 
 def _training_flow(job: Job) -> UUID:
-    flow = FlowExecutionResource
-    query = select(flow.id).where(
-        flow.instance_id == job.instance.id, flow.kind == FlowKind.TRAINING
-    )
     with job.services.database.read() as session:
-        return session.scalars(query).one()
+        flow = select_flow(session, job.instance.id, FlowKind.TRAINING)
+    assert flow is not None, "every model has a flow that trains it"
+    return flow.id
 
 
 def _pages(job: Job, report: Report) -> list[Page]:

@@ -16,25 +16,30 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.backfill import Chunk, Piece, PieceState, pieces, state_of
 from prefect_instances.libs.core.errors import InvalidSpec, PermanentError, Problem, WrongLifecycle
 from prefect_instances.libs.core.lineage import topological_order
-from prefect_instances.libs.core.records import RequestStatus, RunParameters
+from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, FlowKind, Lifecycle, Reason, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import (
     Backfill,
     DatasetVersion,
     FlowExecutionResource,
-    LineageEdge,
     RunRecord,
-    RunRequest,
 )
-from prefect_instances.libs.db.repositories.region import among, descendants_of, read_parameters
+from prefect_instances.libs.db.repositories.backfills import select_backfill
+from prefect_instances.libs.db.repositories.flows import select_instance_ids, select_pairs_into
+from prefect_instances.libs.db.repositories.openings import (
+    select_flows_asked_since,
+    select_pending_parameters,
+)
+from prefect_instances.libs.db.repositories.region import descendants_of, read_parameters
 from prefect_instances.libs.db.repositories.resources import Named, flows_of, get_instance
+from prefect_instances.libs.db.repositories.runs import select_outcomes_since, select_runs_since
+from prefect_instances.libs.db.repositories.versions import published_any
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 
@@ -156,7 +161,7 @@ def _refresh_flow(session: Session, instance: Named) -> UUID:
 
 def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Batch:
     """The unfinished backfill of the same words, or a new one."""
-    row = session.scalars(_same(flow_id, asked).where(Backfill.finished_at.is_(None))).first()
+    row = _newest(session, flow_id, asked, unfinished=True)
     if row is None:
         row = Backfill(
             id=uuid4(),
@@ -172,19 +177,17 @@ def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Ba
     return _Batch(row.id, flow_id, row.created_at)
 
 
-def _same(flow_id: UUID, asked: Asked) -> Select[tuple[Backfill]]:
-    """The backfills of a flow in the same words, newest first."""
-    return (
-        select(Backfill)
-        .where(
-            Backfill.flow_id == flow_id,
-            Backfill.start_date == asked.start,
-            Backfill.end_date == asked.end,
-            Backfill.chunk == asked.chunk.value,
-            Backfill.downstream == asked.downstream,
-        )
-        .order_by(Backfill.created_at.desc())
-        .limit(1)
+def _newest(
+    session: Session, flow_id: UUID, asked: Asked, *, unfinished: bool = False
+) -> Backfill | None:
+    return select_backfill(
+        session,
+        flow_id,
+        asked.start,
+        asked.end,
+        asked.chunk,
+        downstream=asked.downstream,
+        unfinished=unfinished,
     )
 
 
@@ -216,33 +219,20 @@ def _read_piece(
 
 def _state(services: Services, batch: _Batch, piece: Piece) -> PieceState:
     with services.database.read() as session:
-        waiting = session.scalar(
-            select(RunRequest.parameters).where(
-                RunRequest.flow_id == batch.flow_id, RunRequest.status == RequestStatus.PENDING
-            )
-        )
+        waiting = select_pending_parameters(session, batch.flow_id)
         runs = _asked_of(session, batch)
-    return state_of(piece, read_parameters(waiting) if waiting else None, runs)
+    return state_of(piece, waiting, runs)
 
 
 def _asked_of(session: Session, batch: _Batch) -> list[tuple[RunStatus, RunParameters]]:
     """How the runs since the backfill began stand, and what was asked of them."""
-    rows = session.execute(select(RunRecord.status, RunRecord.parameters).where(*_since(batch)))
-    return [(row.status, read_parameters(row.parameters)) for row in rows]
+    found = select_outcomes_since(session, batch.flow_id, batch.begun)
+    return [(status, parameters) for _, status, parameters in found]
 
 
 def _runs(session: Session, batch: _Batch) -> Sequence[RunRecord]:
     """The runs of the flow since the backfill began, newest first."""
-    query = select(RunRecord).where(*_since(batch)).order_by(RunRecord.started_at.desc())
-    return session.scalars(query).all()
-
-
-def _since(batch: _Batch) -> tuple[ColumnElement[bool], ...]:
-    return (
-        RunRecord.flow_id == batch.flow_id,
-        RunRecord.started_at >= batch.begun,
-        RunRecord.cause != Cause.RERUN,
-    )
+    return select_runs_since(session, batch.flow_id, batch.begun)
 
 
 def _still_active(services: Services, instance: Named, piece: Piece) -> None:
@@ -268,35 +258,17 @@ def _why(services: Services, batch: _Batch, since: datetime) -> str:
 def _ask_below(services: Services, batch: _Batch) -> None:
     """Ask what is below and not triggered to run again, upstreams first, if anything changed."""
     with services.database.read() as session:
-        runs = [run.id for run in _runs(session, batch)]
-        revised = select(DatasetVersion.id).where(DatasetVersion.id.in_(runs)).limit(1)
-        if session.scalar(revised) is None:
+        if not published_any(session, [run.id for run in _runs(session, batch)]):
             return
         below = descendants_of(session, [batch.flow_id])
         by_itself = descendants_of(session, [batch.flow_id], triggered=True)
-        edge = LineageEdge
-        pairs = session.execute(
-            select(edge.upstream_flow_id, edge.downstream_flow_id).where(
-                among(session, edge.downstream_flow_id, below)
-            )
-        )
-        order = topological_order(below - by_itself, [(row[0], row[1]) for row in pairs])
-        asked = _asked_since(session, order, batch)
+        order = topological_order(below - by_itself, select_pairs_into(session, below))
+        # A backfill that died may have asked some of them.
+        asked = select_flows_asked_since(session, order, Cause.BACKFILL, batch.begun)
     for flow_id in order:
         if flow_id not in asked:
             services.ledger.ask(flow_id, Cause.BACKFILL)
     relay_or_leave(services)
-
-
-def _asked_since(session: Session, flow_ids: Sequence[UUID], batch: _Batch) -> set[UUID]:
-    """Those that the same backfill has asked before it died."""
-    request = RunRequest
-    query = select(request.flow_id).where(
-        among(session, request.flow_id, flow_ids),
-        request.cause == Cause.BACKFILL,
-        request.created_at >= batch.begun,
-    )
-    return set(session.scalars(query))
 
 
 def how_far(database: Database, reference: str, asked: Asked) -> Progress | None:
@@ -305,7 +277,7 @@ def how_far(database: Database, reference: str, asked: Asked) -> Progress | None
     with database.read() as session:
         instance = get_instance(session, reference)
         flow_id = _refresh_flow(session, instance)
-        row = session.scalars(_same(flow_id, asked)).first()
+        row = _newest(session, flow_id, asked)
         if row is None:
             return None
         runs = _asked_of(session, _Batch(row.id, flow_id, row.created_at))
@@ -344,7 +316,5 @@ def downstream(database: Database, reference: str) -> list[str]:
     """The instance and all below it, as ``project/name``."""
     with database.read() as session:
         own = [flow.id for flow in flows_of(session, get_instance(session, reference).id)]
-        flow = FlowExecutionResource
-        below = among(session, flow.id, descendants_of(session, own))
-        ids = set(session.scalars(select(flow.instance_id).where(below)))
+        ids = select_instance_ids(session, descendants_of(session, own))
         return [get_instance(session, str(id_)).label for id_ in ids]

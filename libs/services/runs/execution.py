@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started
 from prefect_instances.libs.core.errors import InstancesError, Interrupted, NotFound
 from prefect_instances.libs.core.records import Run
-from prefect_instances.libs.core.status import Cause, RunStatus
-from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
-from prefect_instances.libs.db.repositories.region import read_parameters
+from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.db.repositories.flows import select_flow
+from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Gate, Report
 from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, guard, rows_of
@@ -126,21 +126,17 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
     So of slots that come late together, when a worker was away, the first one is run for all. A
     run about the past serves no slot.
     """
-    query = select(RunRecord.parameters).where(
-        RunRecord.flow_id == flow_id,
-        RunRecord.started_at >= slot,
-        RunRecord.status.in_((RunStatus.RUNNING, RunStatus.COMPLETED)),
-        RunRecord.cause != Cause.RERUN,
-    )
+    serving = (RunStatus.RUNNING, RunStatus.COMPLETED)
     with services.database.read() as session:
-        return any(not read_parameters(p).about_the_past for p in session.scalars(query))
+        return any(
+            status in serving and not parameters.about_the_past
+            for _, status, parameters in select_outcomes_since(session, flow_id, slot)
+        )
 
 
 def flow_of(session: Session, work: Work) -> FlowExecutionResource:
     """The flow that is to run; raises NotFound where its instance is gone."""
-    flow = FlowExecutionResource
-    query = select(flow).where(flow.instance_id == work.instance_id, flow.kind == work.kind)
-    found = session.scalar(query)
+    found = select_flow(session, work.instance_id, work.kind)
     if found is None:
         raise NotFound("instance", str(work.instance_id))
     return found

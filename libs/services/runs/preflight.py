@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started, Unusable
 from prefect_instances.libs.core.errors import DefinitionUnavailable, InstancesError, InvalidSpec
-from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import (
-    FlowExecutionResource,
-    LineageEdge,
     Resource,
     ResourceVersion,
 )
+from prefect_instances.libs.db.repositories.flows import select_upstream_datasets
 from prefect_instances.libs.services.composition.components import keeping, made
 from prefect_instances.libs.services.composition.contracts import composition_of, contracts_of
 from prefect_instances.libs.services.composition.instance_types.experiments import (
@@ -81,14 +78,7 @@ def _as_a_whole(
 
 def _reading_upstreams(session: Session, flow_id: UUID) -> Iterable[Any]:
     """The rows of what the upstreams' versions are read by."""
-    upstream = FlowExecutionResource
-    query = (
-        select(Resource.type, Resource.id)
-        .join(upstream, upstream.instance_id == Resource.id)
-        .join(LineageEdge, LineageEdge.upstream_flow_id == upstream.id)
-        .where(LineageEdge.downstream_flow_id == flow_id, upstream.kind == FlowKind.REFRESH)
-    )
-    for type_, id_ in session.execute(query):
+    for type_, id_ in select_upstream_datasets(session, flow_id):
         composition = composition_of(session, type_, id_)
         yield from (composition[role] for role in READ_BY)
 

@@ -9,14 +9,13 @@ from datetime import date, datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import select
-
 from prefect_instances.libs.core.commands import Output, RetryPolicy
 from prefect_instances.libs.core.errors import InstancesError
 from prefect_instances.libs.core.records import Run
 from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db.models import DatasetVersion
 from prefect_instances.libs.db.repositories.resources import Named
+from prefect_instances.libs.db.repositories.versions import select_locations
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
 from prefect_instances.libs.services.runs.run_context import (
@@ -216,9 +215,8 @@ def _expected(job: Job, result: Result) -> date | None:
 
 def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:
     """Remove what runs left behind that died before they published; a failure costs only space."""
-    query = select(DatasetVersion.location).where(DatasetVersion.flow_id == flow_id)
     with services.database.read() as session:
-        published = set(session.scalars(query))
+        published = select_locations(session, flow_id)
     try:
         store.sweep(published)
     except InstancesError as error:

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import NotFound, PermanentError
@@ -17,11 +16,12 @@ from prefect_instances.libs.core.status import Cause, RunStatus
 from prefect_instances.libs.db.models import (
     DatasetVersion,
     FlowExecutionResource,
-    ResourceVersion,
     RunRecord,
 )
 from prefect_instances.libs.db.repositories.region import read_run
 from prefect_instances.libs.db.repositories.resources import find_instance
+from prefect_instances.libs.db.repositories.runs import select_run
+from prefect_instances.libs.db.repositories.versions import select_output_before, select_version
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.rendering.links import EVIDENTLY_REPORT, MLFLOW_RUN
 from prefect_instances.libs.services.runs.procedures import procedure_of
@@ -111,10 +111,7 @@ def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
 
 
 def _record(session: Session, run_id: UUID) -> RunRecord:
-    query = select(RunRecord).where(
-        (RunRecord.id == run_id) | (RunRecord.prefect_flow_run_id == run_id)
-    )
-    record = session.scalars(query).one_or_none()
+    record = select_run(session, run_id)
     if record is None:
         raise NotFound("run", str(run_id))
     if record.status is not RunStatus.COMPLETED:
@@ -131,7 +128,7 @@ def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
     spec = _spec_then(session, record, instance.id)
     columns = {column.key: getattr(record, column.key) for column in RunRecord.__table__.columns}
     run = read_run({key: columns[key] for key in read_run_fields()})
-    base = _base(session, record)
+    base = select_output_before(session, record)
     inputs = pinned_inputs(services, session, run)
     then = _flow_then(session, flow, base)
     return Job(services, instance, parse_spec(spec), then, run, inputs, base, rehearsal=True)
@@ -148,29 +145,10 @@ def read_run_fields() -> tuple[str, ...]:
 
 def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[str, Any]:
     """The configuration of the run."""
-    query = select(ResourceVersion).where(
-        ResourceVersion.resource_id == instance_id,
-        ResourceVersion.number == record.config_version,
-    )
-    then = session.scalars(query).one_or_none()
+    then = select_version(session, instance_id, record.config_version)
     if then is None:
         raise NotRepeatable(record.id, "its configuration is not recorded")
     return then.spec_json
-
-
-def _base(session: Session, record: RunRecord) -> DatasetVersion | None:
-    """The version that was published when the run started."""
-    query = (
-        select(DatasetVersion)
-        .where(
-            DatasetVersion.flow_id == record.flow_id,
-            DatasetVersion.created_at <= record.started_at,
-            DatasetVersion.id != record.id,
-        )
-        .order_by(DatasetVersion.generation.desc())
-        .limit(1)
-    )
-    return session.scalars(query).one_or_none()
 
 
 def _flow_then(

@@ -12,19 +12,19 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.records import Pin, Run
-from prefect_instances.libs.core.status import Cause, FlowKind, RunStatus
+from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import (
     DatasetVersion,
     FlowExecutionResource,
     Resource,
-    RunRecord,
 )
 from prefect_instances.libs.db.repositories.resources import Named, find_instance, newest_version
+from prefect_instances.libs.db.repositories.runs import select_pins_of_success_before
+from prefect_instances.libs.db.repositories.versions import select_first_changes
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.pipeline import Input
@@ -211,19 +211,8 @@ def pinned_inputs(services: Services, session: Session, run: Run) -> list[Pinned
 
 def _consumed_before(session: Session, run: Run) -> dict[str, int]:
     """Of each edge the generation that the last success before a run read."""
-    query = (
-        select(RunRecord.pins)
-        .where(
-            RunRecord.flow_id == run.flow_id,
-            RunRecord.started_at <= run.started_at,
-            RunRecord.id != run.id,
-            RunRecord.status == RunStatus.COMPLETED,
-            RunRecord.cause != Cause.RERUN,
-        )
-        .order_by(RunRecord.started_at.desc())
-        .limit(1)
-    )
-    return {pin["edge"]: pin["generation"] for pin in session.scalar(query) or ()}
+    pins = select_pins_of_success_before(session, run)
+    return {pin["edge"]: pin["generation"] for pin in pins}
 
 
 def _pinned_input(services: Services, session: Session, pin: Pin, consumed: int) -> PinnedInput:
@@ -242,12 +231,9 @@ def _pinned_input(services: Services, session: Session, pin: Pin, consumed: int)
 
 def _changed_from(session: Session, pin: Pin, consumed: int) -> date | None:
     """The first date that any of the versions after the consumed one changed."""
-    query = select(DatasetVersion.changed_from).where(
-        DatasetVersion.flow_id == pin.upstream,
-        DatasetVersion.generation > consumed,
-        DatasetVersion.generation <= pin.generation,
+    dates = (
+        select_first_changes(session, pin.upstream, consumed, pin.generation) if consumed else []
     )
-    dates = list(session.scalars(query)) if consumed else []
     known = [day for day in dates if day is not None]
     return min(known, default=None) if len(known) == len(dates) else None
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.commands import Started
 from prefect_instances.libs.core.status import Cause, Lifecycle
-from prefect_instances.libs.db.models import GateOpening
+from prefect_instances.libs.db.repositories.openings import select_only_opening
 from prefect_instances.libs.db.repositories.outbox import mark_published, unpublished
 from prefect_instances.libs.definitions.guardrails import Gate
 from prefect_instances.libs.definitions.store import StoredVersion
@@ -77,7 +76,7 @@ def _run(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     with services.database.read() as session:
         work = Work(instance_id, uuid4(), None, None)
         flow_id = flow_of(session, work).id
-        opening = session.scalars(select(GateOpening.id).filter_by(flow_id=flow_id)).one()
+        opening = select_only_opening(session, flow_id)
         spec_of(session, instance_id)
     find_fault(services, flow_id, spec, instance_id)
     started = services.ledger.start(flow_id, work.flow_run_id, opening_id=opening)

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import ids, starting, transitions
@@ -25,13 +24,13 @@ from prefect_instances.libs.core.unit_of_work import Changes, Draft
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import (
     DatasetVersion,
-    FlowExecutionResource,
     GateOpening,
-    Resource,
     RunRecord,
 )
+from prefect_instances.libs.db.repositories.flows import select_flow_ids, select_past_due
 from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.region import load_region, save_changes
+from prefect_instances.libs.db.repositories.runs import extend_lease, update_results
 from prefect_instances.libs.db.repositories.subscribers import read_relay
 
 PAST_DUE_BATCH = 1000
@@ -151,11 +150,7 @@ class Ledger:
         def write(session: Session, changes: Changes) -> None:
             if publication is None:
                 return
-            session.execute(
-                update(RunRecord)
-                .where(RunRecord.id == run_id)
-                .values(metrics=publication.metrics, artifacts=list(publication.artifacts))
-            )
+            update_results(session, run_id, publication.metrics, publication.artifacts)
             if publication.version is not None:
                 generation = next(f.generation for f in changes.flows if f.id == flow_id)
                 publication.version.generation = generation
@@ -245,12 +240,12 @@ class Ledger:
         )[1]
 
     def mark_past_due(self) -> Changes:
-        """Deadlines that passed are told of; READY flows become STALE / PastDue and catch up.
+        """Announce passed deadlines; READY flows become STALE / PastDue and are asked to run.
 
-        Each call takes the latest ``PAST_DUE_BATCH``; call it until nothing changes.
+        Each call takes the ``PAST_DUE_BATCH`` longest overdue; call it until nothing changes.
         """
         with self.database.read() as session:
-            flow_ids = list(session.scalars(past_due(self.clock(), PAST_DUE_BATCH)))
+            flow_ids = select_past_due(session, self.clock(), PAST_DUE_BATCH)
         if not flow_ids:
             return Changes()
         wish = Ask(Cause.SCHEDULE)
@@ -289,21 +284,15 @@ class Ledger:
         return self._decide(self._flows_of(instance_id), decide, instance_ids=[instance_id])[1]
 
     def _flows_of(self, instance_id: UUID) -> list[UUID]:
-        flow = FlowExecutionResource
         with self.database.read() as session:
-            return list(session.scalars(select(flow.id).where(flow.instance_id == instance_id)))
+            return select_flow_ids(session, [instance_id])
 
     def extend_lease(self, run_id: UUID) -> bool:
         """A sign of life of a running run; False where it has lost its claim."""
         until = self.clock() + self.lease
 
         def work(session: Session) -> bool:
-            moved = session.execute(
-                update(RunRecord)
-                .where(RunRecord.id == run_id, RunRecord.status == RunStatus.RUNNING)
-                .values(lease_until=until)
-            )
-            alive = bool(moved.rowcount)  # type: ignore[attr-defined]  # an update returns a CursorResult
+            alive = extend_lease(session, run_id, until)
             if alive and read_relay(session).configured:
                 self._tell_progress(session, run_id)
             return alive
@@ -378,25 +367,6 @@ class Ledger:
             write(session, changes)
         record_events(session, changes.events)
         return answer, changes
-
-
-def past_due(now: datetime, limit: int) -> Select[tuple[UUID]]:
-    """The flows of active instances whose deadline has passed untold, the latest first.
-
-    A range of one index (``breached``, ``due_deadline``), however many flows there are.
-    """
-    flow = FlowExecutionResource
-    return (
-        select(flow.id)
-        .join(Resource, Resource.id == flow.instance_id)
-        .where(
-            flow.breached.is_(False),
-            flow.due_deadline < now,
-            Resource.lifecycle == Lifecycle.ACTIVE,
-        )
-        .order_by(flow.due_deadline)
-        .limit(limit)
-    )
 
 
 def _request(request_id: UUID, flow_id: UUID, ask: Ask, now: datetime) -> Request:

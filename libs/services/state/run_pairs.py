@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
-
-from sqlalchemy import Row, select
 
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.ids import EXECUTION_TAG
 from prefect_instances.libs.core.pairing import There, Verdict, decide, lease_is_over
 from prefect_instances.libs.core.status import RunStatus
-from prefect_instances.libs.db.models import Resource, RunRecord
 from prefect_instances.libs.db.repositories.marks import read_swept
-from prefect_instances.libs.db.repositories.region import among
+from prefect_instances.libs.db.repositories.resources import select_ids
+from prefect_instances.libs.db.repositories.runs import select_leases
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
 from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_run
@@ -66,31 +64,28 @@ def settle_runs(services: Services, failures: Failures) -> int:
 def _pairs(services: Services) -> list[Pair]:
     """The flow runs that were picked up, and the runs that are RUNNING here."""
     # The records come first: a run that ends in between is then seen to have ended in Prefect.
-    running = _records(services, RunRecord.status == RunStatus.RUNNING)
+    running = _records(services)
     started = {view.id: view for view in _ours(services)}
     rest = [run_id for run_id in running if run_id not in started]
     views = {**started, **services.prefect.read_runs(rest)}
-    with services.database.read() as session:
-        known = among(session, RunRecord.prefect_flow_run_id, list(started))
-    records = {**running, **_records(services, known)}
+    records = {**running, **_records(services, list(started))}
     return [Pair(id_, views.get(id_), records.get(id_)) for id_ in {**records, **views}]
 
 
 def _ours(services: Services) -> Iterable[RunView]:
     """The started flow runs of instances of this database."""
     with services.database.read() as session:
-        instances = {f"instance:{id_}" for id_ in session.scalars(select(Resource.id))}
+        instances = {f"instance:{id_}" for id_ in select_ids(session)}
     started = services.prefect.started_runs(EXECUTION_TAG)
     return [view for view in started if not instances.isdisjoint(view.tags)]
 
 
-def _records(services: Services, condition: object) -> dict[UUID, Record]:
-    run = RunRecord
-    query = select(run.id, run.prefect_flow_run_id, run.status, run.lease_until, run.ended_at)
+def _records(
+    services: Services, flow_run_ids: Collection[UUID] | None = None
+) -> dict[UUID, Record]:
+    """The runs on record of these flow runs by their id; None: those that are RUNNING."""
     with services.database.read() as session:
-        rows: Iterable[Row[tuple[UUID, UUID, RunStatus, datetime | None, datetime | None]]]
-        rows = session.execute(query.where(condition)).all()  # type: ignore[arg-type]  # a condition on runs
-        return {row[1]: Record(*row) for row in rows}
+        return {row[1]: Record(*row) for row in select_leases(session, flow_run_ids)}
 
 
 def _verdict(services: Services, pair: Pair, swept_at: datetime | None) -> Verdict:

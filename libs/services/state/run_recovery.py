@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.records import OpeningStatus
 from prefect_instances.libs.core.status import RunStatus
-from prefect_instances.libs.db.models import GateOpening, RunRecord
+from prefect_instances.libs.db.models import GateOpening
+from prefect_instances.libs.db.repositories.runs import select_run
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 
@@ -35,8 +34,7 @@ def account_for(services: Services, flow_run_id: UUID) -> str:
     if view is None or view.state not in BAD_STATES:
         return f"flow run {flow_run_id} did not fail, crash or get cancelled; nothing to do"
     with services.database.read() as session:
-        query = select(RunRecord).where(RunRecord.prefect_flow_run_id == flow_run_id)
-        run = session.scalars(query).one_or_none()
+        run = select_run(session, flow_run_id)
     if run is None:
         return _died_before_claim(services, view)
     if run.status is not RunStatus.RUNNING:

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select
-
 from prefect_instances.libs.adapters.prefect import LIVE, KeyTaken
 from prefect_instances.libs.core.errors import NotFound
-from prefect_instances.libs.core.records import OpeningStatus
-from prefect_instances.libs.core.status import Lifecycle
-from prefect_instances.libs.db.models import FlowExecutionResource, GateOpening, Resource
+from prefect_instances.libs.db.models import GateOpening
 from prefect_instances.libs.db.repositories.marks import record_swept
+from prefect_instances.libs.db.repositories.openings import select_unclaimed
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import forget, relay, relay_or_leave
 from prefect_instances.libs.services.state.failures import Failures
@@ -100,22 +97,8 @@ def _start_unclaimed(services: Services, restore: Restore, failures: Failures) -
 
 def _unclaimed(services: Services) -> list[Waiting]:
     patience = services.now() - timedelta(seconds=services.settings.claim_seconds)
-    flow = FlowExecutionResource
-    query = (
-        select(GateOpening.id, flow.id, flow.deployment_id, Resource.name, flow.kind)
-        .join(flow, flow.id == GateOpening.flow_id)
-        .join(Resource, Resource.id == flow.instance_id)
-        .where(
-            GateOpening.status == OpeningStatus.OPEN,
-            GateOpening.announced_at < patience,
-            GateOpening.not_before < patience,
-            Resource.lifecycle == Lifecycle.ACTIVE,
-            flow.deployment_id.is_not(None),
-        )
-        .order_by(GateOpening.announced_at)
-    )
     with services.database.read() as session:
-        rows = session.execute(query).all()
+        rows = select_unclaimed(session, patience)
     return [Waiting(row[0], row[1], row[2], f"{row[3]}.{row[4]}") for row in rows]
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
-
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.differences import differences
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import FlowExecutionResource, ResourceVersion, RunRecord
-from prefect_instances.libs.db.repositories.resources import Named, get_instance
+from prefect_instances.libs.db.models import ResourceVersion
+from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.db.repositories.runs import select_config_versions_used
+from prefect_instances.libs.db.repositories.versions import select_versions
 
 Document = dict[str, Any]
 
@@ -27,8 +26,8 @@ def history(database: Database, name: str) -> Document:
     """
     with database.read() as session:
         named = get_instance(session, name)
-        versions = _versions(session, named)
-        used = _used(session, named)
+        versions = select_versions(session, named.id)
+        used = Counter(select_config_versions_used(session, named.id))
     entries = [_entry(before, after, used) for before, after in _pairs(versions)]
     return {"instance": named.name, "project": named.project, "versions": entries[::-1]}
 
@@ -42,7 +41,7 @@ def diff(
     """
     with database.read() as session:
         named = get_instance(session, name)
-        versions = {version.number: version for version in _versions(session, named)}
+        versions = {version.number: version for version in select_versions(session, named.id)}
     to = last or max(versions)
     since = first or max(to - 1, 1)
     for number in (since, to):
@@ -59,27 +58,8 @@ def diff(
     }
 
 
-def _versions(session: Session, named: Named) -> list[ResourceVersion]:
-    query = (
-        select(ResourceVersion)
-        .where(ResourceVersion.resource_id == named.id)
-        .order_by(ResourceVersion.number)
-    )
-    return list(session.scalars(query))
-
-
-def _used(session: Session, named: Named) -> Mapping[int, int]:
-    flow = FlowExecutionResource
-    query = (
-        select(RunRecord.config_version)
-        .join(flow, flow.id == RunRecord.flow_id)
-        .where(flow.instance_id == named.id)
-    )
-    return Counter(session.scalars(query))
-
-
 def _pairs(
-    versions: list[ResourceVersion],
+    versions: Sequence[ResourceVersion],
 ) -> list[tuple[ResourceVersion | None, ResourceVersion]]:
     return list(zip([None, *versions], versions, strict=False))
 

@@ -11,29 +11,25 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import gate
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.gate import Blocker
-from prefect_instances.libs.core.records import FlowState, RequestStatus
+from prefect_instances.libs.core.records import FlowState
 from prefect_instances.libs.core.shapes import SHAPES
 from prefect_instances.libs.core.status import MESSAGES, FlowStatus, Freshness, Reason
 from prefect_instances.libs.core.unit_of_work import Draft
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import (
-    DatasetVersion,
-    FlowExecutionResource,
     GuardrailReport,
-    LineageEdge,
     Resource,
     ResourceVersion,
     RunRecord,
-    RunRequest,
 )
+from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_ids, select_nodes
+from prefect_instances.libs.db.repositories.openings import has_pending_request
 from prefect_instances.libs.db.repositories.region import (
-    among,
     ancestors_of,
     descendants_of,
     load_region,
@@ -46,7 +42,15 @@ from prefect_instances.libs.db.repositories.resources import (
     get_instance,
     named_instances,
     newest_version,
+    select_conditions,
 )
+from prefect_instances.libs.db.repositories.runs import (
+    select_guardrail_reports_of_creation,
+    select_guardrail_reports_of_run,
+    select_run_and_owner,
+    select_runs_of_instance,
+)
+from prefect_instances.libs.db.repositories.versions import select_current_output
 from prefect_instances.libs.services.composition.catalog import recorded_calls
 
 Document = dict[str, Any]
@@ -59,7 +63,7 @@ def status(
     with database.read() as session:
         chosen = _chosen(session, name, project)
         draft = _draft(session, [named.id for named in chosen], now)
-        conditions = _conditions(session, [named.id for named in chosen])
+        conditions = select_conditions(session, [named.id for named in chosen])
     flows = _by_instance(draft)
     return {"instances": [_instance(draft, named, flows, conditions, now) for named in chosen]}
 
@@ -76,16 +80,7 @@ def _chosen(session: Session, name: str | None, project: str | None) -> list[Nam
 
 def _draft(session: Session, instance_ids: Collection[UUID], now: datetime) -> Draft:
     """The flows of some instances with all that their gates depend on."""
-    flow = FlowExecutionResource
-    query = select(flow.id).where(among(session, flow.instance_id, instance_ids))
-    return Draft(load_region(session, list(session.scalars(query))), now)
-
-
-def _conditions(session: Session, ids: Collection[UUID]) -> dict[UUID, Document]:
-    query = select(Resource.id, Resource.condition).where(
-        among(session, Resource.id, ids), Resource.condition.is_not(None)
-    )
-    return {row.id: row.condition for row in session.execute(query)}
+    return Draft(load_region(session, select_flow_ids(session, instance_ids)), now)
 
 
 def _by_instance(draft: Draft) -> Mapping[UUID, Sequence[FlowState]]:
@@ -184,39 +179,12 @@ def _blocker(blocker: Blocker) -> Document:
 
 def lineage(database: Database, name: str | None = None) -> Document:
     """Flows as nodes and dependencies as edges: all, or what is upstream and downstream of one."""
-    nodes, edges = _nodes_query(), select(*LineageEdge.__table__.c)
     with database.read() as session:
-        if name:
-            wanted = _around(session, name)
-            nodes = nodes.where(among(session, FlowExecutionResource.id, wanted))
-            edge = LineageEdge
-            edges = edges.where(
-                among(session, edge.upstream_flow_id, wanted),
-                among(session, edge.downstream_flow_id, wanted),
-            )
-        found = list(session.execute(nodes))
+        wanted = _around(session, name) if name else None
         return {
-            "nodes": [_node(row) for row in found],
-            "edges": [_edge(edge) for edge in session.execute(edges)],
+            "nodes": [_node(row) for row in select_nodes(session, wanted)],
+            "edges": [_edge(edge) for edge in select_edges(session, wanted)],
         }
-
-
-def _nodes_query() -> Any:
-    flow, project = FlowExecutionResource, aliased(Resource)
-    return (
-        select(
-            flow.id.label("flow_id"),
-            flow.instance_id,
-            flow.kind,
-            flow.status,
-            Resource.name,
-            Resource.type,
-            project.name.label("project"),
-        )
-        .join(Resource, Resource.id == flow.instance_id)
-        .join(project, project.id == Resource.parent_id)
-        .order_by(project.name, Resource.created_at, Resource.name)
-    )
 
 
 def _around(session: Session, name: str) -> set[UUID]:
@@ -261,7 +229,7 @@ def show(database: Database, now: datetime, name: str) -> Document:
         document["components"] = _composition(session, extension)
         document["handles"] = _handles(extension)
         document["guardrails"] = _guardrails(
-            session, GuardrailReport.instance_id == instance_id, GuardrailReport.run_id.is_(None)
+            select_guardrail_reports_of_creation(session, instance_id)
         )
         document["output"] = _output(session, instance_id, SHAPES[resource.type].output)
     return document
@@ -318,13 +286,7 @@ def _handles(extension: Any) -> Document:
 
 
 def _output(session: Session, instance_id: UUID, kind: str) -> Document | None:
-    flow = FlowExecutionResource
-    query = (
-        select(DatasetVersion)
-        .join(flow, flow.version_id == DatasetVersion.id)
-        .where(flow.instance_id == instance_id, flow.kind == kind)
-    )
-    version = session.scalars(query).first()
+    version = select_current_output(session, instance_id, kind)
     if version is None:
         return None
     return {
@@ -343,15 +305,8 @@ def runs(database: Database, name: str, limit: int = 1000) -> Document:
     """The runs of an instance, newest first."""
     with database.read() as session:
         instance_id = get_instance(session, name).id
-        flow = FlowExecutionResource
-        query = (
-            select(RunRecord, flow.kind)
-            .join(flow, flow.id == RunRecord.flow_id)
-            .where(flow.instance_id == instance_id)
-            .order_by(RunRecord.started_at.desc(), RunRecord.id)
-            .limit(limit)
-        )
-        return {"runs": [_run(run, kind) for run, kind in session.execute(query)]}
+        found = select_runs_of_instance(session, instance_id, limit)
+        return {"runs": [_run(run, kind) for run, kind in found]}
 
 
 def run_info(database: Database, run_id: str) -> Document:
@@ -361,14 +316,7 @@ def run_info(database: Database, run_id: str) -> Document:
     except ValueError:
         raise NotFound("run", run_id) from None
     with database.read() as session:
-        flow = FlowExecutionResource
-        query = (
-            select(RunRecord, flow.kind, Resource)
-            .join(flow, flow.id == RunRecord.flow_id)
-            .join(Resource, Resource.id == flow.instance_id)
-            .where((RunRecord.id == identity) | (RunRecord.prefect_flow_run_id == identity))
-        )
-        row = session.execute(query).one_or_none()
+        row = select_run_and_owner(session, identity)
         if row is None:
             raise NotFound("run", run_id)
         run, kind, resource = row
@@ -381,17 +329,12 @@ def run_info(database: Database, run_id: str) -> Document:
             "retries": run.retries,
             "opening_id": _text(run.opening_id),
             "handles": _handles(session.get(EXTENSIONS[resource.type], resource.id)),
-            "guardrails": _guardrails(session, GuardrailReport.run_id == run.id),
+            "guardrails": _guardrails(select_guardrail_reports_of_run(session, run.id)),
         }
 
 
-def _guardrails(session: Session, *which: ColumnElement[bool]) -> list[Document]:
-    """How guardrail contracts came out, in the order in which they were checked."""
-    query = (
-        select(GuardrailReport)
-        .where(*which)
-        .order_by(GuardrailReport.created_at, GuardrailReport.kind, GuardrailReport.id)
-    )
+def _guardrails(reports: Sequence[GuardrailReport]) -> list[Document]:
+    """Show how guardrail contracts came out, in the order given."""
     return [
         {
             "kind": report.kind,
@@ -401,7 +344,7 @@ def _guardrails(session: Session, *which: ColumnElement[bool]) -> list[Document]
             "message": report.message,
             "details": report.details_json,
         }
-        for report in session.scalars(query)
+        for report in reports
     ]
 
 
@@ -458,13 +401,7 @@ def has_request(database: Database, name: str) -> bool:
     """True while something that was asked of an instance waits for its gate to open."""
     with database.read() as session:
         instance_id = get_instance(session, name).id
-        flow = FlowExecutionResource
-        query = (
-            select(RunRequest.id)
-            .join(flow, flow.id == RunRequest.flow_id)
-            .where(flow.instance_id == instance_id, RunRequest.status == RequestStatus.PENDING)
-        )
-        return session.scalar(query.limit(1)) is not None
+        return has_pending_request(session, instance_id)
 
 
 def _iso(value: datetime | date | None) -> str | None:

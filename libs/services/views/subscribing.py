@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
 from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
@@ -16,7 +15,7 @@ from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Problem
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db.models import Resource
-from prefect_instances.libs.db.repositories.resources import find_instance
+from prefect_instances.libs.db.repositories.resources import find_instance, find_project
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.settings import Settings
 
@@ -90,11 +89,8 @@ def _instance(services: Services, name: str) -> tuple[str, str]:
 
 
 def _project(services: Services, name: str) -> tuple[str, str]:
-    query = select(Resource.id, Resource.name).where(
-        Resource.type == PROJECT, Resource.name_key == name.lower()
-    )
     with services.database.read() as session:
-        row = session.execute(query).first()
+        row = find_project(session, name)
     if row is None:
         raise NotFound("project", name)
     project_id: UUID = row.id

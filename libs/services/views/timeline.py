@@ -11,15 +11,14 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import NotFound
-from prefect_instances.libs.core.status import Cause, RunStatus
+from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import FlowExecutionResource, Resource, RunRecord
-from prefect_instances.libs.db.repositories.region import read_parameters
+from prefect_instances.libs.db.models import FlowExecutionResource, Resource
 from prefect_instances.libs.db.repositories.resources import flows_of, get_instance, newest_version
+from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.specs import (
     ScheduleSpec,
     native_zone,
@@ -92,19 +91,10 @@ class _Span:
 
 def _runs(session: Session, flow_id: UUID, since: datetime) -> list[tuple[datetime, RunStatus]]:
     """When the runs began that may serve a slot; those about the past are no slot's."""
-    query = (
-        select(RunRecord.started_at, RunRecord.status, RunRecord.parameters)
-        .where(
-            RunRecord.flow_id == flow_id,
-            RunRecord.started_at >= since,
-            RunRecord.cause != Cause.RERUN,
-        )
-        .order_by(RunRecord.started_at)
-    )
     return [
-        (row.started_at, row.status)
-        for row in session.execute(query)
-        if not read_parameters(row.parameters).about_the_past
+        (started_at, status)
+        for started_at, status, parameters in select_outcomes_since(session, flow_id, since)
+        if not parameters.about_the_past
     ]
 
 

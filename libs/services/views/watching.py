@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select
-
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.core.subscriber_messages import message, subject
-from prefect_instances.libs.db.models import Resource
-from prefect_instances.libs.db.repositories.resources import INSTANCE_TYPES, get_instance
+from prefect_instances.libs.db.repositories.resources import (
+    get_instance,
+    select_projects_of_instances,
+)
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.views.subscribing import connection
 
@@ -34,8 +34,8 @@ def scope_of(services: Services, name: str) -> Scope:
         if name:
             found = get_instance(session, name)
             return Scope((ids.instance_channel(found.id),), found.id)
-        projects = select(Resource.parent_id).where(Resource.type.in_(INSTANCE_TYPES)).distinct()
-        return Scope(tuple(ids.project_channel(id_) for id_ in session.scalars(projects) if id_))
+        projects = select_projects_of_instances(session)
+        return Scope(tuple(ids.project_channel(id_) for id_ in projects))
 
 
 async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import InstanceType
-from prefect_instances.libs.db.models import FlowExecutionResource, LineageEdge
+from prefect_instances.libs.db.repositories.flows import select_upstream_ids
 from prefect_instances.libs.db.repositories.resources import Named, find_instance
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
@@ -63,14 +62,7 @@ def _upstreams(session: Session, pending: Pending, label: str) -> set[str] | Non
 
 
 def _read_by(session: Session, instance_id: UUID) -> list[Named]:
-    upstream, downstream = aliased(FlowExecutionResource), aliased(FlowExecutionResource)
-    query = (
-        select(upstream.instance_id)
-        .join(LineageEdge, LineageEdge.upstream_flow_id == upstream.id)
-        .join(downstream, LineageEdge.downstream_flow_id == downstream.id)
-        .where(downstream.instance_id == instance_id, upstream.instance_id != instance_id)
-    )
-    found = (find_instance(session, str(id_)) for id_ in set(session.scalars(query)))
+    found = (find_instance(session, str(id_)) for id_ in select_upstream_ids(session, instance_id))
     return [named for named in found if named is not None]
 
 
