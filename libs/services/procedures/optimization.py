@@ -26,7 +26,7 @@ from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
-from prefect_instances.libs.quant.calendar import Frequency, decision_bars
+from prefect_instances.libs.quant.calendar import Frequency, bars_per_year, decision_bars
 from prefect_instances.libs.quant.prices import usable, usable_prices
 from prefect_instances.libs.quant.sessions import alive_days, find_sessions
 from prefect_instances.libs.services.composition.components import open_definition, open_output
@@ -52,8 +52,6 @@ SIGNAL_AGE_DAYS = 40
 """Calendar days after which a signal's value counts as missing."""
 
 MIN_ASSETS = 2
-
-DAYS_A_YEAR = 365.25
 
 NAMED = 20
 """How many dates and assets a report names."""
@@ -310,9 +308,8 @@ def _metrics(market: Market, dates: Sequence[date], weights: Floats) -> dict[str
     bar = market.prices.dates.index(dates[-1])
     window = _window(market, bar)
     returns = np.nan_to_num(window[1:] / window[:-1] - 1.0)
-    span = (dates[-1] - market.prices.dates[bar - market.spec.lookback_days]).days
-    a_year = market.spec.lookback_days * DAYS_A_YEAR / span
-    volatility = float(np.std(returns @ last, ddof=1) * np.sqrt(a_year))
+    bars = market.prices.dates[bar - market.spec.lookback_days : bar + 1]
+    volatility = float(np.std(returns @ last, ddof=1) * np.sqrt(bars_per_year(bars)))
     return {
         "optimizer": market.optimizer.name,
         "rebalancings": len(dates),
