@@ -9,15 +9,17 @@ from uuid import UUID
 
 from prefect import Flow
 
-from prefect_instances.flows.monitor_model import monitor_model
-from prefect_instances.flows.optimize_portfolio import optimize_portfolio
-from prefect_instances.flows.preview_experiment import preview_experiment
+from prefect_instances.flows.procedure_flows import (
+    monitor_model,
+    optimize_portfolio,
+    preview_experiment,
+    run_backtest,
+    run_inference,
+    train_model,
+)
 from prefect_instances.flows.refresh_dataset import refresh_dataset
 from prefect_instances.flows.reporting import current_run_id
-from prefect_instances.flows.run_backtest import run_backtest
 from prefect_instances.flows.run_definition_flow import run_definition_flow
-from prefect_instances.flows.run_inference import run_inference
-from prefect_instances.flows.train_model import train_model
 from prefect_instances.libs.adapters.prefect import schema_of
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.state.context import Services

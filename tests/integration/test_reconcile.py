@@ -186,7 +186,7 @@ def test_every_edited_field_of_a_deployment_is_told_and_set_back(
         "description": "Opens",
         "work_pool_name": "elsewhere",
         "job_variables": {"env": {"PASSWORD": "planted"}},
-        "entrypoint": "prefect_instances.flows.train_model.train_model",
+        "entrypoint": "prefect_instances.flows.procedure_flows.train_model",
     }
     person.patch(path, json=edited).raise_for_status()
     moved = {"schedule": {"cron": "0 4 * * *", "timezone": "UTC"}}
