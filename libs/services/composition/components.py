@@ -16,7 +16,6 @@ from prefect_instances.libs.db.models import (
     AccessorInstance,
     DatasetVersion,
     FlowExecutionResource,
-    PipelineInstance,
     Resource,
     StoreInstance,
 )
@@ -24,8 +23,6 @@ from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_o
 from prefect_instances.libs.db.repositories.versions import select_location
 from prefect_instances.libs.definitions.accessor import Accessor, Query
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
-from prefect_instances.libs.definitions.pipeline import Pipeline
-from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.definitions.schemas import Schema
 from prefect_instances.libs.definitions.store import Store, StoreHandle
 from prefect_instances.libs.services.composition.catalog import kept_by, with_saved
@@ -33,10 +30,6 @@ from prefect_instances.libs.services.composition.checks import definition_of
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import (
     ComponentSpec,
-    DatasetSpec,
-    ScheduleSpec,
-    SignalContract,
-    SignalSpec,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +37,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where the versions of a dataset or signal are, and how they are read.
+class Storage:
+    """Where the versions of a dataset or signal are, and the accessor that reads them.
 
     ``needs`` are the columns that store and accessor need, by what to call these.
     """
@@ -56,69 +49,56 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Data(Kept):
-    """The parts of a dataset or signal, ready to use; ``signal`` is None for a dataset."""
+class VersionReader:
+    """One stored version, and the accessor through which it is read; nothing is read before."""
 
-    name: str
-    type: str
-    pipeline: Pipeline
-    schedule: ScheduleSpec
-    signal: SignalContract | None
+    accessor: Accessor
+    store: StoreHandle
+    location: str
+
+    def read(self, query: Query) -> pl.LazyFrame:
+        """Return the rows that the accessor shows for a query."""
+        return self.accessor.read(self.store.scan(self.location), query)
+
+    def as_known(self, dates: pl.Series | None = None) -> pl.LazyFrame:
+        """Return the rows as a run reads them; see ``Accessor.as_known``."""
+        return self.accessor.as_known(self.store.scan(self.location), dates)
 
 
-def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = None) -> Data:
-    """Bring an instance's components to life, as they are or as an earlier ``spec`` had them.
+def open_storage(services: Services, session: Session, instance_id: UUID) -> Storage:
+    """Open the store and the accessor of a dataset or signal; its pipeline is not needed.
 
     Raises NotFound for an instance that is gone, DefinitionUnavailable where a pinned version is
     not installed, InvalidSpec where a configuration is not valid any more.
     """
-    with services.database.read() as session:
-        resource, extension = _rows(session, instance_id)
-        pipeline = session.get_one(PipelineInstance, extension.pipeline_instance_id)
-        kept = _kept(services, session, extension)
-        signal, component = getattr(extension, "signal_json", None), spec.pipeline if spec else None
-        if isinstance(spec, SignalSpec):
-            signal = spec.signal.document()
-        return Data(
-            name=resource.name,
-            type=resource.type,
-            pipeline=cast(Pipeline, made(services, session, pipeline, component)),
-            store=kept.store,
-            accessor=kept.accessor,
-            needs=kept.needs,
-            schedule=ScheduleSpec.model_validate(extension.schedule_json),
-            signal=SignalContract.model_validate(signal) if signal is not None else None,
-        )
-
-
-def open_kept(services: Services, instance_id: UUID) -> Kept:
-    """What reading an instance's versions takes; its pipeline need not be there any more.
-
-    Raises as ``open_data``.
-    """
-    with services.database.read() as session:
-        return _kept(services, session, _rows(session, instance_id)[1])
-
-
-def _kept(services: Services, session: Session, extension: Any) -> Kept:
-    store = session.get_one(StoreInstance, extension.store_instance_id)
-    accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
-    root = services.settings.store_root / str(store.resource_id) / str(extension.resource_id)
-    keeper = cast(Store, made(services, session, store))
-    reader = cast(Accessor, made(services, session, accessor))
-    needs = {
-        f"store {keeper.name!r}": keeper.input_schema or {},
-        f"accessor {reader.name!r}": reader.input_schema or {},
-    }
-    return Kept(keeper.open(root), reader, needs)
-
-
-def _rows(session: Session, instance_id: UUID) -> tuple[Resource, Any]:
     resource = session.get(Resource, instance_id)
     extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
-    if resource is None or extension is None:
+    if extension is None:
         raise NotFound("instance", str(instance_id))
-    return resource, extension
+    store = session.get_one(StoreInstance, extension.store_instance_id)
+    accessor = session.get_one(AccessorInstance, extension.accessor_instance_id)
+    return bind_storage(
+        services,
+        instance_id,
+        store.resource_id,
+        cast(Store, made(services, session, store)),
+        cast(Accessor, made(services, session, accessor)),
+    )
+
+
+def bind_storage(
+    services: Services, instance_id: UUID, store_id: UUID, store: Store, accessor: Accessor
+) -> Storage:
+    """Open a configured store at the place where it keeps the versions of an instance.
+
+    ``store_id`` is the resource id of the store instance, which several datasets may share.
+    """
+    root = services.settings.store_root / str(store_id) / str(instance_id)
+    needs = {
+        f"store {store.name!r}": store.input_schema or {},
+        f"accessor {accessor.name!r}": accessor.input_schema or {},
+    }
+    return Storage(store.open(root), accessor, needs)
 
 
 def made(
@@ -152,79 +132,47 @@ def _output_root(services: Services, instance_id: UUID) -> Path:
 
 
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
-    """The rows of a published version as its instance's accessor shows them."""
-    accessor, frame = _opened(services, version_id)
-    return accessor.read(frame, query)
-
-
-def read_as_known(
-    services: Services, version_id: UUID, dates: pl.Series | None = None
-) -> pl.LazyFrame:
-    """The rows of a published version as runs read them; see ``Accessor.as_known``."""
-    accessor, frame = _opened(services, version_id)
-    return accessor.as_known(frame, dates)
-
-
-def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFrame]:
-    """The stored rows that a reader of a version gets to see through the accessor."""
+    """Return the rows of a published version as its instance's accessor shows them."""
     with services.database.read() as session:
         version = session.get_one(DatasetVersion, version_id)
-        flow = session.get_one(FlowExecutionResource, version.flow_id)
-        instance_id, location, kind = flow.instance_id, version.location, flow.kind
-        pinned, flow_id = version.generation, flow.id
-    if kind == FlowKind.REFRESH:
-        data = open_kept(services, instance_id)
-        seen = data.accessor.generation(pinned)
-        if seen != pinned:
-            location = _location(services, flow_id, seen)
-        return data.accessor, data.store.scan(location)
-    accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
-    assert isinstance(accessor, Accessor)
-    return accessor, open_output(services, instance_id, kind).scan(location)
+        return open_version(services, session, version).read(query)
 
 
-def _location(services: Services, flow_id: UUID, generation: int) -> str:
-    """Where the version of that number is; raises NotFound where it was never published."""
-    with services.database.read() as session:
-        location = select_location(session, flow_id, generation)
+def open_version(
+    services: Services, session: Session, version: DatasetVersion, storage: Storage | None = None
+) -> VersionReader:
+    """Open a published version for reading; ``storage`` is its instance's, None: not opened yet.
+
+    An accessor may show another generation than the one given. Raises NotFound where that was
+    never published, and as ``open_storage``.
+    """
+    flow = session.get_one(FlowExecutionResource, version.flow_id)
+    if flow.kind != FlowKind.REFRESH:
+        accessor = services.registry.get(DefinitionKind.ACCESSOR, "simple")({})
+        assert isinstance(accessor, Accessor)
+        return VersionReader(
+            accessor, open_output(services, flow.instance_id, flow.kind), version.location
+        )
+    found = storage or open_storage(services, session, flow.instance_id)
+    shown = found.accessor.generation(version.generation)
+    location: str | None = version.location
+    if shown != version.generation:
+        location = select_location(session, flow.id, shown)
     if location is None:
-        raise NotFound("version", str(generation))
-    return location
-
-
-def keeping(services: Services, instance_id: UUID) -> Registry:
-    """What can be used, where definitions that the instance itself calls are as it keeps them."""
-    with services.database.read() as session:
-        return kept_by(session, services.registry, instance_id)
+        raise NotFound("version", str(shown))
+    return VersionReader(found.accessor, found.store, location)
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:
     """Remove every stored version of an instance."""
     with services.database.read() as session:
         kinds = {flow.kind for flow in flows_of(session, instance_id)}
-    if FlowKind.REFRESH in kinds:
-        open_kept(services, instance_id).store.purge()
+        stored = FlowKind.REFRESH in kinds
+        storage = open_storage(services, session, instance_id) if stored else None
+    if storage is not None:
+        storage.store.purge()
     for kind in kinds - {FlowKind.REFRESH}:
         open_output(services, instance_id, kind).purge()
     root = _output_root(services, instance_id)
     if root.is_dir():
         root.rmdir()
-
-
-def open_definition(
-    services: Services,
-    instance_id: UUID,
-    kind: DefinitionKind,
-    component: ComponentSpec | None = None,
-) -> Definition:
-    """The configured definition of an instance that has one of its own, or as it once was.
-
-    Raises NotFound for an instance that is gone, DefinitionUnavailable where the pinned version is
-    not installed, InvalidSpec where the configuration is not valid any more.
-    """
-    with services.database.read() as session:
-        resource = session.get(Resource, instance_id)
-        extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
-        if extension is None or extension.definition_version_id is None:
-            raise NotFound(kind.value, str(instance_id))
-        return made(services, session, extension, component)

@@ -12,7 +12,6 @@ from prefect_instances.libs.db.repositories.resources import COMPONENTS, EXTENSI
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.guardrails import Contract, Declared, Guardrail
 from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.checks import definition_of
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.specs import InstanceSpec
 
@@ -40,15 +39,16 @@ def effective(
 
 
 def contracts_of(
-    session: Session, registry: Registry, spec: InstanceSpec, instance_id: UUID, kind: str = ""
+    registry: Registry,
+    definitions: Mapping[str, type[Definition]],
+    spec: InstanceSpec,
+    kind: str = "",
 ) -> list[Contract]:
-    """The contracts that apply to an instance, or to one of its flows if ``kind`` names it.
+    """Return the contracts of an instance, or of one of its flows if ``kind`` names it.
 
-    A flow that a definition adds is judged by those only that name it. Raises as ``effective``,
-    DefinitionUnavailable.
+    ``definitions`` are those of the instance by role. A flow that a definition adds has only the
+    contracts that name it. Raises as ``effective``.
     """
-    rows = composition_of(session, spec.type, instance_id)
-    definitions = {role: definition_of(session, registry, row) for role, row in rows.items()}
     found = effective(registry.guardrails, definitions, spec)
     is_added = kind and kind not in KITS[spec.type].shape.flows
     return [contract for contract in found if contract.flow == kind] if is_added else found

@@ -6,9 +6,7 @@ from prefect_instances.libs.core.errors import DataRejected, NotFound
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.flow import FlowContext, FlowResult, FlowSpec
 from prefect_instances.libs.definitions.pipeline import Input
-from prefect_instances.libs.services.composition.components import made, open_output
-from prefect_instances.libs.services.composition.contracts import composition_of
-from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 
 
@@ -18,7 +16,7 @@ def run_added(job: Job) -> Result:
     Raises NotFound where the definition has no such flow (any more), DataRejected where it returns
     what its declaration does not say.
     """
-    definition = _definition(job)
+    definition = job.opened.main
     spec = definition.flow_spec(job.kind)
     if spec is None:
         raise NotFound("flow", f"{definition.name} {definition.version} {job.kind}")
@@ -27,14 +25,6 @@ def run_added(job: Job) -> Result:
     made_of_it = getattr(definition, spec.runs)(context, inputs)
     output = _output(job, definition, spec, made_of_it)
     return Result(output, made_of_it.metrics, made_of_it.pages)
-
-
-def _definition(job: Job) -> Definition:
-    """The one that is in charge of the instance, as it is or as a rehearsal's spec had it."""
-    main = KITS[job.instance.type].main
-    with job.services.database.read() as session:
-        row = composition_of(session, job.instance.type, job.instance.id)[main]
-        return made(job.services, session, row, job.component(main))
 
 
 def _output(job: Job, definition: Definition, spec: FlowSpec, result: object) -> Frame | None:

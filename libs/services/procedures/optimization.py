@@ -23,13 +23,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
-from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.optimizer import Constraints, Moments, PortfolioOptimizer
 from prefect_instances.libs.quant.calendar import Frequency, bars_per_year, decision_bars
 from prefect_instances.libs.quant.prices import usable, usable_prices
 from prefect_instances.libs.quant.sessions import alive_days, find_sessions
-from prefect_instances.libs.services.composition.components import open_definition, open_output
+from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.composition.instance_types.optimizers import (
     SIGNAL_ROLES,
     constraints_of,
@@ -143,9 +142,7 @@ def _notes(market: Market, history: History) -> list[str]:
 
 def _market(job: Job) -> Market:
     assert isinstance(job.spec, OptimizerSpec)
-    optimizer = open_definition(
-        job.services, job.instance.id, DefinitionKind.OPTIMIZER, job.component("optimizer")
-    )
+    optimizer = job.opened.main
     assert isinstance(optimizer, PortfolioOptimizer)
     given = panel_of(only(job, "prices"), "close")
     prices = take_sessions(given)

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.flow import Page
-from prefect_instances.libs.definitions.pipeline import ExtractContext
+from prefect_instances.libs.definitions.pipeline import ExtractContext, Pipeline
 from prefect_instances.libs.quant.statistics import distribution, information_coefficients, mean_of
-from prefect_instances.libs.services.composition.components import keeping, open_output
-from prefect_instances.libs.services.composition.instance_types.experiments import (
-    expression_pipeline,
-)
+from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.procedures.panels import Panel, panel, panel_of
 from prefect_instances.libs.services.rendering.formatting import shown
 from prefect_instances.libs.services.rendering.plots import bars_plot, histogram
@@ -34,7 +31,7 @@ def preview(job: Job) -> Result:
     """Values (date x symbol) of the expression, with their statistics as metrics and pages."""
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
-    rows = _looked_at(_evaluated(job, spec), spec)
+    rows = _looked_at(_evaluated(job), spec)
     if not rows.height:
         raise DataRejected("the expression has no value on these dates for these symbols")
     values = panel(rows.sort("date", "symbol"), "value")
@@ -45,8 +42,9 @@ def preview(job: Job) -> Result:
     return Result(Frame(rows, store), metrics, pages)
 
 
-def _evaluated(job: Job, spec: ExperimentSpec) -> pl.DataFrame:
-    pipeline = expression_pipeline(keeping(job.services, job.instance.id), spec)
+def _evaluated(job: Job) -> pl.DataFrame:
+    pipeline = job.opened.components["pipeline"]
+    assert isinstance(pipeline, Pipeline)
     context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
     inputs = [item.as_input() for item in job.inputs]
     return pipeline.extract(context, inputs, None).frame

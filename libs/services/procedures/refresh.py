@@ -16,10 +16,10 @@ from prefect_instances.libs.definitions.content import (
     merge,
 )
 from prefect_instances.libs.definitions.continuity import check_continuity
-from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.definitions.widening import widen
-from prefect_instances.libs.services.composition.components import Data, open_data
+from prefect_instances.libs.services.composition.components import Storage
 from prefect_instances.libs.services.runs.run_context import (
     Added,
     Frame,
@@ -27,7 +27,7 @@ from prefect_instances.libs.services.runs.run_context import (
     Result,
     inputs_changed_from,
 )
-from prefect_instances.libs.specs import DatasetSpec, SignalContract
+from prefect_instances.libs.specs import DatasetSpec, SignalContract, SignalSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,19 +36,25 @@ if TYPE_CHECKING:
 def refresh(job: Job) -> Result:
     """The whole dataset as it will be after this run, or only what it adds to it."""
     assert isinstance(job.spec, DatasetSpec)
-    then = job.spec if job.rehearsal else None
-    data = open_data(job.services, job.instance.id, then)
-    output = _output(job, data)
-    if isinstance(output, Frame) and data.pipeline.max_loss is not None and _continues(job):
+    pipeline, storage = _parts(job)
+    output = _output(job, pipeline, storage)
+    if isinstance(output, Frame) and pipeline.max_loss is not None and _continues(job):
         assert job.current is not None
-        before = data.store.scan(job.current.location).collect()
-        check_continuity(before, output.rows, data.pipeline.max_loss)
+        before = storage.store.scan(job.current.location).collect()
+        check_continuity(before, output.rows, pipeline.max_loss)
     frame = output.later if isinstance(output, Added) else output.rows
-    _check_needs(data.needs, "what the pipeline delivers", frame.schema)
-    if data.signal is not None and (frame.height or isinstance(output, Frame)):
+    _check_needs(storage.needs, "what the pipeline delivers", frame.schema)
+    if isinstance(job.spec, SignalSpec) and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
-        _check_signal(frame, data.signal)
-    return Result(output, frequency=data.pipeline.data_frequency)
+        _check_signal(frame, job.spec.signal)
+    return Result(output, frequency=pipeline.data_frequency)
+
+
+def _parts(job: Job) -> tuple[Pipeline, Storage]:
+    pipeline, storage = job.opened.main, job.opened.storage
+    assert isinstance(pipeline, Pipeline)
+    assert storage is not None
+    return pipeline, storage
 
 
 def _check_needs(
@@ -74,42 +80,42 @@ def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
     )
 
 
-def _output(job: Job, data: Data) -> Frame | Added:
+def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Added:
     parameters = job.run.parameters
-    stored = _stored(job, data)
+    stored = _stored(job, storage)
     newest = job.flow.last_data_date if stored is not None else None
     since, until = _dates(job, newest)
-    if data.accessor.answers_knowledge_time and until is None:
+    if storage.accessor.answers_knowledge_time and until is None:
         # What became known since may be about any date.
         since = None
     as_of = min((day for day in (parameters.as_of, until) if day), default=None)
-    context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
-    inputs = _inputs(job, data)
-    extract = data.pipeline.extract(context, inputs, since)
+    context = ExtractContext(job.instance.name, job.run.started_at, as_of, parameters.mode)
+    inputs = _inputs(job, pipeline)
+    extract = pipeline.extract(context, inputs, since)
     if extract.complete and job.current is not None and not _is_reconfigured(job):
-        schema = data.store.scan(job.current.location).collect_schema()
+        schema = storage.store.scan(job.current.location).collect_schema()
         extract = Extract(widen(conform(extract.frame), schema), complete=True)
     if stored is None:
-        return Frame(merge(None, extract, since, until), data.store)
+        return Frame(merge(None, extract, since, until), storage.store)
     later = None
     if not (job.rehearsal or parameters.force):
         later = later_rows(stored, extract, since, newest, until)
     if later is not None:
-        return Added(later, data.store)
-    return Frame(merge(stored.collect(), extract, since, until), data.store)
+        return Added(later, storage.store)
+    return Frame(merge(stored.collect(), extract, since, until), storage.store)
 
 
-def _inputs(job: Job, data: Data) -> list[Input]:
+def _inputs(job: Job, pipeline: Pipeline) -> list[Input]:
     """What the pipeline reads; DataRejected where it has not the columns that it needs."""
     inputs = [item.as_input() for item in job.inputs]
-    if data.pipeline.input_schema:
-        needs = {f"pipeline {data.pipeline.name!r}": data.pipeline.input_schema}
+    if pipeline.input_schema:
+        needs = {f"pipeline {pipeline.name!r}": pipeline.input_schema}
         for item in inputs:
             _check_needs(needs, item.resource, item.frame.collect_schema())
     return inputs
 
 
-def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
+def _stored(job: Job, storage: Storage) -> pl.LazyFrame | None:
     """What an incremental run adds to; None where everything is read anew.
 
     That is the case for the first run, for mode full, after a change of the configuration, where
@@ -124,7 +130,7 @@ def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
         return None
     if inputs_changed_from(job.inputs) == date.min:
         return None
-    return data.store.scan(job.current.location)
+    return storage.store.scan(job.current.location)
 
 
 def _is_reconfigured(job: Job) -> bool:

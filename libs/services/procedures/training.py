@@ -19,11 +19,9 @@ from prefect_instances.libs.adapters.mlflow import (
 )
 from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.db.models import ModelInstance
-from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.ml_module import MLModule, Sample
 from prefect_instances.libs.definitions.store import StoredVersion
-from prefect_instances.libs.services.composition.components import open_definition
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
     model_name,
@@ -116,9 +114,7 @@ def _mark(job: Job, name: str, version: int) -> Callable[[str], None]:
 
 def module_of(job: Job) -> MLModule:
     """The model's definition, configured."""
-    module = open_definition(
-        job.services, job.instance.id, DefinitionKind.ML_MODULE, job.component("module")
-    )
+    module = job.opened.main
     assert isinstance(module, MLModule)
     return module
 

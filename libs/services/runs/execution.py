@@ -9,19 +9,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, Started
-from prefect_instances.libs.core.errors import InstancesError, Interrupted, NotFound
+from prefect_instances.libs.core.errors import InstancesError, Interrupted
 from prefect_instances.libs.core.records import Run
 from prefect_instances.libs.core.status import RunStatus
-from prefect_instances.libs.db.models import FlowExecutionResource
-from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Gate, Report
 from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, guard, rows_of
 from prefect_instances.libs.services.runs.heartbeat import heartbeat
+from prefect_instances.libs.services.runs.opened import open_instance
 from prefect_instances.libs.services.runs.preflight import begin
 from prefect_instances.libs.services.runs.publishing import Finished, publish, retry_policy
 from prefect_instances.libs.services.runs.run_context import (
@@ -33,7 +30,6 @@ from prefect_instances.libs.services.runs.run_context import (
     Stored,
     Work,
     job_of,
-    spec_of,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -61,20 +57,18 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     Any error is recorded as the failure of the run and raised again. Raises Interrupted where the
     run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
     """
-    with services.database.read() as session:
-        flow = flow_of(session, work)
-        spec = spec_of(session, work.instance_id)
-    schedule = spec.schedule_of(work.kind, flow.schedule_json)
+    opened = open_instance(services, work.instance_id, work.kind)
+    schedule = opened.spec.schedule_of(work.kind, opened.flow.schedule_json)
     if work.slot is not None and not is_session(schedule, work.slot):
         return NotASession(schedule.calendar)
-    if work.slot is not None and _is_served(services, flow.id, work.slot):
+    if work.slot is not None and _is_served(services, opened.flow.id, work.slot):
         return Skipped("a run that started after this slot has already served it")
-    started = begin(services, flow.id, spec, work)
+    started = begin(services, opened, work)
     if not isinstance(started, Started):
         return started
     try:
         with heartbeat(services, started.run.id):
-            job = job_of(services, work.instance_id, started.run)
+            job = job_of(services, opened, started.run)
             reports = guard(job, Gate.START)
             result = procedure(job)
             reports += _guard_output(job, result)
@@ -132,14 +126,6 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
             status in serving and not parameters.about_the_past
             for _, status, parameters in select_outcomes_since(session, flow_id, slot)
         )
-
-
-def flow_of(session: Session, work: Work) -> FlowExecutionResource:
-    """The flow that is to run; raises NotFound where its instance is gone."""
-    found = select_flow(session, work.instance_id, work.kind)
-    if found is None:
-        raise NotFound("instance", str(work.instance_id))
-    return found
 
 
 def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:

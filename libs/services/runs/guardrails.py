@@ -15,7 +15,6 @@ from prefect_instances.libs.definitions.guardrails import (
     Report,
     judge,
 )
-from prefect_instances.libs.services.composition.components import open_kept
 from prefect_instances.libs.services.composition.create_guardrails import report_rows
 from prefect_instances.libs.specs import spec_document
 
@@ -84,8 +83,7 @@ def _facts(item: PinnedInput) -> InputFacts:
     is_model = item.flow_kind == FlowKind.TRAINING
     point_in_time = None if is_model else False
     if item.flow_kind == FlowKind.REFRESH:
-        accessor = open_kept(item.services, item.instance_id).accessor
-        point_in_time = accessor.answers_knowledge_time
+        point_in_time = item.reader.accessor.answers_knowledge_time
     return InputFacts(
         resource=item.resource,
         role=item.role,

@@ -19,11 +19,11 @@ from prefect_instances.libs.db.models import (
     RunRecord,
 )
 from prefect_instances.libs.db.repositories.region import read_run
-from prefect_instances.libs.db.repositories.resources import find_instance
 from prefect_instances.libs.db.repositories.runs import select_run
 from prefect_instances.libs.db.repositories.versions import select_output_before, select_version
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.rendering.links import EVIDENTLY_REPORT, MLFLOW_RUN
+from prefect_instances.libs.services.runs.opened import open_instance
 from prefect_instances.libs.services.runs.procedures import procedure_of
 from prefect_instances.libs.services.runs.run_context import (
     Added,
@@ -120,18 +120,18 @@ def _record(session: Session, run_id: UUID) -> RunRecord:
 
 
 def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
-    """The job as it was when the run started."""
+    """Return the job as it was when the run started."""
     flow = session.get_one(FlowExecutionResource, record.flow_id)
-    instance = find_instance(session, str(flow.instance_id))
-    if instance is None:
-        raise NotFound("instance", str(flow.instance_id))
-    spec = _spec_then(session, record, instance.id)
+    spec = parse_spec(_spec_then(session, record, flow.instance_id))
+    opened = open_instance(services, flow.instance_id, flow.kind, spec)
+    if opened.fault is not None:
+        raise opened.fault
     columns = {column.key: getattr(record, column.key) for column in RunRecord.__table__.columns}
     run = read_run({key: columns[key] for key in read_run_fields()})
     base = select_output_before(session, record)
-    inputs = pinned_inputs(services, session, run)
+    inputs = pinned_inputs(services, session, opened, run)
     then = _flow_then(session, flow, base)
-    return Job(services, instance, parse_spec(spec), then, run, inputs, base, rehearsal=True)
+    return Job(services, opened, then, run, inputs, base, rehearsal=True)
 
 
 def read_run_fields() -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.records import Pin, Run
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import (
@@ -22,18 +21,18 @@ from prefect_instances.libs.db.models import (
     FlowExecutionResource,
     Resource,
 )
-from prefect_instances.libs.db.repositories.resources import Named, find_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.db.repositories.runs import select_pins_of_success_before
 from prefect_instances.libs.db.repositories.versions import select_first_changes
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.pipeline import Input
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
-from prefect_instances.libs.services.composition.components import read_as_known
-from prefect_instances.libs.services.composition.contracts import contracts_of
+from prefect_instances.libs.services.composition.components import VersionReader, open_version
+from prefect_instances.libs.services.runs.opened import OpenedInstance, open_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Drift
-from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, ScheduleSpec, parse_spec
+from prefect_instances.libs.specs import InstanceSpec, ScheduleSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,18 +64,18 @@ class PinnedInput:
     flow_kind: str
     instance_id: UUID
     version: DatasetVersion
-    services: Services
+    reader: VersionReader
     advanced: bool = True
     changed_from: date | None = None
 
     @property
     def frame(self) -> pl.LazyFrame:
         """The rows: (date x symbol) long, one column a field; each date as known at its end."""
-        return read_as_known(self.services, self.version.id)
+        return self.reader.as_known()
 
     def known_on(self, dates: pl.Series) -> pl.LazyFrame:
         """The rows to join to data of these dates; see ``Input.known_on``."""
-        return read_as_known(self.services, self.version.id, dates)
+        return self.reader.as_known(dates)
 
     def as_input(self) -> Input:
         """As a pipeline gets it."""
@@ -87,28 +86,37 @@ class PinnedInput:
 class Job:
     """Everything a procedure works with. ``current`` is the version that is published now.
 
-    ``contracts`` are the guardrails that its inputs and its output are to keep. In a ``rehearsal``
-    nothing outside may change: the result is compared and thrown away.
+    ``flow`` is the flow as it was when the run had started. In a ``rehearsal`` nothing outside may
+    change and no contract is judged: the result is compared and thrown away.
     """
 
     services: Services
-    instance: Named
-    spec: InstanceSpec
+    opened: OpenedInstance
     flow: FlowExecutionResource
     run: Run
     inputs: Sequence[PinnedInput]
     current: DatasetVersion | None
-    contracts: Sequence[Contract] = ()
     rehearsal: bool = False
+
+    @property
+    def instance(self) -> Named:
+        """The instance that runs."""
+        return self.opened.named
+
+    @property
+    def spec(self) -> InstanceSpec:
+        """The configuration of the run."""
+        return self.opened.spec
+
+    @property
+    def contracts(self) -> Sequence[Contract]:
+        """The guardrails that its inputs and its output are to keep."""
+        return () if self.rehearsal else self.opened.contracts
 
     @property
     def kind(self) -> str:
         """The kind of flow that runs."""
         return self.flow.kind
-
-    def component(self, role: str) -> ComponentSpec | None:
-        """A component as it was when a run that is repeated was made; None for as it is now."""
-        return self.spec.components()[role] if self.rehearsal else None
 
     @property
     def schedule(self) -> ScheduleSpec:
@@ -177,33 +185,29 @@ class Result:
 Procedure = Callable[[Job], Result]
 
 
-def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
-    """The newest configuration of an instance; raises NotFound where it is gone."""
-    version = newest_version(session, instance_id)
-    if version is None:
-        raise NotFound("instance", str(instance_id))
-    return parse_spec(version.spec_json)
+def job_of(services: Services, opened: OpenedInstance, run: Run) -> Job:
+    """Return the job of a run that has started: what it pinned, and what is published now.
 
-
-def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
-    """The job of a run that has started: what it pinned, and what is published now."""
+    Where the configuration changed between loading and claim, the instance is loaded again.
+    """
+    if run.config_version != opened.config_version:
+        opened = open_instance(services, opened.named.id, opened.flow.kind)
+    if opened.fault is not None:
+        raise opened.fault
     with services.database.read() as session:
         flow = session.get_one(FlowExecutionResource, run.flow_id)
-        instance = find_instance(session, str(instance_id))
-        if instance is None:
-            raise NotFound("instance", str(instance_id))
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
-        spec = spec_of(session, instance_id)
-        inputs = pinned_inputs(services, session, run)
-        contracts = contracts_of(session, services.registry, spec, instance_id, flow.kind)
-    return Job(services, instance, spec, flow, run, inputs, current, contracts)
+        inputs = pinned_inputs(services, session, opened, run)
+    return Job(services, opened, flow, run, inputs, current)
 
 
-def pinned_inputs(services: Services, session: Session, run: Run) -> list[PinnedInput]:
-    """What a run reads; an upstream that had published nothing is left out."""
+def pinned_inputs(
+    services: Services, session: Session, opened: OpenedInstance, run: Run
+) -> list[PinnedInput]:
+    """Return what a run reads; an upstream that had published nothing is left out."""
     consumed = _consumed_before(session, run)
     return [
-        _pinned_input(services, session, pin, consumed.get(str(pin.edge_id), 0))
+        _pinned_input(services, session, opened, pin, consumed.get(str(pin.edge_id), 0))
         for pin in run.pins
         if pin.version_id is not None
     ]
@@ -215,15 +219,19 @@ def _consumed_before(session: Session, run: Run) -> dict[str, int]:
     return {pin["edge"]: pin["generation"] for pin in pins}
 
 
-def _pinned_input(services: Services, session: Session, pin: Pin, consumed: int) -> PinnedInput:
+def _pinned_input(
+    services: Services, session: Session, opened: OpenedInstance, pin: Pin, consumed: int
+) -> PinnedInput:
     upstream = session.get_one(FlowExecutionResource, pin.upstream)
+    version = session.get_one(DatasetVersion, pin.version_id)
+    storage = opened.upstreams.get(upstream.instance_id)
     return PinnedInput(
         resource=session.get_one(Resource, upstream.instance_id).name,
         role=pin.role,
         flow_kind=upstream.kind,
         instance_id=upstream.instance_id,
-        version=session.get_one(DatasetVersion, pin.version_id),
-        services=services,
+        version=version,
+        reader=open_version(services, session, version, storage),
         advanced=pin.generation != consumed,
         changed_from=_changed_from(session, pin, consumed),
     )

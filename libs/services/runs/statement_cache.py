@@ -13,18 +13,17 @@ from uuid import UUID, uuid4
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.commands import Started
-from prefect_instances.libs.core.status import Cause, Lifecycle
+from prefect_instances.libs.core.status import Cause, FlowKind, Lifecycle
 from prefect_instances.libs.db.repositories.openings import select_only_opening
 from prefect_instances.libs.db.repositories.outbox import mark_published, unpublished
 from prefect_instances.libs.definitions.guardrails import Gate
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.rows import write_rows
-from prefect_instances.libs.services.runs.execution import flow_of
 from prefect_instances.libs.services.runs.guardrails import guard
-from prefect_instances.libs.services.runs.preflight import find_fault
+from prefect_instances.libs.services.runs.opened import open_instance
 from prefect_instances.libs.services.runs.publishing import publish
-from prefect_instances.libs.services.runs.run_context import Result, Stored, Work, job_of, spec_of
+from prefect_instances.libs.services.runs.run_context import Result, Stored, job_of
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import BATCH
 from prefect_instances.libs.services.state.ledger import Ledger
@@ -52,8 +51,8 @@ def _live_through(services: Services) -> None:
     )
     expression = {"definition": "expression", "config": {"expression": "close"}}
     downstream = _spec(project, "downstream", expression, upstream_refs=[{"resource": "upstream"}])
-    _run(services, _provision(services, upstream), upstream)
-    _run(services, _provision(services, downstream), downstream)
+    _run(services, _provision(services, upstream))
+    _run(services, _provision(services, downstream))
 
 
 def _spec(project: str, name: str, pipeline: object, **more: object) -> InstanceSpec:
@@ -71,17 +70,14 @@ def _provision(services: Services, spec: InstanceSpec) -> UUID:
     return instance_id
 
 
-def _run(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
+def _run(services: Services, instance_id: UUID) -> None:
     """What ``execute`` does, but for what leaves the database."""
+    opened = open_instance(services, instance_id, FlowKind.REFRESH)
     with services.database.read() as session:
-        work = Work(instance_id, uuid4(), None, None)
-        flow_id = flow_of(session, work).id
-        opening = select_only_opening(session, flow_id)
-        spec_of(session, instance_id)
-    find_fault(services, flow_id, spec, instance_id)
-    started = services.ledger.start(flow_id, work.flow_run_id, opening_id=opening)
+        opening = select_only_opening(session, opened.flow.id)
+    started = services.ledger.start(opened.flow.id, uuid4(), opening_id=opening)
     assert isinstance(started, Started)
-    job = job_of(services, instance_id, started.run)
+    job = job_of(services, opened, started.run)
     guard(job, Gate.START)
     version = StoredVersion("nowhere", 0, None, None, "")
     publish(job, Result(Stored(version, "nothing", COLUMNS)))
