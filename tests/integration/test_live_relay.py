@@ -154,7 +154,7 @@ def test_many_relays_at_once_neither_double_nor_reorder(
         ("slow", "no answer from"),
         ("500", "answered HTTP 500"),
         ("401", "refuses the API key"),
-        ("garbage", "no result"),
+        ("garbage", "an invalid response"),
         ("down", "no connection"),
     ],
 )
