@@ -15,9 +15,9 @@ pytestmark = pytest.mark.e2e
 EVERY_MINUTE = {"type": "interval", "minutes": 1}
 
 
-def write_days(path: Path, last: datetime) -> None:
-    """Three weeks of days up to ``last``."""
-    days = [(last - timedelta(days=back)).date().isoformat() for back in range(21)]
+def write_days(path: Path, last: datetime, count: int = 21) -> None:
+    """So many days up to ``last``, three weeks if nothing is said."""
+    days = [(last - timedelta(days=back)).date().isoformat() for back in range(count)]
     rows = [f"{day},AAA,{at}.0" for at, day in enumerate(reversed(days), start=1)]
     path.write_text("\n".join(["date,symbol,close", *rows]) + "\n")
 
@@ -68,7 +68,7 @@ def test_a_late_source_catches_up_and_what_its_schedule_asked_happens_then(
         assert stack.runs(derived) == []
         assert stack.flow(levels)["generation"] == 1
 
-        write_days(path, today)
+        write_days(path, today, 51)
 
         eventually(lambda: stack.completed(follower), 90, "what was asked happens")
         eventually(lambda: stack.completed(derived), 60, "the descendant is fed")
