@@ -1,8 +1,8 @@
-"""Where the records and the world outside of them differ: a pure comparison.
+"""Comparison of the database's records with Prefect, MLflow and Evidently; pure.
 
-``Recorded`` is what the database holds of one instance, ``World`` what was seen in the other
-systems. Only settled instances are compared: one that is being provisioned, changed or removed is
-the affair of who does that.
+``Recorded`` is one instance as the database holds it, ``World`` what was observed in the other
+systems. Only settled instances are compared: while an instance is provisioned, changed or removed,
+the process that does so is responsible for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prefect_instances.libs.core.differences import differences
 
 
 class Divergence(StrEnum):
-    """The kinds of difference."""
+    """The kinds of divergence."""
 
     DEPLOYMENT_MISSING = "deployment missing"
     DEPLOYMENT_EDITED = "deployment edited"
@@ -37,10 +37,10 @@ class Divergence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One settled instance as the database has it.
+    """One settled instance as the database holds it.
 
-    ``deployments`` gives per flow kind the id of the deployment, None where none was recorded;
-    ``handles`` the names of its handles in other systems; ``document`` its configuration.
+    ``deployments`` maps each flow kind to its deployment id, None if none was recorded. ``handles``
+    names its external resources; ``document`` is its configuration.
     """
 
     id: UUID
@@ -53,9 +53,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class SeenDeployment:
-    """A deployment that executes, or executed, a flow of an instance.
+    """An observed deployment that executes, or executed, a flow of an instance.
 
-    ``edits`` say how it differs from what the configuration makes it, in lines for people.
+    ``edits`` say in readable lines how it differs from the configuration.
     """
 
     id: UUID
@@ -67,7 +67,7 @@ class SeenDeployment:
 
 @dataclass(frozen=True, slots=True)
 class SeenDocument:
-    """A block document: its configuration, or why it cannot be read."""
+    """An observed block document: its configuration, or why it cannot be read."""
 
     document: Mapping[str, Any] | None
     fault: str = ""
@@ -75,7 +75,7 @@ class SeenDocument:
 
 @dataclass(frozen=True, slots=True)
 class SeenAutomation:
-    """One of ours: whether it is there, switched on, and which fields differ."""
+    """One of our automations: whether it exists, is enabled, and which fields differ."""
 
     name: str
     present: bool
@@ -85,7 +85,7 @@ class SeenAutomation:
 
 @dataclass(frozen=True, slots=True)
 class SeenRun:
-    """A run that is RUNNING here; ``ended`` is its state in Prefect where it is over there."""
+    """A run that is RUNNING in the database; ``ended`` is its final state in Prefect, if any."""
 
     run_id: UUID
     instance_id: UUID
@@ -97,11 +97,12 @@ class SeenRun:
 
 @dataclass(frozen=True)
 class World:
-    """What was seen. ``known`` are the ids of all instances, settled or not.
+    """What was observed in Prefect, MLflow and Evidently.
 
-    ``absent_handles`` are (instance id, name of the handle); documents that are gone are not in
-    ``documents``. Lifecycle deployments are named ``flow/deployment``: ``absent_lifecycle`` are
-    gone, ``stale_lifecycle`` are there and no flow of the installed version is theirs.
+    ``known`` holds the ids of all instances, settled or not. ``absent_handles`` are (instance id,
+    name of the external resource). ``documents`` lacks those that were deleted. Lifecycle
+    deployments are named ``flow/deployment``: those in ``absent_lifecycle`` were deleted; for those
+    in ``stale_lifecycle`` the installed version has no flow.
     """
 
     known: frozenset[UUID] = frozenset()
@@ -116,10 +117,10 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """One difference: what (``part`` of ``subject``), and how in lines for people.
+    """One divergence of ``part`` of ``subject``, described in readable lines.
 
-    ``instance_id`` is None for what belongs to no instance. ``part`` is a flow kind, the name of a
-    handle, or the id of a document, run or deployment.
+    ``instance_id`` is None if it concerns no instance. ``part`` is a flow kind, the name of an
+    external resource, or the id of a document, run or deployment.
     """
 
     kind: Divergence
@@ -130,7 +131,7 @@ class Diverged:
 
 
 def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
-    """Every difference, lifecycle flows and automations first: without them nothing starts."""
+    """List every divergence, lifecycle flows and automations first: nothing starts without them."""
     instances = list(recorded)
     found = [*_lifecycle(world), *_automations(world)]
     present = {seen.id: seen for seen in world.deployments}
@@ -196,7 +197,7 @@ def _runs(world: World) -> Iterable[Diverged]:
 
 
 def _strangers(instances: list[Recorded], world: World) -> Iterable[Diverged]:
-    """Deployments that no row knows, except where a missing one will be found by its name."""
+    """Yield deployments without a row, unless they can replace a missing one by name."""
     settled = {instance.id: instance for instance in instances}
     recorded = {id_ for instance in instances for id_ in instance.deployments.values() if id_}
     for seen in world.deployments:

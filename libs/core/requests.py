@@ -1,4 +1,4 @@
-"""Requests for a run: how one is remembered, and how it opens the gate."""
+"""Run requests: how they are stored and merged, and how they open the gate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from prefect_instances.libs.core.unit_of_work import Draft
 
 
 def remember(draft: Draft, request: Request) -> list[str]:
-    """Keep a request: one a flow, which fulfils all that were made.
+    """Store a request; merge it into the pending one if the flow has one.
 
-    Returns in words what was asked and gives way to something that includes it; empty if nothing.
+    A flow has at most one pending request. Returns one sentence for each requested day that the
+    merged request replaces by another; empty if there is none.
     """
     pending = draft.pending_request(request.flow_id)
     if pending is None:
@@ -30,7 +31,7 @@ def remember(draft: Draft, request: Request) -> list[str]:
 
 
 def tell_merged(draft: Draft, merged: Request, *asked: RunParameters) -> list[str]:
-    """Tell by an event which words give way in the request that was made of several."""
+    """Record an event that lists the requested days which the merged request replaces, if any."""
     replaced = [line for one in asked for line in one.replaced_by(merged.parameters)]
     if replaced:
         told = {"request": str(merged.id), "replaced": replaced}
@@ -39,7 +40,7 @@ def tell_merged(draft: Draft, merged: Request, *asked: RunParameters) -> list[st
 
 
 def ask(draft: Draft, request: Request) -> None:
-    """Remember a request and open the gate for it if that is possible now."""
+    """Store a request and open the gate if its conditions hold."""
     remember(draft, request)
     recursion.spread(draft, request)
     gate.evaluate(draft, request.flow_id)
