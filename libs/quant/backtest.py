@@ -26,8 +26,8 @@ ROUNDING = 1e-13
 """Fraction of the portfolio's value below which missing cash counts as a rounding error."""
 
 NEGLIGIBLE = 1e-9
-"""Fraction of the portfolio's value that is too small to trade: if only that much is free, nothing is
-bought, and a holding that exceeds its share by that much does not reduce the other targets."""
+"""Fraction of the portfolio's value that is too small to trade: if only that much is free, nothing
+is bought, and a holding that exceeds its share by that much does not reduce the other targets."""
 
 NEVER = -1
 """The bar number of an order that was never executed."""
@@ -75,9 +75,7 @@ class Costs:
     rate: float = 0.0
 
     def of(self, traded: Floats, value: float) -> Floats:
-        """Return the cost of each trade of absolute value ``traded``; the portfolio is worth
-        ``value``.
-        """
+        """Return the cost of trades of absolute value ``traded`` in a portfolio worth ``value``."""
         size = traded / value if value > 0 else np.zeros_like(traded)
         impact = self.rate * _IMPACT[self.slippage](size)
         return np.asarray(traded * (self.commission + impact), dtype=np.float64)

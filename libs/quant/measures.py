@@ -25,13 +25,14 @@ def measures(
     """Compute performance measures of a portfolio; some only with a benchmark.
 
     ``bars_per_year``: the actual number of bars in a year, see ``libs.quant.calendar``.
-    ``benchmark``: one price per bar. The measures: total return, CAGR (geometric: the first equity grows to the last in the time between them), volatility and
-    tracking error (standard deviation of returns and of active returns per bar, times the square
-    root of the bars per year), Sharpe and Sortino (risk-free rate 0), Calmar (CAGR by maximum
-    drawdown), turnover (half the traded value by mean equity, per year), win rate (share of
-    positive among non-zero bars), highest gross exposure and lowest cash of any bar, number of
-    orders that waited for a price and of those that were never executed, alpha (annualised) and
-    beta of the CAPM regression. Undefined measures are left out.
+    ``benchmark``: one price per bar. The measures: total return, CAGR (geometric: the first equity
+    grows to the last in the time between them), volatility and tracking error (standard deviation
+    of returns and of active returns per bar, times the square root of the bars per year), Sharpe
+    and Sortino (risk-free rate 0), Calmar (CAGR by maximum drawdown), turnover (half the traded
+    value by mean equity, per year), win rate (share of positive among non-zero bars), highest gross
+    exposure and lowest cash of any bar, number of orders that waited for a price and of those that
+    were never executed, alpha (annualised) and beta of the CAPM regression. Undefined measures are
+    left out.
     """
     equity = history.equity
     returns = returns_of(equity)

@@ -31,7 +31,7 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
     "window_end": ("interval",),
     "calendar": ("cron", "interval"),
 }
-"""Which types of schedule a field has a meaning for; fields that are not named suit them all."""
+"""The schedule types that use a field; fields that are not listed apply to all types."""
 
 
 def _checked_expression(text: str) -> str:
@@ -71,7 +71,7 @@ def _checked_clock(text: str) -> str:
 
 
 class ScheduleSpec(SpecModel):
-    """A cron expression, an interval, or nothing but requests; with grace and retry policy."""
+    """A schedule: cron, interval or manual, with grace period and retry policy."""
 
     model_config = ConfigDict(title="Schedule")
 
@@ -164,7 +164,7 @@ class ScheduleSpec(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """What the type needs is there, what it has no use for is not, and there is some slot."""
+        """Check that the fields fit the type and that the schedule has a slot."""
         kind = values.get("type", "manual")
         if kind not in ("cron", "interval", "manual"):
             return
@@ -190,14 +190,14 @@ def _cron_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
 
 
 def _usable(expression: Any, calendar: Any) -> bool:
-    """Both are given, and neither has a fault of its own."""
+    """Return True if both are given and neither has a fault of its own."""
     if not (isinstance(expression, str) and isinstance(calendar, str) and calendar):
         return False
     return not cron_fault(expression) and calendar in calendar_names()
 
 
 def _meets_session(expression: str, calendar: str) -> bool:
-    """Whether some day of the expression within twelve years (three leap days) is a session."""
+    """Return True if some slot within twelve years (three leap days) is on a session."""
     wall, end = next_cron_wall(expression, _PROBE_START), _PROBE_END
     while wall is not None and wall < end:
         if is_session_day(calendar, wall.date()):
@@ -223,9 +223,10 @@ def _is_clock(value: Any) -> TypeGuard[str]:
 
 
 def retry_delay(schedule: ScheduleSpec, attempt: int, key: str = "") -> timedelta | None:
-    """How long to wait after failed attempt number ``attempt`` (from 1); None: no retry is left.
+    """Return the pause after failed attempt number ``attempt`` (from 1).
 
-    ``key`` says whose retry it is: it decides where within the spread the wait lies, always alike.
+    None if no retry is left. ``key`` identifies what is retried: it decides where in the spread the
+    pause lies, always the same for the same key. Raises ValueError for an attempt below 1.
     """
     if attempt < 1:
         raise ValueError(f"attempts count from 1, not {attempt}")
@@ -238,9 +239,9 @@ def retry_delay(schedule: ScheduleSpec, attempt: int, key: str = "") -> timedelt
 
 
 def _share(key: str) -> float:
-    """A number from 0 up to 1 that is the same for the same key, and evenly spread over keys."""
+    """Return a number from 0 to 1 that is the same for the same key, evenly spread over keys."""
     return int.from_bytes(sha256(key.encode()).digest()[:8]) / 2**64
 
 
 LONGEST_WAIT = timedelta(days=1)
-"""No back-off grows beyond it."""
+"""The longest back-off."""

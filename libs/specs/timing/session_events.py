@@ -1,8 +1,8 @@
-"""Schedules by the bell: so many minutes from the opening or the close of an exchange's session.
+"""Schedules by session events: minutes before or after a session of an exchange opens or closes.
 
-Written where a cron expression stands: ``@close+30``, ``@open-15``, ``@close``. An early close
-moves the slot with it, and a day without a session has none. ``@close+30 monthly`` is meant of the
-first session of each month alone, ``weekly`` of the first one from Monday on.
+They are written in the place of a cron expression: ``@close+30``, ``@open-15``, ``@close``. An
+early close moves the slot, and a day without a session has none. ``@close+30 monthly`` means only
+the first session of each month, ``weekly`` the first one from Monday on.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FORM = re.compile(
     r"@(open|close)\s*(?:([+-])\s*(\d{1,4}))?(?:\s+(weekly|monthly))?\Z", re.IGNORECASE
 )
 MAX_OFFSET = 24 * 60
-"""Minutes; further from the bell it would be unclear which session is meant."""
+"""In minutes; with a larger offset it would be unclear which session is meant."""
 
 USUAL = 50
-"""Days a year: a time of day at which fewer slots fall is given to a scheduler day by day."""
+"""In days per year: a time of day with fewer slots gets cron expressions for single days."""
 
 _NATIVE_YEARS = range(2020, 2040)
 """The years for which native crons are exact."""
@@ -30,9 +30,9 @@ _NATIVE_YEARS = range(2020, 2040)
 
 @dataclass(frozen=True, slots=True)
 class Bell:
-    """A moment of sessions of an exchange: their opening or close, and minutes from it.
+    """An event of an exchange's sessions: opening or close, plus an offset in minutes.
 
-    ``every`` says of which: all of them, or the first one of each week or month.
+    ``every`` selects the sessions: all, or the first one of each week or month.
     """
 
     at: Literal["open", "close"]
@@ -40,7 +40,7 @@ class Bell:
     every: Literal["session", "weekly", "monthly"] = "session"
 
     def moment(self, calendar: str, day: date) -> datetime | None:
-        """When that is on one day, aware UTC; None where the day is no such session."""
+        """Return the event's time on one day, aware UTC; None if the day is not such a session."""
         hours = session_hours(calendar, day)
         if hours is None or not self._is_first(calendar, day):
             return None
@@ -55,12 +55,12 @@ class Bell:
 
 
 def is_bell(expression: str) -> bool:
-    """Whether the expression speaks of a session's bell; it may still have a fault."""
+    """Return True if the expression names a session event; it may still be invalid."""
     return expression.strip().startswith("@")
 
 
 def bell_fault(expression: str) -> str:
-    """Why it cannot be used; empty where it can."""
+    """Return why the expression cannot be used; empty if it can."""
     form = _FORM.match(expression.strip())
     if form is None:
         return (
@@ -73,7 +73,7 @@ def bell_fault(expression: str) -> str:
 
 
 def parse_bell(expression: str) -> Bell:
-    """The bell of an expression without fault."""
+    """Parse a valid expression; raises ValueError for an invalid one."""
     form = _FORM.match(expression.strip())
     if form is None:
         raise ValueError(bell_fault(expression))
@@ -83,8 +83,8 @@ def parse_bell(expression: str) -> Bell:
 
 
 def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -> datetime | None:
-    """The first such moment strictly after another; None where ``patience`` ends before it."""
-    # A session may begin the evening before its day, and an offset adds a day at most.
+    """Return the first such event strictly after ``after``; None if none is within ``patience``."""
+    # A session may begin on the evening before its day, and an offset adds at most a day.
     day = after.date() - timedelta(days=3)
     end = day + patience
     while day < end:
@@ -97,9 +97,9 @@ def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -
 
 @lru_cache(maxsize=64)
 def bell_crons(bell: Bell, calendar: str) -> list[str]:
-    """Cron expressions, in the exchange's zone, that fire at every slot and little besides.
+    """Return cron expressions, in the exchange's zone, that fire at every slot and little else.
 
-    A scheduler without calendars fires at a usual hour on holidays too: the run ends at once.
+    A scheduler without calendars also fires at the usual hour on holidays: that run ends at once.
     """
     walls: dict[tuple[int, int], list[datetime]] = {}
     for wall in _walls(bell, calendar):
@@ -129,7 +129,7 @@ def _walls(bell: Bell, calendar: str) -> list[datetime]:
 
 
 def _dated(walls: list[datetime]) -> list[str]:
-    """One expression a month for an unusual hour: the days on which it ever falls."""
+    """Return one expression per month for an unusual hour, with all days on which it occurs."""
     days: dict[int, set[int]] = {}
     for wall in walls:
         days.setdefault(wall.month, set()).add(wall.day)
