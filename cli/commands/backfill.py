@@ -74,7 +74,7 @@ def backfill(  # one argument for each option of the command
 def _backfilled(
     services: Services, name: str, asked: Asked, patience: Patience, json: bool
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Run it, showing how far it is; its last line, and what each piece found."""
+    """Run the backfill and show its progress; return its last message and one row per piece."""
     from prefect_instances.cli.waiting import submit, wait_for_run
     from prefect_instances.libs.services.runs.backfilling import how_far
 
@@ -98,7 +98,7 @@ def _backfilled(
 
 
 def _below(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
-    """Wait for everything below; a line for each instance that did not become READY."""
+    """Wait for all downstream instances; return one line for each that did not become READY."""
     from prefect_instances.cli.waiting import settled_in, statuses_of, wait_until_settled
     from prefect_instances.libs.services.runs.backfilling import downstream
 
