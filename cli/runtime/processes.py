@@ -177,7 +177,7 @@ def _mark_of(process: psutil.Process) -> str | None:
 
 
 def _family(home: Home, role: str) -> list[psutil.Process]:
-    """Return every running process of ``role``: the recorded one, descendants, all with its mark."""
+    """Return every running process of ``role``: the recorded one, descendants, all marked."""
     found: dict[int, psutil.Process] = {}
     leader = alive(home, role)
     if leader is not None:

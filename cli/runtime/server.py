@@ -55,7 +55,7 @@ def configured_server(settings: Settings) -> Server | None:
 
 
 def _access() -> dict[str, str]:
-    """Return the configured server's credentials and connection settings, from any settings file."""
+    """Return the configured server's credentials and connection settings, from any file."""
     from prefect.settings import get_current_settings
 
     current = get_current_settings()
