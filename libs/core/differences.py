@@ -26,7 +26,7 @@ class Difference:
         return f"{self.path}: {_shown(self.before)} -> {_shown(self.after)}"
 
 
-def differences(before: Any, after: Any, path: str = "") -> list[Difference]:
+def find_differences(before: Any, after: Any, path: str = "") -> list[Difference]:
     """List every value that differs, with its path (``schedule.expression``, ``refs[1]``)."""
     return list(_walk(before, after, path))
 

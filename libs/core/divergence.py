@@ -1,8 +1,8 @@
 """Comparison of the database's records with Prefect, MLflow and Evidently; pure.
 
-``Recorded`` is one instance as the database holds it, ``World`` what was observed in the other
-systems. Only settled instances are compared: while an instance is provisioned, changed or removed,
-the process that does so is responsible for it.
+``RecordedInstance`` is one instance as the database holds it, ``Observation`` what was observed in
+the other systems. Only settled instances are compared: while an instance is provisioned, changed or
+removed, the process that does so is responsible for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from prefect_instances.libs.core.differences import differences
+from prefect_instances.libs.core.differences import find_differences
 
 
 class Divergence(StrEnum):
@@ -36,7 +36,7 @@ class Divergence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedInstance:
     """One settled instance as the database holds it.
 
     ``deployments`` maps each flow kind to its deployment id, None if none was recorded. ``handles``
@@ -96,7 +96,7 @@ class SeenRun:
 
 
 @dataclass(frozen=True)
-class World:
+class Observation:
     """What was observed in Prefect, MLflow and Evidently.
 
     ``known`` holds the ids of all instances, settled or not. ``absent_handles`` are (instance id,
@@ -130,7 +130,7 @@ class Diverged:
     instance_id: UUID | None = None
 
 
-def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
+def find_divergences(recorded: Iterable[RecordedInstance], world: Observation) -> list[Diverged]:
     """List every divergence, lifecycle flows and automations first: nothing starts without them."""
     instances = list(recorded)
     found = [*_lifecycle(world), *_automations(world)]
@@ -142,7 +142,7 @@ def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
     return [*found, *_runs(world), *_strangers(instances, world)]
 
 
-def _lifecycle(world: World) -> Iterable[Diverged]:
+def _lifecycle(world: Observation) -> Iterable[Diverged]:
     for name in world.absent_lifecycle:
         lines = ("it is not in Prefect",)
         yield Diverged(Divergence.LIFECYCLE_MISSING, name, "deployment", lines)
@@ -151,7 +151,7 @@ def _lifecycle(world: World) -> Iterable[Diverged]:
         yield Diverged(Divergence.LIFECYCLE_STALE, name, "deployment", lines)
 
 
-def _automations(world: World) -> Iterable[Diverged]:
+def _automations(world: Observation) -> Iterable[Diverged]:
     for seen in world.automations:
         if not seen.present:
             yield _about(Divergence.AUTOMATION_MISSING, seen, "it was deleted")
@@ -163,7 +163,9 @@ def _automations(world: World) -> Iterable[Diverged]:
             yield _about(Divergence.AUTOMATION_OFF, seen, why)
 
 
-def _deployments(instance: Recorded, present: Mapping[UUID, SeenDeployment]) -> Iterable[Diverged]:
+def _deployments(
+    instance: RecordedInstance, present: Mapping[UUID, SeenDeployment]
+) -> Iterable[Diverged]:
     for kind, id_ in instance.deployments.items():
         if id_ is None or id_ not in present:
             why = "none is recorded" if id_ is None else f"{id_} is not in Prefect"
@@ -172,31 +174,33 @@ def _deployments(instance: Recorded, present: Mapping[UUID, SeenDeployment]) -> 
             yield _of(instance, Divergence.DEPLOYMENT_EDITED, kind, *edits)
 
 
-def _document(instance: Recorded, documents: Mapping[UUID, SeenDocument]) -> Iterable[Diverged]:
+def _document(
+    instance: RecordedInstance, documents: Mapping[UUID, SeenDocument]
+) -> Iterable[Diverged]:
     seen = documents.get(instance.document_id) if instance.document_id else None
     part = str(instance.document_id or "document")
     if seen is None:
         yield _of(instance, Divergence.DOCUMENT_MISSING, part, "it is not in Prefect")
     elif seen.document is None:
         yield _of(instance, Divergence.DOCUMENT_FAULTY, part, seen.fault)
-    elif changes := differences(instance.document, seen.document):
+    elif changes := find_differences(instance.document, seen.document):
         yield _of(instance, Divergence.DOCUMENT_CHANGED, part, *map(str, changes))
 
 
-def _handles(instance: Recorded, absent: frozenset[tuple[UUID, str]]) -> Iterable[Diverged]:
+def _handles(instance: RecordedInstance, absent: frozenset[tuple[UUID, str]]) -> Iterable[Diverged]:
     for name in instance.handles:
         if (instance.id, name) in absent:
             yield _of(instance, Divergence.HANDLE_MISSING, name, f"it is not in {name}")
 
 
-def _runs(world: World) -> Iterable[Diverged]:
+def _runs(world: Observation) -> Iterable[Diverged]:
     for run in world.runs:
         lines = (f"{run.kind} is RUNNING here and {run.ended} in Prefect",)
         part = str(run.run_id)
         yield Diverged(Divergence.RUN_ENDED, run.label, part, lines, run.instance_id)
 
 
-def _strangers(instances: list[Recorded], world: World) -> Iterable[Diverged]:
+def _strangers(instances: list[RecordedInstance], world: Observation) -> Iterable[Diverged]:
     """Yield deployments without a row, unless they can replace a missing one by name."""
     settled = {instance.id: instance for instance in instances}
     recorded = {id_ for instance in instances for id_ in instance.deployments.values() if id_}
@@ -216,5 +220,5 @@ def _about(kind: Divergence, seen: SeenAutomation, *lines: str) -> Diverged:
     return Diverged(kind, seen.name, "automation", lines)
 
 
-def _of(instance: Recorded, kind: Divergence, part: str, *lines: str) -> Diverged:
+def _of(instance: RecordedInstance, kind: Divergence, part: str, *lines: str) -> Diverged:
     return Diverged(kind, instance.label, part, lines, instance.id)

@@ -47,7 +47,7 @@ class Blocker:
         return f"{self.instance}.{self.kind} is {self.status} ({self.reason}){since}{why}"
 
 
-def satisfied(edge: EdgeState, upstream: FlowState) -> bool:
+def meets_requirement(edge: EdgeState, upstream: FlowState) -> bool:
     """Return True if the upstream has what the edge requires."""
     match edge.require:
         case Require.READY:
@@ -58,39 +58,39 @@ def satisfied(edge: EdgeState, upstream: FlowState) -> bool:
             return True
 
 
-def blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+def find_blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
     """List every upstream that keeps the gate of a flow closed; empty if the gate is open."""
-    shut = []
+    found = []
     for edge in draft.upstream_edges(flow_id):
         upstream = draft.flows[edge.upstream]
-        if not satisfied(edge, upstream):
-            shut.append(_blocker(draft, edge, upstream))
-    return tuple(shut)
+        if not meets_requirement(edge, upstream):
+            found.append(_blocker(draft, edge, upstream))
+    return tuple(found)
 
 
-def shut(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
+def blockers_for(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
     """List the upstreams that block a run which serves ``request``.
 
     A forced run only needs published outputs. A recursive run also waits for upstreams that have a
     recursive request.
     """
     if request is None:
-        return blockers(draft, flow_id)
-    found = without_output if request.parameters.force else blockers
-    shutting = found(draft, flow_id)
+        return find_blockers(draft, flow_id)
+    found = find_unpublished if request.parameters.force else find_blockers
+    blocking = found(draft, flow_id)
     if not request.parameters.recursive:
-        return shutting
-    known = {blocker.flow_id for blocker in shutting}
-    first = (b for b in awaited(draft, flow_id) if b.flow_id not in known)
-    return (*shutting, *first)
+        return blocking
+    known = {blocker.flow_id for blocker in blocking}
+    first = (b for b in find_awaited(draft, flow_id) if b.flow_id not in known)
+    return (*blocking, *first)
 
 
-def awaited(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+def find_awaited(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
     """List the upstreams that have a recursive request which is not done yet."""
     return tuple(
         _blocker(draft, edge, draft.flows[edge.upstream])
         for edge in draft.upstream_edges(flow_id)
-        if reads(edge) and draft.asked_recursively(edge.upstream)
+        if reads(edge) and draft.has_recursive_request(edge.upstream)
     )
 
 
@@ -106,7 +106,7 @@ def is_fresh(draft: Draft, flow_id: UUID) -> bool:
     return flow.status is FlowStatus.READY and on_time and not due_by_input(draft, flow_id)
 
 
-def why_fresh(draft: Draft, flow_id: UUID) -> str:
+def explain_fresh(draft: Draft, flow_id: UUID) -> str:
     """Return one line that says why the output is fresh."""
     flow = draft.flows[flow_id]
     due = (
@@ -116,24 +116,24 @@ def why_fresh(draft: Draft, flow_id: UUID) -> str:
     return f"the output is fresh: generation {flow.generation}{data}{due}"
 
 
-def needless(draft: Draft, flow_id: UUID) -> bool:
+def is_satisfied(draft: Draft, flow_id: UUID) -> bool:
     """Return True if the pending request is smart and the output is already fresh."""
     request = draft.pending_request(flow_id)
     return (
         request is not None
         and request.parameters.smart
         and is_fresh(draft, flow_id)
-        and not (request.parameters.recursive and awaited(draft, flow_id))
+        and not (request.parameters.recursive and find_awaited(draft, flow_id))
     )
 
 
-def drop_needless(draft: Draft, flow_id: UUID) -> bool:
+def close_satisfied(draft: Draft, flow_id: UUID) -> bool:
     """Close the pending request if the output is already fresh; return True if it was closed.
 
     The gates of direct downstreams are evaluated then, because they may have waited for it.
     """
     request = draft.pending_request(flow_id)
-    if request is None or not needless(draft, flow_id):
+    if request is None or not is_satisfied(draft, flow_id):
         return False
     draft.put_request(replace(request, status=RequestStatus.DONE))
     for edge in draft.downstream_edges(flow_id):
@@ -141,7 +141,7 @@ def drop_needless(draft: Draft, flow_id: UUID) -> bool:
     return True
 
 
-def without_output(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+def find_unpublished(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
     """List required upstreams that never published; they block even a forced run."""
     return tuple(
         _blocker(draft, edge, draft.flows[edge.upstream])
@@ -203,7 +203,7 @@ def evaluate(draft: Draft, flow_id: UUID) -> None:
     request = draft.pending_request(flow_id)
     if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
         return
-    if shut(draft, flow_id, request) or drop_needless(draft, flow_id):
+    if blockers_for(draft, flow_id, request) or close_satisfied(draft, flow_id):
         return
     if due_by_input(draft, flow_id) and _open_for_inputs(draft, flow, request):
         return

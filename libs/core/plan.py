@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from prefect_instances.libs.core.differences import Difference, differences
+from prefect_instances.libs.core.differences import Difference, find_differences
 from prefect_instances.libs.core.lineage import descendants, levels
 
 Node = tuple[str, str]
@@ -144,7 +144,7 @@ def compute(
 def _step(wanted: Wanted, present: Present | None, lineage: Lineage) -> Step:
     if present is None:
         return Step(Action.CREATE, wanted.name, wanted.type)
-    changes = tuple(differences(present.document, wanted.document))
+    changes = tuple(find_differences(present.document, wanted.document))
     if not present.complete or (present.unfinished and not changes):
         detail, version = present.unfinished, present.version
         return Step(Action.RESUME, wanted.name, wanted.type, detail, version, changes)

@@ -75,7 +75,7 @@ def reconfigure(draft: Draft, change: Reconfiguration) -> None:
         _reschedule(draft, flow_id, due)
     for flow_id in change.flows:
         if flow_id in change.changed:
-            transitions.reconfigure(draft, flow_id, change.version)
+            transitions.mark_reconfigured(draft, flow_id, change.version)
     transitions.reconsider(draft, change.flows)
 
 

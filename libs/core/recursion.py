@@ -21,18 +21,18 @@ from prefect_instances.libs.core.unit_of_work import Draft
 Pair = tuple[UUID, UUID]
 
 
-def spread(draft: Draft, request: Request) -> None:
+def propagate(draft: Draft, request: Request) -> None:
     """Add requests to the stale ancestors of a recursive request; the region must hold them all."""
     if not request.parameters.recursive:
         return
-    asked = to_refresh(draft, request.flow_id)
-    for flow_id in asked:
-        _ask(draft, flow_id, request)
-    for flow_id in asked:
+    ancestors = find_stale_ancestors(draft, request.flow_id)
+    for flow_id in ancestors:
+        _request_ancestor(draft, flow_id, request)
+    for flow_id in ancestors:
         gate.evaluate(draft, flow_id)
 
 
-def to_refresh(draft: Draft, flow_id: UUID) -> list[UUID]:
+def find_stale_ancestors(draft: Draft, flow_id: UUID) -> list[UUID]:
     """List ancestors that are not fresh and those that depend on them, upstreams first."""
     pairs = _pairs(draft, flow_id)
     ancestors = {upstream for upstream, _ in pairs}
@@ -61,7 +61,7 @@ def _pairs(draft: Draft, flow_id: UUID) -> list[Pair]:
     return pairs
 
 
-def _ask(draft: Draft, flow_id: UUID, request: Request) -> None:
+def _request_ancestor(draft: Draft, flow_id: UUID, request: Request) -> None:
     """Add a request to an ancestor; a pending one keeps its parameters and becomes recursive."""
     pending = draft.pending_request(flow_id)
     if pending is not None:

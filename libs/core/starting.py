@@ -28,7 +28,7 @@ from prefect_instances.libs.core.records import (
     Run,
     RunParameters,
 )
-from prefect_instances.libs.core.requests import ask, remember
+from prefect_instances.libs.core.requests import request_run, store_request
 from prefect_instances.libs.core.status import Cause, FlowStatus, Reason, RunStatus
 from prefect_instances.libs.core.unit_of_work import Draft
 
@@ -40,18 +40,18 @@ def start(draft: Draft, command: StartCommand) -> Start:
         return _resume(draft, known, command)
     replaced: list[str] = []
     if command.request is not None:
-        replaced = remember(draft, command.request)
-        recursion.spread(draft, command.request)
+        replaced = store_request(draft, command.request)
+        recursion.propagate(draft, command.request)
     flow = draft.flows[command.flow_id]
     opening = _claimable(draft, command)
     request = draft.pending_request(flow.id)
     refusal = _refusal(draft, flow, opening, command)
     if refusal is not None:
         return Skipped("; ".join([refusal.why, *replaced]))
-    shut = gate.shut(draft, flow.id, request)
-    if shut:
+    blocking = gate.blockers_for(draft, flow.id, request)
+    if blocking:
         _hand_back(draft, opening)
-        return Blocked(shut)
+        return Blocked(blocking)
     if command.unusable:
         _refuse(draft, flow, request, command.unusable)
         return Unusable(command.unusable)
@@ -72,10 +72,10 @@ def _refusal(
         return Skipped(f"it is too early: the run starts at {begins}")
     if flow.status is FlowStatus.RUNNING:
         return Skipped("another run of this flow is in progress; the request runs after it")
-    dropped = gate.drop_needless(draft, flow.id)
+    dropped = gate.close_satisfied(draft, flow.id)
     if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
         _close(draft, opening)
-        fresh = gate.why_fresh(draft, flow.id) if dropped else ""
+        fresh = gate.explain_fresh(draft, flow.id) if dropped else ""
         return Skipped(fresh or "the output is current with its inputs")
     return None
 
@@ -98,7 +98,7 @@ def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
         return Started(held)
     if run.status is RunStatus.COMPLETED:
         return Skipped(f"this flow run has already ended ({run.status})")
-    wish = Request(
+    request = Request(
         id=command.run_id,
         flow_id=run.flow_id,
         cause=Cause.MANUAL,
@@ -107,7 +107,7 @@ def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
         created_at=draft.now,
         not_before=draft.now,
     )
-    ask(draft, wish)
+    request_run(draft, request)
     return AskedAgain(f"this flow run stays {run.status}; a new run of the flow is requested")
 
 

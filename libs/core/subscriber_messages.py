@@ -52,31 +52,31 @@ def subject(event: Event) -> UUID | None:
 _OF_A_FLOW = frozenset({ids.GATE_OPENED, ids.RUN_PROGRESS})
 
 
-def message(event: Event, seq: int) -> Message:
+def build_message(event: Event, seq: int) -> Message:
     """Build the message of an event that has a subject.
 
     Every key is present; a value is None if the event does not hold it. ``old_status`` and
     ``new_status`` are equal if no status changed. ``flow_kind`` is None for the status of the whole
     instance. Raises ValueError for an event without a subject.
     """
-    told, instance_id = event.payload, subject(event)
+    fields, instance_id = event.payload, subject(event)
     if instance_id is None:
         raise ValueError(f"{event.name} is not published to subscribers")
-    status = told.get("status")
+    status = fields.get("status")
     payload = {
         "type": event.name,
         "seq": seq,
         "instance": str(instance_id),
-        "name": f"{told.get('project')}/{told.get('instance')}",
-        "flow_kind": told.get("flow_kind"),
-        "old_status": told.get("old_status") if "old_status" in told else status,
+        "name": f"{fields.get('project')}/{fields.get('instance')}",
+        "flow_kind": fields.get("flow_kind"),
+        "old_status": fields.get("old_status") if "old_status" in fields else status,
         "new_status": status,
-        "reason": told.get("reason"),
-        "generation": told.get("generation"),
+        "reason": fields.get("reason"),
+        "generation": fields.get("generation"),
         "timestamp": event.occurred.isoformat(),
     }
-    if "run" in told:
-        payload["run"] = told["run"]
+    if "run" in fields:
+        payload["run"] = fields["run"]
     return Message(event.id, seq, instance_id, _project(event), payload)
 
 

@@ -27,7 +27,7 @@ from prefect_instances.libs.core.records import (
     RequestStatus,
     Run,
 )
-from prefect_instances.libs.core.requests import ask, tell_merged
+from prefect_instances.libs.core.requests import record_merge, request_run
 from prefect_instances.libs.core.status import (
     OVERTAKEN,
     Cause,
@@ -268,7 +268,7 @@ def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> N
         )
     )
     request = draft.requests[run.request_id] if run.request_id else None
-    newer = draft.pending_request(run.flow_id) if request is None else _left_to_newer(draft, run)
+    newer = draft.pending_request(run.flow_id) if request is None else _merge_into_newer(draft, run)
     if newer is not None:
         draft.put_request(replace(newer, not_before=max(newer.not_before, resumes)))
         if request is not None:
@@ -278,20 +278,20 @@ def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> N
         draft.put_request(replace(again, not_before=resumes))
 
 
-def _left_to_newer(draft: Draft, run: Run) -> Request | None:
+def _merge_into_newer(draft: Draft, run: Run) -> Request | None:
     """Merge the run's parameters into a request made while it ran; return it, or None."""
     newer = draft.pending_request(run.flow_id)
     if newer is None:
         return None
     both = replace(newer, parameters=run.parameters.merged(newer.parameters))
     draft.put_request(both)
-    tell_merged(draft, both, run.parameters, newer.parameters)
+    record_merge(draft, both, run.parameters, newer.parameters)
     return both
 
 
 def _retry(draft: Draft, run: Run, retry_id: UUID, policy: RetryPolicy) -> None:
     """Request the run again after a pause, if the policy has a retry left."""
-    if run.retries >= policy.failed or _left_to_newer(draft, run) is not None:
+    if run.retries >= policy.failed or _merge_into_newer(draft, run) is not None:
         return
     draft.put_request(
         Request(
@@ -306,7 +306,7 @@ def _retry(draft: Draft, run: Run, retry_id: UUID, policy: RetryPolicy) -> None:
     )
 
 
-def reconfigure(draft: Draft, flow_id: UUID, config_version: int) -> None:
+def mark_reconfigured(draft: Draft, flow_id: UUID, config_version: int) -> None:
     """Record a configuration change that affects the output of a flow.
 
     A READY or STALE flow becomes STALE / ConfigChanged. If it has published, its READY descendants
@@ -358,7 +358,7 @@ def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
             asked.append(request)
     # Only after all are marked: an upstream that is late too keeps the gates below it closed.
     for request in asked:
-        ask(draft, request)
+        request_run(draft, request)
 
 
 def detect_drift(
@@ -374,7 +374,7 @@ def detect_drift(
         return
     if draft.flows[retrain.flow_id].status is FlowStatus.READY:
         draft.set_status(retrain.flow_id, FlowStatus.STALE, Reason.DRIFT_DETECTED)
-    ask(draft, retrain)
+    request_run(draft, retrain)
 
 
 def announce_again(draft: Draft, opening_id: UUID) -> None:

@@ -122,7 +122,7 @@ class Draft:
         held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
         return next((r for r in held if r.status is RequestStatus.PENDING), None)
 
-    def asked_recursively(self, flow_id: UUID) -> bool:
+    def has_recursive_request(self, flow_id: UUID) -> bool:
         """Return True while a recursive request of a flow is pending or claimed."""
         held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
         return any(r.parameters.recursive and r.status is not RequestStatus.DONE for r in held)

@@ -32,16 +32,16 @@ _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 
 
-def instant(wall: datetime, zone: ZoneInfo) -> datetime:
+def instant(local: datetime, zone: ZoneInfo) -> datetime:
     """Convert a local time to the moment (aware UTC) that it stands for.
 
     A time that a clock change skips stands for the first moment after the gap; a time that occurs
     twice stands for its first occurrence.
     """
-    moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if moment.astimezone(zone).replace(tzinfo=None) == wall:
+    moment = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) == local:
         return moment
-    low, high = wall.replace(tzinfo=zone, fold=1).astimezone(UTC), moment
+    low, high = local.replace(tzinfo=zone, fold=1).astimezone(UTC), moment
     offset = high.astimezone(zone).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
@@ -73,7 +73,7 @@ def cron_fault(expression: str) -> str:
     if fault := _ambiguity(parts):
         return fault
     any_weekday = " ".join([*parts[:4], "*"])
-    fires = next_cron_wall(any_weekday, _REFERENCE) and next_cron_wall(expression, _REFERENCE)
+    fires = next_cron_time(any_weekday, _REFERENCE) and next_cron_time(expression, _REFERENCE)
     return "" if fires else "never occurs: there is no such day"
 
 
@@ -119,22 +119,22 @@ def _hint(part: str) -> str:
     return ""
 
 
-def next_cron_wall(expression: str, after: datetime) -> datetime | None:
+def next_cron_time(expression: str, after: datetime) -> datetime | None:
     """Return the first local time of the expression strictly after another; None if there is none.
 
     croniter finds it. It gets local times only, so that its rules for clock changes never apply,
     and the expressions of ``portable_crons``, so that Prefect finds the same times.
     """
-    walls = (_next_wall(cron, after) for cron in portable_crons(expression))
-    return min((wall for wall in walls if wall is not None), default=None)
+    found = (_next_local(cron, after) for cron in portable_crons(expression))
+    return min((local for local in found if local is not None), default=None)
 
 
-def _next_wall(cron: str, after: datetime) -> datetime | None:
+def _next_local(cron: str, after: datetime) -> datetime | None:
     try:
-        wall: datetime = copy(_engine(cron)).get_next(datetime, start_time=after)
+        local: datetime = copy(_engine(cron)).get_next(datetime, start_time=after)
     except (CroniterError, OverflowError, ValueError):
         return None
-    return wall
+    return local
 
 
 @lru_cache(maxsize=1024)
@@ -169,7 +169,7 @@ def _portable_crons(expression: str) -> tuple[str, ...]:
     ]
     if len(crons) == 1:
         return tuple(crons)
-    return tuple(cron for cron in crons if _next_wall(cron, _REFERENCE))
+    return tuple(cron for cron in crons if _next_local(cron, _REFERENCE))
 
 
 def _split_rare(day: str) -> list[str]:
@@ -260,12 +260,12 @@ def daily_times(start: str, end: str, minutes: int) -> list[time]:
     ]
 
 
-def next_window_wall(times: list[time], after: datetime) -> datetime | None:
+def next_window_time(times: list[time], after: datetime) -> datetime | None:
     """Return the first daily time strictly after a local time; None only at the end of time."""
     for candidate in times:
-        wall = datetime.combine(after.date(), candidate)
-        if wall > after:
-            return wall
+        local = datetime.combine(after.date(), candidate)
+        if local > after:
+            return local
     try:
         return datetime.combine(after.date() + timedelta(days=1), times[0])
     except OverflowError:

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.json_values import Text, Whole
 from prefect_instances.libs.specs.reading.problems import Fault, did_you_mean
-from prefect_instances.libs.specs.timing.local_time import cron_fault, minute_of_day, next_cron_wall
-from prefect_instances.libs.specs.timing.session_events import bell_fault, is_bell
+from prefect_instances.libs.specs.timing.local_time import cron_fault, minute_of_day, next_cron_time
+from prefect_instances.libs.specs.timing.session_events import is_session_event, session_event_fault
 from prefect_instances.libs.specs.timing.sessions import calendar_names, is_session_day
 
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d\Z")
@@ -35,7 +35,9 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
 
 
 def _checked_expression(text: str) -> str:
-    if text and (fault := bell_fault(text) if is_bell(text) else cron_fault(text)):
+    if text and (
+        fault := session_event_fault(text) if is_session_event(text) else cron_fault(text)
+    ):
         raise ValueError(fault)
     return text
 
@@ -182,8 +184,8 @@ def _cron_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
     expression, calendar = values.get("expression"), values.get("calendar")
     if not expression:
         yield Fault(("expression",), "is missing: a schedule of type cron needs one")
-    elif is_bell(str(expression)):
-        if not calendar and not bell_fault(str(expression)):
+    elif is_session_event(str(expression)):
+        if not calendar and not session_event_fault(str(expression)):
             yield Fault(("calendar",), "is missing: @open and @close are those of an exchange")
     elif _usable(expression, calendar) and not _meets_session(str(expression), str(calendar)):
         yield Fault(("expression",), f"never fires: no such day is a session of {calendar}")
@@ -198,11 +200,11 @@ def _usable(expression: Any, calendar: Any) -> bool:
 
 def _meets_session(expression: str, calendar: str) -> bool:
     """Return True if some slot within twelve years (three leap days) is on a session."""
-    wall, end = next_cron_wall(expression, _PROBE_START), _PROBE_END
-    while wall is not None and wall < end:
-        if is_session_day(calendar, wall.date()):
+    local, end = next_cron_time(expression, _PROBE_START), _PROBE_END
+    while local is not None and local < end:
+        if is_session_day(calendar, local.date()):
             return True
-        wall = next_cron_wall(expression, datetime.combine(wall, time.max))
+        local = next_cron_time(expression, datetime.combine(local, time.max))
     return False
 
 

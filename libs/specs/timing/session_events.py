@@ -29,7 +29,7 @@ _NATIVE_YEARS = range(2020, 2040)
 
 
 @dataclass(frozen=True, slots=True)
-class Bell:
+class SessionEvent:
     """An event of an exchange's sessions: opening or close, plus an offset in minutes.
 
     ``every`` selects the sessions: all, or the first one of each week or month.
@@ -54,12 +54,12 @@ class Bell:
         return not any(is_session_day(calendar, one) for one in earlier)
 
 
-def is_bell(expression: str) -> bool:
+def is_session_event(expression: str) -> bool:
     """Return True if the expression names a session event; it may still be invalid."""
     return expression.strip().startswith("@")
 
 
-def bell_fault(expression: str) -> str:
+def session_event_fault(expression: str) -> str:
     """Return why the expression cannot be used; empty if it can."""
     form = _FORM.match(expression.strip())
     if form is None:
@@ -68,27 +68,31 @@ def bell_fault(expression: str) -> str:
             "and weekly or monthly after it for the first session alone"
         )
     if int(form[3] or 0) > MAX_OFFSET:
-        return f"is more than {MAX_OFFSET} minutes from the bell"
+        return f"is more than {MAX_OFFSET} minutes from the open or close"
     return ""
 
 
-def parse_bell(expression: str) -> Bell:
+def parse_session_event(expression: str) -> SessionEvent:
     """Parse a valid expression; raises ValueError for an invalid one."""
     form = _FORM.match(expression.strip())
     if form is None:
-        raise ValueError(bell_fault(expression))
+        raise ValueError(session_event_fault(expression))
     sign = -1 if form[2] == "-" else 1
     every = cast(Literal["session", "weekly", "monthly"], (form[4] or "session").lower())
-    return Bell(cast(Literal["open", "close"], form[1].lower()), sign * int(form[3] or 0), every)
+    return SessionEvent(
+        cast(Literal["open", "close"], form[1].lower()), sign * int(form[3] or 0), every
+    )
 
 
-def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -> datetime | None:
+def next_event_time(
+    event: SessionEvent, calendar: str, after: datetime, patience: timedelta
+) -> datetime | None:
     """Return the first such event strictly after ``after``; None if none is within ``patience``."""
     # A session may begin on the evening before its day, and an offset adds at most a day.
     day = after.date() - timedelta(days=3)
     end = day + patience
     while day < end:
-        moment = bell.moment(calendar, day)
+        moment = event.moment(calendar, day)
         if moment is not None and moment > after:
             return moment
         day += timedelta(days=1)
@@ -96,44 +100,44 @@ def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -
 
 
 @lru_cache(maxsize=64)
-def bell_crons(bell: Bell, calendar: str) -> list[str]:
+def session_event_crons(event: SessionEvent, calendar: str) -> list[str]:
     """Return cron expressions, in the exchange's zone, that fire at every slot and little else.
 
     A scheduler without calendars also fires at the usual hour on holidays: that run ends at once.
     """
-    walls: dict[tuple[int, int], list[datetime]] = {}
-    for wall in _walls(bell, calendar):
-        walls.setdefault((wall.hour, wall.minute), []).append(wall)
+    times: dict[tuple[int, int], list[datetime]] = {}
+    for local in _local_times(event, calendar):
+        times.setdefault((local.hour, local.minute), []).append(local)
     crons = []
-    for (hour, minute), found in sorted(walls.items()):
+    for (hour, minute), found in sorted(times.items()):
         if len(found) >= USUAL * len(_NATIVE_YEARS):
-            weekdays = {wall.isoweekday() % 7 for wall in found}
-            months = {wall.month for wall in found}
+            weekdays = {local.isoweekday() % 7 for local in found}
+            months = {local.month for local in found}
             crons.append(f"{minute} {hour} * {_listed(months, 12)} {_listed(weekdays, 7)}")
-        elif bell.every == "monthly":
-            days, months = {wall.day for wall in found}, {wall.month for wall in found}
+        elif event.every == "monthly":
+            days, months = {local.day for local in found}, {local.month for local in found}
             crons.append(f"{minute} {hour} {_listed(days, 31)} {_listed(months, 12)} *")
         else:
             crons += _dated(found)
     return crons
 
 
-def _walls(bell: Bell, calendar: str) -> list[datetime]:
+def _local_times(event: SessionEvent, calendar: str) -> list[datetime]:
     zone = session_zone(calendar)
-    day, walls = date(_NATIVE_YEARS[0], 1, 1), []
+    day, times = date(_NATIVE_YEARS[0], 1, 1), []
     while day.year in _NATIVE_YEARS:
-        if (moment := bell.moment(calendar, day)) is not None:
-            walls.append(moment.astimezone(zone).replace(tzinfo=None))
+        if (moment := event.moment(calendar, day)) is not None:
+            times.append(moment.astimezone(zone).replace(tzinfo=None))
         day += timedelta(days=1)
-    return walls
+    return times
 
 
-def _dated(walls: list[datetime]) -> list[str]:
+def _dated(times: list[datetime]) -> list[str]:
     """Return one expression per month for an unusual hour, with all days on which it occurs."""
     days: dict[int, set[int]] = {}
-    for wall in walls:
-        days.setdefault(wall.month, set()).add(wall.day)
-    hour, minute = walls[0].hour, walls[0].minute
+    for local in times:
+        days.setdefault(local.month, set()).add(local.day)
+    hour, minute = times[0].hour, times[0].minute
     return [f"{minute} {hour} {_listed(days[month], 31)} {month} *" for month in sorted(days)]
 
 

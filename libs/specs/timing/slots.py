@@ -17,18 +17,18 @@ from zoneinfo import ZoneInfo
 from prefect_instances.libs.specs.timing.local_time import (
     daily_times,
     instant,
-    next_cron_wall,
-    next_window_wall,
+    next_cron_time,
+    next_window_time,
     portable_crons,
     window_crons,
 )
 from prefect_instances.libs.specs.timing.native import NativeCron, split_at_changes
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 from prefect_instances.libs.specs.timing.session_events import (
-    bell_crons,
-    is_bell,
-    next_bell,
-    parse_bell,
+    is_session_event,
+    next_event_time,
+    parse_session_event,
+    session_event_crons,
 )
 from prefect_instances.libs.specs.timing.sessions import is_session_day, session_zone
 
@@ -69,7 +69,7 @@ def is_session(schedule: ScheduleSpec, slot: datetime) -> bool:
 
     For a schedule by session events: True if the time is that of an event.
     """
-    if is_bell(schedule.expression):
+    if is_session_event(schedule.expression):
         return is_slot(schedule, slot)
     local = _aware(slot).astimezone(ZoneInfo(schedule.timezone))
     return is_session_day(schedule.calendar, local.date())
@@ -91,8 +91,8 @@ def native_crons(schedule: ScheduleSpec) -> list[NativeCron]:
     clock change skips. None for manual, and for an interval without a window (its ``minutes`` from
     ``INTERVAL_ANCHOR`` suffice). No two fire at the same time.
     """
-    if is_bell(schedule.expression):
-        crons = bell_crons(parse_bell(schedule.expression), schedule.calendar)
+    if is_session_event(schedule.expression):
+        crons = session_event_crons(parse_session_event(schedule.expression), schedule.calendar)
         return [NativeCron(cron) for cron in crons]
     if schedule.type == "cron":
         return split_at_changes(portable_crons(schedule.expression), schedule.timezone)
@@ -103,7 +103,7 @@ def native_crons(schedule: ScheduleSpec) -> list[NativeCron]:
 
 def native_zone(schedule: ScheduleSpec) -> str:
     """Return the time zone of ``native_crons``; for session events that of the exchange."""
-    if is_bell(schedule.expression):
+    if is_session_event(schedule.expression):
         return session_zone(schedule.calendar).key
     return schedule.timezone
 
@@ -126,8 +126,8 @@ def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
     position = _aware(after).astimezone(UTC)
     if schedule.type == "manual" or not schedule.enabled:
         return
-    if is_bell(schedule.expression):
-        yield from _bells(schedule, position)
+    if is_session_event(schedule.expression):
+        yield from _walk_session_events(schedule, position)
         return
     zone = ZoneInfo(schedule.timezone)
     following = _following(schedule, zone)
@@ -142,9 +142,9 @@ def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
             position = _end_of_day(moment, zone)
 
 
-def _bells(schedule: ScheduleSpec, position: datetime) -> Iterator[datetime]:
-    bell = parse_bell(schedule.expression)
-    while (moment := next_bell(bell, schedule.calendar, position, PATIENCE)) is not None:
+def _walk_session_events(schedule: ScheduleSpec, position: datetime) -> Iterator[datetime]:
+    event = parse_session_event(schedule.expression)
+    while (moment := next_event_time(event, schedule.calendar, position, PATIENCE)) is not None:
         yield moment
         position = moment
 
@@ -152,22 +152,22 @@ def _bells(schedule: ScheduleSpec, position: datetime) -> Iterator[datetime]:
 def _following(schedule: ScheduleSpec, zone: ZoneInfo) -> Callable[[datetime], datetime | None]:
     """Return the function that finds the first slot after a time, calendars aside."""
     if schedule.type == "cron":
-        return partial(_by_wall, partial(next_cron_wall, schedule.expression), zone)
+        return partial(_by_local_time, partial(next_cron_time, schedule.expression), zone)
     if _has_window(schedule):
-        return partial(_by_wall, partial(next_window_wall, _times(schedule)), zone)
+        return partial(_by_local_time, partial(next_window_time, _times(schedule)), zone)
     return partial(_by_grid, timedelta(minutes=schedule.minutes))
 
 
-def _by_wall(
-    next_wall: Callable[[datetime], datetime | None], zone: ZoneInfo, after: datetime
+def _by_local_time(
+    next_local: Callable[[datetime], datetime | None], zone: ZoneInfo, after: datetime
 ) -> datetime | None:
     """Find the first local time whose moment is after ``after``; both increase together."""
-    wall = next_wall(after.astimezone(zone).replace(tzinfo=None))
-    while wall is not None:
-        moment = instant(wall, zone)
+    local = next_local(after.astimezone(zone).replace(tzinfo=None))
+    while local is not None:
+        moment = instant(local, zone)
         if moment > after:
             return moment
-        wall = next_wall(wall)
+        local = next_local(local)
     return None
 
 
