@@ -65,11 +65,11 @@ def examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         return
     with inspector:
         yield from _check_database(settings, now, inspector)
-        yield from _guarded("work pool", lambda: check_pool(inspector, settings))
-        yield from _guarded("worker", lambda: check_worker(inspector, settings))
-        yield from _guarded("deployments", lambda: check_deployments(inspector, settings))
-        yield from _guarded("automations", lambda: check_automations(inspector))
-        yield from _guarded("sweep", lambda: check_sweeps(inspector, settings, now))
+        yield from _run_check("work pool", lambda: check_pool(inspector, settings))
+        yield from _run_check("worker", lambda: check_worker(inspector, settings))
+        yield from _run_check("deployments", lambda: check_deployments(inspector, settings))
+        yield from _run_check("automations", lambda: check_automations(inspector))
+        yield from _run_check("sweep", lambda: check_sweeps(inspector, settings, now))
 
 
 def check_home(settings: Settings) -> Finding:
@@ -328,7 +328,7 @@ def _check_database(
         database.close()
 
 
-def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
+def _run_check(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
     """Return the finding of a check, or its error as a finding."""
     try:
         yield check()

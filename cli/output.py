@@ -109,7 +109,7 @@ def end_not_ready(lines: Sequence[str]) -> None:
         raise typer.Exit(NOT_READY)
 
 
-def ago(moment: datetime | str | None, now: datetime) -> str:
+def format_age(moment: datetime | str | None, now: datetime) -> str:
     """Return the time since ``moment`` in the largest fitting unit: ``3 min``; empty for None."""
     if moment is None:
         return ""
@@ -121,7 +121,7 @@ def ago(moment: datetime | str | None, now: datetime) -> str:
     return f"{seconds:.0f} s"
 
 
-def shown(value: object) -> str:
+def format_cell(value: object) -> str:
     """Format a value as a table cell: empty for None, ISO for dates, times to the second."""
     if value is None:
         return ""

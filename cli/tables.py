@@ -7,7 +7,7 @@ from datetime import datetime
 from textwrap import shorten
 from typing import Any
 
-from prefect_instances.cli.output import ago, shown
+from prefect_instances.cli.output import format_age, format_cell
 
 ERROR_WIDTH = 120
 
@@ -49,7 +49,7 @@ def _instance_rows(entry: Mapping[str, Any], several: bool, now: datetime) -> li
     flows = entry["flows"]
     if len(flows) == 1:
         return [[name, entry["type"], *_flow_cells(entry, flows[0], now)]]
-    whole = [name, entry["type"], entry["status"], shown(entry["freshness"]), "", "", "", ""]
+    whole = [name, entry["type"], entry["status"], format_cell(entry["freshness"]), "", "", "", ""]
     whole[-1] = _instance_reason(entry)
     parts = [[f"  {flow['kind']}", "", *_flow_cells(None, flow, now)] for flow in flows]
     return [whole, *parts]
@@ -59,14 +59,14 @@ def _flow_cells(
     entry: Mapping[str, Any] | None, flow: Mapping[str, Any], now: datetime
 ) -> list[str]:
     """Return the cells from ``status`` on; ``entry`` is given for the row of a whole instance."""
-    freshness = shown(entry["freshness"]) if entry else ""
+    freshness = format_cell(entry["freshness"]) if entry else ""
     lifecycle = _instance_reason(entry) if entry else ""
     return [
         entry["status"] if entry else flow["status"],
         freshness,
-        shown(flow["generation"]),
-        shown(flow["last_data_date"]),
-        ago(flow["since"], now),
+        format_cell(flow["generation"]),
+        format_cell(flow["last_data_date"]),
+        format_age(flow["since"], now),
         ", ".join(part for part in (lifecycle, _reason(flow), _blockers(flow)) if part),
     ]
 
@@ -82,7 +82,7 @@ def _instance_reason(entry: Mapping[str, Any]) -> str:
 def _reason(flow: Mapping[str, Any]) -> str:
     """Return the reason's code; for an error, with the beginning of its message."""
     if flow["status"] != "ERROR":
-        return shown(flow["reason"])
+        return format_cell(flow["reason"])
     return shorten(f"{flow['reason']}: {flow['message']}", ERROR_WIDTH, placeholder="…")
 
 
@@ -105,8 +105,8 @@ def run_rows(document: Mapping[str, Any]) -> list[list[str]]:
             run["cause"],
             _seconds(run["started_at"], run["ended_at"]),
             ", ".join(f"{read['resource']}@{read['generation']}" for read in run["inputs"]),
-            shown(run["output_version"])[:8],
-            shown(run["id"]),
+            format_cell(run["output_version"])[:8],
+            format_cell(run["id"]),
         ]
         for run in document["runs"]
     ]
@@ -135,11 +135,11 @@ def freshness_rows(document: Mapping[str, Any], now: datetime) -> list[list[str]
             upstream["resource"],
             upstream["flow_kind"],
             upstream["status"],
-            shown(upstream["freshness"]),
-            shown(upstream["generation"]),
-            shown(upstream["last_data_date"]),
-            ago(upstream["since"], now),
-            shown(upstream["reason"]),
+            format_cell(upstream["freshness"]),
+            format_cell(upstream["generation"]),
+            format_cell(upstream["last_data_date"]),
+            format_age(upstream["since"], now),
+            format_cell(upstream["reason"]),
             "yes" if upstream["blocking"] else "",
             ", ".join(f"{root['resource']}.{root['flow_kind']}" for root in upstream["roots"]),
         ]
@@ -168,7 +168,7 @@ def _why_not_ready(flow: Mapping[str, Any]) -> str:
 
 
 def _to_the_second(moment: str | datetime | None) -> str:
-    return shown(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    return format_cell(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
 
 
 def _seconds(started: str | datetime | None, ended: str | datetime | None) -> str:

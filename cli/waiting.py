@@ -142,7 +142,7 @@ def wait_until_served(
     """
     from prefect_instances.libs.services.views import reports
 
-    settled = settled_in(services)
+    settled = build_settled(services)
     while reports.has_request(services.database, name):
         progress.say(f"{name} waits for its upstreams")
         if settled([name]):
@@ -151,7 +151,7 @@ def wait_until_served(
     return True
 
 
-def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
+def build_settled(services: Services) -> Callable[[Sequence[str]], bool]:
     """Build the ``settled`` function of ``wait_until_settled``, which reads the database."""
     from prefect_instances.libs.services.views import reports
 

@@ -118,7 +118,7 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     if how.plan_only:
         return []
     if how.prune and not how.yes:
-        _agree(plan.emptied(spec.project for spec in manifest.instances))
+        _agree(plan.list_emptied_projects(spec.project for spec in manifest.instances))
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
     statuses = statuses_of(services, names)
     with Progress() as progress:
@@ -170,9 +170,9 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _settle(services: Services, statuses: Any, progress: Progress, patience: Any) -> list[str]:
-    from prefect_instances.cli.waiting import settled_in, wait_until_settled
+    from prefect_instances.cli.waiting import build_settled, wait_until_settled
 
-    return wait_until_settled(statuses, settled_in(services), progress, patience)
+    return wait_until_settled(statuses, build_settled(services), progress, patience)
 
 
 def print_plan(plan: Plan, json: bool) -> None:
@@ -180,7 +180,7 @@ def print_plan(plan: Plan, json: bool) -> None:
     if json:
         emit_json(plan.document())
         return
-    from prefect_instances.libs.core.plan import lines
+    from prefect_instances.libs.core.plan import format_lines
 
-    for line in lines(plan):
+    for line in format_lines(plan):
         print(line)

@@ -77,7 +77,7 @@ def up(
     settings = load_settings()
     shown = _pages(pages or [])
     request = stack.UpRequest(port=port, database_url=database, pool=pool, pages=shown)
-    with _terminated_as_interrupted():
+    with _handle_termination():
         with Progress() as progress:
             running = stack.up(settings, request, progress.say)
         _announce(settings, running)
@@ -124,7 +124,7 @@ def demo(
     from prefect_instances.libs.settings import load_settings
 
     settings = load_settings()
-    with _terminated_as_interrupted():
+    with _handle_termination():
         with Progress() as progress:
             running = stack.up(settings, stack.UpRequest(), progress.say)
         try:
@@ -179,13 +179,13 @@ def _watch(settings: Settings, running: Running) -> None:
     while not stack.was_stopped(home, running):
         dead = stack.dead_roles(home, running)
         if dead:
-            restarts = _restarted(restarts, dead)
+            restarts = _count_restart(restarts, dead)
             warn(f"{' and '.join(dead)} ended unexpectedly; starting again")
             stack.up(settings, stack.UpRequest(), lambda _: None)
         time.sleep(WATCH_SECONDS)
 
 
-def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
+def _count_restart(restarts: list[float], dead: list[str]) -> list[float]:
     """Add a restart to the recent ones; raise Unavailable if there are too many of them."""
     from prefect_instances.libs.core.errors import Unavailable
 
@@ -209,7 +209,7 @@ def _end(settings: Settings, roles: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def _handle_termination() -> Iterator[None]:
     """Handle SIGTERM and a closed terminal as Ctrl-C, so that the command cleans up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -40,11 +40,11 @@ def timeline(
     if json:
         emit_json(document)
         return
-    print(f"{document['project']}/{document['instance']}{zones_said(document)}")
+    print(f"{document['project']}/{document['instance']}{describe_zones(document)}")
     emit_rows(HEADERS, timeline_rows(document))
 
 
-def zones_said(document: Mapping[str, Any]) -> str:
+def describe_zones(document: Mapping[str, Any]) -> str:
     """Say in which time zones the times are shown; flows without slots have none."""
     zones: dict[str, list[str]] = {}
     for flow in document["flows"]:

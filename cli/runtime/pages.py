@@ -85,7 +85,7 @@ def require_own_stores(settings: Settings, asked: Iterable[str]) -> None:
             raise ServedElsewhere(KINDS[role])
 
 
-def wanted(home: Home, asked: Collection[str]) -> list[Kind]:
+def select_kinds(home: Home, asked: Collection[str]) -> list[Kind]:
     """Return the requested kinds, and those started before that ``down`` has not ended."""
     return [
         kind

@@ -62,7 +62,7 @@ def up(settings: Settings, request: UpRequest, say: Say) -> Running:
     home.prepare()
     with home.lock(on_wait=lambda: say("waiting for another command on this home")):
         started: list[str] = []
-        with _ended_on_failure(home, started):
+        with _end_on_failure(home, started):
             return _up(home, request, say, started)
 
 
@@ -150,7 +150,7 @@ def _launch_pages(
     home: Home, settings: Settings, request: UpRequest, say: Say, started: list[str]
 ) -> list[pages.Kind]:
     """Start the wanted pages that do not run; return all wanted kinds."""
-    kinds = pages.wanted(home, request.pages)
+    kinds = pages.select_kinds(home, request.pages)
     for kind in kinds:
         if processes.alive(home, kind.role) is None:
             say(f"starting {kind.title}'s pages")
@@ -271,7 +271,7 @@ def _ensure_worker(
 
 
 @contextmanager
-def _ended_on_failure(home: Home, started: list[str]) -> Iterator[None]:
+def _end_on_failure(home: Home, started: list[str]) -> Iterator[None]:
     """End the started roles if the block fails for any reason, including Ctrl-C."""
     try:
         yield

@@ -29,7 +29,7 @@ class Divergence(StrEnum):
     DOCUMENT_MISSING = "block deleted"
     DOCUMENT_CHANGED = "block changed"
     DOCUMENT_FAULTY = "block invalid"
-    HANDLE_MISSING = "external resource missing"
+    EXTERNAL_MISSING = "external resource missing"
     RUN_ENDED = "run already ended in Prefect"
     LIFECYCLE_MISSING = "lifecycle deployment missing"
     LIFECYCLE_STALE = "lifecycle deployment without flow"
@@ -39,8 +39,8 @@ class Divergence(StrEnum):
 class RecordedInstance:
     """One settled instance as the database holds it.
 
-    ``deployments`` maps each flow kind to its deployment id, None if none was recorded. ``handles``
-    names its external resources; ``document`` is its configuration.
+    ``deployments`` maps each flow kind to its deployment id, None if none was recorded.
+    ``externals`` names its external resources; ``document`` is its configuration.
     """
 
     id: UUID
@@ -48,7 +48,7 @@ class RecordedInstance:
     document: Mapping[str, Any]
     document_id: UUID | None
     deployments: Mapping[str, UUID | None]
-    handles: tuple[str, ...] = ()
+    externals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class SeenRun:
 class Observation:
     """What was observed in Prefect, MLflow and Evidently.
 
-    ``known`` holds the ids of all instances, settled or not. ``absent_handles`` are (instance id,
+    ``known`` holds the ids of all instances, settled or not. ``absent_externals`` are (instance id,
     name of the external resource). ``documents`` lacks those that were deleted. Lifecycle
     deployments are named ``flow/deployment``: those in ``absent_lifecycle`` were deleted; for those
     in ``stale_lifecycle`` the installed version has no flow.
@@ -108,7 +108,7 @@ class Observation:
     known: frozenset[UUID] = frozenset()
     deployments: tuple[SeenDeployment, ...] = ()
     documents: Mapping[UUID, SeenDocument] = field(default_factory=dict)
-    absent_handles: frozenset[tuple[UUID, str]] = frozenset()
+    absent_externals: frozenset[tuple[UUID, str]] = frozenset()
     automations: tuple[SeenAutomation, ...] = ()
     runs: tuple[SeenRun, ...] = ()
     absent_lifecycle: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ def find_divergences(recorded: Iterable[RecordedInstance], world: Observation) -
     for instance in instances:
         found += _deployments(instance, present)
         found += _document(instance, world.documents)
-        found += _handles(instance, world.absent_handles)
+        found += _externals(instance, world.absent_externals)
     return [*found, *_runs(world), *_strangers(instances, world)]
 
 
@@ -187,10 +187,12 @@ def _document(
         yield _of(instance, Divergence.DOCUMENT_CHANGED, part, *map(str, changes))
 
 
-def _handles(instance: RecordedInstance, absent: frozenset[tuple[UUID, str]]) -> Iterable[Diverged]:
-    for name in instance.handles:
+def _externals(
+    instance: RecordedInstance, absent: frozenset[tuple[UUID, str]]
+) -> Iterable[Diverged]:
+    for name in instance.externals:
         if (instance.id, name) in absent:
-            yield _of(instance, Divergence.HANDLE_MISSING, name, f"it is not in {name}")
+            yield _of(instance, Divergence.EXTERNAL_MISSING, name, f"it is not in {name}")
 
 
 def _runs(world: Observation) -> Iterable[Diverged]:

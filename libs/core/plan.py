@@ -63,15 +63,15 @@ class Plan:
         """The version, at planning time, of each instance that the plan changes."""
         return {s.name: s.version for s in self.steps if s.action is not Action.UNCHANGED}
 
-    def emptied(self, kept: Iterable[str]) -> list[str]:
+    def list_emptied_projects(self, kept: Iterable[str]) -> list[str]:
         """List the projects that lose every instance.
 
         ``kept`` are the projects with an instance in the manifest. The caller asks first, so that a
         manifest which became empty by mistake does not remove a whole project.
         """
-        keeping = {project.lower() for project in kept}
+        present = {project.lower() for project in kept}
         removed = {s.name.rpartition("/")[0] for s in self.steps if s.action is Action.REMOVE}
-        return sorted(project for project in removed if project.lower() not in keeping)
+        return sorted(project for project in removed if project.lower() not in present)
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON data."""
@@ -156,11 +156,11 @@ def _step(wanted: Wanted, present: Present | None, lineage: Lineage) -> Step:
         wanted.type,
         version=present.version,
         changes=changes,
-        invalidates=invalidated(changed_flows(wanted, present), lineage),
+        invalidates=list_invalidated(find_changed_flows(wanted, present), lineage),
     )
 
 
-def changed_flows(wanted: Wanted, present: Present) -> set[Node]:
+def find_changed_flows(wanted: Wanted, present: Present) -> set[Node]:
     """Return the flows whose output the change affects."""
     return {
         (wanted.label, kind)
@@ -169,7 +169,7 @@ def changed_flows(wanted: Wanted, present: Present) -> set[Node]:
     }
 
 
-def invalidated(changed: Collection[Node], lineage: Lineage) -> tuple[str, ...]:
+def list_invalidated(changed: Collection[Node], lineage: Lineage) -> tuple[str, ...]:
     """Name the flows whose output becomes stale: first the changed ones, then those downstream."""
     reached = descendants(changed, lineage.triggering)
     return tuple(
@@ -189,7 +189,7 @@ SIGNS = {
 """The sign that begins a step of each action in a text."""
 
 
-def lines(plan: Plan) -> Iterator[str]:
+def format_lines(plan: Plan) -> Iterator[str]:
     """Yield the plan as text: one line for each step, then its changes and what it makes stale."""
     for step in plan.steps:
         detail = f"  {step.detail}" if step.detail else ""
@@ -198,10 +198,10 @@ def lines(plan: Plan) -> Iterator[str]:
             yield f"    {change}"
         if step.invalidates:
             yield f"    makes stale: {', '.join(step.invalidates)}"
-    yield summary(plan)
+    yield summarize(plan)
 
 
-def summary(plan: Plan) -> str:
+def summarize(plan: Plan) -> str:
     """Return the number of steps of each action, in one line."""
     counts: dict[str, int] = {}
     for step in plan.steps:

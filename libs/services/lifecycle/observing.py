@@ -96,7 +96,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         known=frozenset(one.id for one in named),
         deployments=tuple(_deployments(services, recorded, views, plan_of, failures)),
         documents=_documents(services, recorded, {one.id: one.type for one in settled}),
-        absent_handles=frozenset(handles.absent),
+        absent_externals=frozenset(handles.absent),
         automations=tuple(_automation(services, plan) for plan in plans),
         runs=tuple(_ended(services, running)),
         absent_lifecycle=absent,
@@ -120,7 +120,7 @@ def _recorded(session: Session, named: Named) -> RecordedInstance:
         document=version.spec_json if version else {},
         document_id=extension.block_document_id,
         deployments={flow.kind: flow.deployment_id for flow in flows_of(session, named.id)},
-        handles=tuple(external.name for external in KITS[named.type].externals),
+        externals=tuple(external.name for external in KITS[named.type].externals),
     )
 
 

@@ -175,7 +175,7 @@ class Repairer:
             Divergence.AUTOMATION_CHANGED: self._automate,
             Divergence.DOCUMENT_MISSING: self._save,
             Divergence.DOCUMENT_CHANGED: self._apply,
-            Divergence.HANDLE_MISSING: self._connect,
+            Divergence.EXTERNAL_MISSING: self._connect,
             Divergence.RUN_ENDED: self._end,
         }
         if self.remove_unknown:

@@ -85,12 +85,12 @@ def parse_session_event(expression: str) -> SessionEvent:
 
 
 def next_event_time(
-    event: SessionEvent, calendar: str, after: datetime, patience: timedelta
+    event: SessionEvent, calendar: str, after: datetime, limit: timedelta
 ) -> datetime | None:
-    """Return the first such event strictly after ``after``; None if none is within ``patience``."""
+    """Return the first such event strictly after ``after``; None if none is within ``limit``."""
     # A session may begin on the evening before its day, and an offset adds at most a day.
     day = after.date() - timedelta(days=3)
-    end = day + patience
+    end = day + limit
     while day < end:
         moment = event.moment(calendar, day)
         if moment is not None and moment > after:

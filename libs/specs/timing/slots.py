@@ -35,7 +35,7 @@ from prefect_instances.libs.specs.timing.sessions import is_session_day, session
 INTERVAL_ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
 """The slots of an interval without a window are whole multiples of it away from this time."""
 
-PATIENCE = timedelta(days=366 * 12)
+SEARCH_LIMIT = timedelta(days=366 * 12)
 """A schedule without a session for this long has no next slot."""
 
 _REACHES = (
@@ -43,7 +43,7 @@ _REACHES = (
     timedelta(days=2),
     timedelta(days=40),
     timedelta(days=400),
-    PATIENCE,
+    SEARCH_LIMIT,
 )
 """How far back to search for a slot, shortest first."""
 
@@ -131,10 +131,10 @@ def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
         return
     zone = ZoneInfo(schedule.timezone)
     following = _following(schedule, zone)
-    give_up = position + PATIENCE
+    give_up = position + SEARCH_LIMIT
     while (moment := following(position)) is not None:
         if is_session(schedule, moment):
-            position, give_up = moment, moment + PATIENCE
+            position, give_up = moment, moment + SEARCH_LIMIT
             yield moment
         elif moment > give_up:
             return
@@ -144,7 +144,7 @@ def _walk(schedule: ScheduleSpec, after: datetime) -> Iterator[datetime]:
 
 def _walk_session_events(schedule: ScheduleSpec, position: datetime) -> Iterator[datetime]:
     event = parse_session_event(schedule.expression)
-    while (moment := next_event_time(event, schedule.calendar, position, PATIENCE)) is not None:
+    while (moment := next_event_time(event, schedule.calendar, position, SEARCH_LIMIT)) is not None:
         yield moment
         position = moment
 
