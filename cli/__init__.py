@@ -1,7 +1,7 @@
 """The command line ``instances``.
 
-What belongs here: parsing of arguments, submitting lifecycle flows, waiting, and showing what the
-read models of ``libs.services`` say; ``runtime`` holds the local processes. What must not: any rule
+What belongs here: parsing of arguments, submission of lifecycle flows, waiting, and display of the
+read models of ``libs.services``; ``runtime`` holds the local processes. What must not: any rule
 about status, lineage or plans. Modules import Prefect and the database inside functions, so that
-``instances --help`` is instant.
+``instances --help`` is fast.
 """

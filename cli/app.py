@@ -1,4 +1,4 @@
-"""The console script: commands put together, errors turned into one line and an exit code.
+"""The console script: assembles the commands and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waited and something is not READY.
 """
@@ -69,12 +69,12 @@ def options(
         bool, typer.Option(DEBUG, help="Show the traceback if an error occurs.")
     ] = False,
 ) -> None:
-    """Options of every command; ``main`` has read them already."""
+    """Declare the options of every command; ``main`` has read them already."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    # Before anything imports Prefect, whose client would report to its makers on a terminal.
+    # Before anything imports Prefect, whose client sends usage data from a terminal.
     os.environ.setdefault("DO_NOT_TRACK", "1")
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in words
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InstancesError as error:
         _fail(error, [_one_line(str(error))], debug)
     except BrokenPipeError:
-        # The reader of our output has gone (`instances list | head`); nothing is wrong.
+        # The reader of our output has ended (`instances list | head`); this is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(error: Exception, lines: Sequence[str], debug: bool, code: int = FAILED) -> None:
-    """Say what is wrong on stderr and end; with ``debug`` the traceback comes first."""
+    """Print the error on stderr and exit; with ``debug``, print the traceback first."""
     if debug:
         import traceback
 

@@ -32,7 +32,7 @@ LOOKED_AT = 50
 
 
 class Level(StrEnum):
-    """How bad a finding is; only ``fail`` makes the command fail."""
+    """Severity of a finding; only ``fail`` makes the command fail."""
 
     OK = "ok"
     WARN = "warn"
@@ -41,7 +41,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; ``advice`` says what to do, empty where nothing is to be done."""
+    """The result of one check; ``advice`` says what to do, empty if there is nothing to do."""
 
     name: str
     level: Level
@@ -50,9 +50,9 @@ class Finding:
 
 
 def examine(settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Every finding, in an order in which the first that is not ok explains those after it.
+    """Run all checks, ordered so that the first one that fails explains later ones.
 
-    What cannot be looked at because something before it is not there is left out.
+    A check is left out if something that it needs is not available.
     """
     yield check_home(settings)
     yield check_definitions()
@@ -65,15 +65,15 @@ def examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         return
     with inspector:
         yield from _check_database(settings, now, inspector)
-        yield from _guarded("work pool", lambda: check_pool(inspector, settings))
-        yield from _guarded("worker", lambda: check_worker(inspector, settings))
-        yield from _guarded("deployments", lambda: check_deployments(inspector, settings))
-        yield from _guarded("automations", lambda: check_automations(inspector))
-        yield from _guarded("sweep", lambda: check_sweeps(inspector, settings, now))
+        yield from _run_check("work pool", lambda: check_pool(inspector, settings))
+        yield from _run_check("worker", lambda: check_worker(inspector, settings))
+        yield from _run_check("deployments", lambda: check_deployments(inspector, settings))
+        yield from _run_check("automations", lambda: check_automations(inspector))
+        yield from _run_check("sweep", lambda: check_sweeps(inspector, settings, now))
 
 
 def check_home(settings: Settings) -> Finding:
-    """The home exists and can be written to."""
+    """Check that the home exists and is writable."""
     home = settings.home
     if not home.is_dir():
         return Finding("home", Level.FAIL, f"{home} does not exist", UP)
@@ -85,7 +85,7 @@ def check_home(settings: Settings) -> Finding:
 
 
 def check_processes(settings: Settings) -> Iterator[Finding]:
-    """What ``up`` started still runs: Prefect takes a dead worker for online for a while."""
+    """Check that what ``up`` started still runs; Prefect notices a dead worker only later."""
     from prefect_instances.cli.runtime import pages, processes, stack
     from prefect_instances.cli.runtime.home import Home
 
@@ -99,7 +99,7 @@ def check_processes(settings: Settings) -> Iterator[Finding]:
 
 
 def check_models(settings: Settings) -> Iterator[Finding]:
-    """MLflow and Evidently are there, and let us in where they are servers."""
+    """Check that MLflow and Evidently are available and, on a server, accept our credentials."""
     from prefect_instances.libs.services.composition.model_stores import (
         open_monitoring,
         open_tracking,
@@ -118,7 +118,7 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 
 
 def check_definitions() -> Finding:
-    """Every installed definition can be imported."""
+    """Check that every installed definition can be imported."""
 
     from prefect_instances.libs.definitions.installed import discover
 
@@ -134,7 +134,7 @@ def check_definitions() -> Finding:
 
 
 def check_schema(database: Database) -> Finding:
-    """The database has the tables of this version."""
+    """Check that the database has the tables of this version."""
     from prefect_instances.libs.db import (
         UnknownRevision,
         current_revision,
@@ -155,7 +155,7 @@ def check_schema(database: Database) -> Finding:
 
 
 def check_outbox(database: Database, settings: Settings, now: datetime) -> Finding:
-    """No event waits for longer than the sweep takes to come by twice."""
+    """Check that no event waits for longer than two sweeps take."""
     from prefect_instances.libs.db.repositories.outbox import backlog, unpublished
 
     with database.read() as session:
@@ -170,7 +170,7 @@ def check_outbox(database: Database, settings: Settings, now: datetime) -> Findi
 
 
 def check_live(database: Database, now: datetime) -> Finding:
-    """Subscribers are told, where a broker is configured."""
+    """Check that subscribers get messages, if a broker is configured."""
     from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting
 
     with database.read() as session:
@@ -194,7 +194,7 @@ def check_live(database: Database, now: datetime) -> Finding:
 
 
 def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
-    """Every flow of an instance has its deployment: without it nothing of it runs."""
+    """Check that every flow of an instance has its deployment, without which it cannot run."""
     from prefect_instances.libs.core.ids import EXECUTION_TAG
     from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
 
@@ -209,7 +209,7 @@ def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
 
 
 def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -> Finding:
-    """The safety net works: when a sweep last did all that it had to."""
+    """Check when a sweep last completed."""
     from prefect_instances.libs.adapters.prefect import RunState
     from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP
 
@@ -228,7 +228,7 @@ def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -
 
 
 def check_pool(inspector: Inspector, settings: Settings) -> Finding:
-    """The work pool exists and is not paused."""
+    """Check that the work pool exists and is not paused."""
     pool = inspector.work_pool(settings.pool)
     if pool is None:
         return Finding("work pool", Level.FAIL, f"no pool {settings.pool!r}", UP)
@@ -239,7 +239,7 @@ def check_pool(inspector: Inspector, settings: Settings) -> Finding:
 
 
 def check_worker(inspector: Inspector, settings: Settings) -> Finding:
-    """Somebody takes runs from the pool."""
+    """Check that a worker polls the pool."""
     if inspector.work_pool(settings.pool) is None:
         return Finding("worker", Level.FAIL, "its work pool does not exist", UP)
     online = [worker.name for worker in inspector.workers(settings.pool) if worker.online]
@@ -249,7 +249,7 @@ def check_worker(inspector: Inspector, settings: Settings) -> Finding:
 
 
 def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
-    """Every lifecycle flow is deployed, and none is paused."""
+    """Check that every lifecycle flow is deployed and none is paused."""
     from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
 
     names = [plan.full_name for plan in lifecycle_plans(settings.pool)]
@@ -265,7 +265,7 @@ def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
 
 
 def check_automations(inspector: Inspector) -> Finding:
-    """The automations that start flows are there and enabled."""
+    """Check that the automations that start flows exist and are enabled."""
     from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
 
     present = inspector.automations()
@@ -280,7 +280,7 @@ def check_automations(inspector: Inspector) -> Finding:
 
 
 def _connect(settings: Settings) -> tuple[Finding, Inspector | None]:
-    """The server, and a connection to it where it answers."""
+    """Return the server, and a connection to it if it answers."""
     from prefect_instances.cli.runtime.stack import find_server
     from prefect_instances.libs.adapters.prefect.inspection import Inspector
 
@@ -300,7 +300,7 @@ def _connect(settings: Settings) -> tuple[Finding, Inspector | None]:
 def _check_database(
     settings: Settings, now: datetime, inspector: Inspector | None
 ) -> list[Finding]:
-    """Schema and outbox; nothing where the address is in a block and Prefect is away."""
+    """Check schema and outbox; skip both if the address is in a block and Prefect is down."""
     from prefect_instances.libs.db import Database
     from prefect_instances.libs.wiring import open_database
 
@@ -328,8 +328,8 @@ def _check_database(
         database.close()
 
 
-def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
-    """The finding of a check, or its error as one."""
+def _run_check(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
+    """Return the finding of a check, or its error as a finding."""
     try:
         yield check()
     except InstancesError as error:

@@ -1,7 +1,7 @@
-"""Drawing the lineage: a tree for the terminal, mermaid for a page.
+"""Drawings of the lineage: a tree for the terminal, mermaid for a page.
 
-Both take the document of ``libs.services.views.reports.lineage``: nodes are flows, edges lead
-from an upstream flow to the downstream one that reads it.
+Both take the document of ``libs.services.views.reports.lineage``: nodes are flows, edges lead from
+an upstream flow to the downstream one that reads it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One flow of the drawing; ``label`` tells it from all others."""
+    """One flow of the drawing; ``label`` is unique."""
 
     key: str
     label: str
@@ -23,7 +23,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One dependency; ``triggers`` is false where the downstream waits for a slot or request."""
+    """One dependency; ``triggers`` is False if the downstream waits for a slot or request."""
 
     upstream: str
     downstream: str
@@ -33,7 +33,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the tree; ``again`` for a node that is drawn further up."""
+    """One line of the tree; ``again`` marks a node that is drawn further up."""
 
     branch: str
     node: Node
@@ -43,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes by key in order of their labels, and what hangs on each."""
+    """The nodes by key in order of their labels, with their outgoing edges."""
 
     nodes: Mapping[str, Node]
     edges: tuple[Edge, ...]
@@ -52,12 +52,12 @@ class Graph:
 
     @property
     def roots(self) -> list[Node]:
-        """Nodes that nothing in this graph feeds."""
+        """The nodes without an upstream in this graph."""
         return [node for key, node in self.nodes.items() if not self.upstream.get(key)]
 
 
 def read_graph(document: Mapping[str, Any]) -> Graph:
-    """The graph of a lineage document; edges to nodes outside of it are left out."""
+    """Build the graph of a lineage document; edges to nodes outside it are left out."""
     nodes = {node.key: node for node in sorted(_nodes(document), key=lambda node: node.label)}
     edges = tuple(
         Edge(str(edge["upstream"]), str(edge["downstream"]), edge["role"], edge["triggers"])
@@ -74,7 +74,7 @@ def read_graph(document: Mapping[str, Any]) -> Graph:
 
 
 def _nodes(document: Mapping[str, Any]) -> Iterator[Node]:
-    """A node's label is as short as it can be: the project and the flow only where they differ."""
+    """Build the nodes; a label holds project and flow only if it needs them to be unique."""
     several = len({node["project"] for node in document["nodes"]}) > 1
     names = [(node["project"], node["name"]) for node in document["nodes"]]
     for node in document["nodes"]:
@@ -86,10 +86,10 @@ def _nodes(document: Mapping[str, Any]) -> Iterator[Node]:
 
 
 def tree_lines(graph: Graph) -> list[Line]:
-    """The graph as a forest: a node with several upstreams is drawn once and referred to after."""
+    """Draw the graph as a forest; a node with several upstreams is drawn once, then referenced."""
     drawn: set[str] = set()
     lines: list[Line] = []
-    # A stack instead of recursion: a chain may be longer than Python nests calls.
+    # A stack instead of recursion: a chain may be longer than Python's recursion limit.
     waiting = [(root, "", "") for root in reversed(graph.roots)]
     while waiting:
         node, branch, indent = waiting.pop()
@@ -103,7 +103,7 @@ def tree_lines(graph: Graph) -> list[Line]:
 
 
 def _branches(graph: Graph, node: Node, indent: str) -> list[tuple[Node, str, str]]:
-    """What hangs on a node: each with the text before it and that before its own branches."""
+    """Return the children of a node, each with its prefix and that of its own children."""
     edges = graph.downstream.get(node.key, [])
     branches = []
     for place, edge in enumerate(edges, start=1):
@@ -113,7 +113,7 @@ def _branches(graph: Graph, node: Node, indent: str) -> list[tuple[Node, str, st
 
 
 def _note(graph: Graph, node: Node) -> str:
-    """What a tree alone cannot show: all upstreams of a joint, and edges that do not trigger."""
+    """Return what a tree cannot show: all upstreams of a joint, and edges that do not trigger."""
     edges = graph.upstream.get(node.key, [])
     names = [
         graph.nodes[edge.upstream].label + ("" if edge.triggers else " (does not trigger)")
@@ -124,7 +124,7 @@ def _note(graph: Graph, node: Node) -> str:
 
 
 def mermaid(graph: Graph) -> str:
-    """The graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
+    """Draw the graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
     from prefect_instances.libs.services.rendering.diagrams import Arrow, Box, flowchart
 
     boxes = [Box(key, (node.label, node.status), node.status) for key, node in graph.nodes.items()]

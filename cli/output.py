@@ -1,4 +1,4 @@
-"""How things are shown: JSON documents, tables and one-line messages.
+"""Output: JSON documents, tables and one-line messages.
 
 Results go to stdout, everything else to stderr. A terminal gets colours and boxes; a pipe gets
 aligned plain text that is neither cut nor wrapped.
@@ -44,7 +44,7 @@ STATUS_STYLES = {
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console on stdout or stderr as they are now."""
+    """Return a rich console on the current stdout or stderr."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
@@ -56,7 +56,7 @@ def emit_json(document: object) -> None:
 
 
 def emit_document(document: Mapping[str, Any]) -> None:
-    """Print a nested document for reading, as YAML in the order it is given."""
+    """Print a nested document as YAML, in its own order."""
     import yaml
 
     plain = json.loads(json.dumps(document, default=_encode))
@@ -64,7 +64,7 @@ def emit_document(document: Mapping[str, Any]) -> None:
 
 
 def emit_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout: boxed on a terminal, aligned columns anywhere else."""
+    """Print a table on stdout: boxed on a terminal, aligned columns otherwise."""
     if sys.stdout.isatty():
         console().print(rich_table(headers, rows), soft_wrap=False)
         return
@@ -73,7 +73,7 @@ def emit_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-    """A rich table of plain cells; cells that are a state's name are coloured."""
+    """Build a rich table of plain cells; cells with the name of a state are coloured."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -85,7 +85,7 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
 
 
 def plain_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The table as lines of aligned columns, upper-case headers first."""
+    """Format the table as lines of aligned columns, upper-case headers first."""
     every = [[header.upper() for header in headers], *[list(row) for row in rows]]
     widths = [max(len(row[column]) for row in every) for column in range(len(headers))]
     return [
@@ -95,12 +95,12 @@ def plain_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
 
 
 def warn(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(message, file=sys.stderr)
 
 
 def end_not_ready(lines: Sequence[str]) -> None:
-    """Where there are lines of instances that are not READY, say them and end with that code."""
+    """Print the lines about instances that are not READY; if there are any, exit with NOT_READY."""
     import typer
 
     for line in lines:
@@ -109,8 +109,8 @@ def end_not_ready(lines: Sequence[str]) -> None:
         raise typer.Exit(NOT_READY)
 
 
-def ago(moment: datetime | str | None, now: datetime) -> str:
-    """How long ago, in the largest fitting unit: ``3 min``; empty for None."""
+def format_age(moment: datetime | str | None, now: datetime) -> str:
+    """Return the time since ``moment`` in the largest fitting unit: ``3 min``; empty for None."""
     if moment is None:
         return ""
     then = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
@@ -121,8 +121,8 @@ def ago(moment: datetime | str | None, now: datetime) -> str:
     return f"{seconds:.0f} s"
 
 
-def shown(value: object) -> str:
-    """A value as a table cell: empty for None, ISO for dates, times to the second."""
+def format_cell(value: object) -> str:
+    """Format a value as a table cell: empty for None, ISO for dates, times to the second."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -133,7 +133,7 @@ def shown(value: object) -> str:
 
 
 def _encode(value: object) -> object:
-    """What JSON has no notation for."""
+    """Convert a value that JSON cannot represent."""
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, (set, frozenset)):

@@ -1,4 +1,4 @@
-"""Showing that something is under way: a live table on a terminal, one line a change elsewhere."""
+"""Progress display: a live table on a terminal, one line for each change otherwise."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Takes lines and statuses as they come; shows what is new.
+    """A display that receives lines and statuses, and shows what is new.
 
-    On a terminal it is a table on stderr that fills and vanishes at the end. Without one the lines
-    go to stdout, unless stdout is kept for a JSON document: then nothing is shown.
+    On a terminal it is a table on stderr that is removed at the end. Otherwise the lines go to
+    stdout, unless stdout is reserved for a JSON document: then nothing is shown.
     """
 
     def __init__(self, *, json: bool = False) -> None:
@@ -55,13 +55,13 @@ class Progress:
             self._live = None
 
     def say(self, line: str) -> None:
-        """What is being done now."""
+        """Show what is being done now."""
         if line != self._line:
             self._print(line)
         self._line = line
 
     def show(self, document: Mapping[str, Any]) -> None:
-        """The statuses as they are now, in the shape of ``instances status --json``."""
+        """Show the current statuses, in the shape of ``instances status --json``."""
         self._document = document
         for entry in document["instances"]:
             name, state = entry["name"], _state(entry)

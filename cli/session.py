@@ -1,4 +1,4 @@
-"""What a command works with: settings, database, and services at the right Prefect server."""
+"""What a command works with: settings, database, and services on the right Prefect server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NothingHere(PermanentError):
-    """The home has no database yet: start it with ``instances up``."""
+    """The home has no database yet: create it with ``instances up``."""
 
     def __init__(self, home: object) -> None:
         self.home = home
@@ -24,15 +24,15 @@ class NothingHere(PermanentError):
 
 
 def utc_now() -> datetime:
-    """The time that decisions and displays of this command are made at."""
+    """Return the current time in UTC, for decisions and displays of this command."""
     return datetime.now(UTC)
 
 
 @contextmanager
 def open_services() -> Iterator[Services]:
-    """Everything that a command which starts flows needs.
+    """Open everything that a command which starts flows needs.
 
-    Raises Unavailable where no Prefect server is configured or started.
+    Raises Unavailable if no Prefect server is configured or started.
     """
     from prefect_instances.cli.runtime.stack import find_server, using
     from prefect_instances.libs.settings import load_settings
@@ -49,9 +49,9 @@ def open_services() -> Iterator[Services]:
 
 @contextmanager
 def open_database() -> Iterator[Database]:
-    """The database alone, for commands that only read: they work while Prefect is down.
+    """Open the database alone, for commands that only read; they work while Prefect is down.
 
-    Where its address is in a Prefect block, Prefect is needed all the same.
+    If its address is in a Prefect block, Prefect is needed all the same.
     """
     from prefect_instances.libs.db import Database
     from prefect_instances.libs.settings import load_settings
@@ -70,7 +70,7 @@ def open_database() -> Iterator[Database]:
 
 
 def _require_database(settings: Settings) -> None:
-    """A command that reads must not leave an empty database file behind."""
+    """Raise an error if there is no database, so that a read does not create an empty file."""
     own = f"sqlite:///{settings.home / 'instances.db'}"
     if settings.database_url == own and not (settings.home / "instances.db").exists():
         raise NothingHere(settings.home)

@@ -1,4 +1,4 @@
-"""Make the rows of tables from the documents of ``libs.services.views.reports``."""
+"""Table rows, built from the documents of ``libs.services.views.reports``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from textwrap import shorten
 from typing import Any
 
-from prefect_instances.cli.output import ago, shown
+from prefect_instances.cli.output import format_age, format_cell
 
 ERROR_WIDTH = 120
 
@@ -39,7 +39,7 @@ FRESHNESS_HEADERS = (
 
 
 def status_rows(document: Mapping[str, Any], now: datetime) -> list[list[str]]:
-    """One row for each flow of each instance of ``instances status --json``."""
+    """Return one row for each flow of each instance of ``instances status --json``."""
     several = len({entry["project"] for entry in document["instances"]}) > 1
     return [row for entry in document["instances"] for row in _instance_rows(entry, several, now)]
 
@@ -49,7 +49,7 @@ def _instance_rows(entry: Mapping[str, Any], several: bool, now: datetime) -> li
     flows = entry["flows"]
     if len(flows) == 1:
         return [[name, entry["type"], *_flow_cells(entry, flows[0], now)]]
-    whole = [name, entry["type"], entry["status"], shown(entry["freshness"]), "", "", "", ""]
+    whole = [name, entry["type"], entry["status"], format_cell(entry["freshness"]), "", "", "", ""]
     whole[-1] = _instance_reason(entry)
     parts = [[f"  {flow['kind']}", "", *_flow_cells(None, flow, now)] for flow in flows]
     return [whole, *parts]
@@ -58,21 +58,21 @@ def _instance_rows(entry: Mapping[str, Any], several: bool, now: datetime) -> li
 def _flow_cells(
     entry: Mapping[str, Any] | None, flow: Mapping[str, Any], now: datetime
 ) -> list[str]:
-    """Cells from ``status`` on; ``entry`` where the row stands for the instance as a whole."""
-    freshness = shown(entry["freshness"]) if entry else ""
+    """Return the cells from ``status`` on; ``entry`` is given for the row of a whole instance."""
+    freshness = format_cell(entry["freshness"]) if entry else ""
     lifecycle = _instance_reason(entry) if entry else ""
     return [
         entry["status"] if entry else flow["status"],
         freshness,
-        shown(flow["generation"]),
-        shown(flow["last_data_date"]),
-        ago(flow["since"], now),
+        format_cell(flow["generation"]),
+        format_cell(flow["last_data_date"]),
+        format_age(flow["since"], now),
         ", ".join(part for part in (lifecycle, _reason(flow), _blockers(flow)) if part),
     ]
 
 
 def _instance_reason(entry: Mapping[str, Any]) -> str:
-    """The lifecycle where it is not the usual one, and what stopped it: why nothing happens."""
+    """Return an unusual lifecycle and what stopped it, which explains why nothing happens."""
     if entry["lifecycle"] == "ACTIVE":
         return ""
     error = (entry.get("condition") or {}).get("error", "")
@@ -80,9 +80,9 @@ def _instance_reason(entry: Mapping[str, Any]) -> str:
 
 
 def _reason(flow: Mapping[str, Any]) -> str:
-    """The reason's code; of an error also the beginning of what it says."""
+    """Return the reason's code; for an error, with the beginning of its message."""
     if flow["status"] != "ERROR":
-        return shown(flow["reason"])
+        return format_cell(flow["reason"])
     return shorten(f"{flow['reason']}: {flow['message']}", ERROR_WIDTH, placeholder="…")
 
 
@@ -96,7 +96,7 @@ def _blocker(upstream: object) -> str:
 
 
 def run_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """One row for each run of ``instances runs --json``, in its order."""
+    """Return one row for each run of ``instances runs --json``, in its order."""
     return [
         [
             _to_the_second(run["started_at"]),
@@ -105,8 +105,8 @@ def run_rows(document: Mapping[str, Any]) -> list[list[str]]:
             run["cause"],
             _seconds(run["started_at"], run["ended_at"]),
             ", ".join(f"{read['resource']}@{read['generation']}" for read in run["inputs"]),
-            shown(run["output_version"])[:8],
-            shown(run["id"]),
+            format_cell(run["output_version"])[:8],
+            format_cell(run["id"]),
         ]
         for run in document["runs"]
     ]
@@ -115,9 +115,9 @@ def run_rows(document: Mapping[str, Any]) -> list[list[str]]:
 def freshness_table(
     document: Mapping[str, Any], now: datetime
 ) -> tuple[Sequence[str], list[list[str]]]:
-    """Headers of ``instances freshness``, and one row for each upstream flow.
+    """Return the headers of ``instances freshness`` and one row for each upstream flow.
 
-    Where several flows of the instance read upstreams, the first column says which of them does.
+    If several flows of the instance read upstreams, the first column names the reading flow.
     """
     rows = freshness_rows(document, now)
     readers = [upstream["for_flow"] for upstream in document["upstreams"]]
@@ -129,17 +129,17 @@ def freshness_table(
 
 
 def freshness_rows(document: Mapping[str, Any], now: datetime) -> list[list[str]]:
-    """One row for each upstream flow of ``instances freshness``."""
+    """Return one row for each upstream flow of ``instances freshness``."""
     return [
         [
             upstream["resource"],
             upstream["flow_kind"],
             upstream["status"],
-            shown(upstream["freshness"]),
-            shown(upstream["generation"]),
-            shown(upstream["last_data_date"]),
-            ago(upstream["since"], now),
-            shown(upstream["reason"]),
+            format_cell(upstream["freshness"]),
+            format_cell(upstream["generation"]),
+            format_cell(upstream["last_data_date"]),
+            format_age(upstream["since"], now),
+            format_cell(upstream["reason"]),
             "yes" if upstream["blocking"] else "",
             ", ".join(f"{root['resource']}.{root['flow_kind']}" for root in upstream["roots"]),
         ]
@@ -148,7 +148,7 @@ def freshness_rows(document: Mapping[str, Any], now: datetime) -> list[list[str]
 
 
 def not_ready(document: Mapping[str, Any]) -> list[str]:
-    """The instances that are not READY, each with its status and why."""
+    """Return the instances that are not READY, each with its status and the cause."""
     return [
         f"{entry['name']} is {entry['status']}: {_instance_reason(entry) or _why(entry['flows'])}"
         for entry in document["instances"]
@@ -157,22 +157,22 @@ def not_ready(document: Mapping[str, Any]) -> list[str]:
 
 
 def _why(flows: Sequence[Mapping[str, Any]]) -> str:
-    """What the first flow that is not READY waits for, or what it says of itself."""
+    """Return what the first flow that is not READY waits for, or its own message."""
     reasons = [_why_not_ready(flow) for flow in flows if flow["status"] != "READY"]
     return reasons[0] if reasons else "it has no flow"
 
 
 def _why_not_ready(flow: Mapping[str, Any]) -> str:
-    """What a flow waits for, or else its own message."""
+    """Return what a flow waits for, or else its own message."""
     return _blockers(flow) or " ".join(str(flow["message"]).split())
 
 
 def _to_the_second(moment: str | datetime | None) -> str:
-    return shown(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    return format_cell(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
 
 
 def _seconds(started: str | datetime | None, ended: str | datetime | None) -> str:
-    """How long a run took; empty while it runs."""
+    """Return the duration of a run in seconds; empty while it runs."""
     if started is None or ended is None:
         return ""
     moments = [

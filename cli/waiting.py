@@ -1,4 +1,4 @@
-"""Starting flows and waiting: for a run to end, for a cascade to settle."""
+"""Submission of flows, and waiting for a run to end or a cascade to settle."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 
 Statuses = Callable[[], Mapping[str, Any]]
-"""Reads the statuses to show, in the shape of ``instances status --json``."""
+"""A function that reads the statuses to show, in the shape of ``instances status --json``."""
 
 
 class FlowFailed(PermanentError):
-    """A flow that the command started failed: read the message; its run in Prefect shows all."""
+    """A flow that the command started failed: read the message; Prefect shows the whole run."""
 
     def __init__(self, flow: str, run_id: UUID, state: str, message: str) -> None:
         self.flow, self.run_id, self.state = flow, run_id, state
@@ -33,7 +33,7 @@ class FlowFailed(PermanentError):
 
 
 class TookTooLong(TemporaryError):
-    """The time that was given is over and it goes on: look again with ``instances status``."""
+    """The time limit is over, but the work continues: check later with ``instances status``."""
 
     def __init__(self, what: str, seconds: float) -> None:
         self.what, self.seconds = what, seconds
@@ -44,27 +44,27 @@ class TookTooLong(TemporaryError):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait; ``seconds`` 0 is for as long as it takes."""
+    """How long to wait; ``seconds`` 0 means without limit."""
 
     seconds: float
     until: float
 
     @classmethod
     def of(cls, seconds: float) -> Patience:
-        """Starting now."""
+        """Start the time limit now."""
         return cls(seconds, time.monotonic() + seconds if seconds else float("inf"))
 
     def pause(self, what: str) -> None:
-        """Wait a moment; raise TookTooLong where the time is over."""
+        """Wait a moment; raise TookTooLong if the time limit is over."""
         if time.monotonic() > self.until:
             raise TookTooLong(what, self.seconds)
         time.sleep(POLL_SECONDS)
 
 
 def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) -> RunView:
-    """Start the deployment ``flow-name/deployment-name``; raises Unavailable if it is not there.
+    """Start the deployment ``flow-name/deployment-name``; raise Unavailable if it does not exist.
 
-    The run says for which database it is: a worker of another home refuses it.
+    The run carries the database's identity: a worker of another home refuses it.
     """
     from prefect_instances.libs.core.ids import database_tag
 
@@ -76,7 +76,7 @@ def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) ->
 
 
 def run_url(services: Services, run_id: UUID) -> str:
-    """Page of a flow run in Prefect."""
+    """Return the address of a flow run's page in Prefect."""
     root = services.prefect.api_url.removesuffix("/").removesuffix("/api")
     return f"{root}/v2/runs/flow-run/{run_id}"
 
@@ -90,10 +90,10 @@ def wait_for_run(
     statuses: Statuses | None = None,
     how_far: Callable[[], str] = lambda: "",
 ) -> RunView:
-    """Wait until ``run`` is over and return it; raise FlowFailed unless it ended COMPLETED.
+    """Wait until ``run`` ends and return it; raise FlowFailed unless it is COMPLETED.
 
-    ``what`` names it for the person who waits; ``statuses`` are shown meanwhile, and ``how_far`` it
-    has come where that is known.
+    ``what`` names the run for people. ``statuses`` are shown meanwhile, and ``how_far`` returns its
+    progress, empty if unknown.
     """
     from prefect_instances.libs.adapters.prefect import RunState
 
@@ -114,10 +114,10 @@ def wait_until_settled(
     progress: Progress,
     patience: Patience,
 ) -> list[str]:
-    """Wait until every instance of ``statuses`` is READY, or nothing moves any more.
+    """Wait until every instance of ``statuses`` is READY, or nothing runs that could help.
 
-    ``settled`` says of instances (``project/name``) whether nothing runs or is about to run for
-    them. Returns a line for each instance that did not become READY.
+    ``settled`` returns True if nothing runs or is about to run for some instances
+    (``project/name``). Returns a line for each instance that did not become READY.
     """
     while True:
         document = statuses()
@@ -127,7 +127,7 @@ def wait_until_settled(
             return []
         progress.say(f"{len(missing)} of {len(document['instances'])} not READY yet")
         if settled(_unready_names(document)):
-            # What settled may have become READY between the two readings.
+            # An instance may have become READY between the two reads.
             return not_ready(statuses())
         patience.pause("the cascade")
 
@@ -135,14 +135,14 @@ def wait_until_settled(
 def wait_until_served(
     services: Services, name: str, progress: Progress, patience: Patience
 ) -> bool:
-    """Wait until what was asked of an instance has run; False once nothing moves that lets it.
+    """Wait until the pending request of an instance has run; return False if it cannot run.
 
-    A run that came too early leaves its request behind, which is served when the upstreams are
-    READY.
+    A run that came too early leaves its request pending until the upstreams are READY. False means
+    that the request is still pending and nothing runs that would unblock it.
     """
     from prefect_instances.libs.services.views import reports
 
-    settled = settled_in(services)
+    settled = build_settled(services)
     while reports.has_request(services.database, name):
         progress.say(f"{name} waits for its upstreams")
         if settled([name]):
@@ -151,12 +151,12 @@ def wait_until_served(
     return True
 
 
-def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
-    """``settled`` for ``wait_until_settled``, read from the database."""
+def build_settled(services: Services) -> Callable[[Sequence[str]], bool]:
+    """Build the ``settled`` function of ``wait_until_settled``, which reads the database."""
     from prefect_instances.libs.services.views import reports
 
     def settled(names: Sequence[str]) -> bool:
-        # What waits for an instance outside of ``names`` moves when that one does.
+        # An instance that waits for one outside ``names`` changes when that one does.
         related = {other for name in names for other in _related(services, name)}
         return all(
             reports.cascade(services.database, utc_now(), name)["settled"]
@@ -167,7 +167,7 @@ def settled_in(services: Services) -> Callable[[Sequence[str]], bool]:
 
 
 def _related(services: Services, name: str) -> set[str]:
-    """The instance with all that is up- or downstream of it and is not READY."""
+    """Return the instance and all instances up- or downstream of it that are not READY."""
     from prefect_instances.libs.services.views import reports
 
     nodes = reports.lineage(services.database, name)["nodes"]
@@ -175,7 +175,7 @@ def _related(services: Services, name: str) -> set[str]:
 
 
 def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequence[str]], bool]]:
-    """The instance and all that a run of it may set off, and ``settled`` for these."""
+    """Return the instances that a run of the instance may start, and ``settled`` for them."""
     from prefect_instances.libs.services.views import reports
 
     flows = {flow["id"] for flow in reports.cascade(services.database, utc_now(), name)["flows"]}
@@ -188,7 +188,7 @@ def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequ
 
 
 def statuses_of(services: Services, names: Sequence[str]) -> Statuses:
-    """The statuses of the instances called ``project/name``, as far as they exist."""
+    """Build a function that reads the statuses of the instances ``project/name`` that exist."""
     from prefect_instances.libs.services.views import reports
 
     projects = {name.partition("/")[0] for name in names}
@@ -203,7 +203,7 @@ def statuses_of(services: Services, names: Sequence[str]) -> Statuses:
 
 
 def plain_message(message: str) -> str:
-    """What a failed flow run says, without Prefect's preface and the exception's class."""
+    """Return a failed flow run's message without Prefect's prefix and the exception's class."""
     text = message.removeprefix("Flow run encountered an exception: ")
     return re.sub(r"^[A-Za-z_][\w.]*: ", "", text.strip(), count=1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, Timeout
-from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready, shown
+from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready, format_cell
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_services
 from prefect_instances.libs.core.backfill import Chunk
@@ -61,28 +61,28 @@ def backfill(  # one argument for each option of the command
     asked.pieces()
     with open_services() as services:
         patience = Patience.of(timeout)
-        message, rows = _backfilled(services, name, asked, patience, json)
-        missing = _below(services, name, patience, json) if downstream else []
+        message, rows = _run_backfill(services, name, asked, patience, json)
+        missing = _wait_downstream(services, name, patience, json) if downstream else []
     if json:
         emit_json({"backfill": rows, "message": message})
     else:
-        emit_rows(HEADERS, [[shown(row[header]) for header in HEADERS] for row in rows])
+        emit_rows(HEADERS, [[format_cell(row[header]) for header in HEADERS] for row in rows])
         print(message)
     end_not_ready(missing)
 
 
-def _backfilled(
+def _run_backfill(
     services: Services, name: str, asked: Asked, patience: Patience, json: bool
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Run it, showing how far it is; its last line, and what each piece found."""
+    """Run the backfill and show its progress; return its last message and one row per piece."""
     from prefect_instances.cli.waiting import submit, wait_for_run
     from prefect_instances.libs.services.runs.backfilling import how_far
 
-    def told() -> str:
+    def describe_progress() -> str:
         progress = how_far(services.database, name, asked)
         return str(progress) if progress else ""
 
-    told()
+    describe_progress()
     parameters = {
         "instance": name,
         "start": asked.start.isoformat(),
@@ -93,16 +93,16 @@ def _backfilled(
     with Progress(json=json) as progress:
         started = submit(services, BACKFILL, parameters)
         what = f"backfill of {name}"
-        ended = wait_for_run(services, started, what, progress, patience, how_far=told)
+        ended = wait_for_run(services, started, what, progress, patience, how_far=describe_progress)
     return ended.message, services.prefect.read_artifact(ARTIFACT, started.id) or []
 
 
-def _below(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
-    """Wait for everything below; a line for each instance that did not become READY."""
-    from prefect_instances.cli.waiting import settled_in, statuses_of, wait_until_settled
+def _wait_downstream(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
+    """Wait for all downstream instances; return one line for each that did not become READY."""
+    from prefect_instances.cli.waiting import build_settled, statuses_of, wait_until_settled
     from prefect_instances.libs.services.runs.backfilling import downstream
 
     names = downstream(services.database, name)
     statuses = statuses_of(services, names)
     with Progress(json=json) as progress:
-        return wait_until_settled(statuses, settled_in(services), progress, patience)
+        return wait_until_settled(statuses, build_settled(services), progress, patience)

@@ -1,4 +1,4 @@
-"""``definitions``: list and show the definitions that can be used."""
+"""``definitions``: list and show the available definitions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def show_definition(
 
 
 def _registry() -> Registry:
-    """What is installed, and where there is a database what is saved in it."""
+    """Return the registry of installed definitions, with saved ones if there is a database."""
     from prefect_instances.libs.definitions.installed import discover
     from prefect_instances.libs.services.composition.catalog import with_saved
 

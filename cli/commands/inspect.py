@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, OptionalName
-from prefect_instances.cli.output import emit_document, emit_json, emit_rows, shown
+from prefect_instances.cli.output import emit_document, emit_json, emit_rows, format_cell
 from prefect_instances.cli.session import open_database, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, freshness_table, status_rows
 
@@ -36,7 +36,7 @@ def list_instances(json: Json = False) -> None:
         emit_json({"instances": entries})
         return
     columns = ("project", "name", "type", "lifecycle", "status", "freshness")
-    emit_rows(LIST_HEADERS, [[shown(entry[key]) for key in columns] for entry in entries])
+    emit_rows(LIST_HEADERS, [[format_cell(entry[key]) for key in columns] for entry in entries])
 
 
 def show(name: Name, json: Json = False) -> None:

@@ -59,7 +59,7 @@ def update(
 
 
 def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The document of an instance that exists: as given, or as its block holds it."""
+    """Return the instance's document, from the file or from its block."""
     from prefect_instances import blocks  # noqa: F401  # a document becomes an object of a class that is imported
     from prefect_instances.libs.core import ids
     from prefect_instances.libs.db.repositories.resources import get_instance
@@ -111,7 +111,7 @@ def promote(
 def promote_to_signal(
     name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool
 ) -> None:
-    """Show what promoting would make, and unless ``plan`` run the flow that makes it."""
+    """Show what the promotion would create; unless ``plan``, run the flow that creates it."""
     from prefect_instances.libs.services.lifecycle.manifests import plan_one
     from prefect_instances.libs.services.lifecycle.promotion import promoted_spec
 
@@ -179,7 +179,7 @@ def _change(change: Mapping[str, Any]) -> str:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The one document of a file; raises InvalidSpec where there is none that is a mapping."""
+    """Read the one document of a file; raise InvalidSpec if it is not one mapping."""
     from prefect_instances.libs.core.errors import InvalidSpec, Problem
     from prefect_instances.libs.specs.manifests.text import read_json, read_yaml
 
@@ -192,7 +192,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def submit_and_wait(flow: str, parameters: Mapping[str, Any], what: str, done: str = "") -> None:
-    """Run a lifecycle flow to its end; say ``done`` then."""
+    """Run a lifecycle flow to its end, then print ``done``."""
     from prefect_instances.cli.waiting import Patience, submit, wait_for_run
 
     with open_services() as services, Progress() as progress:

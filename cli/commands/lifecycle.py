@@ -81,7 +81,7 @@ def delete(
 
     parameters = {"instance": name, "cascade": cascade, "purge": purge}
     with open_services() as services, Progress() as progress:
-        # What cannot be done is told at once, not by a flow run.
+        # Report what cannot be done at once, not by a flow run.
         planned = plan_removal(services, name, cascade=cascade, purge=purge)
         print_plan(planned, json)
         if plan:
@@ -94,7 +94,7 @@ def delete(
 
 @dataclass(frozen=True, slots=True)
 class Applying:
-    """How a manifest is applied: the options of the command."""
+    """The options of the command ``apply``."""
 
     plan_only: bool = False
     prune: bool = False
@@ -104,7 +104,7 @@ class Applying:
 
 
 def apply_manifest(services: Services, file: Path, how: Applying, patience: Any) -> list[str]:
-    """Plan, submit what is to be done, wait; a line for each instance that is not READY in the end.
+    """Plan, submit the changes and wait; return a line for each instance that is not READY.
 
     An empty plan submits nothing. Raises InvalidSpec with every problem of the manifest.
     """
@@ -118,7 +118,7 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     if how.plan_only:
         return []
     if how.prune and not how.yes:
-        _agree(plan.emptied(spec.project for spec in manifest.instances))
+        _agree(plan.list_emptied_projects(spec.project for spec in manifest.instances))
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
     statuses = statuses_of(services, names)
     with Progress() as progress:
@@ -136,7 +136,7 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
 
 
 def _agree(projects: Sequence[str]) -> None:
-    """Ask a person before whole projects go; raises PermanentError where nobody can be asked."""
+    """Ask before whole projects are removed; raise PermanentError if nobody can be asked."""
     from prefect_instances.libs.core.errors import PermanentError
 
     if not projects:
@@ -162,7 +162,7 @@ def _submit(
 
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as JSON data, a parameter of the flow that applies it."""
+    """Return the manifest as JSON data, for the flow that applies it."""
     from prefect_instances.libs.specs import spec_document
 
     instances = [{**spec_document(spec), "project": spec.project} for spec in manifest.instances]
@@ -170,17 +170,17 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _settle(services: Services, statuses: Any, progress: Progress, patience: Any) -> list[str]:
-    from prefect_instances.cli.waiting import settled_in, wait_until_settled
+    from prefect_instances.cli.waiting import build_settled, wait_until_settled
 
-    return wait_until_settled(statuses, settled_in(services), progress, patience)
+    return wait_until_settled(statuses, build_settled(services), progress, patience)
 
 
 def print_plan(plan: Plan, json: bool) -> None:
-    """A plan on stdout, as text or as one JSON document."""
+    """Print a plan on stdout, as text or as one JSON document."""
     if json:
         emit_json(plan.document())
         return
-    from prefect_instances.libs.core.plan import lines
+    from prefect_instances.libs.core.plan import format_lines
 
-    for line in lines(plan):
+    for line in format_lines(plan):
         print(line)

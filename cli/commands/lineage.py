@@ -40,7 +40,7 @@ def lineage(
 
 
 def _draw(lines: list[Line]) -> None:
-    """Print the tree, statuses in one column."""
+    """Print the tree with the statuses in one column."""
     from rich.text import Text
 
     out = console()

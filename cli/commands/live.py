@@ -1,4 +1,4 @@
-"""``watch`` and ``token``: follow what happens, here or in an application."""
+"""``watch`` and ``token``: follow changes, here or in an application."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _print_line(message: Mapping[str, Any]) -> None:
 
 
 def line_of(message: Mapping[str, Any]) -> str:
-    """A message in one line of words."""
+    """Format a message as one line of text."""
     if message["type"] == "reload":
         return "(watching; `instances status` shows the present state)"
     flow = f".{message['flow_kind']}" if message["flow_kind"] else ""
@@ -140,7 +140,7 @@ def _watch_table(services: Services, name: str, timeout: float) -> bool:
 
 
 def _run(work: Any, timeout: float) -> bool:
-    """Until it ends (False) or the time is over (True)."""
+    """Run until the coroutine ends (return False) or the time is over (return True)."""
 
     async def limited() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""``up``, ``down`` and ``demo``: the local processes."""
+"""``up``, ``down`` and ``demo``: start and stop the local processes."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def up(
     settings = load_settings()
     shown = _pages(pages or [])
     request = stack.UpRequest(port=port, database_url=database, pool=pool, pages=shown)
-    with _terminated_as_interrupted():
+    with _handle_termination():
         with Progress() as progress:
             running = stack.up(settings, request, progress.say)
         _announce(settings, running)
         if detach or not running.started:
             return
         try:
-            # Ctrl-C is how it is meant to end.
+            # Ctrl-C is the normal end.
             with suppress(KeyboardInterrupt):
                 _watch(settings, running)
         finally:
@@ -92,7 +92,7 @@ def up(
 
 
 def _pages(words: list[str]) -> tuple[str, ...]:
-    """The kinds of pages that ``--with`` names; ends with wrong usage for any other."""
+    """Return the kinds of pages that ``--with`` names; exit with wrong usage for any other."""
     from prefect_instances.cli.runtime.pages import KINDS
 
     names = [name.strip() for word in words for name in word.split(",")]
@@ -124,7 +124,7 @@ def demo(
     from prefect_instances.libs.settings import load_settings
 
     settings = load_settings()
-    with _terminated_as_interrupted():
+    with _handle_termination():
         with Progress() as progress:
             running = stack.up(settings, stack.UpRequest(), progress.say)
         try:
@@ -147,7 +147,7 @@ def _apply_demo() -> list[str]:
 
 
 def _announce(settings: Settings, running: Running) -> None:
-    """One line for each part."""
+    """Print one line for each part that is up."""
     from prefect_instances.cli.runtime.pages import KINDS
 
     state = "ready" if running.started else "already up"
@@ -167,9 +167,9 @@ def _announce(settings: Settings, running: Running) -> None:
 
 
 def _watch(settings: Settings, running: Running) -> None:
-    """Until Ctrl-C or ``instances down``; whatever dies meanwhile is started again.
+    """Wait for Ctrl-C or ``instances down``, and restart processes that die.
 
-    Raises Unavailable for what dies again and again.
+    Raises Unavailable if they die repeatedly.
     """
     from prefect_instances.cli.runtime import stack
     from prefect_instances.cli.runtime.home import Home
@@ -179,14 +179,14 @@ def _watch(settings: Settings, running: Running) -> None:
     while not stack.was_stopped(home, running):
         dead = stack.dead_roles(home, running)
         if dead:
-            restarts = _restarted(restarts, dead)
+            restarts = _count_restart(restarts, dead)
             warn(f"{' and '.join(dead)} ended unexpectedly; starting again")
             stack.up(settings, stack.UpRequest(), lambda _: None)
         time.sleep(WATCH_SECONDS)
 
 
-def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
-    """The newest restarts with one more; raise Unavailable where there are too many of them."""
+def _count_restart(restarts: list[float], dead: list[str]) -> list[float]:
+    """Add a restart to the recent ones; raise Unavailable if there are too many of them."""
     from prefect_instances.libs.core.errors import Unavailable
 
     now = time.monotonic()
@@ -198,7 +198,7 @@ def _restarted(restarts: list[float], dead: list[str]) -> list[float]:
 
 
 def _end(settings: Settings, roles: tuple[str, ...]) -> None:
-    """Stop the roles, the last one started first; a second Ctrl-C does not leave half of it."""
+    """Stop the roles, last started first; ignore a second Ctrl-C, so that all of them stop."""
     from prefect_instances.cli.runtime import stack
 
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -209,13 +209,13 @@ def _end(settings: Settings, roles: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the command as Ctrl-C does, so that it tidies up."""
+def _handle_termination() -> Iterator[None]:
+    """Handle SIGTERM and a closed terminal as Ctrl-C, so that the command cleans up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # Under nohup SIGHUP is ignored, and is to stay so.
+    # Under nohup, SIGHUP is ignored and must stay ignored.
     heeded = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP)

@@ -196,10 +196,10 @@ def rerun(
 
 
 def choose_flow(services: Services, name: str, kind: str) -> Target:
-    """The instance's flow of ``kind``, or its only one beside those that its definition adds.
+    """Find the instance's flow of ``kind``, or its only flow besides those of its definition.
 
-    Raises NotFound for an unknown instance, NoSuchFlow where the choice is not clear, Unavailable
-    for an instance whose provisioning has not come to its deployments.
+    Raises NotFound for an unknown instance, NoSuchFlow if the choice is not clear, Unavailable if
+    provisioning has not created the deployment yet.
     """
     from prefect_instances.libs.core.errors import Unavailable
     from prefect_instances.libs.services.views import reports
@@ -219,9 +219,10 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
 
 
 def parameters_for(services: Services, target: Target, asked: dict[str, Any]) -> dict[str, Any]:
-    """What has to be said to the flow of what was asked for.
+    """Return the given options as parameters of the flow run, without defaults.
 
-    Raises OptionNotTaken for what it has no parameter for, NotFound where its deployment is gone.
+    Raises OptionNotTaken for an option that the flow does not have, NotFound if its deployment was
+    deleted.
     """
     said = {name: value for name, value in asked.items() if value != UNSAID[name]}
     view = services.prefect.find_deployment(target.deployment_id)
@@ -236,7 +237,7 @@ def parameters_for(services: Services, target: Target, asked: dict[str, Any]) ->
 def _execute(
     services: Services, target: Target, parameters: dict[str, Any], wait: bool, timeout: float
 ) -> list[str]:
-    """Start the run; with ``wait`` the instances of the cascade that did not become READY."""
+    """Start the run; with ``wait``, return a line for each instance that did not become READY."""
     from prefect_instances.cli.waiting import Patience, run_url
 
     started = services.prefect.start_run(target.deployment_id, parameters)
@@ -247,7 +248,7 @@ def _execute(
 
 
 def _wait(services: Services, target: Target, started: RunView, patience: Patience) -> list[str]:
-    """Wait for the run and for everything downstream that runs or is about to because of it."""
+    """Wait for the run and for everything downstream that runs because of it."""
     from prefect_instances.cli.waiting import (
         cascade_of,
         statuses_of,

@@ -1,4 +1,4 @@
-"""``timeline``: show the slots of an instance around now."""
+"""``timeline``: show the past and coming slots of an instance."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def timeline(
     if json:
         emit_json(document)
         return
-    print(f"{document['project']}/{document['instance']}{zones_said(document)}")
+    print(f"{document['project']}/{document['instance']}{describe_zones(document)}")
     emit_rows(HEADERS, timeline_rows(document))
 
 
-def zones_said(document: Mapping[str, Any]) -> str:
-    """Whose clock the times are read on; flows without slots have none."""
+def describe_zones(document: Mapping[str, Any]) -> str:
+    """Say in which time zones the times are shown; flows without slots have none."""
     zones: dict[str, list[str]] = {}
     for flow in document["flows"]:
         if flow["next_slot"] or _has_slots(flow):
@@ -57,7 +57,7 @@ def zones_said(document: Mapping[str, Any]) -> str:
 
 
 def timeline_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """One row a flow and day; a flow without slots in these days has one row that says so."""
+    """Return one row per flow and day; a flow without slots gets one row that says so."""
     rows = []
     for flow in document["flows"]:
         if _has_slots(flow):

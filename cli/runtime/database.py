@@ -1,4 +1,4 @@
-"""The database of a home: its address is checked and kept as a block, its schema is migrated."""
+"""The database of a home: its address is checked and saved as a block, its schema is migrated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRIVERS = {
 
 
 class UnusableDatabase(PermanentError):
-    """The address does not name a database that can be used: correct ``--database``.
+    """The address does not name a usable database: correct ``--database``.
 
     ``detail`` never holds the address itself, which may hold a password.
     """
@@ -38,7 +38,7 @@ class UnusableDatabase(PermanentError):
 
 
 def read_url(text: str) -> URL:
-    """The address as SQLAlchemy takes it, a SQLite file with its absolute path.
+    """Parse the address as SQLAlchemy does; a SQLite file gets its absolute path.
 
     Raises UnusableDatabase.
     """
@@ -48,7 +48,7 @@ def read_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # Not chained: the vendor's text repeats the address with its password.
+        # Not chained: the vendor's message repeats the address with its password.
         raise UnusableDatabase("write sqlite:///FILE or postgresql+psycopg://…") from None
     if url.drivername not in DRIVERS:
         known = "sqlite and postgresql+psycopg"
@@ -60,7 +60,7 @@ def read_url(text: str) -> URL:
 
 
 def check(url: URL) -> None:
-    """Raise Unavailable, without the password, where the database does not answer."""
+    """Raise Unavailable, without the password, if the database does not answer."""
     from sqlalchemy import text
 
     from prefect_instances.libs.db import Database
@@ -88,7 +88,7 @@ def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
 
 
 def save_block(gateway: PrefectGateway, url: URL) -> None:
-    """Keep the address in the server, its password encrypted; ``BLOCK`` names it."""
+    """Save the address on the server, its password encrypted, as the block ``BLOCK``."""
     from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
     from pydantic import SecretStr
 
@@ -105,7 +105,7 @@ def save_block(gateway: PrefectGateway, url: URL) -> None:
 
 
 def _with_file(url: URL) -> URL:
-    """A relative file would be another one in every process."""
+    """Make the path of a SQLite file absolute, as a relative one differs between processes."""
     if not url.database or url.database == ":memory:":
         raise UnusableDatabase("a SQLite database needs a file: sqlite:///FILE")
     return url.set(database=str(Path(url.database).expanduser().absolute()))

@@ -1,4 +1,4 @@
-"""The environment of server and worker: the caller's, without leftovers of other set-ups."""
+"""The environment of server and worker: the caller's, without settings of other set-ups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEPT_PREFECT = frozenset(
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Nothing may silently start a throw-away server where the real one cannot be reached.
+    # Prefect must not silently start a temporary server if the real one cannot be reached.
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_CLI_COLORS": "false",
@@ -35,10 +35,10 @@ QUIET = {
 
 
 def base_environment(home: Home) -> dict[str, str]:
-    """What both processes get: the caller's variables without foreign Prefect settings.
+    """Return the caller's variables without foreign Prefect settings.
 
-    ``PREFECT__*`` variables, which tell a process that it *is* a flow run, go too: ``instances up``
-    may be called from a flow.
+    ``PREFECT__*`` variables, which tell a process that it is a flow run, are removed too:
+    ``instances up`` may be called from a flow.
     """
     inherited = {name: value for name, value in os.environ.items() if _belongs(name)}
     own = {f"{PREFIX}HOME": str(home.path), "PREFECT_HOME": str(home.prefect)}
@@ -46,10 +46,10 @@ def base_environment(home: Home) -> dict[str, str]:
 
 
 def server_environment(home: Home, api_url: str) -> dict[str, str]:
-    """Environment of the embedded server that answers at ``api_url``.
+    """Return the environment of the embedded server that answers at ``api_url``.
 
-    Its pages call the address in ``PREFECT_SERVER_UI_API_URL``; without it they would look for a
-    server at Prefect's default port.
+    Its pages call the address in ``PREFECT_SERVER_UI_API_URL``; without it they would use the
+    default port of Prefect.
     """
     database = f"sqlite+aiosqlite:///{home.prefect / 'prefect.db'}"
     return {
@@ -61,7 +61,7 @@ def server_environment(home: Home, api_url: str) -> dict[str, str]:
 
 
 def worker_environment(home: Home, api_url: str, access: Mapping[str, str]) -> dict[str, str]:
-    """Environment of the worker and its runs; ``access`` holds what the server asks for."""
+    """Return the environment of the worker and its runs; ``access`` is the server's."""
     return {**base_environment(home), **access, "PREFECT_API_URL": api_url}
 
 

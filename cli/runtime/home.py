@@ -1,4 +1,4 @@
-"""The home directory: where things are, who may change them now, and what is remembered."""
+"""The home directory: its paths, its lock, and its config file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK_POLL_SECONDS = 0.2
 
 
 class HomeBusy(TemporaryError):
-    """Another ``instances up`` or ``down`` works on this home: let it end, then try again."""
+    """Another ``instances up`` or ``down`` works on this home: wait for it, then try again."""
 
     def __init__(self, home: Path, seconds: float) -> None:
         self.home = home
@@ -31,37 +31,37 @@ class HomeBusy(TemporaryError):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths inside one home."""
+    """The paths inside one home."""
 
     path: Path
 
     @property
     def logs(self) -> Path:
-        """Directory of one log file a process."""
+        """The directory of log files, one for each process."""
         return self.path / "logs"
 
     @property
     def run(self) -> Path:
-        """Directory of the process records and the lock."""
+        """The directory of the process records and the lock."""
         return self.path / "run"
 
     @property
     def prefect(self) -> Path:
-        """``PREFECT_HOME`` of the processes: the embedded server's database is there."""
+        """``PREFECT_HOME`` of the processes; it holds the embedded server's database."""
         return self.path / "prefect"
 
     def prepare(self) -> None:
-        """Create the directories; raise PermanentError where that is not allowed."""
+        """Create the directories; raise PermanentError if that is not allowed."""
         try:
             for directory in (self.logs, self.run, self.prefect):
                 directory.mkdir(parents=True, exist_ok=True)
-            # The databases hold block documents, so other users have no business here.
+            # The databases hold block documents, so other users get no access.
             self.prefect.chmod(0o700)
         except OSError as error:
             raise PermanentError(f"the home {self.path} cannot be used: {error}") from error
 
     def remember(self, **values: Any) -> None:
-        """Merge ``values`` into the config file, in one atomic step; None forgets an entry."""
+        """Merge ``values`` into the config file atomically; None deletes an entry."""
         entries = {**read_config(self.path), **values}
         kept = {name: value for name, value in sorted(entries.items()) if value is not None}
         write_atomically(self.path / CONFIG_FILE, json.dumps(kept, indent=2) + "\n")
@@ -70,7 +70,7 @@ class Home:
     def lock(
         self, seconds: float = 300.0, on_wait: Callable[[], None] | None = None
     ) -> Iterator[None]:
-        """Hold the home alone; wait up to ``seconds`` for whoever holds it, then raise HomeBusy.
+        """Lock the home; wait up to ``seconds`` for another holder, then raise HomeBusy.
 
         ``on_wait`` is called once if it has to wait. The lock ends with its process, so a killed
         command leaves none behind.
@@ -97,7 +97,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text``: a reader sees the old text or the new one, never a part."""
+    """Replace the file's content; readers see the old text or the new one, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(text)

@@ -1,8 +1,8 @@
 """MLflow's server over the store of a home.
 
-``python -m prefect_instances.cli.runtime.mlflow_pages FOLDER PORT`` is ``mlflow server`` after
-the store's schema was made, which must happen once and only once, whoever comes first. One
-process serves. MLflow's executors of background jobs, which take another gigabyte, are left out.
+``python -m prefect_instances.cli.runtime.mlflow_pages FOLDER PORT`` runs ``mlflow server`` after it
+has created the store's schema, which must happen exactly once even if several processes start. One
+process serves. MLflow's executors of background jobs, which need another gigabyte, are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prefect_instances.cli.runtime.web import HOST
 
 
 def main(folder: Path, port: str) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is terminated."""
     from prefect_instances.libs.adapters.mlflow import Tracking
 
     store = Tracking(folder)

@@ -1,8 +1,8 @@
-"""The pages of MLflow and Evidently over the stores of a home: for people; runs do without them.
+"""Web pages of MLflow and Evidently over the stores of a home; runs do not need them.
 
-Each is a server on a port of its own, bound to this machine, in a process like those of Prefect.
-Where another server is configured (``INSTANCES_MLFLOW_TRACKING_URI``, ``INSTANCES_EVIDENTLY_URL``)
-its own pages are the ones to look at.
+Each is a server on its own port, bound to this machine, in its own process. If another server is
+configured (``INSTANCES_MLFLOW_TRACKING_URI``, ``INSTANCES_EVIDENTLY_URL``), its own pages are used
+instead.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of pages. ``server`` is the setting that names a server instead of the home's store.
+    """One kind of pages.
 
-    ``probe`` is a path that answers once it is up.
+    ``server`` is the setting that names a server instead of the home's store. ``probe`` is a path
+    that answers once the server is up.
     """
 
     role: str
@@ -69,7 +70,7 @@ KINDS = {
 
 
 class ServedElsewhere(PermanentError):
-    """The store is on a server that is configured: look at its pages, or unset the setting."""
+    """The store is on a configured server: open the pages there, or unset the setting."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -78,14 +79,14 @@ class ServedElsewhere(PermanentError):
 
 
 def require_own_stores(settings: Settings, asked: Iterable[str]) -> None:
-    """Raise ServedElsewhere where a kind is asked for whose server is configured."""
+    """Raise ServedElsewhere if a requested kind has a configured server."""
     for role in asked:
         if getattr(settings, KINDS[role].server):
             raise ServedElsewhere(KINDS[role])
 
 
-def wanted(home: Home, asked: Collection[str]) -> list[Kind]:
-    """The kinds that are asked for, and those that were before and not ended by ``down``."""
+def select_kinds(home: Home, asked: Collection[str]) -> list[Kind]:
+    """Return the requested kinds, and those started before that ``down`` has not ended."""
     return [
         kind
         for kind in KINDS.values()
@@ -95,7 +96,7 @@ def wanted(home: Home, asked: Collection[str]) -> list[Kind]:
 
 def launch(home: Home, settings: Settings, kind: Kind) -> None:
     """Start the pages and return at once; ``wait`` waits for them. Raises PortInUse."""
-    # What a killed parent left behind would hold the port.
+    # A process that a killed parent left behind would hold the port.
     processes.stop(home, kind.role, GRACE_SECONDS)
     remembered = int(read_config(home.path).get(kind.port_setting, 0))
     configured = int(getattr(settings, kind.port_setting))
@@ -107,7 +108,7 @@ def launch(home: Home, settings: Settings, kind: Kind) -> None:
 
 
 def wait(home: Home, kind: Kind) -> str:
-    """The address of the pages once they answer; raises Unavailable where they do not."""
+    """Return the address of the pages once they answer; raise Unavailable if they do not."""
     config = read_config(home.path)
     port, url = int(config[kind.port_setting]), str(config[kind.url_setting])
     web.wait_until_up(
@@ -122,6 +123,6 @@ def wait(home: Home, kind: Kind) -> str:
 
 
 def forget(home: Home, role: str) -> None:
-    """Let links lead nowhere rather than to pages that are ended; the port is kept."""
+    """Remove the address of ended pages, so that no link leads to them; the port is kept."""
     if role in KINDS:
         home.remember(**{KINDS[role].url_setting: None})

@@ -1,6 +1,6 @@
-"""Processes of a home: started in their own session, found again, ended with all their children.
+"""Processes of a home: started in their own session, found again, ended with all children.
 
-Every process is marked in its environment with the home and role it was started for, and its
+Every process is marked in its environment with the home and role that it was started for, and its
 children inherit the mark. The mark, not the process id, decides what belongs to the home: ids are
 recycled, and a killed parent leaves children that no id file names.
 """
@@ -31,7 +31,7 @@ _children: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the process id file of one role says; ``created`` is in seconds since the epoch."""
+    """The content of one role's process file; ``created`` is in seconds since the epoch."""
 
     role: str
     pid: int
@@ -39,25 +39,25 @@ class Record:
 
 
 def mark(home: Home, role: str) -> str:
-    """Value of the environment mark of everything that serves ``role`` of ``home``."""
+    """Return the value of the environment mark for ``role`` of ``home``."""
     return f"{role}@{home.path.resolve()}"
 
 
 def record_path(home: Home, role: str) -> Path:
-    """File that says which process serves ``role``."""
+    """Return the file that records the process of ``role``."""
     return home.run / f"{role}.json"
 
 
 def log_path(home: Home, role: str) -> Path:
-    """File that gets what the process prints."""
+    """Return the file that receives the process's output."""
     return home.logs / f"{role}.log"
 
 
 def start(home: Home, role: str, command: Sequence[str], env: Mapping[str, str]) -> Record:
-    """Start ``command`` for ``role`` in a session of its own and record it.
+    """Start ``command`` for ``role`` in its own session and record it.
 
     It runs in the home, not in the caller's directory, whose ``.env`` or ``prefect.toml`` would
-    otherwise change how Prefect behaves.
+    change how Prefect behaves.
     """
     log = log_path(home, role)
     _rotate(log)
@@ -78,7 +78,7 @@ def start(home: Home, role: str, command: Sequence[str], env: Mapping[str, str])
 
 
 def alive(home: Home, role: str) -> psutil.Process | None:
-    """The recorded process of ``role`` if it runs and is still the one that was started."""
+    """Return the recorded process of ``role`` if it still runs; None otherwise."""
     record = _read_record(record_path(home, role))
     if record is None:
         return None
@@ -90,16 +90,16 @@ def alive(home: Home, role: str) -> psutil.Process | None:
 
 
 def stop(home: Home, role: str, grace_seconds: float) -> bool:
-    """End everything that serves ``role``: SIGTERM, after ``grace_seconds`` SIGKILL.
+    """End everything that serves ``role``: SIGTERM, then SIGKILL after ``grace_seconds``.
 
-    Returns whether anything was running.
+    Returns True if anything was running.
     """
     family = _family(home, role)
-    # First, so that nobody who watches takes the end for a crash.
+    # First, so that a watching command does not take the end for a crash.
     record_path(home, role).unlink(missing_ok=True)
     _signal(family, psutil.Process.terminate)
     psutil.wait_procs(family, timeout=grace_seconds)
-    # A process that ended may have started others while it was asked to.
+    # A process may have started others while it was ending.
     rest = _family(home, role)
     _signal(rest, psutil.Process.kill)
     psutil.wait_procs(rest, timeout=grace_seconds)
@@ -107,13 +107,13 @@ def stop(home: Home, role: str, grace_seconds: float) -> bool:
 
 
 _REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/[\d.]+"')
-"""In a line that a web server logs of a request."""
+"""Matches a log line of a web server about a request."""
 
 
 def last_words(home: Home, role: str) -> str:
-    """The last line that the process printed and where the rest is, for an error message.
+    """Return the last line that the process printed and the path of its log, for an error.
 
-    What it was asked and answered says nothing of why it ended.
+    Lines about requests are skipped, because they do not say why the process ended.
     """
     log = log_path(home, role)
     try:
@@ -132,10 +132,10 @@ def _rotate(log: Path) -> None:
 
 @contextmanager
 def _default_interrupt() -> Iterator[None]:
-    """Children start with SIGINT as it is by default.
+    """Start child processes with the default handling of SIGINT.
 
-    A shell script starts background commands with SIGINT ignored, children inherit that, and a
-    Prefect worker, which turns SIGTERM into SIGINT, could then only be killed.
+    A shell script starts background commands with SIGINT ignored, and children inherit that. A
+    Prefect worker turns SIGTERM into SIGINT, so it could then only be killed.
     """
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     if ignored:
@@ -148,7 +148,7 @@ def _default_interrupt() -> Iterator[None]:
 
 
 def _read_record(path: Path) -> Record | None:
-    """The record, or None where there is none or it is damaged."""
+    """Read the record; None if there is none or it is damaged."""
     try:
         return Record(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
@@ -160,7 +160,7 @@ def _is_running(process: psutil.Process) -> bool:
 
 
 def _is_ours(process: psutil.Process, home: Home, record: Record) -> bool:
-    """Whether the process is the recorded one, not a later owner of its id."""
+    """Return True if the process is the recorded one, not a later owner of its id."""
     marked = _mark_of(process)
     if marked is not None:
         return marked == mark(home, record.role)
@@ -168,7 +168,7 @@ def _is_ours(process: psutil.Process, home: Home, record: Record) -> bool:
 
 
 def _mark_of(process: psutil.Process) -> str | None:
-    """The process's mark, "" if it has none, None where its environment cannot be read."""
+    """Return the process's mark, "" if it has none, None if its environment cannot be read."""
     try:
         environment = process.environ()
     except (psutil.Error, OSError):
@@ -177,7 +177,7 @@ def _mark_of(process: psutil.Process) -> str | None:
 
 
 def _family(home: Home, role: str) -> list[psutil.Process]:
-    """Every running process of ``role``: the recorded one, its descendants, all that are marked."""
+    """Return every running process of ``role``: the recorded one, descendants, all marked."""
     found: dict[int, psutil.Process] = {}
     leader = alive(home, role)
     if leader is not None:
@@ -205,7 +205,7 @@ def _is_running_now(process: psutil.Process) -> bool:
 
 
 def _signal(processes: Iterable[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
-    """Signal each; one that has ended meanwhile needs none."""
+    """Signal each process; ignore those that have ended."""
     for process in processes:
         try:
             send(process)

@@ -1,4 +1,4 @@
-"""The Prefect server of a home: the configured one, else an embedded one on a port of its own."""
+"""The Prefect server of a home: the configured one, or an embedded one on its own port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START_SECONDS = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Prefect server; ``access`` are the environment variables that a client needs to enter."""
+    """A Prefect server; ``access`` holds the environment variables that a client needs."""
 
     api_url: str
     embedded: bool
@@ -25,26 +25,26 @@ class Server:
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What a client of it needs; the embedded one gives no CSRF tokens: none is asked for."""
+        """The variables that its clients need; the embedded server has no CSRF tokens."""
         tokens = {"PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false"} if self.embedded else {}
         return {**tokens, **self.access}
 
     @property
     def ui_url(self) -> str:
-        """Where a person looks at it."""
+        """The address of the UI."""
         return self.api_url.removesuffix("/").removesuffix("/api")
 
 
 def embedded_url(port: int) -> str:
-    """API address of an embedded server."""
+    """Return the API address of an embedded server."""
     return f"http://{web.HOST}:{port}/api"
 
 
 def configured_server(settings: Settings) -> Server | None:
-    """The server that Prefect's own settings name, or None where they name none.
+    """Return the server that Prefect's own settings name; None if they name none.
 
-    An address that is the home's own embedded server (a person exported it for Prefect's command
-    line) does not count: that server is ours to start.
+    The address of the home's own embedded server (a person exported it for Prefect's command line)
+    does not count, because we start that server ourselves.
     """
     from prefect.settings import get_current_settings
 
@@ -55,7 +55,7 @@ def configured_server(settings: Settings) -> Server | None:
 
 
 def _access() -> dict[str, str]:
-    """Credentials and connection settings of the configured server, whatever file they stand in."""
+    """Return the configured server's credentials and connection settings, from any file."""
     from prefect.settings import get_current_settings
 
     current = get_current_settings()
@@ -74,8 +74,8 @@ def _access() -> dict[str, str]:
 def launch(home: Home, settings: Settings, asked_port: int = 0) -> Server:
     """Start the embedded server and return at once; ``wait_healthy`` waits for it.
 
-    ``asked_port`` is what a person demands (PortInUse if it is taken); the port of last time is
-    taken again if it is free.
+    ``asked_port`` is the port that a person demands (PortInUse if it is taken). Without it, the
+    last port is used again if it is free.
     """
     remembered = int(read_config(home.path).get("port", 0))
     if not asked_port and settings.port != remembered:
@@ -87,26 +87,26 @@ def launch(home: Home, settings: Settings, asked_port: int = 0) -> Server:
 
 
 def running(home: Home, settings: Settings) -> Server | None:
-    """The embedded server of this home if its process lives."""
+    """Return the embedded server of this home if its process runs."""
     if processes.alive(home, ROLE) is None or not settings.port:
         return None
     return Server(embedded_url(settings.port), embedded=True)
 
 
 def wait_healthy(home: Home, server: Server, seconds: float = START_SECONDS) -> None:
-    """Return when the home's own server answers; raise Unavailable if it ends or takes too long."""
+    """Wait until the home's own server answers; raise Unavailable if it ends or takes too long."""
     web.wait_until_up(
         home, ROLE, "the Prefect server", _port(server), lambda: is_healthy(server), seconds
     )
 
 
 def is_healthy(server: Server) -> bool:
-    """Whether something at the address says that it is a healthy Prefect server."""
+    """Return True if the address answers as a healthy Prefect server."""
     return web.answers_ok(f"{server.api_url}/health")
 
 
 def lost_port(server: Server) -> bool:
-    """Whether somebody else has the port of a server of ours that is not running."""
+    """Return True if our server is not running and another process has its port."""
     return not web.is_free(_port(server))
 
 

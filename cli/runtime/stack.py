@@ -1,4 +1,4 @@
-"""Bring the processes of a home up in order, and down again."""
+"""Starting and stopping the processes of a home, in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROLES = (worker.ROLE, *pages.KINDS, server.ROLE)
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
-    """What a person asked of ``up``; empty values leave a choice as it was.
+    """The choices that a person gave to ``up``; empty values keep the last choice.
 
     ``pages`` are keys of ``pages.KINDS``.
     """
@@ -42,7 +42,7 @@ class UpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What is up now, and the roles that this call started; the addresses of pages by role."""
+    """The server, the roles that this call started, and the addresses of pages by role."""
 
     server: Server
     started: tuple[str, ...]
@@ -50,12 +50,11 @@ class Running:
 
 
 def up(settings: Settings, request: UpRequest, say: Say) -> Running:
-    """Start whatever of the home does not run, in order, and return when all of it is ready.
+    """Start every process of the home that does not run, in order, and wait until all are ready.
 
-    Raises Unavailable where a part does not come up; the parts that this call started are then
-    ended again.
+    Raises Unavailable if a part does not start; the parts that this call started are ended again.
     """
-    # Before anything is started: what is wrong is the person's to correct.
+    # Before anything is started, because the person must correct it first.
     pages.require_own_stores(settings, request.pages)
     if request.database_url:
         database.check(database.read_url(request.database_url))
@@ -63,27 +62,27 @@ def up(settings: Settings, request: UpRequest, say: Say) -> Running:
     home.prepare()
     with home.lock(on_wait=lambda: say("waiting for another command on this home")):
         started: list[str] = []
-        with _ended_on_failure(home, started):
+        with _end_on_failure(home, started):
             return _up(home, request, say, started)
 
 
 def _up(home: Home, request: UpRequest, say: Say, started: list[str]) -> Running:
     if request.pool:
-        # A worker serves the pool that it was started for.
+        # A worker polls only the pool that it was started for.
         processes.stop(home, worker.ROLE, WORKER_GRACE_SECONDS)
     settings = _remember_pool(home, request)
-    # Nothing waits for the pages, so they start beside the rest.
+    # Nothing waits for the pages, so they start in parallel.
     kinds = _launch_pages(home, settings, request, say, started)
     found = _ensure_server(home, settings, request, say, started)
     with using(found):
-        # Also where all is up: what was deleted in Prefect meanwhile comes back.
+        # Also if all is up: this restores what was deleted in Prefect.
         settings = _prepare(home, found, request, say)
         _ensure_worker(home, settings, found, say, started)
     return Running(found, tuple(started), _wait_for_pages(home, kinds, say))
 
 
 def down(settings: Settings, say: Say, roles: tuple[str, ...] = ROLES) -> list[str]:
-    """End what ``up`` started, in the order of ``roles``; what was ended."""
+    """End what ``up`` started, in the order of ``roles``; return the roles that were ended."""
     home = Home(settings.home)
     if not home.run.is_dir():
         return []
@@ -95,7 +94,7 @@ def down(settings: Settings, say: Say, roles: tuple[str, ...] = ROLES) -> list[s
 
 
 def _stop(home: Home, role: str) -> bool:
-    """End a role; whether it ran."""
+    """End a role; return True if it ran."""
     grace = WORKER_GRACE_SECONDS if role == worker.ROLE else SERVER_GRACE_SECONDS
     ended = processes.stop(home, role, grace)
     pages.forget(home, role)
@@ -103,12 +102,12 @@ def _stop(home: Home, role: str) -> bool:
 
 
 def dead_roles(home: Home, running: Running) -> list[str]:
-    """The roles of ``running`` whose process is gone."""
+    """Return the roles of ``running`` whose process has ended."""
     return [role for role in _roles(running) if processes.alive(home, role) is None]
 
 
 def was_stopped(home: Home, running: Running) -> bool:
-    """Whether ``down`` has ended any of it: it takes the record away before the process."""
+    """Return True if ``down`` ended any role: it removes the record before it ends the process."""
     return any(not processes.record_path(home, role).exists() for role in _roles(running))
 
 
@@ -118,7 +117,7 @@ def _roles(running: Running) -> list[str]:
 
 
 def find_server(settings: Settings) -> Server:
-    """The server that commands talk to; raise Unavailable where none is configured or started."""
+    """Return the server that commands use; raise Unavailable if none is configured or started."""
     configured = server.configured_server(settings)
     if configured is not None:
         return configured
@@ -130,17 +129,17 @@ def find_server(settings: Settings) -> Server:
 
 @contextmanager
 def using(found: Server) -> Iterator[None]:
-    """Point this process's Prefect client at ``found`` while the context lasts."""
+    """Point this process's Prefect client at ``found`` in a ``with`` block."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    # Its remarks ("Created a new engine") are for flow runs, not for a person at a command.
+    # Its messages ("Created a new engine") are of no use to a person at a command.
     logging.getLogger("prefect").setLevel(logging.WARNING)
     with temporary_settings({PREFECT_API_URL: found.api_url}):
         yield
 
 
 def _remember_pool(home: Home, request: UpRequest) -> Settings:
-    """Keep the work pool that was asked for, ``name`` or ``name/type``."""
+    """Save the requested work pool, ``name`` or ``name/type``."""
     if request.pool:
         name, _, type_ = request.pool.partition("/")
         home.remember(pool=name, **({"pool_type": type_} if type_ else {}))
@@ -150,8 +149,8 @@ def _remember_pool(home: Home, request: UpRequest) -> Settings:
 def _launch_pages(
     home: Home, settings: Settings, request: UpRequest, say: Say, started: list[str]
 ) -> list[pages.Kind]:
-    """Start the pages that are wanted and do not run; all that are wanted."""
-    kinds = pages.wanted(home, request.pages)
+    """Start the wanted pages that do not run; return all wanted kinds."""
+    kinds = pages.select_kinds(home, request.pages)
     for kind in kinds:
         if processes.alive(home, kind.role) is None:
             say(f"starting {kind.title}'s pages")
@@ -195,7 +194,7 @@ def _ensure_server(
 
 
 def _require_answer(configured: Server) -> None:
-    """Raise Unavailable where a server that is not ours to start is away."""
+    """Raise Unavailable if a server that we do not start does not answer."""
     from prefect_instances.libs.adapters.prefect import PrefectGateway
 
     with using(configured), PrefectGateway.connect() as gateway:
@@ -204,7 +203,7 @@ def _require_answer(configured: Server) -> None:
 
 
 def _launch(home: Home, settings: Settings, request: UpRequest, say: Say) -> Server:
-    """Start the server; where another process wins a race for the free port, take another."""
+    """Start the server; if another process takes the chosen free port first, choose another."""
     for attempt in range(1, PORT_ATTEMPTS + 1):
         launched = server.launch(home, settings, request.port)
         if attempt == 1:
@@ -221,7 +220,7 @@ def _launch(home: Home, settings: Settings, request: UpRequest, say: Say) -> Ser
 
 
 def _make_ready(settings: Settings, request: UpRequest, say: Say) -> None:
-    """Do what needs no server while it starts: the imports, and the home's own database."""
+    """Prepare what needs no server while it starts: the imports, and the home's own database."""
     import prefect_instances.deployments.apply
     import prefect_instances.libs.wiring
     from prefect_instances.libs.db import Database
@@ -236,7 +235,7 @@ def _make_ready(settings: Settings, request: UpRequest, say: Say) -> None:
 
 
 def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Settings:
-    """Database, schema, deployments and work pool, each to the state that this code needs."""
+    """Bring database, schema, deployments and work pool to the state that this code needs."""
     from prefect_instances.deployments.apply import apply
     from prefect_instances.libs.wiring import connect
 
@@ -252,7 +251,7 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
 
 
 def _keep_database(home: Home, text: str) -> None:
-    """Save the address as a block; the home remembers only the block's name."""
+    """Save the address as a block; the home stores only the block's name."""
     from prefect_instances.libs.adapters.prefect import PrefectGateway
 
     url = database.read_url(text)
@@ -272,8 +271,8 @@ def _ensure_worker(
 
 
 @contextmanager
-def _ended_on_failure(home: Home, started: list[str]) -> Iterator[None]:
-    """Leave no half of a start behind: whatever it was, also Ctrl-C."""
+def _end_on_failure(home: Home, started: list[str]) -> Iterator[None]:
+    """End the started roles if the block fails for any reason, including Ctrl-C."""
     try:
         yield
     except BaseException:

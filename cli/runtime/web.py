@@ -1,4 +1,4 @@
-"""Web servers of a home: a port for each, and waiting until one answers."""
+"""Web servers of a home: choosing a port, and waiting until the server answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.2
 
 
 class PortInUse(PermanentError):
-    """The port that was asked for is taken: give another, or none."""
+    """The requested port is taken: choose another, or none."""
 
     def __init__(self, port: int, option: str) -> None:
         self.port, self.option = port, option
@@ -27,9 +27,9 @@ class PortInUse(PermanentError):
 
 
 def choose_port(asked: int, remembered: int, option: str) -> int:
-    """The port that a person demands, else that of last time if it is free, else a free one.
+    """Return the demanded port, else the last one if it is free, else a free one.
 
-    Raises PortInUse, which names ``option`` as what to change, where ``asked`` is taken.
+    Raises PortInUse, which names ``option`` as the setting to change, if ``asked`` is taken.
     """
     if asked:
         if not is_free(asked):
@@ -41,9 +41,9 @@ def choose_port(asked: int, remembered: int, option: str) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port."""
+    """Return True if nobody listens on the port."""
     with socket.socket() as probe:
-        # As servers do: an address that only lingers in TIME_WAIT is free.
+        # As servers do: an address in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -61,9 +61,9 @@ def _free_port() -> int:
 def wait_until_up(
     home: Home, role: str, what: str, port: int, answers: Callable[[], bool], seconds: float
 ) -> None:
-    """Return when the home's own process of ``role`` answers on ``port``.
+    """Wait until the home's own process of ``role`` answers on ``port``.
 
-    Raises Unavailable, which names it ``what``, if it ends or takes longer than ``seconds``.
+    Raises Unavailable, which calls it ``what``, if it ends or takes longer than ``seconds``.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -80,7 +80,7 @@ def wait_until_up(
 
 
 def answers_ok(url: str) -> bool:
-    """Whether a GET of ``url`` succeeds."""
+    """Return True if a GET of ``url`` succeeds."""
     import httpx
 
     try:
@@ -91,7 +91,7 @@ def answers_ok(url: str) -> bool:
 
 
 def _listens(process: psutil.Process, port: int) -> bool:
-    """Whether the answer came from this process or a child: another may have won the port."""
+    """Return True if this process or a child listens on the port; another may have taken it."""
     try:
         family = [process, *process.children(recursive=True)]
         return any(

@@ -24,23 +24,23 @@ POLL_SECONDS = 0.2
 
 
 def worker_name(home: Home) -> str:
-    """Name of the worker, the same at every start and unique for each home.
+    """Return the name of the worker: the same at every start, unique for each home.
 
-    Workers of two homes may serve one Prefect server, which tells workers apart by name.
+    Workers of two homes may poll one Prefect server, which identifies workers by name.
     """
     digest = hashlib.sha256(str(home.path.resolve()).encode()).hexdigest()[:8]
     return f"{socket.gethostname()}-{home.path.name}-{digest}"
 
 
 def start(home: Home, settings: Settings, server: Server) -> None:
-    """Start the worker and return when the server has heard of it; raise Unavailable otherwise."""
+    """Start the worker and wait until the server knows it; raise Unavailable otherwise."""
     from prefect_instances.libs.adapters.prefect.inspection import Inspector
 
     with Inspector.connect(server.api_url) as inspector:
         before = _heartbeat(inspector, settings.pool, worker_name(home))
         _launch(home, settings, server)
         deadline = time.monotonic() + START_SECONDS
-        # The same worker of last time counts as online for a while after its end.
+        # The server shows the previous worker as online for a while after its end.
         while _heartbeat(inspector, settings.pool, worker_name(home)) == before:
             if processes.alive(home, ROLE) is None:
                 raise Unavailable(
@@ -63,6 +63,6 @@ def _launch(home: Home, settings: Settings, server: Server) -> None:
 
 
 def _heartbeat(inspector: Inspector, pool: str, name: str) -> str:
-    """When the worker last reported; empty if never."""
+    """Return the time of the worker's last heartbeat; empty if there is none."""
     beats = [worker.heartbeat for worker in inspector.workers(pool) if worker.name == name]
     return beats[0] if beats else ""

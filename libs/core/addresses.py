@@ -1,4 +1,4 @@
-"""Addresses of servers: taken apart so that a user and a password never go where people read."""
+"""Server addresses, parsed so that no user name or password reaches a log or message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server's address; ``url`` holds no credentials and does not end in a slash."""
+    """The address of a server; ``url`` holds no credentials and has no trailing slash."""
 
     url: str
     user: str = ""
@@ -16,9 +16,9 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Take ``http(s)://[user:password@]host[:port][/path]`` apart.
+        """Parse ``http(s)://[user:password@]host[:port][/path]``.
 
-        Raises ValueError for anything else; its text repeats nothing of the address.
+        Raises ValueError for anything else; its text repeats no part of the address.
         """
         try:
             parts = urlsplit(text.strip())
@@ -35,5 +35,5 @@ class Address:
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """User and password, or None where the address has neither."""
+        """User and password, or None if the address has neither."""
         return (self.user, self.password) if self.user or self.password else None

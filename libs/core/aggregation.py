@@ -1,6 +1,6 @@
-"""How an instance's status follows from its flows' statuses.
+"""Aggregation of flow statuses into the status of an instance.
 
-A contract belongs to a definition; methods are a registry of named pure functions.
+A definition declares a contract, which names one of the registered pure functions (methods).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ DEFAULT_PRIORITY = (FlowStatus.ERROR, FlowStatus.STALE, FlowStatus.RUNNING, Flow
 
 @dataclass(frozen=True, slots=True)
 class AggregationContract:
-    """A method by name and the statuses from most to least severe; the last one is READY."""
+    """An aggregation method and the statuses from most to least severe, READY last."""
 
     method: str = "min_severity"
     priority: tuple[FlowStatus, ...] = DEFAULT_PRIORITY
 
     def document(self) -> dict[str, object]:
-        """The contract as definitions and tables write it."""
+        """Return the contract as JSON data, with the keys that definitions and tables use."""
         return {
             "aggregation_method": self.method,
             "status_priority": [s.value for s in self.priority],
@@ -45,10 +45,10 @@ def method(name: str) -> Callable[[Method], Method]:
 
 @method("min_severity")
 def min_severity(statuses: frozenset[FlowStatus], priority: tuple[FlowStatus, ...]) -> FlowStatus:
-    """The first status of ``priority`` that any flow has; READY only if all flows are READY.
+    """Return the first status of ``priority`` that any flow has; READY only if all are READY.
 
-    A status that the list does not name ranks just before READY, so it never lets an instance be
-    READY; several such rank among themselves in the order of ``FlowStatus``.
+    A status that ``priority`` does not name ranks just before READY, so an instance with such a
+    flow is never READY. Several such statuses rank in the order of ``FlowStatus``.
     """
     named = [status for status in priority if status is not FlowStatus.READY]
     unnamed = [s for s in FlowStatus if s not in named and s is not FlowStatus.READY]
@@ -56,7 +56,7 @@ def min_severity(statuses: frozenset[FlowStatus], priority: tuple[FlowStatus, ..
 
 
 def aggregate(statuses: Iterable[FlowStatus], contract: AggregationContract) -> FlowStatus:
-    """Status of an instance from those of its flows; NOT_INITIALIZED when it has none."""
+    """Compute an instance's status from its flows' statuses; NOT_INITIALIZED without flows."""
     present = frozenset(statuses)
     if not present:
         return FlowStatus.NOT_INITIALIZED
@@ -64,7 +64,10 @@ def aggregate(statuses: Iterable[FlowStatus], contract: AggregationContract) -> 
 
 
 def parse_contract(document: Mapping[str, object]) -> AggregationContract:
-    """Read a ``status_aggregation_contract``; InvalidSpec names every fault of it."""
+    """Parse a ``status_aggregation_contract``.
+
+    Raises InvalidSpec, which lists every fault.
+    """
     problems = [
         *_method_problems(document),
         *_priority_problems(document),

@@ -1,4 +1,4 @@
-"""Backfills in pieces: which dates each piece has, and what is to be done about it. Pure."""
+"""Backfills: how a range of dates is split into pieces, and which pieces still have to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_instances.libs.core.status import RunStatus
 
 
 class Chunk(StrEnum):
-    """How many dates one run of a backfill reads; ``all`` of them, or those of a calendar period.
+    """How many dates one run of a backfill reads: all of them, or one calendar period.
 
     A week begins on Monday.
     """
@@ -28,14 +28,14 @@ class Chunk(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Piece:
-    """The dates that one run reads, both ends inclusive."""
+    """The dates that one run of a backfill reads, both ends inclusive."""
 
     start: date
     end: date
 
     @property
     def parameters(self) -> RunParameters:
-        """What its run is asked."""
+        """The parameters of the run that reads this piece."""
         return RunParameters(start=self.start, end=self.end)
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Piece:
 
 
 class PieceState(StrEnum):
-    """Where a piece stands: read, on its way, or to be asked for."""
+    """The progress of a piece: completed, running or requested, or not requested yet."""
 
     DONE = "done"
     UNDER_WAY = "under way"
@@ -51,9 +51,10 @@ class PieceState(StrEnum):
 
 
 def pieces(start: date, end: date, chunk: Chunk) -> Iterator[Piece]:
-    """The dates from ``start`` to ``end`` (inclusive), cut where a calendar period ends, in order.
+    """Split the dates from ``start`` to ``end`` (inclusive) at the ends of calendar periods.
 
-    Together they hold every date once. Raises ValueError where ``end`` is before ``start``.
+    Yields the pieces in order; together they hold every date once. Raises ValueError if ``end`` is
+    before ``start``.
     """
     if end < start:
         raise ValueError(f"the end {end} is before the start {start}")
@@ -69,7 +70,11 @@ def pieces(start: date, end: date, chunk: Chunk) -> Iterator[Piece]:
 def state_of(
     piece: Piece, waiting: RunParameters | None, runs: Iterable[tuple[RunStatus, RunParameters]]
 ) -> PieceState:
-    """Where a piece stands, by the pending request of its flow and the runs since the beginning."""
+    """Return the state of a piece.
+
+    ``waiting`` holds the parameters of the flow's pending request; None if it has none. ``runs``
+    are the runs since the backfill began.
+    """
     covering = {status for status, asked in runs if asked.covers(piece.start, piece.end)}
     if RunStatus.COMPLETED in covering:
         return PieceState.DONE
@@ -79,7 +84,7 @@ def state_of(
 
 
 def _period_end(day: date, chunk: Chunk) -> date:
-    """The last day of the calendar period that a day lies in."""
+    """Return the last day of the calendar period that contains ``day``."""
     match chunk:
         case Chunk.DAY:
             return day

@@ -1,4 +1,4 @@
-"""What is asked of the core and what it answers: the frozen values around ``transitions``."""
+"""Commands to the core and their results: the inputs and outputs of ``transitions``."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from prefect_instances.libs.core.status import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run holds its claim; ``run.pins`` is exactly what it is to read."""
+    """The run has claimed its opening; it reads exactly ``run.pins``."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Nothing to do for this Prefect flow run; ``why`` is one line for its final state."""
+    """This Prefect flow run has nothing to do; ``why`` is one line for its final state."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class AskedAgain:
-    """The flow run ended badly before and stays so; a new run was asked for, as ``why`` says."""
+    """The flow run keeps its earlier bad end; a new run is requested, as ``why`` says."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The gate is shut; what was asked is remembered and runs when ``blockers`` are READY."""
+    """The gate is closed; the request is stored and runs when ``blockers`` are READY."""
 
     blockers: tuple[Blocker, ...]
 
@@ -51,9 +51,9 @@ Start = Started | Skipped | AskedAgain | Blocked | Unusable
 
 @dataclass(frozen=True, slots=True)
 class StartCommand:
-    """A Prefect flow run wants to work: for an opening, or for a request of its own.
+    """The attempt of a Prefect flow run to start, for an opening or for its own request.
 
-    ``unusable`` says which definition it cannot work with; empty where there is none such.
+    ``unusable`` says which definition cannot be used; empty if all can.
     """
 
     run_id: UUID
@@ -67,13 +67,13 @@ class StartCommand:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a successful run leaves behind.
+    """The result of a successful run.
 
-    ``version_id`` is None where the output equals the current version (early cut-off).
-    ``next_due_at`` and ``due_deadline`` are the schedule's next slot and that plus grace, None
-    without a schedule. ``expected_data_date`` is what the slot that the run served demands of the
-    newest data, None where that is not judged. A run about the past does not serve a slot: what
-    was due still is.
+    ``version_id`` is None if the output equals the current version (early cut-off). ``next_due_at``
+    is the schedule's next slot and ``due_deadline`` that slot plus the grace period; both are None
+    without a schedule. ``expected_data_date`` is the date that the newest data must have for the
+    slot that the run served; None if there is no such demand. A run that reads only past dates does
+    not serve a slot (``serves_slot``): the slot stays due.
     """
 
     version_id: UUID | None
@@ -86,14 +86,14 @@ class Output:
 
     @property
     def source_delayed(self) -> bool:
-        """True where the newest data are older than the slot demands."""
+        """True if the newest data are older than the slot demands."""
         expected, newest = self.expected_data_date, self.last_data_date
         return expected is not None and (newest is None or newest < expected)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and after what pause, an ended run is repeated by itself."""
+    """How often an ended run is repeated automatically, and after what delay."""
 
     failed: int = 0
     failed_delay: timedelta = timedelta(seconds=30)
@@ -103,9 +103,9 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BadEnd:
-    """A run that did not succeed: FAILED, CRASHED or CANCELLED, with the error's one line.
+    """A run that ended FAILED, CRASHED or CANCELLED, with a one-line error.
 
-    ``retry_id`` is the id that a retry's request gets, should the policy make one.
+    ``retry_id`` becomes the id of the retry's request if the policy allows a retry.
     """
 
     run_id: UUID

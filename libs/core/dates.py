@@ -1,4 +1,4 @@
-"""Calendar days that people and sources write: which texts and which years are taken."""
+"""Calendar days in text: the accepted format and the accepted years."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from datetime import date
 
 EARLIEST, LATEST = date(1700, 1, 1), date(2199, 12, 31)
-"""Days outside of these are mistakes: a year of two digits is the year 24, not 2024."""
+"""Days outside this range are mistakes: a year of two digits means the year 24, not 2024."""
 
 DAY = "a date like 2024-01-31"
-"""What to write, for messages."""
+"""The accepted form, for messages."""
 
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def parse_day(text: str) -> date:
-    """Return the calendar day that an ISO text with a year of four digits names.
+    """Parse an ISO date with a year of four digits.
 
-    Raises ``ValueError``, whose text says what is wanted, for any other text, a day that does not
-    exist, and one before ``EARLIEST`` or after ``LATEST``.
+    Raises ``ValueError``, whose text says what is accepted, for any other text, a day that does not
+    exist, and a day before ``EARLIEST`` or after ``LATEST``.
     """
     if not _ISO.fullmatch(text):
         raise ValueError(f"must be {DAY}")
@@ -32,5 +32,5 @@ def parse_day(text: str) -> date:
 
 
 def day_fault(day: date) -> str:
-    """Return what is wrong with a day outside of ``EARLIEST`` to ``LATEST``; empty if nothing."""
+    """Return why a day lies outside ``EARLIEST`` to ``LATEST``; empty if it does not."""
     return "" if EARLIEST <= day <= LATEST else f"must be a date from {EARLIEST} to {LATEST}"

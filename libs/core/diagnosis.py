@@ -1,4 +1,4 @@
-"""Why a flow is not READY: the chain of what it waits for, down to the root causes."""
+"""Diagnosis of a flow that is not READY: its chain of blocking flows down to the root causes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from prefect_instances.libs.core.unit_of_work import Draft
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One flow in the chain.
+    """One flow in the chain of a diagnosis.
 
-    ``waits_for`` are the flows that it waits for; without any it is a root cause, and ``remedy``
-    says what would unblock it. ``why`` is a sentence without the flow's name. ``next_at`` is when
-    it goes on by itself, None where nobody knows or nothing will.
+    ``waits_for`` are the flows that it waits for. A flow without any is a root cause, and
+    ``remedy`` says what would unblock it. ``why`` is a sentence without the flow's name.
+    ``next_at`` is when the flow continues by itself; None if that is unknown or will not happen.
     """
 
     flow_id: UUID
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def label(self) -> str:
-        """``sp500_prices.refresh``."""
+        """``INSTANCE.KIND``, such as ``sp500_prices.refresh``."""
         return f"{self.instance}.{self.kind}"
 
     def __str__(self) -> str:
@@ -46,24 +46,24 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a flow waits for. ``chain`` begins with the flow itself and ends with the roots."""
+    """What a flow waits for; ``chain`` begins with the flow and ends with the root causes."""
 
     chain: tuple[Finding, ...]
 
     @property
     def subject(self) -> Finding:
-        """The flow that was asked about."""
+        """The flow that the diagnosis is about."""
         return self.chain[0]
 
     @property
     def roots(self) -> tuple[Finding, ...]:
-        """The findings that wait for nobody; empty where the flow is READY and waits for none."""
+        """The findings that wait for no other; empty if the flow is READY and waits for none."""
         if self.subject.status is FlowStatus.READY and not self.subject.waits_for:
             return ()
         return tuple(finding for finding in self.chain if not finding.waits_for)
 
     def sentence(self) -> str:
-        """The whole in one sentence."""
+        """Return the diagnosis as one sentence."""
         subject = self.subject
         if not subject.waits_for:
             return str(subject)
@@ -71,18 +71,18 @@ class Diagnosis:
 
 
 def diagnose(draft: Draft, flow_id: UUID) -> Diagnosis:
-    """The diagnosis of a flow in a region that holds all of its ancestors, evaluated."""
+    """Diagnose a flow; the region must hold all of its ancestors, with gates evaluated."""
     return diagnose_each(draft, [flow_id])[flow_id]
 
 
 def diagnose_each(draft: Draft, flow_ids: Iterable[UUID]) -> dict[UUID, Diagnosis]:
-    """The diagnosis of each of some flows; what they wait for in common is judged once."""
+    """Diagnose several flows; a common ancestor is examined once."""
     known: dict[UUID, Finding] = {}
     return {flow_id: Diagnosis(_chain(draft, flow_id, known)) for flow_id in flow_ids}
 
 
 def _chain(draft: Draft, flow_id: UUID, known: dict[UUID, Finding]) -> tuple[Finding, ...]:
-    """The flow and all that it waits for, the nearest first; ``known`` grows by them."""
+    """Return the flow and all that it waits for, nearest first; adds them to ``known``."""
     found: dict[UUID, Finding] = {}
     queue = deque([flow_id])
     while queue:
@@ -114,10 +114,10 @@ def _finding(draft: Draft, flow: FlowState) -> Finding:
 
 
 def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
-    """Upstreams that keep it from running, or that have yet to run before it is due.
+    """Return the upstreams that block a flow, or that must run before it is due.
 
-    A READY flow waits only where something was asked of it. An error that no other input is on its
-    way to heal is its own. An instance that is not ACTIVE waits for a person.
+    A READY flow waits only if it has a request. An ERROR without a request or newer inputs is its
+    own root cause. An instance that is not ACTIVE waits for a person.
     """
     if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
         return ()
@@ -127,7 +127,7 @@ def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
         return ()
     if flow.status is FlowStatus.ERROR and not asked and not gate.due_by_input(draft, flow.id):
         return ()
-    waits = [blocker.flow_id for blocker in gate.shut(draft, flow.id, request)]
+    waits = [blocker.flow_id for blocker in gate.blockers_for(draft, flow.id, request)]
     if flow.reason in OVERTAKEN and not gate.due_by_input(draft, flow.id):
         waits += [
             edge.upstream
@@ -138,9 +138,9 @@ def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
 
 
 def _root(draft: Draft, flow: FlowState) -> tuple[str, str]:
-    """Why a flow that waits for no other flow is as it is, and what would change it."""
+    """Return why a flow that waits for no other flow has its status, and what would change it."""
     instance = draft.instance_of(flow)
-    name = f"{instance.project}/{instance.name}"  # the name alone may be another project's too
+    name = f"{instance.project}/{instance.name}"  # another project may use the same name
     said = flow.detail or MESSAGES[flow.reason]
     if not draft.is_active(flow):
         return _not_active(instance.lifecycle, name)
@@ -173,7 +173,7 @@ def _not_active(lifecycle: Lifecycle, name: str) -> tuple[str, str]:
 
 
 def _next_at(draft: Draft, flow: FlowState) -> datetime | None:
-    """When it runs next by itself, as far as is known; None where that time has passed."""
+    """Return when a flow runs next by itself; None if unknown or already past."""
     found = _planned_at(draft, flow)
     return found if found is not None and found > draft.now else None
 

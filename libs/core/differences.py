@@ -1,4 +1,4 @@
-"""How two JSON documents differ, value by value."""
+"""Differences between two JSON documents, value by value."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 ABSENT: Any = None
-"""What stands for a value that only one of the documents has."""
+"""Stands for a value that only one of the documents has."""
 
 SHOWN = 120
-"""Characters of a value that a line shows."""
+"""Number of characters of a value that a line shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One value that differs; ``before`` or ``after`` is None where it is absent."""
+    """One value that differs; ``before`` or ``after`` is None if it is absent there."""
 
     path: str
     before: Any
@@ -26,8 +26,8 @@ class Difference:
         return f"{self.path}: {_shown(self.before)} -> {_shown(self.after)}"
 
 
-def differences(before: Any, after: Any, path: str = "") -> list[Difference]:
-    """Every value in which the documents differ, by path (``schedule.expression``, ``refs[1]``)."""
+def find_differences(before: Any, after: Any, path: str = "") -> list[Difference]:
+    """List every value that differs, with its path (``schedule.expression``, ``refs[1]``)."""
     return list(_walk(before, after, path))
 
 

@@ -1,8 +1,8 @@
-"""Where the records and the world outside of them differ: a pure comparison.
+"""Comparison of the database's records with Prefect, MLflow and Evidently; pure.
 
-``Recorded`` is what the database holds of one instance, ``World`` what was seen in the other
-systems. Only settled instances are compared: one that is being provisioned, changed or removed is
-the affair of who does that.
+``RecordedInstance`` is one instance as the database holds it, ``Observation`` what was observed in
+the other systems. Only settled instances are compared: while an instance is provisioned, changed or
+removed, the process that does so is responsible for it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from prefect_instances.libs.core.differences import differences
+from prefect_instances.libs.core.differences import find_differences
 
 
 class Divergence(StrEnum):
-    """The kinds of difference."""
+    """The kinds of divergence."""
 
     DEPLOYMENT_MISSING = "deployment missing"
     DEPLOYMENT_EDITED = "deployment edited"
@@ -29,18 +29,18 @@ class Divergence(StrEnum):
     DOCUMENT_MISSING = "block deleted"
     DOCUMENT_CHANGED = "block changed"
     DOCUMENT_FAULTY = "block invalid"
-    HANDLE_MISSING = "external resource missing"
+    EXTERNAL_MISSING = "external resource missing"
     RUN_ENDED = "run already ended in Prefect"
     LIFECYCLE_MISSING = "lifecycle deployment missing"
     LIFECYCLE_STALE = "lifecycle deployment without flow"
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """One settled instance as the database has it.
+class RecordedInstance:
+    """One settled instance as the database holds it.
 
-    ``deployments`` gives per flow kind the id of the deployment, None where none was recorded;
-    ``handles`` the names of its handles in other systems; ``document`` its configuration.
+    ``deployments`` maps each flow kind to its deployment id, None if none was recorded.
+    ``externals`` names its external resources; ``document`` is its configuration.
     """
 
     id: UUID
@@ -48,14 +48,14 @@ class Recorded:
     document: Mapping[str, Any]
     document_id: UUID | None
     deployments: Mapping[str, UUID | None]
-    handles: tuple[str, ...] = ()
+    externals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SeenDeployment:
-    """A deployment that executes, or executed, a flow of an instance.
+    """An observed deployment that executes, or executed, a flow of an instance.
 
-    ``edits`` say how it differs from what the configuration makes it, in lines for people.
+    ``edits`` say in readable lines how it differs from the configuration.
     """
 
     id: UUID
@@ -67,7 +67,7 @@ class SeenDeployment:
 
 @dataclass(frozen=True, slots=True)
 class SeenDocument:
-    """A block document: its configuration, or why it cannot be read."""
+    """An observed block document: its configuration, or why it cannot be read."""
 
     document: Mapping[str, Any] | None
     fault: str = ""
@@ -75,7 +75,7 @@ class SeenDocument:
 
 @dataclass(frozen=True, slots=True)
 class SeenAutomation:
-    """One of ours: whether it is there, switched on, and which fields differ."""
+    """One of our automations: whether it exists, is enabled, and which fields differ."""
 
     name: str
     present: bool
@@ -85,7 +85,7 @@ class SeenAutomation:
 
 @dataclass(frozen=True, slots=True)
 class SeenRun:
-    """A run that is RUNNING here; ``ended`` is its state in Prefect where it is over there."""
+    """A run that is RUNNING in the database; ``ended`` is its final state in Prefect, if any."""
 
     run_id: UUID
     instance_id: UUID
@@ -96,18 +96,19 @@ class SeenRun:
 
 
 @dataclass(frozen=True)
-class World:
-    """What was seen. ``known`` are the ids of all instances, settled or not.
+class Observation:
+    """What was observed in Prefect, MLflow and Evidently.
 
-    ``absent_handles`` are (instance id, name of the handle); documents that are gone are not in
-    ``documents``. Lifecycle deployments are named ``flow/deployment``: ``absent_lifecycle`` are
-    gone, ``stale_lifecycle`` are there and no flow of the installed version is theirs.
+    ``known`` holds the ids of all instances, settled or not. ``absent_externals`` are (instance id,
+    name of the external resource). ``documents`` lacks those that were deleted. Lifecycle
+    deployments are named ``flow/deployment``: those in ``absent_lifecycle`` were deleted; for those
+    in ``stale_lifecycle`` the installed version has no flow.
     """
 
     known: frozenset[UUID] = frozenset()
     deployments: tuple[SeenDeployment, ...] = ()
     documents: Mapping[UUID, SeenDocument] = field(default_factory=dict)
-    absent_handles: frozenset[tuple[UUID, str]] = frozenset()
+    absent_externals: frozenset[tuple[UUID, str]] = frozenset()
     automations: tuple[SeenAutomation, ...] = ()
     runs: tuple[SeenRun, ...] = ()
     absent_lifecycle: tuple[str, ...] = ()
@@ -116,10 +117,10 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """One difference: what (``part`` of ``subject``), and how in lines for people.
+    """One divergence of ``part`` of ``subject``, described in readable lines.
 
-    ``instance_id`` is None for what belongs to no instance. ``part`` is a flow kind, the name of a
-    handle, or the id of a document, run or deployment.
+    ``instance_id`` is None if it concerns no instance. ``part`` is a flow kind, the name of an
+    external resource, or the id of a document, run or deployment.
     """
 
     kind: Divergence
@@ -129,19 +130,19 @@ class Diverged:
     instance_id: UUID | None = None
 
 
-def compare(recorded: Iterable[Recorded], world: World) -> list[Diverged]:
-    """Every difference, lifecycle flows and automations first: without them nothing starts."""
+def find_divergences(recorded: Iterable[RecordedInstance], world: Observation) -> list[Diverged]:
+    """List every divergence, lifecycle flows and automations first: nothing starts without them."""
     instances = list(recorded)
     found = [*_lifecycle(world), *_automations(world)]
     present = {seen.id: seen for seen in world.deployments}
     for instance in instances:
         found += _deployments(instance, present)
         found += _document(instance, world.documents)
-        found += _handles(instance, world.absent_handles)
+        found += _externals(instance, world.absent_externals)
     return [*found, *_runs(world), *_strangers(instances, world)]
 
 
-def _lifecycle(world: World) -> Iterable[Diverged]:
+def _lifecycle(world: Observation) -> Iterable[Diverged]:
     for name in world.absent_lifecycle:
         lines = ("it is not in Prefect",)
         yield Diverged(Divergence.LIFECYCLE_MISSING, name, "deployment", lines)
@@ -150,7 +151,7 @@ def _lifecycle(world: World) -> Iterable[Diverged]:
         yield Diverged(Divergence.LIFECYCLE_STALE, name, "deployment", lines)
 
 
-def _automations(world: World) -> Iterable[Diverged]:
+def _automations(world: Observation) -> Iterable[Diverged]:
     for seen in world.automations:
         if not seen.present:
             yield _about(Divergence.AUTOMATION_MISSING, seen, "it was deleted")
@@ -162,7 +163,9 @@ def _automations(world: World) -> Iterable[Diverged]:
             yield _about(Divergence.AUTOMATION_OFF, seen, why)
 
 
-def _deployments(instance: Recorded, present: Mapping[UUID, SeenDeployment]) -> Iterable[Diverged]:
+def _deployments(
+    instance: RecordedInstance, present: Mapping[UUID, SeenDeployment]
+) -> Iterable[Diverged]:
     for kind, id_ in instance.deployments.items():
         if id_ is None or id_ not in present:
             why = "none is recorded" if id_ is None else f"{id_} is not in Prefect"
@@ -171,32 +174,36 @@ def _deployments(instance: Recorded, present: Mapping[UUID, SeenDeployment]) -> 
             yield _of(instance, Divergence.DEPLOYMENT_EDITED, kind, *edits)
 
 
-def _document(instance: Recorded, documents: Mapping[UUID, SeenDocument]) -> Iterable[Diverged]:
+def _document(
+    instance: RecordedInstance, documents: Mapping[UUID, SeenDocument]
+) -> Iterable[Diverged]:
     seen = documents.get(instance.document_id) if instance.document_id else None
     part = str(instance.document_id or "document")
     if seen is None:
         yield _of(instance, Divergence.DOCUMENT_MISSING, part, "it is not in Prefect")
     elif seen.document is None:
         yield _of(instance, Divergence.DOCUMENT_FAULTY, part, seen.fault)
-    elif changes := differences(instance.document, seen.document):
+    elif changes := find_differences(instance.document, seen.document):
         yield _of(instance, Divergence.DOCUMENT_CHANGED, part, *map(str, changes))
 
 
-def _handles(instance: Recorded, absent: frozenset[tuple[UUID, str]]) -> Iterable[Diverged]:
-    for name in instance.handles:
+def _externals(
+    instance: RecordedInstance, absent: frozenset[tuple[UUID, str]]
+) -> Iterable[Diverged]:
+    for name in instance.externals:
         if (instance.id, name) in absent:
-            yield _of(instance, Divergence.HANDLE_MISSING, name, f"it is not in {name}")
+            yield _of(instance, Divergence.EXTERNAL_MISSING, name, f"it is not in {name}")
 
 
-def _runs(world: World) -> Iterable[Diverged]:
+def _runs(world: Observation) -> Iterable[Diverged]:
     for run in world.runs:
         lines = (f"{run.kind} is RUNNING here and {run.ended} in Prefect",)
         part = str(run.run_id)
         yield Diverged(Divergence.RUN_ENDED, run.label, part, lines, run.instance_id)
 
 
-def _strangers(instances: list[Recorded], world: World) -> Iterable[Diverged]:
-    """Deployments that no row knows, except where a missing one will be found by its name."""
+def _strangers(instances: list[RecordedInstance], world: Observation) -> Iterable[Diverged]:
+    """Yield deployments without a row, unless they can replace a missing one by name."""
     settled = {instance.id: instance for instance in instances}
     recorded = {id_ for instance in instances for id_ in instance.deployments.values() if id_}
     for seen in world.deployments:
@@ -215,5 +222,5 @@ def _about(kind: Divergence, seen: SeenAutomation, *lines: str) -> Diverged:
     return Diverged(kind, seen.name, "automation", lines)
 
 
-def _of(instance: Recorded, kind: Divergence, part: str, *lines: str) -> Diverged:
+def _of(instance: RecordedInstance, kind: Divergence, part: str, *lines: str) -> Diverged:
     return Diverged(kind, instance.label, part, lines, instance.id)

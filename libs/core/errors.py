@@ -1,7 +1,7 @@
-"""One family of errors: what went wrong, whether trying again helps, and what to do about it.
+"""Errors: what went wrong, whether a retry helps, and what to do about it.
 
-Every error's text is one line that a person can act on. Vendor exceptions are translated by the
-adapter that met them (``raise ... from``) and never leave it.
+Every error's text is one line that a person can act on. Adapters translate vendor exceptions
+(``raise ... from``); no vendor exception leaves its adapter.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 
 class InstancesError(Exception):
-    """Base of all errors of this project; catch it where a person is to be told."""
+    """Base class of all errors of this project; catch it to show the error to a person."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by state: the text is ``args``, whatever the constructor of the class takes."""
+        """Pickle by state, so that unpickling does not depend on the constructor's parameters."""
         return _unpickled, (type(self), self.args), self.__dict__
 
 
@@ -25,18 +25,18 @@ def _unpickled(kind: type[InstancesError], arguments: tuple[object, ...]) -> Ins
 
 
 class PermanentError(InstancesError):
-    """Trying again changes nothing: correct what the message names first."""
+    """An error that a retry cannot heal: first correct what the message names."""
 
 
 class TemporaryError(InstancesError):
-    """Something outside was not available: try again, it is safe to."""
+    """An error because something was not available: a retry is safe and may succeed."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One fault in what a person wrote.
+    """One fault in a document that a person wrote.
 
-    ``path`` leads to it from the top of the document (``instances[2].schedule.timezone``),
+    ``path`` locates it from the top of the document (``instances[2].schedule.timezone``).
     ``message`` says what is wrong and what would be right.
     """
 
@@ -47,7 +47,7 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
     def under(self, prefix: str) -> Problem:
-        """The same problem seen from a document that holds this one at ``prefix``."""
+        """Return the same problem with its path below ``prefix``."""
         if not prefix or not self.path:
             return Problem(prefix or self.path, self.message)
         joint = "" if self.path.startswith("[") else "."
@@ -55,7 +55,7 @@ class Problem:
 
 
 class InvalidSpec(PermanentError):
-    """The document has faults: correct every one of ``problems``; nothing was changed."""
+    """The document has faults: correct each of ``problems``; nothing was changed."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
@@ -65,7 +65,7 @@ class InvalidSpec(PermanentError):
 
 
 class NotFound(PermanentError):
-    """No such thing: check its name or id."""
+    """The named thing does not exist: check its name or id."""
 
     def __init__(self, kind: str, name: str) -> None:
         self.kind, self.name = kind, name
@@ -74,7 +74,7 @@ class NotFound(PermanentError):
 
 
 class AlreadyExists(PermanentError):
-    """The name is taken in its project: choose another, or update the one that is there."""
+    """The name is in use in its project: choose another, or update the existing one."""
 
     def __init__(self, kind: str, name: str, detail: str = "") -> None:
         self.kind, self.name = kind, name
@@ -82,7 +82,7 @@ class AlreadyExists(PermanentError):
 
 
 class HasDependents(PermanentError):
-    """Others read from it: remove them first, or say ``--cascade``."""
+    """Other instances read from it: remove them first, or use ``--cascade``."""
 
     def __init__(self, name: str, dependents: Iterable[str]) -> None:
         self.name, self.dependents = name, tuple(sorted(dependents))
@@ -92,7 +92,7 @@ class HasDependents(PermanentError):
 
 
 class BusyElsewhere(TemporaryError):
-    """Another process works on the same instance right now: wait for it, then try again."""
+    """Another flow run is changing the same instance: wait for it, then try again."""
 
     def __init__(self, name: str, doing: str) -> None:
         self.name, self.doing = name, doing
@@ -100,7 +100,7 @@ class BusyElsewhere(TemporaryError):
 
 
 class MovedOn(PermanentError):
-    """What was planned on has changed since: plan again, and look at the new plan."""
+    """The instance changed after the plan was made: plan again and check the new plan."""
 
     def __init__(self, name: str, planned: int, found: int) -> None:
         self.name, self.planned, self.found = name, planned, found
@@ -115,7 +115,7 @@ def _state(version: int) -> str:
 
 
 class WrongLifecycle(PermanentError):
-    """Not possible while the instance is in this part of its life: bring it out of it first."""
+    """The instance's lifecycle state does not allow this: change that state first."""
 
     def __init__(self, name: str, lifecycle: str, wanted: Iterable[str]) -> None:
         self.name, self.lifecycle = name, str(lifecycle)
@@ -124,7 +124,7 @@ class WrongLifecycle(PermanentError):
 
 
 class WrongDatabase(PermanentError):
-    """A worker of another home took the run: give each home a Prefect server of its own."""
+    """A worker of another home received the run: give each home its own Prefect server."""
 
     def __init__(self, wanted: str, found: str) -> None:
         self.wanted, self.found = wanted, found
@@ -135,7 +135,7 @@ class WrongDatabase(PermanentError):
 
 
 class DefinitionUnavailable(PermanentError):
-    """A definition that an instance names cannot be used: install or pin another version."""
+    """A definition cannot be used: install it, or pin another version."""
 
     def __init__(self, kind: str, name: str, version: str | None, detail: str) -> None:
         self.kind, self.name, self.version = kind, name, version
@@ -144,7 +144,7 @@ class DefinitionUnavailable(PermanentError):
 
 
 class DataRejected(PermanentError):
-    """Data that a run produced or read breaks its contract: the run fails, nothing is published.
+    """Data that a run read or produced break their contract: the run fails, nothing is published.
 
     ``report`` holds the counts and a sample of the offending rows, JSON-serialisable.
     """
@@ -155,7 +155,7 @@ class DataRejected(PermanentError):
 
 
 class Unavailable(TemporaryError):
-    """A service that is needed does not answer: start it (``instances up``) and try again."""
+    """A required service does not answer: start it (``instances up``) and try again."""
 
     def __init__(self, service: str, detail: str) -> None:
         self.service, self.detail = service, detail
@@ -163,4 +163,4 @@ class Unavailable(TemporaryError):
 
 
 class Interrupted(TemporaryError):
-    """The run lost its claim while it worked (dead or cancelled for us): it publishes nothing."""
+    """The run lost its claim (declared dead, or cancelled): it publishes nothing."""

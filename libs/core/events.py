@@ -1,4 +1,4 @@
-"""An event as it is recorded and published: a fact about a resource at an instant."""
+"""Events as they are stored and published: facts about a resource at a point in time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact.
+    """One event.
 
     ``occurred`` is aware UTC. ``resource`` and each of ``related`` are label sets that hold
-    ``prefect.resource.id``; their order matters to automations that infer their target.
-    ``payload`` is JSON-serialisable.
+    ``prefect.resource.id``; their order matters to automations that infer their target. ``payload``
+    is JSON-serialisable.
     """
 
     id: UUID

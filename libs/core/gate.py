@@ -1,8 +1,9 @@
-"""The gate: when a flow may run, when it is due, and which opening that makes.
+"""The gate: whether a flow may run, whether it is due, and which opening follows.
 
-*open*: every incoming edge has what it requires. *due*: a triggering upstream has published more
-than was consumed, or the configuration is newer than the one last used, or a request is pending.
-A gate opens iff open, due, not RUNNING and the instance ACTIVE, once per cause key.
+*Open*: every incoming edge has what it requires. *Due*: a triggering upstream has published more
+than was consumed, or the configuration is newer than the one last used, or a request is pending. A
+gate opens if it is open and due, the flow is not RUNNING and the instance is ACTIVE, once for each
+cause key.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from prefect_instances.libs.core.unit_of_work import Draft
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """An upstream that keeps a gate shut, why, and since when."""
+    """An upstream that keeps a gate closed, why, and since when."""
 
     flow_id: UUID
     instance: str
@@ -46,8 +47,8 @@ class Blocker:
         return f"{self.instance}.{self.kind} is {self.status} ({self.reason}){since}{why}"
 
 
-def satisfied(edge: EdgeState, upstream: FlowState) -> bool:
-    """True where the upstream has what the edge requires."""
+def meets_requirement(edge: EdgeState, upstream: FlowState) -> bool:
+    """Return True if the upstream has what the edge requires."""
     match edge.require:
         case Require.READY:
             return upstream.status is FlowStatus.READY
@@ -57,55 +58,56 @@ def satisfied(edge: EdgeState, upstream: FlowState) -> bool:
             return True
 
 
-def blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
-    """Every upstream that keeps the gate of a flow shut; empty where the gate is open."""
-    shut = []
+def find_blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+    """List every upstream that keeps the gate of a flow closed; empty if the gate is open."""
+    found = []
     for edge in draft.upstream_edges(flow_id):
         upstream = draft.flows[edge.upstream]
-        if not satisfied(edge, upstream):
-            shut.append(_blocker(draft, edge, upstream))
-    return tuple(shut)
+        if not meets_requirement(edge, upstream):
+            found.append(_blocker(draft, edge, upstream))
+    return tuple(found)
 
 
-def shut(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
-    """The blockers of a run that serves ``request``: a forced one only needs outputs to read.
+def blockers_for(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
+    """List the upstreams that block a run which serves ``request``.
 
-    A recursive one waits for the upstreams that were asked with it as well.
+    A forced run only needs published outputs. A recursive run also waits for upstreams that have a
+    recursive request.
     """
     if request is None:
-        return blockers(draft, flow_id)
-    found = without_output if request.parameters.force else blockers
-    shutting = found(draft, flow_id)
+        return find_blockers(draft, flow_id)
+    found = find_unpublished if request.parameters.force else find_blockers
+    blocking = found(draft, flow_id)
     if not request.parameters.recursive:
-        return shutting
-    known = {blocker.flow_id for blocker in shutting}
-    first = (b for b in awaited(draft, flow_id) if b.flow_id not in known)
-    return (*shutting, *first)
+        return blocking
+    known = {blocker.flow_id for blocker in blocking}
+    first = (b for b in find_awaited(draft, flow_id) if b.flow_id not in known)
+    return (*blocking, *first)
 
 
-def awaited(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
-    """The upstreams that a recursive request asked to run first and that have yet to."""
+def find_awaited(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+    """List the upstreams that have a recursive request which is not done yet."""
     return tuple(
         _blocker(draft, edge, draft.flows[edge.upstream])
         for edge in draft.upstream_edges(flow_id)
-        if reads(edge) and draft.asked_recursively(edge.upstream)
+        if reads(edge) and draft.has_recursive_request(edge.upstream)
     )
 
 
 def reads(edge: EdgeState) -> bool:
-    """True where the downstream cares for how its upstream stands."""
+    """Return True if the upstream's status matters to the downstream."""
     return edge.triggers or edge.require is not Require.NONE
 
 
 def is_fresh(draft: Draft, flow_id: UUID) -> bool:
-    """True where the output is current with inputs, configuration and schedule."""
+    """Return True if the output is current with inputs, configuration and schedule."""
     flow = draft.flows[flow_id]
     on_time = flow.next_due_at is None or flow.next_due_at > draft.now
     return flow.status is FlowStatus.READY and on_time and not due_by_input(draft, flow_id)
 
 
-def why_fresh(draft: Draft, flow_id: UUID) -> str:
-    """One line on an output that a smart request is content with."""
+def explain_fresh(draft: Draft, flow_id: UUID) -> str:
+    """Return one line that says why the output is fresh."""
     flow = draft.flows[flow_id]
     due = (
         f", due again {flow.next_due_at.isoformat(timespec='seconds')}" if flow.next_due_at else ""
@@ -114,21 +116,24 @@ def why_fresh(draft: Draft, flow_id: UUID) -> str:
     return f"the output is fresh: generation {flow.generation}{data}{due}"
 
 
-def needless(draft: Draft, flow_id: UUID) -> bool:
-    """True where the pending request is content with the output as it is."""
+def is_satisfied(draft: Draft, flow_id: UUID) -> bool:
+    """Return True if the pending request is smart and the output is already fresh."""
     request = draft.pending_request(flow_id)
     return (
         request is not None
         and request.parameters.smart
         and is_fresh(draft, flow_id)
-        and not (request.parameters.recursive and awaited(draft, flow_id))
+        and not (request.parameters.recursive and find_awaited(draft, flow_id))
     )
 
 
-def drop_needless(draft: Draft, flow_id: UUID) -> bool:
-    """End a request that is content with the output as it is; who waited for it may go on."""
+def close_satisfied(draft: Draft, flow_id: UUID) -> bool:
+    """Close the pending request if the output is already fresh; return True if it was closed.
+
+    The gates of direct downstreams are evaluated then, because they may have waited for it.
+    """
     request = draft.pending_request(flow_id)
-    if request is None or not needless(draft, flow_id):
+    if request is None or not is_satisfied(draft, flow_id):
         return False
     draft.put_request(replace(request, status=RequestStatus.DONE))
     for edge in draft.downstream_edges(flow_id):
@@ -136,8 +141,8 @@ def drop_needless(draft: Draft, flow_id: UUID) -> bool:
     return True
 
 
-def without_output(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
-    """The upstreams that even a forced run cannot do without: required and never published."""
+def find_unpublished(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
+    """List required upstreams that never published; they block even a forced run."""
     return tuple(
         _blocker(draft, edge, draft.flows[edge.upstream])
         for edge in draft.upstream_edges(flow_id)
@@ -160,9 +165,9 @@ def _blocker(draft: Draft, edge: EdgeState, upstream: FlowState) -> Blocker:
 
 
 def due_by_input(draft: Draft, flow_id: UUID) -> bool:
-    """True where inputs or configuration are newer than those of the last success.
+    """Return True if inputs or configuration are newer than those of the last success.
 
-    The first configuration makes nothing due: whether a new instance runs is a request's to say.
+    The first configuration alone makes nothing due: a request decides whether a new instance runs.
     """
     flow = draft.flows[flow_id]
     if flow.config_version > max(flow.consumed_config_version, 1):
@@ -174,7 +179,7 @@ def due_by_input(draft: Draft, flow_id: UUID) -> bool:
 
 
 def input_vector(draft: Draft, flow_id: UUID) -> dict[str, int]:
-    """Upstream flow id → its generation, for every incoming edge."""
+    """Map each upstream's flow id to its generation, for every incoming edge."""
     return {
         str(edge.upstream): draft.flows[edge.upstream].generation
         for edge in draft.upstream_edges(flow_id)
@@ -182,23 +187,23 @@ def input_vector(draft: Draft, flow_id: UUID) -> dict[str, int]:
 
 
 def input_key(config_version: int, vector: Mapping[str, int]) -> str:
-    """Cause key of an opening that inputs make: equal inputs, equal key."""
+    """Return the cause key of an opening for inputs: equal inputs give equal keys."""
     text = json.dumps([config_version, sorted(vector.items())])
     return "inputs:" + hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def request_key(request: Request) -> str:
-    """Cause key of an opening that a request makes."""
+    """Return the cause key of an opening for a request."""
     return f"request:{request.id}"
 
 
 def evaluate(draft: Draft, flow_id: UUID) -> None:
-    """Open the gate of a flow if it is to open now; repeated calls change nothing more."""
+    """Open the gate of a flow if its conditions hold; a repeated call changes nothing more."""
     flow = draft.flows[flow_id]
     request = draft.pending_request(flow_id)
     if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
         return
-    if shut(draft, flow_id, request) or drop_needless(draft, flow_id):
+    if blockers_for(draft, flow_id, request) or close_satisfied(draft, flow_id):
         return
     if due_by_input(draft, flow_id) and _open_for_inputs(draft, flow, request):
         return
@@ -207,7 +212,7 @@ def evaluate(draft: Draft, flow_id: UUID) -> None:
 
 
 def _open_for_inputs(draft: Draft, flow: FlowState, request: Request | None) -> bool:
-    """Open for the newest inputs; False where these were opened for already."""
+    """Open the gate for the newest inputs; return False if it opened for these before."""
     vector = input_vector(draft, flow.id)
     key = input_key(flow.config_version, vector)
     unclaimed = draft.unclaimed(flow.id)
@@ -221,7 +226,7 @@ def _open_for_inputs(draft: Draft, flow: FlowState, request: Request | None) -> 
 
 
 def _absorbed_by_request(draft: Draft, unclaimed: list[Opening]) -> bool:
-    """True where a request's run is already on its way: it will take the newest inputs."""
+    """Return True if an announced run of a request will read the newest inputs."""
     return any(
         o.status is OpeningStatus.OPEN
         and o.cause_key.startswith("request:")
@@ -231,7 +236,7 @@ def _absorbed_by_request(draft: Draft, unclaimed: list[Opening]) -> bool:
 
 
 def _announced(draft: Draft, flow_id: UUID, request: Request) -> bool:
-    """True where a run is on its way that begins no later than the request may."""
+    """Return True if an announced run begins no later than the request demands."""
     return any(_in_time(draft, opening, request) for opening in draft.unclaimed(flow_id))
 
 
@@ -249,9 +254,10 @@ def _open(
     request: Request | None,
     vector: Mapping[str, int] | None = None,
 ) -> None:
-    """Announce the opening of ``key``; whatever else is unclaimed is superseded by it.
+    """Announce the opening of ``key`` and supersede all other unclaimed openings.
 
-    One that waits for its back-off to end is brought forward where a request need not wait.
+    If the same opening waits for its back-off to end, a request that may start earlier moves it
+    forward.
     """
     same = None
     for opening in draft.unclaimed(flow.id):
@@ -275,7 +281,7 @@ def opening_for(
     request: Request | None,
     vector: Mapping[str, int] | None = None,
 ) -> Opening:
-    """A new opening of a flow for a cause key, not yet put anywhere."""
+    """Build a new opening of a flow for a cause key, without storing it."""
     by_request = request if key.startswith("request:") else None
     return Opening(
         id=uuid5(flow.id, key),
@@ -292,7 +298,7 @@ def opening_for(
 
 
 def announce(draft: Draft, opening: Opening) -> None:
-    """Say once more that an unclaimed opening waits for a run, as its next attempt."""
+    """Announce an unclaimed opening again, as its next attempt."""
     again = replace(
         opening,
         status=OpeningStatus.OPEN,

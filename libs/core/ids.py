@@ -1,4 +1,4 @@
-"""Names that people and tools outside rely on: deployments, tags, events, block documents."""
+"""Names that people and external tools rely on: deployments, tags, events, block documents."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from uuid import UUID
 from prefect_instances.libs.core.status import FlowKind, FlowStatus, InstanceType
 
 NAME = re.compile(r"(?=.{1,63}\Z)[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*\Z")
-"""A legal name of a project or instance; names are unique whatever their case.
+"""A valid name of a project or instance; names are unique regardless of case.
 
-Double underscores are out because block document names write ``_`` as ``-`` and join project and
-instance by ``--``: two instances must never share a document.
+Double underscores are not allowed because block document names write ``_`` as ``-`` and join
+project and instance by ``--``: two instances must never share a document.
 """
 
 NAME_HELP = "use letters, digits and single underscores; start with a letter; at most 63 characters"
@@ -29,34 +29,34 @@ FLOW_OF_KIND: dict[str, str] = {
 }
 
 DEFINITION_FLOW = "run-definition-flow"
-"""The Prefect flow that executes every kind of flow that a definition adds."""
+"""The Prefect flow that executes all flows that definitions add."""
 
 EXECUTION_TAG = "instances-execution"
-"""Carried by every deployment of an instance's flow, and so by its runs; automations match it."""
+"""The tag of every execution deployment and of its runs; automations match it."""
 
 
 KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
-"""Beginnings of the tags of an execution deployment: of the flow kind, of the instance's name."""
+"""Prefixes of two tags of an execution deployment: its flow kind and its instance's name."""
 
 
 DATABASE_TAG = "database"
-"""Beginning of the tag of a lifecycle run that says for which database it was asked."""
+"""Prefix of the tag that binds a lifecycle run to one database."""
 
 
 def database_tag(identity: UUID) -> str:
-    """Tag of a run that is for the database with this identity only."""
+    """Return the tag of a run that only the database with this identity may execute."""
     return f"{DATABASE_TAG}:{identity}"
 
 
 def flow_name(kind: str) -> str:
-    """The Prefect flow that executes a kind of flow."""
+    """Return the name of the Prefect flow that executes a kind of flow."""
     return FLOW_OF_KIND.get(kind, DEFINITION_FLOW)
 
 
 def deployment_name(project: str, instance: str, kind: str) -> str:
-    """Second half of ``refresh-dataset/demo.sp500_prices``.
+    """Return the part after the slash in ``refresh-dataset/demo.sp500_prices``.
 
-    Added flows have one Prefect flow in common, so that their kind has to tell them apart:
+    Flows that definitions add share one Prefect flow, so the kind is part of the name:
     ``run-definition-flow/demo.sp500_prices.quality``.
     """
     name = f"{project}.{instance}"
@@ -66,7 +66,7 @@ def deployment_name(project: str, instance: str, kind: str) -> str:
 def deployment_tags(
     instance_id: UUID, project: str, type_: InstanceType | str, kind: str, name: str
 ) -> list[str]:
-    """Tags of the deployment of one flow of one instance."""
+    """Return the tags of the deployment of one flow of one instance."""
     return [
         f"instance:{instance_id}",
         f"project:{project}",
@@ -78,7 +78,7 @@ def deployment_tags(
 
 
 def block_document_name(project: str, instance: str) -> str:
-    """Name of the block document that holds the instance's configuration.
+    """Return the name of the block document that holds the instance's configuration.
 
     Prefect allows lower-case letters, digits and dashes only, so underscores become dashes.
     """
@@ -97,22 +97,22 @@ BLOCK_OF_TYPE: dict[str, str] = {
 
 
 def flow_resource(flow_id: UUID) -> str:
-    """Prefect event resource of one flow of an instance."""
+    """Return the Prefect event resource id of one flow of an instance."""
     return f"instance.flow.{flow_id}"
 
 
 def instance_resource(instance_id: UUID) -> str:
-    """Prefect event resource of an instance (or project)."""
+    """Return the Prefect event resource id of an instance or project."""
     return f"instance.{instance_id}"
 
 
 def instance_channel(instance_id: UUID) -> str:
-    """Centrifugo channel of an instance's status."""
+    """Return the Centrifugo channel for an instance's status."""
     return f"instance:{instance_id}:status"
 
 
 def project_channel(project_id: UUID) -> str:
-    """Centrifugo channel of the statuses of all instances of a project."""
+    """Return the Centrifugo channel for the statuses of all instances of a project."""
     return f"project:{project_id}:status"
 
 
@@ -130,5 +130,5 @@ DIVERGED = "instance.diverged"
 
 
 def flow_event(status: FlowStatus) -> str:
-    """``instance.flow.ready`` for READY, and so on."""
+    """Return the event name for a status: ``instance.flow.ready`` for READY, and so on."""
     return "instance.flow." + status.value.lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""Graph questions over ``upstream -> downstream`` pairs: cycles, order, reachability.
+"""Graph algorithms over ``upstream -> downstream`` pairs: cycles, order, reachability.
 
 Nodes are any hashable values; nothing here knows of flows or instances.
 """
@@ -15,7 +15,7 @@ Pair = tuple[Node, Node]
 
 
 def find_cycle(pairs: Iterable[tuple[Node, Node]]) -> list[Node] | None:
-    """The nodes of one cycle in order, first repeated last; None where there is none."""
+    """Return the nodes of one cycle in order, the first one repeated last; None if acyclic."""
     try:
         TopologicalSorter(_upstreams_of(pairs)).prepare()
     except CycleError as error:
@@ -24,7 +24,7 @@ def find_cycle(pairs: Iterable[tuple[Node, Node]]) -> list[Node] | None:
 
 
 def topological_order(nodes: Iterable[Node], pairs: Iterable[tuple[Node, Node]]) -> list[Node]:
-    """All ``nodes``, upstreams first; stable for equal input. ``pairs`` must be acyclic."""
+    """Sort ``nodes``, upstreams first; stable for equal input. ``pairs`` must be acyclic."""
     listed = list(nodes)
     upstreams = _upstreams_of(pairs)
     sorter = TopologicalSorter({node: upstreams.get(node, ()) for node in listed})
@@ -33,7 +33,7 @@ def topological_order(nodes: Iterable[Node], pairs: Iterable[tuple[Node, Node]])
 
 
 def levels(nodes: Iterable[Node], pairs: Iterable[tuple[Node, Node]]) -> list[list[Node]]:
-    """Groups of nodes that depend on earlier groups only, in order."""
+    """Group nodes so that each group depends on earlier groups only; return the groups in order."""
     listed = list(nodes)
     known, upstreams = set(listed), _upstreams_of(pairs)
     depth: dict[Node, int] = {}
@@ -48,7 +48,7 @@ def levels(nodes: Iterable[Node], pairs: Iterable[tuple[Node, Node]]) -> list[li
 
 
 def descendants(start: Iterable[Node], pairs: Iterable[tuple[Node, Node]]) -> set[Node]:
-    """Everything reachable downstream of ``start``, without ``start`` itself."""
+    """Return all nodes reachable downstream of ``start``, without ``start`` itself."""
     downstreams: dict[Node, list[Node]] = defaultdict(list)
     for upstream, downstream in pairs:
         downstreams[upstream].append(downstream)
@@ -56,7 +56,7 @@ def descendants(start: Iterable[Node], pairs: Iterable[tuple[Node, Node]]) -> se
 
 
 def ancestors(start: Iterable[Node], pairs: Iterable[tuple[Node, Node]]) -> set[Node]:
-    """Everything reachable upstream of ``start``, without ``start`` itself."""
+    """Return all nodes reachable upstream of ``start``, without ``start`` itself."""
     return _reach(start, _upstreams_of(pairs))
 
 

@@ -1,8 +1,8 @@
-"""What is to be done about a Prefect flow run and the run that it has on record here.
+"""The decision about a Prefect flow run and its run record when the two disagree.
 
-A process may die at any point between the submission of its flow run and its last state. Both
-sides then say different things, and one of them for ever. Every pair of states has its decision
-in ``DECISIONS``; ``docs/states-of-runs.md`` explains the same table to people.
+A process may die at any point between the submission of its flow run and its last state. Prefect
+and the database then disagree, and one of them would stay wrong for ever. ``DECISIONS`` holds the
+decision for each pair of states; ``docs/states-of-runs.md`` explains the same table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prefect_instances.libs.core.status import RunStatus
 
 
 class There(StrEnum):
-    """A flow run as it is in Prefect; ABSENT where Prefect does not know it."""
+    """State of a flow run in Prefect; ABSENT if Prefect does not know it."""
 
     ABSENT = "ABSENT"
     SCHEDULED = "SCHEDULED"
@@ -29,7 +29,7 @@ class There(StrEnum):
 
 
 class Here(StrEnum):
-    """The same flow run in the database; UNCLAIMED where it has claimed nothing."""
+    """State of the same flow run in the database; UNCLAIMED if it has claimed no opening."""
 
     UNCLAIMED = "unclaimed"
     RUNNING = "running"
@@ -37,7 +37,7 @@ class Here(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What is to be done."""
+    """The action to take."""
 
     LEAVE = "leave both"
     START_AGAIN = "start the opening again"
@@ -50,7 +50,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict while there may be a living process, and once it has been silent too long."""
+    """The verdict while the process may be alive, and once it has been silent too long."""
 
     heard: Verdict
     silent: Verdict
@@ -71,7 +71,7 @@ DECISIONS: Mapping[tuple[There, Here], Decision] = {
     (There.ABSENT, Here.UNCLAIMED): _AGAIN,
     (There.ABSENT, Here.RUNNING): _LOST,
     (There.ABSENT, Here.ENDED): _LEAVE,
-    # A worker will take it, however long none is up.
+    # A worker will start it, even if none is up for a long time.
     (There.SCHEDULED, Here.UNCLAIMED): _LEAVE,
     (There.SCHEDULED, Here.RUNNING): _DEAD,
     (There.SCHEDULED, Here.ENDED): _LEAVE,
@@ -82,7 +82,7 @@ DECISIONS: Mapping[tuple[There, Here], Decision] = {
     (There.RUNNING, Here.RUNNING): _DEAD,
     (There.RUNNING, Here.ENDED): _BEHIND,
     (There.COMPLETED, Here.UNCLAIMED): _AGAIN,
-    # It can publish nothing any more.
+    # It can no longer publish.
     (There.COMPLETED, Here.RUNNING): _always(Verdict.CRASH_HERE),
     (There.COMPLETED, Here.ENDED): _LEAVE,
     (There.FAILED, Here.UNCLAIMED): _AGAIN,
@@ -95,21 +95,21 @@ DECISIONS: Mapping[tuple[There, Here], Decision] = {
     (There.CANCELLED, Here.RUNNING): _always(Verdict.END_HERE),
     (There.CANCELLED, Here.ENDED): _LEAVE,
 }
-"""The decision of every pair; START_AGAIN only concerns an opening that still waits for a run."""
+"""The decision for each pair; START_AGAIN only applies to an opening that still waits for a run."""
 
 
 def here(status: RunStatus | None) -> Here:
-    """Group the status of a run on record; None stands for a flow run that claimed nothing."""
+    """Group the status of a run record; None stands for a flow run that claimed nothing."""
     if status is None:
         return Here.UNCLAIMED
     return Here.RUNNING if status is RunStatus.RUNNING else Here.ENDED
 
 
 def decide(there: There, status: RunStatus | None, *, silent: bool) -> Verdict:
-    """Say what is to be done about one flow run.
+    """Return the verdict for one flow run.
 
-    ``silent``: for a run that is RUNNING here, whether its lease is over; for any other, whether
-    neither side has changed for longer than a process needs to begin or to end.
+    ``silent``: for a run that is RUNNING in the database, whether its lease has expired; for any
+    other, whether neither side has changed for longer than a process needs to begin or to end.
     """
     decision = DECISIONS[there, here(status)]
     return decision.silent if silent else decision.heard
@@ -118,11 +118,11 @@ def decide(there: There, status: RunStatus | None, *, silent: bool) -> Verdict:
 def lease_is_over(
     lease_until: datetime | None, now: datetime, swept_at: datetime | None, usual: timedelta
 ) -> bool:
-    """Say whether the process of a run that is RUNNING here counts as dead.
+    """Return True if the process of a run that is RUNNING in the database counts as dead.
 
-    A lease that ran out since the last sweep, when that was longer ago than two ``usual``
-    intervals, ran out while perhaps nobody could write (the database was away, the machine slept):
-    the process gets until the next sweep. ``swept_at`` None is before the first sweep.
+    If the last sweep is more than two ``usual`` intervals ago, a lease that expired since then may
+    have expired because nobody could write (the database was unreachable, the machine slept). Such
+    a process gets until the next sweep. ``swept_at`` is None before the first sweep.
     """
     if lease_until is None or lease_until >= now:
         return False

@@ -1,4 +1,4 @@
-"""Plans: what would be created, changed, removed and invalidated, in order. Pure, no effects."""
+"""Plans: what an apply would create, change, remove and make stale, in order; pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from prefect_instances.libs.core.differences import Difference, differences
+from prefect_instances.libs.core.differences import Difference, find_differences
 from prefect_instances.libs.core.lineage import descendants, levels
 
 Node = tuple[str, str]
@@ -15,7 +15,7 @@ Node = tuple[str, str]
 
 
 class Action(StrEnum):
-    """What applying would do to one instance."""
+    """What applying a plan does to one instance."""
 
     CREATE = "create"
     RESUME = "resume"
@@ -28,9 +28,9 @@ class Action(StrEnum):
 class Step:
     """One instance of a plan.
 
-    ``version`` is the configuration that was looked at, 0 where there is no such instance.
-    ``detail`` says why where that is not plain. ``invalidates`` names the flows whose output is not
-    current any more then (``project/name.kind``): its own and those downstream.
+    ``version`` is the configuration version that the plan compared with, 0 if the instance does not
+    exist. ``detail`` gives the cause if it is not obvious. ``invalidates`` names the flows whose
+    output becomes stale (``project/name.kind``): the instance's own and those downstream.
     """
 
     action: Action
@@ -44,9 +44,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order in which they would be done.
+    """The steps of an apply, in the order of execution.
 
-    ``levels`` groups the labels of what is wanted: those of one level do not depend on each other.
+    ``levels`` groups the labels of the wanted instances: those of one level do not depend on each
+    other.
     """
 
     steps: tuple[Step, ...]
@@ -54,31 +55,36 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """True where everything is as it is wanted."""
+        """True if every instance already is as wanted."""
         return all(step.action is Action.UNCHANGED for step in self.steps)
 
     @property
     def versions(self) -> dict[str, int]:
-        """What the plan was made on: the version of each instance that it would touch."""
+        """The version, at planning time, of each instance that the plan changes."""
         return {s.name: s.version for s in self.steps if s.action is not Action.UNCHANGED}
 
-    def emptied(self, kept: Iterable[str]) -> list[str]:
-        """List the projects that lose every instance; ``kept`` are those with one in the manifest.
+    def list_emptied_projects(self, kept: Iterable[str]) -> list[str]:
+        """List the projects that lose every instance.
 
-        A manifest that became empty by mistake must not remove a project without a word.
+        ``kept`` are the projects with an instance in the manifest. The caller asks first, so that a
+        manifest which became empty by mistake does not remove a whole project.
         """
-        keeping = {project.lower() for project in kept}
+        present = {project.lower() for project in kept}
         removed = {s.name.rpartition("/")[0] for s in self.steps if s.action is Action.REMOVE}
-        return sorted(project for project in removed if project.lower() not in keeping)
+        return sorted(project for project in removed if project.lower() not in present)
 
     def document(self) -> dict[str, Any]:
-        """The plan as JSON."""
+        """Return the plan as JSON data."""
         return {"steps": [asdict(step) for step in self.steps]}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An instance as it is wanted: its document, the labels it reads, a fingerprint a flow."""
+    """An instance as the manifest describes it.
+
+    ``upstreams`` are the labels that it reads; ``contents`` maps each flow kind to a fingerprint of
+    what decides its output.
+    """
 
     label: str
     name: str
@@ -90,9 +96,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """An instance as it is; ``unfinished`` says what stopped its last change, empty for nothing.
+    """An instance as it exists.
 
-    ``complete`` is False for one that never became active.
+    ``unfinished`` says what stopped its last change, empty if nothing did. ``complete`` is False if
+    the instance never became active.
     """
 
     document: Mapping[str, Any]
@@ -104,9 +111,9 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The flows that there are: who reads whom, who has output, and names to show them by.
+    """The existing flows: who reads whom, which have output, and their display names.
 
-    ``edges`` are all of them, ``triggering`` those by which an advance makes the reader due.
+    ``edges`` are all edges, ``triggering`` those whose upstream makes the downstream due.
     """
 
     edges: Sequence[tuple[Node, Node]] = ()
@@ -118,7 +125,10 @@ class Lineage:
 def compute(
     wanted: Iterable[Wanted], present: Mapping[str, Present], lineage: Lineage | None = None
 ) -> Plan:
-    """What it takes to make what is wanted, upstreams first. The wanted must have no cycle."""
+    """Compute the steps that lead from ``present`` to ``wanted``, upstreams first.
+
+    ``wanted`` must have no cycle.
+    """
     by_label = {item.label: item for item in wanted}
     pairs = [(up, item.label) for item in by_label.values() for up in item.upstreams]
     known = [(up, down) for up, down in pairs if up in by_label]
@@ -134,7 +144,7 @@ def compute(
 def _step(wanted: Wanted, present: Present | None, lineage: Lineage) -> Step:
     if present is None:
         return Step(Action.CREATE, wanted.name, wanted.type)
-    changes = tuple(differences(present.document, wanted.document))
+    changes = tuple(find_differences(present.document, wanted.document))
     if not present.complete or (present.unfinished and not changes):
         detail, version = present.unfinished, present.version
         return Step(Action.RESUME, wanted.name, wanted.type, detail, version, changes)
@@ -146,12 +156,12 @@ def _step(wanted: Wanted, present: Present | None, lineage: Lineage) -> Step:
         wanted.type,
         version=present.version,
         changes=changes,
-        invalidates=invalidated(changed_flows(wanted, present), lineage),
+        invalidates=list_invalidated(find_changed_flows(wanted, present), lineage),
     )
 
 
-def changed_flows(wanted: Wanted, present: Present) -> set[Node]:
-    """The flows whose output the change decides anew."""
+def find_changed_flows(wanted: Wanted, present: Present) -> set[Node]:
+    """Return the flows whose output the change affects."""
     return {
         (wanted.label, kind)
         for kind, content in wanted.contents.items()
@@ -159,8 +169,8 @@ def changed_flows(wanted: Wanted, present: Present) -> set[Node]:
     }
 
 
-def invalidated(changed: Collection[Node], lineage: Lineage) -> tuple[str, ...]:
-    """Names of the flows with output that is not current any more: the changed, then downstream."""
+def list_invalidated(changed: Collection[Node], lineage: Lineage) -> tuple[str, ...]:
+    """Name the flows whose output becomes stale: first the changed ones, then those downstream."""
     reached = descendants(changed, lineage.triggering)
     return tuple(
         lineage.names.get(node, f"{node[0]}.{node[1]}")
@@ -176,11 +186,11 @@ SIGNS = {
     Action.REMOVE: "-",
     Action.UNCHANGED: "=",
 }
-"""How the steps of each action begin in a text."""
+"""The sign that begins a step of each action in a text."""
 
 
-def lines(plan: Plan) -> Iterator[str]:
-    """The plan as text: a line a step, then what it changes and what that makes stale."""
+def format_lines(plan: Plan) -> Iterator[str]:
+    """Yield the plan as text: one line for each step, then its changes and what it makes stale."""
     for step in plan.steps:
         detail = f"  {step.detail}" if step.detail else ""
         yield f"{SIGNS[step.action]} {step.name}  {step.type}{detail}"
@@ -188,11 +198,11 @@ def lines(plan: Plan) -> Iterator[str]:
             yield f"    {change}"
         if step.invalidates:
             yield f"    makes stale: {', '.join(step.invalidates)}"
-    yield summary(plan)
+    yield summarize(plan)
 
 
-def summary(plan: Plan) -> str:
-    """How many steps of which kind, in one line."""
+def summarize(plan: Plan) -> str:
+    """Return the number of steps of each action, in one line."""
     counts: dict[str, int] = {}
     for step in plan.steps:
         word = "unchanged" if step.action is Action.UNCHANGED else f"to {step.action}"

@@ -1,4 +1,4 @@
-"""An instance's edges after a change of its configuration, and what it does to the flows."""
+"""Changes of configuration: an instance's new edges, and the effect on its flows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Due = tuple[datetime, datetime] | None
 
 @dataclass(frozen=True, slots=True)
 class WantedEdge:
-    """An edge as the configuration has it; (upstream, downstream, role) is what it is known by."""
+    """An edge as the configuration describes it; (upstream, downstream, role) identifies it."""
 
     upstream: UUID
     downstream: UUID
@@ -29,13 +29,13 @@ class WantedEdge:
 
     @property
     def key(self) -> tuple[UUID, UUID, str]:
-        """What two edges cannot share."""
+        """The identity of the edge."""
         return self.upstream, self.downstream, self.role
 
 
 @dataclass(frozen=True, slots=True)
 class Rewiring:
-    """How edges become the wanted ones: those that stay keep their id and what was consumed."""
+    """The changes that make edges as wanted; kept edges keep their id and consumed generation."""
 
     added: tuple[WantedEdge, ...]
     kept: Mapping[UUID, WantedEdge]
@@ -43,7 +43,7 @@ class Rewiring:
 
 
 def rewire(before: Iterable[EdgeState], wanted: Iterable[WantedEdge]) -> Rewiring:
-    """Match edges to what is wanted by upstream, downstream and role."""
+    """Match existing edges to wanted ones by upstream, downstream and role."""
     known = {(edge.upstream, edge.downstream, edge.role): edge.id for edge in before}
     kept, added = {}, []
     for edge in wanted:
@@ -58,9 +58,9 @@ def rewire(before: Iterable[EdgeState], wanted: Iterable[WantedEdge]) -> Rewirin
 class Reconfiguration:
     """A new configuration of one instance.
 
-    ``flows`` are all of its flows, upstreams first; ``changed`` those whose output it decides anew,
-    from configuration ``version`` on; ``due`` gives the flows whose schedule changed their next
-    slot.
+    ``flows`` are all of its flows, upstreams first. ``changed`` are those whose output it affects;
+    ``version`` is their new configuration version. ``due`` holds the flows whose schedule changed,
+    with their next slot.
     """
 
     flows: tuple[UUID, ...]
@@ -70,17 +70,17 @@ class Reconfiguration:
 
 
 def reconfigure(draft: Draft, change: Reconfiguration) -> None:
-    """Apply a new configuration to a region that has the instance's new edges already."""
+    """Apply a new configuration; the region must already hold the instance's new edges."""
     for flow_id, due in change.due.items():
         _reschedule(draft, flow_id, due)
     for flow_id in change.flows:
         if flow_id in change.changed:
-            transitions.reconfigure(draft, flow_id, change.version)
+            transitions.mark_reconfigured(draft, flow_id, change.version)
     transitions.reconsider(draft, change.flows)
 
 
 def _reschedule(draft: Draft, flow_id: UUID, due: Due) -> None:
-    """The next slot by the new schedule; a deadline that lies ahead is not breached yet."""
+    """Set the next slot of the new schedule; a deadline in the future is not breached yet."""
     slot, deadline = due or (None, None)
     flow = draft.flows[flow_id]
     breached = flow.breached and deadline is not None and deadline < draft.now

@@ -1,7 +1,7 @@
-"""The frozen values that decisions are made of: flows, edges, openings, requests and runs.
+"""The records that decisions read and write: flows, edges, openings, requests and runs.
 
-A ``Region`` is the part of the world that one decision needs; a repository loads it, a function
-of ``libs.core.transitions`` returns what it becomes, and the repository writes the difference.
+A ``Region`` holds the records that one decision needs. A repository loads it, a function of
+``libs.core.transitions`` decides how it changes, and the repository writes the difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from prefect_instances.libs.core.status import (
 
 @dataclass(frozen=True, slots=True)
 class InstanceState:
-    """An instance as the gate sees it; only ACTIVE ones open."""
+    """An instance as the gate sees it; gates open only while it is ACTIVE."""
 
     id: UUID
     name: str
@@ -42,14 +42,14 @@ class InstanceState:
 
 @dataclass(frozen=True, slots=True)
 class FlowState:
-    """One flow execution resource: its status and what its output is.
+    """One flow execution resource: its status and its output.
 
-    ``generation`` counts the published outputs; ``config_version`` is the newest configuration
-    that affects the output and ``consumed_config_version`` the one its last success used (0 before
-    the first); ``opened_key`` is the cause key of the newest inputs that a gate opened for;
-    ``overtaken`` counts the successes in a row that ended STALE; ``detail`` is the error's text.
-    ``breached`` says that the deadline passed and that this was told; ``aggregated`` whether the
-    status counts in that of the instance.
+    ``generation`` counts the published outputs. ``config_version`` is the newest configuration that
+    affects the output, ``consumed_config_version`` the one that the last success used (0 before the
+    first). ``opened_key`` is the cause key of the newest inputs that the gate opened for.
+    ``overtaken`` counts the successes in a row that ended STALE. ``detail`` is the error's text.
+    ``breached`` is True once the deadline has passed and the breach is published. ``aggregated``
+    says whether the status counts in the instance's status.
     """
 
     id: UUID
@@ -79,7 +79,7 @@ class FlowState:
 
 @dataclass(frozen=True, slots=True)
 class EdgeState:
-    """One flow-to-flow dependency and the upstream generation that was last read over it."""
+    """A dependency between two flows, with the upstream generation that was last read over it."""
 
     id: UUID
     upstream: UUID
@@ -91,7 +91,7 @@ class EdgeState:
 
 
 class OpeningStatus(StrEnum):
-    """An opening is announced (open), handed back (waiting), taken (claimed), over, or replaced."""
+    """State of an opening: announced, handed back (waiting), claimed, done, or superseded."""
 
     OPEN = "open"
     WAITING = "waiting"
@@ -108,7 +108,7 @@ class Opening:
     """One opening of a flow's gate, unique by (flow, cause key).
 
     ``attempt`` counts its announcements and is part of the idempotency key of the run that the
-    sweep starts; ``crashes`` counts the runs of it that died.
+    sweep starts. ``crashes`` counts its runs whose process died.
     """
 
     id: UUID
@@ -128,12 +128,12 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class RunParameters:
-    """What a person or a schedule may ask of one run.
+    """The parameters of one run, chosen by a person or a schedule.
 
-    ``start`` and ``end`` (both inclusive) are the dates to read anew whatever is stored; ``end``
-    None is up to the newest there is, ``start`` None reads only what is new. ``recursive`` waits
-    for stale ancestors, which are asked as well; ``smart`` is content with an output that is fresh
-    already. ``accept_loss`` publishes a version that has lost data, columns or types.
+    ``start`` and ``end`` (both inclusive) are the dates to read again even if they are stored.
+    ``end`` None means up to the newest; ``start`` None reads only what is new. ``recursive`` first
+    refreshes stale ancestors. ``smart`` skips the run if the output is already fresh.
+    ``accept_loss`` publishes a version even if it has lost data, columns or types.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -146,7 +146,7 @@ class RunParameters:
     accept_loss: bool = False
 
     def problems(self) -> list[Problem]:
-        """What contradicts itself; empty if nothing."""
+        """List the contradictions among the parameters; empty if there are none."""
         given = {"as_of": self.as_of, "start": self.start, "end": self.end}
         found = [
             Problem(name, f"{day} {fault}")
@@ -163,11 +163,11 @@ class RunParameters:
 
     @property
     def about_the_past(self) -> bool:
-        """Whether the run reads up to a day of the past, and so serves no slot."""
+        """True if the run reads only up to a given day, and so serves no slot."""
         return self.as_of is not None or self.end is not None
 
     def covers(self, start: date, end: date) -> bool:
-        """Whether a run with these parameters reads all dates from ``start`` to ``end`` anew."""
+        """Return True if a run with these parameters reads ``start`` to ``end`` again."""
         if self.as_of is not None and self.as_of < end:
             return False
         if self.mode is Mode.FULL:
@@ -175,10 +175,10 @@ class RunParameters:
         return self.start is not None and self.start <= start and (self.end or end) >= end
 
     def fulfils(self, asked: RunParameters) -> bool:
-        """Whether a run with these parameters keeps every promise that ``asked`` got.
+        """Return True if a run with these parameters does everything that ``asked`` demands.
 
-        It is forced, full or recursive where that was asked, reads at least as far, reads the
-        same dates anew, and is content with a fresh output only if that was asked.
+        It is forced, full or recursive if ``asked`` is, reads at least as far, reads the same dates
+        again, and is smart only if ``asked`` is.
         """
         reaches = self.as_of is None or (asked.as_of is not None and self.as_of >= asked.as_of)
         ends = self.end is None or (asked.end is not None and self.end >= asked.end)
@@ -195,10 +195,10 @@ class RunParameters:
         )
 
     def merged(self, newer: RunParameters) -> RunParameters:
-        """Make one request out of two that fulfils both, whichever came first.
+        """Merge two requests' parameters into one that fulfils both, in either order.
 
-        It reads as far as the one that reads further, where no day is the newest there is, so
-        that a slot that is due is served too. Every other word is kept: full beats incremental.
+        The result reads as far as the one that reads further. No ``as_of`` or ``end`` means the
+        newest day, so a slot that is due is served too. Full wins over incremental.
         """
         full = Mode.FULL in (self.mode, newer.mode)
         starts = [asked.start for asked in (self, newer) if asked.start]
@@ -215,7 +215,7 @@ class RunParameters:
         )
 
     def replaced_by(self, other: RunParameters) -> list[str]:
-        """Say in words which days asked for here are different ones in ``other``."""
+        """List, in words, the days requested here that are different in ``other``."""
         words = (("as_of", self.as_of, other.as_of), ("end", self.end, other.end))
         return [
             f"{name} {mine} gives way to {theirs or 'the newest day'}"
@@ -225,12 +225,12 @@ class RunParameters:
 
 
 def _both(one: date | None, other: date | None) -> list[date]:
-    """Both days; none where one of the two is about the newest."""
+    """Return both days; empty if one of them is None, which means the newest."""
     return [] if one is None or other is None else [one, other]
 
 
 class RequestStatus(StrEnum):
-    """A request waits, is being served by a run, or is over."""
+    """State of a request: pending, served by a run (claimed), or done."""
 
     PENDING = "pending"
     CLAIMED = "claimed"
@@ -239,7 +239,7 @@ class RequestStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A remembered wish that a flow run; a flow has at most one pending.
+    """A stored demand that a flow runs; a flow has at most one pending.
 
     ``retries`` counts the automatic retries after failures that led to it.
     """
@@ -257,7 +257,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What a run read over one edge: the upstream's generation and output version."""
+    """The version and generation of one upstream that a run reads over one edge."""
 
     edge_id: UUID
     upstream: UUID
@@ -290,10 +290,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A closed part of the world: whatever a decision reads is in it.
+    """The part of the graph that one decision reads; it is complete for that decision.
 
     ``openings`` holds the unclaimed and claimed ones of the flows that may be evaluated,
-    ``requests`` the pending and claimed ones, ``runs`` the running ones; all keyed by their id.
+    ``requests`` the pending and claimed ones, ``runs`` the running ones. All mappings are keyed by
+    id.
     """
 
     instances: Mapping[UUID, InstanceState] = field(default_factory=dict)

@@ -1,9 +1,9 @@
-"""Recursive requests: what is stale upstream of a flow is refreshed first.
+"""Recursive requests: stale ancestors of a flow are refreshed before it.
 
-Every ancestor that is not fresh, and every one between it and the flow, gets a request that is
-content with a fresh output (``smart``) and waits for those of its own upstreams (``recursive``).
-The gate does the rest: sources run at once, each other flow when its upstreams are done, those
-that turn out to be fresh drop their request, and whatever is blocked is remembered.
+Every ancestor that is not fresh, and every flow between it and the requested one, gets a request
+that is satisfied by a fresh output (``smart``) and waits for those of its own upstreams
+(``recursive``). The gate does the rest: sources run at once, each other flow when its upstreams are
+done, a flow that turns out to be fresh closes its request, and a blocked request stays pending.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from prefect_instances.libs.core.unit_of_work import Draft
 Pair = tuple[UUID, UUID]
 
 
-def spread(draft: Draft, request: Request) -> None:
-    """Ask the ancestors of a recursive request; the region must hold all of them."""
+def propagate(draft: Draft, request: Request) -> None:
+    """Add requests to the stale ancestors of a recursive request; the region must hold them all."""
     if not request.parameters.recursive:
         return
-    asked = to_refresh(draft, request.flow_id)
-    for flow_id in asked:
-        _ask(draft, flow_id, request)
-    for flow_id in asked:
+    ancestors = find_stale_ancestors(draft, request.flow_id)
+    for flow_id in ancestors:
+        _request_ancestor(draft, flow_id, request)
+    for flow_id in ancestors:
         gate.evaluate(draft, flow_id)
 
 
-def to_refresh(draft: Draft, flow_id: UUID) -> list[UUID]:
-    """The ancestors that are not fresh and those that depend on them, upstreams first."""
+def find_stale_ancestors(draft: Draft, flow_id: UUID) -> list[UUID]:
+    """List ancestors that are not fresh and those that depend on them, upstreams first."""
     pairs = _pairs(draft, flow_id)
     ancestors = {upstream for upstream, _ in pairs}
     stale = {ancestor for ancestor in ancestors if not gate.is_fresh(draft, ancestor)}
@@ -42,9 +42,9 @@ def to_refresh(draft: Draft, flow_id: UUID) -> list[UUID]:
 
 
 def _pairs(draft: Draft, flow_id: UUID) -> list[Pair]:
-    """The edges over which a refresh can matter to a flow.
+    """Return the edges over which a refresh can matter to a flow.
 
-    A READY ancestor runs only for upstreams that trigger it; what else is above it stays as it is.
+    A READY ancestor runs only for upstreams that trigger it; its other upstreams are left out.
     """
     pairs: list[Pair] = []
     seen, queue = {flow_id}, deque([flow_id])
@@ -61,8 +61,8 @@ def _pairs(draft: Draft, flow_id: UUID) -> list[Pair]:
     return pairs
 
 
-def _ask(draft: Draft, flow_id: UUID, request: Request) -> None:
-    """Leave a request with one ancestor; what was asked of it already keeps its words."""
+def _request_ancestor(draft: Draft, flow_id: UUID, request: Request) -> None:
+    """Add a request to an ancestor; a pending one keeps its parameters and becomes recursive."""
     pending = draft.pending_request(flow_id)
     if pending is not None:
         again = replace(pending.parameters, recursive=True)

@@ -1,4 +1,4 @@
-"""Requests for a run: how one is remembered, and how it opens the gate."""
+"""Run requests: how they are stored and merged, and how they open the gate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from prefect_instances.libs.core.records import Request, RunParameters
 from prefect_instances.libs.core.unit_of_work import Draft
 
 
-def remember(draft: Draft, request: Request) -> list[str]:
-    """Keep a request: one a flow, which fulfils all that were made.
+def store_request(draft: Draft, request: Request) -> list[str]:
+    """Store a request; merge it into the pending one if the flow has one.
 
-    Returns in words what was asked and gives way to something that includes it; empty if nothing.
+    A flow has at most one pending request. Returns one sentence for each requested day that the
+    merged request replaces by another; empty if there is none.
     """
     pending = draft.pending_request(request.flow_id)
     if pending is None:
@@ -26,20 +27,20 @@ def remember(draft: Draft, request: Request) -> list[str]:
         retries=min(pending.retries, request.retries),
     )
     draft.put_request(merged)
-    return tell_merged(draft, merged, pending.parameters, request.parameters)
+    return record_merge(draft, merged, pending.parameters, request.parameters)
 
 
-def tell_merged(draft: Draft, merged: Request, *asked: RunParameters) -> list[str]:
-    """Tell by an event which words give way in the request that was made of several."""
+def record_merge(draft: Draft, merged: Request, *asked: RunParameters) -> list[str]:
+    """Record an event that lists the requested days which the merged request replaces, if any."""
     replaced = [line for one in asked for line in one.replaced_by(merged.parameters)]
     if replaced:
-        told = {"request": str(merged.id), "replaced": replaced}
-        draft.facts.append((ids.REQUEST_MERGED, merged.flow_id, told))
+        payload = {"request": str(merged.id), "replaced": replaced}
+        draft.facts.append((ids.REQUEST_MERGED, merged.flow_id, payload))
     return replaced
 
 
-def ask(draft: Draft, request: Request) -> None:
-    """Remember a request and open the gate for it if that is possible now."""
-    remember(draft, request)
-    recursion.spread(draft, request)
+def request_run(draft: Draft, request: Request) -> None:
+    """Store a request and open the gate if its conditions hold."""
+    store_request(draft, request)
+    recursion.propagate(draft, request)
     gate.evaluate(draft, request.flow_id)

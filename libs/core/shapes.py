@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from prefect_instances.libs.core.status import TRIGGERED_BY_DEFAULT, FlowKind, InstanceType, Require
 
 OWN_OUTPUT = "output"
-"""The role of an instance's own output to the flows that a definition adds."""
+"""The role in which the flows that a definition adds read the instance's own output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Shape:
     """The flows of an instance: those of its type, and those that its definition adds.
 
     ``output`` is the flow whose output others read. ``readers`` are the flows that read the
-    instance's upstreams; those in ``observers`` only look at what is there: an upstream never
-    triggers or blocks them once it has published. Those in ``triggered`` are made due by upstreams
-    that advance, unless an edge says otherwise.
+    instance's upstreams. An upstream neither triggers nor, once it has published, blocks the
+    readers in ``observers``. Upstreams that advance make the flows in ``triggered`` due, unless an
+    edge says otherwise.
     """
 
     flows: tuple[str, ...]
@@ -40,7 +40,7 @@ class Shape:
     triggered: frozenset[str] = TRIGGERED_BY_DEFAULT
 
     def adding(self, kind: str, *, output: bool, upstreams: bool, triggered: bool) -> Shape:
-        """The same with a flow that a definition adds, which reads what is said."""
+        """Return a copy with one more flow, which reads the output, the upstreams, or both."""
         own = InnerEdge(self.output, kind, OWN_OUTPUT, triggers=triggered)
         return replace(
             self,
@@ -53,7 +53,10 @@ class Shape:
     def policy(
         self, kind: str, require: Require | None, triggers: bool | None
     ) -> tuple[Require, bool]:
-        """The policy of an upstream's edge into ``kind``; None is what was not asked for."""
+        """Return the policy (``require``, ``triggers``) of an upstream's edge into ``kind``.
+
+        None for ``require`` or ``triggers`` means the default of the flow.
+        """
         if kind in self.observers:
             return Require.DATA, False
         by_default = kind in self.triggered

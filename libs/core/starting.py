@@ -1,4 +1,4 @@
-"""The start of a run: claim, check the gate, pin the inputs and set RUNNING; or say why not.
+"""The start of a run: claim an opening, check the gate, pin the inputs, set RUNNING.
 
 A pure function of a region, like the other changes of state in ``transitions``.
 """
@@ -28,30 +28,30 @@ from prefect_instances.libs.core.records import (
     Run,
     RunParameters,
 )
-from prefect_instances.libs.core.requests import ask, remember
+from prefect_instances.libs.core.requests import request_run, store_request
 from prefect_instances.libs.core.status import Cause, FlowStatus, Reason, RunStatus
 from prefect_instances.libs.core.unit_of_work import Draft
 
 
 def start(draft: Draft, command: StartCommand) -> Start:
-    """Claim, check the gate, pin the inputs and set RUNNING; or say why not."""
+    """Claim, check the gate, pin the inputs and set RUNNING; otherwise return why not."""
     known = _run_of(draft, command.prefect_flow_run_id)
     if known is not None:
         return _resume(draft, known, command)
     replaced: list[str] = []
     if command.request is not None:
-        replaced = remember(draft, command.request)
-        recursion.spread(draft, command.request)
+        replaced = store_request(draft, command.request)
+        recursion.propagate(draft, command.request)
     flow = draft.flows[command.flow_id]
     opening = _claimable(draft, command)
     request = draft.pending_request(flow.id)
     refusal = _refusal(draft, flow, opening, command)
     if refusal is not None:
         return Skipped("; ".join([refusal.why, *replaced]))
-    shut = gate.shut(draft, flow.id, request)
-    if shut:
+    blocking = gate.blockers_for(draft, flow.id, request)
+    if blocking:
         _hand_back(draft, opening)
-        return Blocked(shut)
+        return Blocked(blocking)
     if command.unusable:
         _refuse(draft, flow, request, command.unusable)
         return Unusable(command.unusable)
@@ -61,7 +61,7 @@ def start(draft: Draft, command: StartCommand) -> Start:
 def _refusal(
     draft: Draft, flow: FlowState, opening: Opening | None, command: StartCommand
 ) -> Skipped | None:
-    """Why there is nothing to do for this flow run whatever its upstreams are, or None."""
+    """Return why this flow run has nothing to do, whatever its upstreams are; None if it has."""
     if not draft.is_active(flow):
         _hand_back(draft, opening)
         return Skipped(f"the instance is {draft.instance_of(flow).lifecycle}")
@@ -72,10 +72,10 @@ def _refusal(
         return Skipped(f"it is too early: the run starts at {begins}")
     if flow.status is FlowStatus.RUNNING:
         return Skipped("another run of this flow is in progress; the request runs after it")
-    dropped = gate.drop_needless(draft, flow.id)
+    dropped = gate.close_satisfied(draft, flow.id)
     if draft.pending_request(flow.id) is None and not gate.due_by_input(draft, flow.id):
         _close(draft, opening)
-        fresh = gate.why_fresh(draft, flow.id) if dropped else ""
+        fresh = gate.explain_fresh(draft, flow.id) if dropped else ""
         return Skipped(fresh or "the output is current with its inputs")
     return None
 
@@ -87,10 +87,10 @@ def _run_of(draft: Draft, prefect_flow_run_id: UUID) -> Run | None:
 
 
 def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
-    """The same Prefect flow run again: in-process the claim still holds, or is lost.
+    """Handle a repeated start of the same Prefect flow run.
 
-    One that ended badly is on record and stays so. Whoever retries it in Prefect wants its work
-    done: that is a new request for what the run was to do.
+    An in-process retry keeps its claim. A run that ended badly stays so on record; if somebody
+    retries its flow run in Prefect, a new request with the same parameters is made.
     """
     if run.status is RunStatus.RUNNING and draft.flows[run.flow_id].running == run.id:
         held = replace(run, lease_until=command.lease_until)
@@ -98,21 +98,21 @@ def _resume(draft: Draft, run: Run, command: StartCommand) -> Start:
         return Started(held)
     if run.status is RunStatus.COMPLETED:
         return Skipped(f"this flow run has already ended ({run.status})")
-    wish = Request(
+    request = Request(
         id=command.run_id,
         flow_id=run.flow_id,
         cause=Cause.MANUAL,
-        # Its ancestors were asked when the run was; they are not in this region.
+        # Its ancestors got their requests with the first one; they are not in this region.
         parameters=replace(run.parameters, recursive=False),
         created_at=draft.now,
         not_before=draft.now,
     )
-    ask(draft, wish)
+    request_run(draft, request)
     return AskedAgain(f"this flow run stays {run.status}; a new run of the flow is requested")
 
 
 def _claimable(draft: Draft, command: StartCommand) -> Opening | None:
-    """The opening to take: the named one, or the one that replaced it; None where it is taken."""
+    """Return the opening to claim: the named one, or its replacement; None if none is unclaimed."""
     unclaimed = draft.unclaimed(command.flow_id)
     named = next((o for o in unclaimed if o.id == command.opening_id), None)
     newest = max(unclaimed, key=lambda o: o.opened_at, default=None)
@@ -130,7 +130,7 @@ def _close(draft: Draft, opening: Opening | None) -> None:
 
 
 def _refuse(draft: Draft, flow: FlowState, request: Request | None, why: str) -> None:
-    """ERROR without a run: what was asked is done with as after a failure, but never retried."""
+    """Set the flow to ERROR without starting a run; close its request and do not retry."""
     for opening in draft.unclaimed(flow.id):
         draft.put_opening(replace(opening, status=OpeningStatus.DONE))
     if request is not None:
@@ -168,7 +168,7 @@ def _begin(
         lease_until=command.lease_until,
     )
     draft.runs[run.id] = run
-    # Whatever made this run, it reads these inputs: the gate need not open for them again.
+    # Whatever caused this run, it reads these inputs: the gate need not open for them again.
     key = gate.input_key(flow.config_version, vector)
     draft.flows[flow.id] = replace(flow, running=run.id, last_run_id=run.id, opened_key=key)
     draft.set_status(flow.id, FlowStatus.RUNNING, Reason.RUN_STARTED)
@@ -176,7 +176,7 @@ def _begin(
 
 
 def _by_gate(draft: Draft, flow: FlowState, request: Request | None, command: StartCommand) -> bool:
-    """True where newer inputs made this run, and not a person or schedule that started it."""
+    """Return True if newer inputs caused this run, and not a person or a schedule."""
     if request is not None and (request.parameters.force or command.opening_id is None):
         return False
     return gate.due_by_input(draft, flow.id)
@@ -185,7 +185,7 @@ def _by_gate(draft: Draft, flow: FlowState, request: Request | None, command: St
 def _claim(
     draft: Draft, flow: FlowState, opening: Opening | None, request: Request | None, run_id: UUID
 ) -> Opening:
-    """Take the opening (made here for a request that had none) and supersede the unclaimed rest."""
+    """Claim the opening, or a new one for the request, and supersede all other unclaimed ones."""
     for other in draft.unclaimed(flow.id):
         if opening is None or other.id != opening.id:
             draft.put_opening(replace(other, status=OpeningStatus.SUPERSEDED))

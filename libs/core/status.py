@@ -1,4 +1,4 @@
-"""The vocabulary of states: flow status, reasons, lifecycles and the groups that rules speak of."""
+"""The vocabulary of states: flow statuses, reasons, lifecycles and groups of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class FlowStatus(StrEnum):
-    """State of one flow execution resource."""
+    """Status of one flow execution resource."""
 
     NOT_INITIALIZED = "NOT_INITIALIZED"
     RUNNING = "RUNNING"
@@ -16,7 +16,7 @@ class FlowStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a flow has its status; fixed codes, one message each (see ``MESSAGES``)."""
+    """Why a flow has its status; each code has one message in ``MESSAGES``."""
 
     NEVER_RAN = "NeverRan"
     RUN_STARTED = "RunStarted"
@@ -53,11 +53,11 @@ MESSAGES: dict[Reason, str] = {
 """Stable texts: they hold no times, names or numbers, so that equal states have equal messages."""
 
 OVERTAKEN = frozenset({Reason.UPSTREAM_ADVANCED, Reason.STARVED})
-"""Reasons of a STALE flow that a revalidation of its upstreams can lift without a run."""
+"""Reasons of a STALE flow that can become READY without a run, if its upstreams revalidate."""
 
 
 class Lifecycle(StrEnum):
-    """Where an instance is between provisioning and removal."""
+    """State of an instance between provisioning and removal."""
 
     PROVISIONING = "PROVISIONING"
     ACTIVE = "ACTIVE"
@@ -67,7 +67,7 @@ class Lifecycle(StrEnum):
 
 
 class Freshness(StrEnum):
-    """What a person is shown; derived from status, reason and schedule, never stored."""
+    """The freshness that people see; derived from status, reason and schedule, never stored."""
 
     FRESH = "FRESH"
     STALE = "STALE"
@@ -92,11 +92,11 @@ class FlowKind(StrEnum):
 TRIGGERED_BY_DEFAULT = frozenset(
     {FlowKind.REFRESH, FlowKind.INFERENCE, FlowKind.MONITORING, FlowKind.OPTIMIZE}
 )
-"""Kinds of downstream that an upstream's advance makes due unless the edge says otherwise."""
+"""Kinds of flow that become due when an upstream publishes, unless the edge says otherwise."""
 
 
 class RunStatus(StrEnum):
-    """State of one run."""
+    """Status of one run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -107,7 +107,7 @@ class RunStatus(StrEnum):
 
 
 class Cause(StrEnum):
-    """What made a run happen."""
+    """Why a run started."""
 
     GATE = "gate"
     SCHEDULE = "schedule"
@@ -121,7 +121,7 @@ class Cause(StrEnum):
 
 
 class Require(StrEnum):
-    """What an edge asks of its upstream before the downstream may run."""
+    """The state that an edge requires of its upstream before the downstream may run."""
 
     READY = "ready"
     DATA = "data"

@@ -1,6 +1,6 @@
-"""What subscribers are told: numbered messages on the channels of an instance and its project.
+"""Messages to subscribers, numbered, on the channels of an instance and its project.
 
-Every message is a view of a recorded event; its number counts the messages of one instance.
+Every message is a view of a stored event; its number counts the messages of one instance.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from prefect_instances.libs.core.events import Event
 _INSTANCE = "instance."
 _FIRST_DELAY = timedelta(seconds=1)
 LONGEST_DELAY = timedelta(seconds=60)
-"""The longest pause between two attempts to reach a broker that fails."""
+"""The longest pause between two attempts to reach a failing broker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: ``key`` makes publishing it again harmless, ``payload`` is what is sent."""
+    """One message: ``key`` makes repeated publication harmless, ``payload`` is the content."""
 
     event_id: UUID
     seq: int
@@ -36,12 +36,12 @@ class Message:
 
     @property
     def key(self) -> str:
-        """The idempotency key: the same for every attempt."""
+        """The idempotency key, equal for every attempt."""
         return f"{self.instance_id}:{self.seq}"
 
 
 def subject(event: Event) -> UUID | None:
-    """The instance whose subscribers hear of an event; None where they do not."""
+    """Return the instance whose subscribers receive the event; None if it is not sent to any."""
     if event.name == ids.STATUS_CHANGED:
         return _uuid(event.resource)
     if event.name.startswith("instance.flow.") or event.name in _OF_A_FLOW:
@@ -52,30 +52,31 @@ def subject(event: Event) -> UUID | None:
 _OF_A_FLOW = frozenset({ids.GATE_OPENED, ids.RUN_PROGRESS})
 
 
-def message(event: Event, seq: int) -> Message:
-    """The message of an event that has a subject; every key is there, None where it says nothing.
+def build_message(event: Event, seq: int) -> Message:
+    """Build the message of an event that has a subject.
 
-    ``old_status`` and ``new_status`` are equal where no status changed. ``flow_kind`` is None for
-    the status of the instance as a whole.
+    Every key is present; a value is None if the event does not hold it. ``old_status`` and
+    ``new_status`` are equal if no status changed. ``flow_kind`` is None for the status of the whole
+    instance. Raises ValueError for an event without a subject.
     """
-    told, instance_id = event.payload, subject(event)
+    fields, instance_id = event.payload, subject(event)
     if instance_id is None:
         raise ValueError(f"{event.name} is not published to subscribers")
-    status = told.get("status")
+    status = fields.get("status")
     payload = {
         "type": event.name,
         "seq": seq,
         "instance": str(instance_id),
-        "name": f"{told.get('project')}/{told.get('instance')}",
-        "flow_kind": told.get("flow_kind"),
-        "old_status": told.get("old_status") if "old_status" in told else status,
+        "name": f"{fields.get('project')}/{fields.get('instance')}",
+        "flow_kind": fields.get("flow_kind"),
+        "old_status": fields.get("old_status") if "old_status" in fields else status,
         "new_status": status,
-        "reason": told.get("reason"),
-        "generation": told.get("generation"),
+        "reason": fields.get("reason"),
+        "generation": fields.get("generation"),
         "timestamp": event.occurred.isoformat(),
     }
-    if "run" in told:
-        payload["run"] = told["run"]
+    if "run" in fields:
+        payload["run"] = fields["run"]
     return Message(event.id, seq, instance_id, _project(event), payload)
 
 
@@ -90,9 +91,9 @@ def _uuid(labels: Mapping[str, str]) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """Who relays, and how it goes: a lease, and a circuit that failures open for a while.
+    """Who publishes to subscribers: a lease, and a circuit breaker that failures open.
 
-    ``configured`` is what the last look found; ``holder`` may publish until ``lease_until``; after
+    ``configured`` is what the last check found. ``holder`` may publish until ``lease_until``. After
     ``failures`` in a row nobody tries before ``retry_at``.
     """
 
@@ -105,11 +106,11 @@ class RelayState:
     reason: str = ""
 
     def is_held(self, now: datetime) -> bool:
-        """Somebody publishes, or did a moment ago."""
+        """Return True if somebody holds the lease."""
         return self.lease_until is not None and self.lease_until > now
 
     def is_open_to(self, now: datetime) -> bool:
-        """Whether somebody may try now."""
+        """Return True if a process may try to publish now."""
         return (
             self.configured
             and not self.is_held(now)
@@ -117,7 +118,7 @@ class RelayState:
         )
 
     def failed(self, now: datetime, reason: str, chance: float) -> RelayState:
-        """The lease given back after a failure; ``chance`` in [0, 1) spreads the next attempts."""
+        """Release the lease after a failure; ``chance`` in [0, 1) spreads the next attempts."""
         failures = self.failures + 1
         return RelayState(
             configured=self.configured,
@@ -129,6 +130,10 @@ class RelayState:
 
 
 def pause_after(failures: int, chance: float) -> timedelta:
-    """How long to leave a broker alone: doubled each time, between half and all of it by chance."""
+    """Return the pause before the next attempt to reach a broker.
+
+    It doubles with each failure up to ``LONGEST_DELAY``; ``chance`` picks a value between half of
+    it and all of it.
+    """
     longest = min(_FIRST_DELAY * 2.0 ** min(failures - 1, 10), LONGEST_DELAY)
     return (0.5 + chance / 2) * longest

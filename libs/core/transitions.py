@@ -1,7 +1,7 @@
-"""Every change of state but a start, each a pure function of a region: finish, reconfigure, ….
+"""All changes of state except the start of a run, each a pure function of a region.
 
-One call decides one transaction (see ``docs/decisions`` for why status is decided on stored state
-and not on events). All functions take a ``Draft`` and leave the decision in it.
+One call decides one transaction (``docs/decisions`` says why status follows from stored state and
+not from events). All functions change the ``Draft`` that they are given.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from prefect_instances.libs.core.records import (
     RequestStatus,
     Run,
 )
-from prefect_instances.libs.core.requests import ask, tell_merged
+from prefect_instances.libs.core.requests import record_merge, request_run
 from prefect_instances.libs.core.status import (
     OVERTAKEN,
     Cause,
@@ -39,7 +39,7 @@ from prefect_instances.libs.core.status import (
 from prefect_instances.libs.core.unit_of_work import Draft
 
 STARVED_AFTER = 3
-"""Successes in a row that end STALE before a flow is called ``Starved``."""
+"""Number of successes in a row that end STALE before a flow's reason is ``Starved``."""
 
 
 def succeed(
@@ -49,10 +49,10 @@ def succeed(
     policy: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
     retry_id: UUID | None = None,
 ) -> None:
-    """Record a success: publish (or cut off), consume the pins, mark descendants, open gates.
+    """Record a success: publish or cut off, consume the pins, mark descendants, open gates.
 
-    A source that is delayed is asked again as the policy says, by a request with ``retry_id``.
-    Raises Interrupted where the run is not the running one any more: it publishes nothing.
+    If the source is delayed, the policy may add a retry request with ``retry_id``. Raises
+    Interrupted if the run is no longer the flow's running one; it publishes nothing then.
     """
     run, flow = _running(draft, run_id)
     _end_run(draft, run, RunStatus.COMPLETED, output_version=output.version_id or flow.version_id)
@@ -80,7 +80,7 @@ def _after_success(flow: FlowState, run: Run, output: Output) -> FlowState:
     )
     serves = output.serves_slot and not output.source_delayed
     if serves or flow.next_due_at is None:
-        # Without the data of its slot a run has not served it: what was due still is.
+        # A run without the data of its slot has not served it: the slot stays due.
         after = replace(
             after,
             next_due_at=output.next_due_at,
@@ -98,7 +98,7 @@ def _after_success(flow: FlowState, run: Run, output: Output) -> FlowState:
 
 
 def _settle(draft: Draft, flow_id: UUID, run: Run, output: Output) -> None:
-    """READY iff current with every triggering upstream and with the configuration."""
+    """Set READY if the flow is current with all triggering upstreams and the configuration."""
     flow = draft.flows[flow_id]
     if flow.config_version != run.config_version:
         draft.set_status(flow_id, FlowStatus.STALE, Reason.CONFIG_CHANGED)
@@ -127,7 +127,7 @@ def _ready(draft: Draft, flow_id: UUID, reason: Reason) -> None:
 
 
 def _current(draft: Draft, flow_id: UUID) -> bool:
-    """True where every triggering upstream is READY at the generation that was consumed."""
+    """Return True if every triggering upstream is READY at the generation that was consumed."""
     return all(
         draft.flows[edge.upstream].status is FlowStatus.READY
         and draft.flows[edge.upstream].generation == edge.consumed
@@ -137,7 +137,7 @@ def _current(draft: Draft, flow_id: UUID) -> bool:
 
 
 def _was_overtaken(draft: Draft, flow_id: UUID) -> bool:
-    """True where an upstream moved on; one that is merely blocked overtakes nobody."""
+    """Return True if an upstream advanced or is about to; a merely blocked one does not count."""
     moving = (FlowStatus.RUNNING, FlowStatus.STALE)
     upstreams = [(draft.flows[e.upstream], e) for e in draft.upstream_edges(flow_id) if e.triggers]
     return any(up.generation > edge.consumed or up.status in moving for up, edge in upstreams)
@@ -151,9 +151,10 @@ def _consume(draft: Draft, run: Run) -> None:
 
 
 def _mark_descendants(draft: Draft, flow_id: UUID) -> None:
-    """Every READY transitive descendant over triggering edges becomes STALE, in this transaction.
+    """Set every READY transitive descendant over triggering edges to STALE.
 
-    The walk goes on through flows of any status, so that a diamond's far side cannot look READY.
+    The walk continues through flows of any status, so that the far side of a diamond cannot look
+    READY.
     """
     for descendant in _triggered_descendants(draft, flow_id):
         if draft.flows[descendant].status is FlowStatus.READY:
@@ -172,7 +173,7 @@ def _triggered_descendants(draft: Draft, flow_id: UUID) -> list[UUID]:
 
 
 def _revalidate(draft: Draft, flow_id: UUID) -> set[UUID]:
-    """Lift ``UpstreamAdvanced`` where upstream equals what was read; returns who was lifted."""
+    """Set READY again the descendants that read their upstreams' current output; return them."""
     reached = _triggered_descendants(draft, flow_id)
     pairs = [
         (e.upstream, e.downstream) for f in (flow_id, *reached) for e in draft.downstream_edges(f)
@@ -236,7 +237,7 @@ _BAD_ENDS = {
 
 
 def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
-    """Record a failure, crash or cancellation: output and consumed inputs stay as they were."""
+    """Record a failure, crash or cancellation; output and consumed inputs do not change."""
     run, flow = _running(draft, end.run_id)
     _end_run(draft, run, end.status, error=end.error)
     draft.flows[flow.id] = replace(flow, running=None)
@@ -252,9 +253,9 @@ def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
 
 
 def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> None:
-    """Give the claim of a dead run back, to be taken again after a pause that doubles each time.
+    """Release the claim of a crashed run; each crash doubles the pause before the next attempt.
 
-    What was asked before the crash waits for the same pause; what is asked after it need not.
+    Requests made before the crash wait for the same pause; later ones do not.
     """
     resumes = draft.now + policy.crashed_delay * 2**opening.crashes
     draft.put_opening(
@@ -267,7 +268,7 @@ def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> N
         )
     )
     request = draft.requests[run.request_id] if run.request_id else None
-    newer = draft.pending_request(run.flow_id) if request is None else _left_to_newer(draft, run)
+    newer = draft.pending_request(run.flow_id) if request is None else _merge_into_newer(draft, run)
     if newer is not None:
         draft.put_request(replace(newer, not_before=max(newer.not_before, resumes)))
         if request is not None:
@@ -277,20 +278,20 @@ def _release(draft: Draft, run: Run, opening: Opening, policy: RetryPolicy) -> N
         draft.put_request(replace(again, not_before=resumes))
 
 
-def _left_to_newer(draft: Draft, run: Run) -> Request | None:
-    """What was asked during the run, if anything: it is newer, and does the run's work too."""
+def _merge_into_newer(draft: Draft, run: Run) -> Request | None:
+    """Merge the run's parameters into a request made while it ran; return it, or None."""
     newer = draft.pending_request(run.flow_id)
     if newer is None:
         return None
     both = replace(newer, parameters=run.parameters.merged(newer.parameters))
     draft.put_request(both)
-    tell_merged(draft, both, run.parameters, newer.parameters)
+    record_merge(draft, both, run.parameters, newer.parameters)
     return both
 
 
 def _retry(draft: Draft, run: Run, retry_id: UUID, policy: RetryPolicy) -> None:
-    """Ask for the run once more after a pause, if the policy has a retry left."""
-    if run.retries >= policy.failed or _left_to_newer(draft, run) is not None:
+    """Request the run again after a pause, if the policy has a retry left."""
+    if run.retries >= policy.failed or _merge_into_newer(draft, run) is not None:
         return
     draft.put_request(
         Request(
@@ -305,8 +306,12 @@ def _retry(draft: Draft, run: Run, retry_id: UUID, policy: RetryPolicy) -> None:
     )
 
 
-def reconfigure(draft: Draft, flow_id: UUID, config_version: int) -> None:
-    """A configuration that affects the output changed: STALE / ConfigChanged, descendants STALE."""
+def mark_reconfigured(draft: Draft, flow_id: UUID, config_version: int) -> None:
+    """Record a configuration change that affects the output of a flow.
+
+    A READY or STALE flow becomes STALE / ConfigChanged. If it has published, its READY descendants
+    become STALE.
+    """
     flow = replace(draft.flows[flow_id], config_version=config_version)
     draft.flows[flow_id] = flow
     if flow.status in (FlowStatus.READY, FlowStatus.STALE):
@@ -317,7 +322,7 @@ def reconfigure(draft: Draft, flow_id: UUID, config_version: int) -> None:
 
 
 def reconsider(draft: Draft, flow_ids: Iterable[UUID]) -> None:
-    """Edges into flows changed, upstreams first: each is READY only where it is current."""
+    """Set each flow's status after its incoming edges changed; ``flow_ids`` has upstreams first."""
     affected = set(flow_ids)
     for flow_id in flow_ids:
         if draft.flows[flow_id].status is FlowStatus.READY and not _current(draft, flow_id):
@@ -330,7 +335,7 @@ def reconsider(draft: Draft, flow_ids: Iterable[UUID]) -> None:
 
 
 def set_lifecycle(draft: Draft, instance_id: UUID, lifecycle: Lifecycle) -> None:
-    """Provisioned, paused or resumed: an instance that becomes ACTIVE has its gates evaluated."""
+    """Set an instance's lifecycle state and evaluate its gates, which open if it is ACTIVE."""
     draft.instances[instance_id] = replace(draft.instances[instance_id], lifecycle=lifecycle)
     for flow in list(draft.flows.values()):
         if flow.instance_id == instance_id:
@@ -338,9 +343,9 @@ def set_lifecycle(draft: Draft, instance_id: UUID, lifecycle: Lifecycle) -> None
 
 
 def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
-    """Flows whose deadline passed: each is told of once, READY ones become STALE and are asked.
+    """Record missed deadlines: one event for each flow; READY flows become STALE with a request.
 
-    Those of a paused instance are left alone; once it is resumed they are late.
+    Flows of a paused instance are skipped; they are past due once it is resumed.
     """
     asked = []
     for request in requests:
@@ -351,29 +356,29 @@ def mark_past_due(draft: Draft, requests: Iterable[Request]) -> None:
         if flow.status is FlowStatus.READY:
             draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
             asked.append(request)
-    # Not before all are marked: one that is late too keeps the gates below it shut.
+    # Only after all are marked: an upstream that is late too keeps the gates below it closed.
     for request in asked:
-        ask(draft, request)
+        request_run(draft, request)
 
 
 def detect_drift(
     draft: Draft, monitoring_id: UUID, report: Mapping[str, object], retrain: Request | None
 ) -> None:
-    """Say that monitoring found drift; with ``retrain`` the flow that it names is due by it.
+    """Record that monitoring found drift; ``retrain`` requests the training.
 
-    A READY training becomes STALE / DriftDetected; its output stays in use, so its descendants
-    stay as they are. One that runs already is run again after it.
+    A READY training becomes STALE / DriftDetected; its output stays in use, so its descendants keep
+    their status. A training that is running runs again afterwards.
     """
     draft.facts.append((ids.DRIFT_DETECTED, monitoring_id, report))
     if retrain is None:
         return
     if draft.flows[retrain.flow_id].status is FlowStatus.READY:
         draft.set_status(retrain.flow_id, FlowStatus.STALE, Reason.DRIFT_DETECTED)
-    ask(draft, retrain)
+    request_run(draft, retrain)
 
 
 def announce_again(draft: Draft, opening_id: UUID) -> None:
-    """Announce an opening whose run died before it could claim."""
+    """Announce an opening again whose run died before it could claim."""
     opening = draft.openings[opening_id]
     if opening.status is OpeningStatus.OPEN:
         gate.announce(draft, opening)

@@ -1,7 +1,7 @@
-"""A decision in the making: a region, what it becomes, and the events that say so.
+"""The unit of work: a region, its changes, and the events that report them.
 
-A ``Draft`` is the only mutable thing of the core. It lives inside one decision function and
-leaves it as ``Changes``: records that are new or differ from those that were loaded.
+A ``Draft`` is the only mutable object of the core. One decision function changes it, and
+``changes`` returns the records that are new or differ from those that were loaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one transaction writes: per kind the records that are new or changed, and the events."""
+    """What one transaction writes: the new and changed records of each kind, and the events."""
 
     instances: tuple[InstanceState, ...] = ()
     flows: tuple[FlowState, ...] = ()
@@ -47,11 +47,11 @@ class Changes:
 
 @dataclass(slots=True)
 class Draft:
-    """A region under change at one instant ``now``.
+    """A region under change at the time ``now``.
 
-    ``announced`` are openings to be told of; ``touched`` are instances whose status is computed
-    anew even if no flow of theirs changed; ``facts`` are events besides
-    those of changes: name, flow and payload.
+    ``announced`` are openings that get an event. ``touched`` are instances whose status is
+    recomputed even if none of their flows changed. ``facts`` are events beyond those of changed
+    records: name, flow and payload.
     """
 
     before: Region
@@ -86,25 +86,25 @@ class Draft:
             self._requests_of[request.flow_id].add(request.id)
 
     def upstream_edges(self, flow_id: UUID) -> list[EdgeState]:
-        """The edges into a flow."""
+        """Return the edges into a flow."""
         return [self.edges[edge_id] for edge_id in self.incoming.get(flow_id, ())]
 
     def downstream_edges(self, flow_id: UUID) -> list[EdgeState]:
-        """The edges out of a flow."""
+        """Return the edges out of a flow."""
         return [self.edges[edge_id] for edge_id in self.outgoing.get(flow_id, ())]
 
     def instance_of(self, flow: FlowState) -> InstanceState:
-        """The instance that owns a flow."""
+        """Return the instance that owns a flow."""
         return self.instances[flow.instance_id]
 
     def is_active(self, flow: FlowState) -> bool:
-        """True where the flow's instance lets runs start."""
+        """Return True if the flow's instance is ACTIVE, so that runs may start."""
         return self.instance_of(flow).lifecycle is Lifecycle.ACTIVE
 
     def set_status(
         self, flow_id: UUID, status: FlowStatus, reason: Reason, detail: str = ""
     ) -> None:
-        """Give a flow a status; ``since`` moves only when status or reason changes."""
+        """Set a flow's status; ``since`` changes only if status or reason changes."""
         flow = self.flows[flow_id]
         same = (flow.status, flow.reason) == (status, reason)
         since = flow.since if same else self.now
@@ -113,34 +113,34 @@ class Draft:
         )
 
     def unclaimed(self, flow_id: UUID) -> list[Opening]:
-        """The openings of a flow that no run has taken."""
+        """Return the openings of a flow that no run has claimed."""
         held = (self.openings[opening_id] for opening_id in self._openings_of.get(flow_id, ()))
         return [opening for opening in held if opening.status in UNCLAIMED]
 
     def pending_request(self, flow_id: UUID) -> Request | None:
-        """The request of a flow that no run serves yet."""
+        """Return the pending request of a flow; None if it has none."""
         held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
         return next((r for r in held if r.status is RequestStatus.PENDING), None)
 
-    def asked_recursively(self, flow_id: UUID) -> bool:
-        """True while a recursive request of a flow waits or is served."""
+    def has_recursive_request(self, flow_id: UUID) -> bool:
+        """Return True while a recursive request of a flow is pending or claimed."""
         held = (self.requests[request_id] for request_id in self._requests_of.get(flow_id, ()))
         return any(r.parameters.recursive and r.status is not RequestStatus.DONE for r in held)
 
     def put_opening(self, opening: Opening, *, announce: bool = False) -> None:
-        """Insert or change an opening, and say so by an event if it is to be started."""
+        """Insert or replace an opening; ``announce`` adds an event that starts its run."""
         self.openings[opening.id] = opening
         self._openings_of[opening.flow_id].add(opening.id)
         if announce:
             self.announced.append(opening.id)
 
     def put_request(self, request: Request) -> None:
-        """Insert or change a request."""
+        """Insert or replace a request."""
         self.requests[request.id] = request
         self._requests_of[request.flow_id].add(request.id)
 
     def changes(self) -> Changes:
-        """Aggregate the instances touched and leave as the difference to what was loaded."""
+        """Recompute the status of affected instances and return all differences."""
         flows = _differing(self.before.flows, self.flows)
         self._aggregate({flow.instance_id for flow in flows} | self.touched)
         instances = _differing(self.before.instances, self.instances)
@@ -152,7 +152,7 @@ class Draft:
             requests=_differing(self.before.requests, self.requests),
             runs=_differing(self.before.runs, self.runs),
             events=(
-                # First, because what is to run waits for them; thousands may follow.
+                # First, because runs wait for them; thousands of other events may follow.
                 *self._gate_events(),
                 *self._flow_events(flows),
                 *self._breach_events(flows),
@@ -182,7 +182,7 @@ class Draft:
         return events
 
     def _fact_events(self) -> list[Event]:
-        """What a decision says of a flow besides its status."""
+        """Build the events that a decision records besides status changes."""
         return [
             self._event(name, flow, {**self._describe(flow), **payload})
             for name, flow_id, payload in self.facts
@@ -190,7 +190,7 @@ class Draft:
         ]
 
     def _breach_events(self, flows: Iterable[FlowState]) -> list[Event]:
-        """One for each flow whose deadline has passed, whatever its status."""
+        """Build one event for each flow whose deadline has passed, whatever its status."""
         breached = [flow for flow in flows if flow.breached and not self._was_breached(flow)]
         return [self._event(ids.SLA_BREACHED, flow, self._describe(flow)) for flow in breached]
 
@@ -245,7 +245,7 @@ class Draft:
     ) -> Event:
         instance = self.instance_of(flow)
         label = f"{instance.project}/{instance.name}.{flow.kind}"
-        # The deployment comes first: an inferred action takes the first one that it meets.
+        # The deployment comes first: an inferred action uses the first match.
         deployment = (
             (
                 {

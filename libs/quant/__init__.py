@@ -1,5 +1,5 @@
-"""Numerics without a home elsewhere: prices, the backtest loop, its calendar and its measures.
+"""Numerical functions: usable prices, sessions, the backtest loop, bars and measures.
 
-What belongs here: pure functions over arrays, and over columns where a frame asks the same
-question. What must not: databases, definitions, or a decision about instances.
+What belongs here: pure functions over arrays, and over columns if frames need the same function.
+What must not: databases, definitions, or decisions about instances.
 """

@@ -1,8 +1,8 @@
-"""The backtest loop: target weights to trades, cash and equity, exact to the last cent.
+"""The backtest loop: turns target weights into trades, cash and equity.
 
-A decision taken on the close of one bar is executed on the close of the next, at that bar's price.
-An order that finds no usable price on its bar waits for the next bar that has one. Between
-executions the holdings are constant, so their value is one matrix product.
+A decision made on the close of one bar is executed at the close of the next bar. An order without a
+usable price on its bar waits for the next bar that has one. Holdings are constant between
+executions, so their value is one matrix product.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Whole = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 ROUNDING = 1e-13
-"""Part of the portfolio's value below which missing cash is a matter of rounding."""
+"""Fraction of the portfolio's value below which missing cash counts as a rounding error."""
 
 NEGLIGIBLE = 1e-9
-"""Part of the portfolio's value that nothing is traded for: it buys nothing where it is all that is
-free, and a holding that takes so little more than was meant for it cuts nobody short."""
+"""Fraction of the portfolio's value that is too small to trade: if only that much is free, nothing
+is bought, and a holding that exceeds its share by that much does not reduce the other targets."""
 
 NEVER = -1
-"""The bar of what never came."""
+"""The bar number of an order that was never executed."""
 
 
 class Unpayable(ValueError):
     """Trades cost more than the portfolio is worth: lower the costs or the leverage.
 
-    ``bar`` is that of the execution.
+    ``bar`` is the bar of the execution.
     """
 
     def __init__(self, bar: int) -> None:
@@ -48,8 +48,8 @@ class Slippage(StrEnum):
     """How the price moves against a trade; ``size`` is the trade as a fraction of the portfolio.
 
     fixed: ``rate``; linear: ``rate * size``; sqrt: ``rate * sqrt(size)``, the square-root law of
-    market impact (Almgren, Thum, Hauptmann and Li, 2005) with the portfolio in place of the
-    volume, which daily closes do not tell.
+    market impact (Almgren, Thum, Hauptmann and Li, 2005), with the portfolio instead of the volume,
+    which daily closes do not contain.
     """
 
     NONE = "none"
@@ -68,14 +68,14 @@ _IMPACT: Mapping[Slippage, Callable[[Floats], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What trading costs: ``commission`` and ``rate`` are fractions of the traded value."""
+    """Trading costs: ``commission`` and ``rate`` are fractions of the traded value."""
 
     commission: float = 0.0
     slippage: Slippage = Slippage.NONE
     rate: float = 0.0
 
     def of(self, traded: Floats, value: float) -> Floats:
-        """Cost of each trade of absolute value ``traded`` in a portfolio worth ``value``."""
+        """Return the cost of trades of absolute value ``traded`` in a portfolio worth ``value``."""
         size = traded / value if value > 0 else np.zeros_like(traded)
         impact = self.rate * _IMPACT[self.slippage](size)
         return np.asarray(traded * (self.commission + impact), dtype=np.float64)
@@ -83,7 +83,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """One entry a trade: the bar of execution, the asset, shares (signed), price and cost."""
+    """One entry for each trade: bar of execution, asset, shares (signed), price and cost."""
 
     bar: Whole
     asset: Whole
@@ -94,8 +94,10 @@ class Trades:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One entry an order that found no price on its bar ``due``; ``done`` is the bar on which it
-    was executed, -1 where the next decision or the end came first."""
+    """One entry for each order without a price on its bar ``due``.
+
+    ``done`` is the bar of its execution; -1 if the next decision or the end came first.
+    """
 
     due: Whole
     asset: Whole
@@ -104,7 +106,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What came of it: per bar ``equity``, ``cash`` and ``weights`` (bars x assets)."""
+    """The result of a backtest: ``equity`` and ``cash`` per bar, ``weights`` (bars x assets)."""
 
     equity: Floats
     cash: Floats
@@ -115,7 +117,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class _Market:
-    """The last known price of each bar and asset, whether it is of that bar, and the costs."""
+    """Last known price of each bar and asset, whether it belongs to that bar, and the costs."""
 
     known: Floats
     priced: Bools
@@ -124,7 +126,7 @@ class _Market:
 
 @dataclass(slots=True)
 class _Book:
-    """The state of the portfolio and what it recorded: one entry an execution."""
+    """The state of the portfolio and its records: one entry for each execution."""
 
     cash: float
     shares: Floats
@@ -139,16 +141,16 @@ class _Book:
 def simulate(
     prices: Floats, targets: Mapping[int, Floats], capital: float, costs: Costs
 ) -> History:
-    """Run the target weights of each decision bar through the market.
+    """Trade the target weights of each decision bar and return the portfolio's history.
 
-    ``prices``: bars x assets; an unusable price (see ``libs.quant.prices``) is none. A holding
-    without a price keeps its last one. ``targets``: decision bar -> the whole portfolio (assets,
-    NaN and absence are 0); what it leaves of 1 stays in cash, which earns nothing. A decision on
-    the last bar is never executed. Raises ``Unpayable``.
+    ``prices``: bars x assets; an unusable price (see ``libs.quant.prices``) counts as missing. A
+    holding without a price keeps its last one. ``targets``: decision bar -> weights of the whole
+    portfolio, one per asset; NaN counts as 0. What the weights leave of 1 stays in cash, which
+    earns nothing. A decision on the last bar is never executed. Raises ``Unpayable``.
 
-    What cannot be traded on a bar is not spent: the other targets share what is free, purchases
-    are paid from cash, and an order without a price waits until the next decision. Where others
-    were cut short by a holding that could not be sold, they are completed once it is.
+    An asset that cannot be traded on a bar keeps its value: the other targets share what is free,
+    purchases are paid from cash, and an order without a price waits until the next decision.
+    Targets that were reduced because a holding could not be sold are completed once it is sold.
     """
     bars, count = prices.shape
     priced = usable(prices)
@@ -162,14 +164,14 @@ def simulate(
 
 
 def _filled(prices: Floats, priced: Bools) -> Floats:
-    """Each price, or the last one before it; 0 before the first."""
+    """Fill each missing price with the last one before it; 0 before the first."""
     bars = np.arange(len(prices))[:, None]
     last = np.maximum.accumulate(np.where(priced, bars, 0), axis=0)
     return np.take_along_axis(np.where(priced, prices, 0.0), last, axis=0)
 
 
 def _carry_out(book: _Book, market: _Market, target: Floats, begin: int, end: int) -> None:
-    """Execute one decision on bar ``begin``, and what waits on the bars before ``end``."""
+    """Execute one decision on bar ``begin``, and waiting orders on the bars before ``end``."""
     priced = market.priced
     waits = ((target != 0) | (book.shares != 0)) & ~priced[begin]
     orders = np.nonzero(waits)[0]
@@ -188,13 +190,13 @@ def _carry_out(book: _Book, market: _Market, target: Floats, begin: int, end: in
 
 
 def _arrivals(priced: Bools, begin: int) -> list[int]:
-    """The bars on which an order meets its first price; ``priced``: bars x orders."""
+    """Return the bars on which an order meets its first price; ``priced``: bars x orders."""
     first = {int(np.argmax(of_one)) for of_one in priced.T if of_one.any()}
     return [begin + at for at in sorted(first)]
 
 
 def _execute(book: _Book, market: _Market, bar: int, target: Floats, tradable: Bools) -> bool:
-    """Trade the ``tradable`` assets to their targets; whether they got less for want of money."""
+    """Trade the ``tradable`` assets to their targets; return True if money was too short."""
     price = market.known[bar]
     held = book.shares * price
     value = book.cash + float(held.sum())
@@ -223,10 +225,10 @@ def _execute(book: _Book, market: _Market, bar: int, target: Floats, tradable: B
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """How much of a portfolio of ``value`` the targets are fractions of.
+    """The part of a portfolio of ``value`` that the targets are fractions of.
 
-    ``limit`` is the gross exposure that is meant, ``kept`` the gross value of what is not traded
-    now, ``reserved`` the part of ``limit`` that is meant for it.
+    ``limit`` is the intended gross exposure, ``kept`` the gross value of what is not traded now,
+    ``reserved`` the part of ``limit`` that is intended for it.
     """
 
     value: float
@@ -235,7 +237,7 @@ class _Room:
     reserved: float
 
     def left(self, paid: float) -> float:
-        """The value that the targets share once ``paid`` is spent on costs."""
+        """Return the value that the targets share once ``paid`` is spent on costs."""
         whole = self.value - paid
         if not self.kept or self.limit <= self.reserved:
             return whole
@@ -246,7 +248,7 @@ class _Room:
 
     @property
     def is_short(self) -> bool:
-        """Whether what is kept takes more than was meant for it."""
+        """True if what is not traded now takes more than was reserved for it."""
         return self.kept > (self.reserved + NEGLIGIBLE) * self.value
 
 
@@ -258,7 +260,7 @@ def _room(value: float, kept: Floats, target: Floats, tradable: Bools) -> _Room:
 
 
 def _paid(excess: Callable[[float], float], value: float, bar: int) -> float:
-    """The costs that pay for exactly the trades that are left after paying them."""
+    """Return the costs that exactly match the trades which remain after paying them."""
     if value <= 0 or excess(0.0) <= 0:
         return 0.0
     if excess(value) > 0:
@@ -267,16 +269,17 @@ def _paid(excess: Callable[[float], float], value: float, bar: int) -> float:
 
 
 def _root(of: Callable[[float], float], top: float) -> float:
-    """Where a function that is above 0 at 0 and not at ``top`` crosses 0, to the last digits."""
+    """Find where a function that is positive at 0 and not at ``top`` crosses 0."""
     from scipy.optimize import brentq
 
     return float(brentq(of, 0.0, top, xtol=1e-16 * top, maxiter=1000))
 
 
 def _affordable(moved: Floats, cash: float, value: float, costs: Costs) -> Floats:
-    """The same purchases and sales, the purchases cut by one factor to what the cash pays for.
+    """Scale all purchases by one factor so that the cash pays for them.
 
-    ``moved``: value bought of each asset, negative where sold. The argument itself where it fits.
+    ``moved``: value bought of each asset, negative if sold. Returned unchanged if the cash is
+    enough.
     """
 
     def left(part: float) -> float:
@@ -298,7 +301,7 @@ def _record(book: _Book, bar: int, delta: Floats, cost: Floats) -> None:
 
 
 def _history(book: _Book, market: _Market, capital: float) -> History:
-    """Equity, cash and weights of every bar, from those of the executions."""
+    """Build equity, cash and weights of every bar from those of the executions."""
     bars, count = market.known.shape
     lengths = np.diff([0, *book.bars, bars])
     shares = np.repeat(np.array([np.zeros(count), *book.holdings]), lengths, axis=0)

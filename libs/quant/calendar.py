@@ -1,4 +1,4 @@
-"""Which bars there are, on which of them a portfolio is decided on, and how many make a year."""
+"""Bars: on which of them a portfolio is decided, and how many make a year."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Frequency(StrEnum):
 
 
 def bars_per_year(dates: Sequence[date]) -> float:
-    """Return how many bars a year has, from the calendar days between the first bar and the last.
+    """Return the number of bars in a year, from the calendar days between first and last bar.
 
     ``dates`` ascend. About 252 for the sessions of an exchange, 365.25 for every day, 52.2 for
-    weeks, 12 for months; NaN where there are no two bars.
+    weeks, 12 for months; NaN for fewer than two bars.
     """
     if len(dates) < 2:
         return math.nan
@@ -33,12 +33,12 @@ def bars_per_year(dates: Sequence[date]) -> float:
 
 
 def decision_bars(dates: Sequence[date], frequency: Frequency, day: str = "") -> list[int]:
-    """Indices of the bars on which to decide: the first one, then one a period.
+    """Return the indices of the bars on which to decide: the first, then one per period.
 
     ``dates`` ascend. Weekly: the first bar on or after the weekday ``day`` of each week (friday if
     empty), else the last bar of the week. Monthly: the first bar on or after day ``day`` of the
-    month, else the month's last bar, which is also meant by an empty ``day`` and by ``end``. The
-    last period counts only if a later bar or the day itself shows that its bar has come.
+    month, else the month's last bar; an empty ``day`` and ``end`` mean the last bar too. The last
+    period counts only if a later bar, or the day itself, shows that its bar is final.
     """
     if not dates:
         return []
@@ -68,7 +68,7 @@ def _month(day: date) -> tuple[int, int]:
 
 
 def _wanted(first: date, frequency: Frequency, day: str) -> date | None:
-    """The day asked for in the period of ``first``; None for the period's last bar."""
+    """Return the configured day in the period of ``first``; None for the period's last bar."""
     if frequency is Frequency.WEEKLY:
         weekday = WEEKDAYS.index(day.lower() or "friday")
         return first - timedelta(days=first.weekday()) + timedelta(days=weekday)
@@ -83,7 +83,7 @@ def _day_of_month(first: date, day: int) -> date:
 
 
 def day_problem(frequency: Frequency, day: str) -> str:
-    """Why ``day`` says nothing for this frequency; empty where it does."""
+    """Return why ``day`` is not valid for this frequency; empty if it is."""
     if not day:
         return ""
     if frequency is Frequency.DAILY:

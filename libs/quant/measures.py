@@ -1,4 +1,4 @@
-"""How well a portfolio did, by the measures of ``empyrical`` where it has them."""
+"""Performance measures of a portfolio, computed by ``empyrical`` if it has them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from prefect_instances.libs.quant.backtest import NEVER, Floats, History
 
 
 def returns_of(equity: Floats) -> Floats:
-    """Simple return of each bar on the one before."""
+    """Return the simple return of each bar on the bar before."""
     return np.asarray(equity[1:] / equity[:-1] - 1.0, dtype=np.float64)
 
 
 def drawdown_of(equity: Floats) -> Floats:
-    """Equity relative to its highest value so far, minus 1: never positive."""
+    """Return equity relative to its highest value so far, minus 1 (never positive)."""
     return np.asarray(equity / np.maximum.accumulate(equity) - 1.0, dtype=np.float64)
 
 
 def measures(
     history: History, bars_per_year: float, benchmark: Floats | None = None
 ) -> dict[str, float]:
-    """Measure how well a portfolio did; those against a benchmark only where there is one.
+    """Compute performance measures of a portfolio; some only with a benchmark.
 
-    ``bars_per_year``: how many bars a year really has, see ``libs.quant.calendar``. ``benchmark``:
-    a price per bar. Total return, CAGR (geometric, so the first equity grows to the last in the
-    time between them), volatility and tracking error (standard deviation of the returns a bar and
-    of the active ones, times the root of the bars a year), Sharpe and Sortino (risk-free rate 0),
-    Calmar (CAGR by maximum drawdown), turnover (half the traded value by mean equity, a year), win
-    rate (share of positive among non-zero bars), the highest gross exposure and the lowest cash of
-    any bar, the orders that waited for a price and those of them that never found one, alpha
-    (annualised) and beta of the CAPM regression. What is not defined is left out.
+    ``bars_per_year``: the actual number of bars in a year, see ``libs.quant.calendar``.
+    ``benchmark``: one price per bar. The measures: total return, CAGR (geometric: the first equity
+    grows to the last in the time between them), volatility and tracking error (standard deviation
+    of returns and of active returns per bar, times the square root of the bars per year), Sharpe
+    and Sortino (risk-free rate 0), Calmar (CAGR by maximum drawdown), turnover (half the traded
+    value by mean equity, per year), win rate (share of positive among non-zero bars), highest gross
+    exposure and lowest cash of any bar, number of orders that waited for a price and of those that
+    were never executed, alpha (annualised) and beta of the CAPM regression. Undefined measures are
+    left out.
     """
     equity = history.equity
     returns = returns_of(equity)

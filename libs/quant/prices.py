@@ -1,8 +1,9 @@
 """The one definition of a usable price: a finite number above zero.
 
-Missing, NaN, infinite, zero and negative prices are unusable and mean the same: there is no price.
-Expressions, features, optimizers and backtests all ask here. A missing number is null in a frame
-and NaN in an array. What is no price (a signal, a volume, a return) may be zero or negative.
+Missing, NaN, infinite, zero and negative prices are unusable and all mean that there is no price.
+Expressions, features, optimizers and backtests all use this module. A missing number is null in a
+frame and NaN in an array. Values that are not prices (a signal, a volume, a return) may be zero or
+negative.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ configuration names it as one."""
 
 
 def is_price_field(name: str) -> bool:
-    """Tell whether a column of this name holds prices; case and blanks do not matter."""
+    """Return True if a column of this name holds prices; case and blanks do not matter."""
     return name.strip().lower().replace(" ", "_") in PRICE_FIELDS
 
 
 def price_fields(names: Sequence[str]) -> list[str]:
-    """Return those of the column names that hold prices, in their order."""
+    """Return the column names that hold prices, in their order."""
     return [name for name in names if is_price_field(name)]
 
 
 def usable(prices: Floats) -> NDArray[np.bool_]:
-    """Tell for each price whether it is usable; the result has the shape of ``prices``."""
+    """Return for each price whether it is usable; the result has the shape of ``prices``."""
     return np.asarray(np.isfinite(prices) & (prices > 0.0))
 
 
 def usable_prices(prices: Floats) -> Floats:
-    """Return the prices with NaN in the place of each unusable one; the argument is not changed."""
+    """Return a copy of the prices with NaN for each unusable one."""
     return np.where(usable(prices), prices, np.nan)
 
 
 def is_usable(price: pl.Expr) -> pl.Expr:
-    """Build the truth value of whether each price is usable; false, never null, for a missing one.
+    """Build an expression that is true for usable prices and false, never null, for others.
 
     ``price`` is a numeric column.
     """
@@ -51,12 +52,12 @@ def is_usable(price: pl.Expr) -> pl.Expr:
 
 
 def usable_price(price: pl.Expr) -> pl.Expr:
-    """Build the column of prices, null in the place of each unusable one."""
+    """Build an expression for the prices, null for each unusable one."""
     return pl.when(is_usable(price)).then(price)
 
 
 def unusable_count(price: pl.Expr) -> pl.Expr:
-    """Build the number of values that are there and unusable: NaN, infinite, zero or negative.
+    """Build an expression for the number of values that are NaN, infinite, zero or negative.
 
     A null is not counted: a frame with columns for several symbols has nulls by its shape.
     """

@@ -1,4 +1,4 @@
-"""The sessions of assets that keep different calendars, such as stocks beside coins."""
+"""Common sessions of assets with different calendars, such as stocks and coins."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 ALIVE_DAYS = 14
-"""An asset without a price for longer (calendar days) is suspended or gone; holidays are shorter.
-For data whose usual step is longer than a few days it is three steps."""
+"""An asset without a price for more calendar days is suspended or delisted; holidays are shorter.
+For data whose usual step is longer than a few days, the limit is three steps."""
 
 SHARE = 0.9
-"""On a session more than this share of the live assets trade by their usual weekdays."""
+"""On a session, more than this share of the live assets usually trade on that weekday."""
 
 WEEKS = 4
-"""From how many dates before of the same weekday the usual weekdays of an asset are told."""
+"""Number of earlier dates of the same weekday that decide an asset's usual weekdays."""
 
 
 def find_sessions(dates: Sequence[date], priced: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which dates are sessions of assets that may keep different calendars.
+    """Return for each date whether it is a session of assets with different calendars.
 
-    ``priced`` (date x asset) says where there is a usable price; ``dates`` ascend. A session is a
+    ``priced`` (date x asset) says whether there is a usable price; ``dates`` ascend. A session is a
     date on whose weekday more than nine tenths of the live assets usually trade, and on which at
-    least half of them have a price. An asset is live from its first price until it has had none
-    for ``alive_days``; it usually trades on a weekday if it had a price on at least half of the
-    last four dates of that weekday. Only dates up to each one are looked at.
+    least half of them have a price. An asset is live from its first price until it has had none for
+    ``alive_days``; it usually trades on a weekday if it had a price on at least half of the last
+    four dates of that weekday. The result for a date depends only on dates up to it.
     """
     if not len(dates) or not priced.size:
         return np.zeros(len(dates), dtype=bool)
@@ -40,7 +40,7 @@ def find_sessions(dates: Sequence[date], priced: NDArray[np.bool_]) -> NDArray[n
 
 
 def alive_days(dates: Sequence[date]) -> int:
-    """Return for how many calendar days an asset without a price still counts as traded."""
+    """Return for how many calendar days without a price an asset still counts as live."""
     if len(dates) < 2:
         return ALIVE_DAYS
     steps = np.diff(np.array(dates, dtype="datetime64[D]").astype(np.int64))
@@ -54,7 +54,7 @@ def _live(days: NDArray[np.int64], priced: NDArray[np.bool_], patience: int) -> 
 
 
 def _usual(days: NDArray[np.int64], priced: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether each asset usually trades on the weekday of each date; a first time counts itself."""
+    """Return whether each asset usually trades on each date's weekday; a first date counts."""
     begun = np.logical_or.accumulate(priced, axis=0)
     usual = priced.copy()
     for weekday in range(7):
@@ -66,7 +66,7 @@ def _usual(days: NDArray[np.int64], priced: NDArray[np.bool_]) -> NDArray[np.boo
 
 
 def _before(flags: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the last few rows before each row are set."""
+    """Count, for each row, how many of the last few rows before it are set."""
     total = np.vstack([np.zeros((1, flags.shape[1]), dtype=np.int64), flags.cumsum(axis=0)])
     ends = np.arange(len(flags))
     return np.asarray(total[ends] - total[np.maximum(ends - WEEKS, 0)])

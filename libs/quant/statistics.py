@@ -1,4 +1,4 @@
-"""Statistics of a signal: its distribution, and how it ranks what comes after it."""
+"""Statistics of a signal: its distribution, and its rank correlation with later returns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 MIN_PAIRS = 3
-"""Assets that a day needs for a rank correlation to say anything."""
+"""Number of assets that a rank correlation of one day needs."""
 
 
 def distribution(values: Floats) -> dict[str, float]:
-    """Rows, share of NaN, mean, standard deviation (n - 1), skewness and excess kurtosis.
+    """Compute rows, share of NaN, mean, standard deviation (n - 1), skewness, excess kurtosis.
 
-    Skewness and kurtosis are the standardised central moments of the sample (without a correction
-    for bias). What is not defined is left out.
+    Skewness and kurtosis are the standardised central moments of the sample (without bias
+    correction). Undefined values are left out.
     """
     flat = values.reshape(-1)
     known = flat[np.isfinite(flat)]
@@ -35,7 +35,7 @@ def distribution(values: Floats) -> dict[str, float]:
 
 
 def forward_returns(prices: Floats, horizon: int) -> Floats:
-    """Simple return over the next ``horizon`` bars (bars x assets); NaN at the end."""
+    """Compute the simple return over the next ``horizon`` bars (bars x assets); NaN at the end."""
     result = np.full_like(prices, np.nan)
     if horizon < len(prices):
         result[:-horizon] = prices[horizon:] / prices[:-horizon] - 1.0
@@ -43,27 +43,27 @@ def forward_returns(prices: Floats, horizon: int) -> Floats:
 
 
 def rank_correlations(values: Floats, outcomes: Floats) -> Floats:
-    """Spearman correlation across the assets of each bar; NaN where too few have both."""
+    """Compute Spearman's correlation across the assets of each bar; NaN with too few pairs."""
     return np.array([_spearman(a, b) for a, b in zip(values, outcomes, strict=True)])
 
 
 def information_coefficients(
     values: Floats, prices: Floats, horizons: Sequence[int]
 ) -> dict[int, Floats]:
-    """Per horizon the rank correlation of each bar's values with the returns that follow."""
+    """Compute, for each horizon, the rank correlation of each bar's values with later returns."""
     return {
         horizon: rank_correlations(values, forward_returns(prices, horizon)) for horizon in horizons
     }
 
 
 def mean_of(values: Floats) -> float:
-    """The mean of what is known; NaN where nothing is."""
+    """Return the mean of the finite values; NaN if there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
 
 
 def ranks(values: Floats) -> Floats:
-    """Ranks from 0, equal values sharing their mean rank."""
+    """Return ranks from 0; equal values share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return np.asarray((ends - (counts + 1) / 2)[place.reshape(-1)], dtype=np.float64)

@@ -1,8 +1,8 @@
-"""What people ask for, as typed and validated values: instances, schedules, manifests.
+"""Specs: what people write, as typed and validated values (instances, schedules, manifests).
 
-What belongs here: the models of documents, their text forms, and pure functions of them (the
-slots of a schedule, the fingerprint of a spec). What must not: the database, Prefect, definitions
-(whether a named definition exists and takes the configuration is checked by provisioning).
+What belongs here: the models of documents, their text forms, and pure functions of them (the slots
+of a schedule, the fingerprint of a spec). What must not: the database, Prefect, definitions
+(provisioning checks whether a named definition exists and accepts the configuration).
 """
 
 from prefect_instances.libs.specs.instances.backtests import BacktestSpec

@@ -106,7 +106,7 @@ def _links_of_runs(bench: Bench) -> dict[str, dict[str, str]]:
 
 def _healed(bench: Bench) -> set[str]:
     settled = reconcile(bench.services, ports_of(bench)).items
-    lost = [one for one in settled if one.diverged.kind is Divergence.HANDLE_MISSING]
+    lost = [one for one in settled if one.diverged.kind is Divergence.EXTERNAL_MISSING]
     assert {one.outcome for one in lost} <= {Outcome.REPAIRED}
     return {one.diverged.part for one in lost}
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from prefect_instances.cli.commands.timeline import timeline_rows, zones_said
+from prefect_instances.cli.commands.timeline import describe_zones, timeline_rows
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.status import Cause
@@ -83,7 +83,9 @@ def test_the_slots_of_a_model_are_told_flow_by_flow(
         ["monitoring", "-", "-", "no slots: its schedule is switched off"],
         ["training", "-", "-", "none in these days, the next Tue 2026-12-01 17:30"],
     ]
-    assert zones_said(near) == ": times of inference in Asia/Tokyo, training in America/New_York"
+    assert (
+        describe_zones(near) == ": times of inference in Asia/Tokyo, training in America/New_York"
+    )
     training = [row[1:] for row in timeline_rows(far) if row[0] == "training"]
     # It is still the evening of the 24th in New York, and the last day is there as a whole.
     assert training[0] == ["Tue 2026-11-24 (today)", "09:30-16:00", "-"]

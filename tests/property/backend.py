@@ -134,11 +134,11 @@ class MemoryBackend:
 
     def ask(self, flow_id: UUID, wish: Wish) -> None:
         request = self._request(flow_id, wish)
-        self.decide(lambda draft: asking.ask(draft, request))
+        self.decide(lambda draft: asking.request_run(draft, request))
 
     def reconfigure(self, flow_id: UUID) -> None:
         version = self.state.flows[flow_id].config_version + 1
-        self.decide(lambda draft: transitions.reconfigure(draft, flow_id, version))
+        self.decide(lambda draft: transitions.mark_reconfigured(draft, flow_id, version))
 
     def set_lifecycle(self, instance_id: UUID, lifecycle: Lifecycle) -> None:
         self.decide(lambda draft: transitions.set_lifecycle(draft, instance_id, lifecycle))

@@ -68,7 +68,7 @@ def errors_are_marked_stale_too(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def the_gate_is_not_checked_at_start(patch: pytest.MonkeyPatch) -> None:
-    _in_start(patch, shut=lambda draft, flow_id, request: ())
+    _in_start(patch, blockers_for=lambda draft, flow_id, request: ())
 
 
 @mutant
@@ -286,14 +286,14 @@ def being_past_due_stales_descendants(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def a_new_configuration_leaves_descendants_ready(patch: pytest.MonkeyPatch) -> None:
-    def reconfigure(draft: Draft, flow_id: UUID, version: int) -> None:
+    def mark_reconfigured(draft: Draft, flow_id: UUID, version: int) -> None:
         flow = replace(draft.flows[flow_id], config_version=version)
         draft.flows[flow_id] = flow
         if flow.status in (FlowStatus.READY, FlowStatus.STALE):
             draft.set_status(flow_id, FlowStatus.STALE, Reason.CONFIG_CHANGED)
         gate.evaluate(draft, flow_id)
 
-    patch.setattr(transitions, "reconfigure", reconfigure)
+    patch.setattr(transitions, "mark_reconfigured", mark_reconfigured)
 
 
 @mutant
@@ -395,7 +395,7 @@ def what_is_paused_is_late(patch: pytest.MonkeyPatch) -> None:
         for request in requests:
             if draft.flows[request.flow_id].status is FlowStatus.READY:
                 draft.set_status(request.flow_id, FlowStatus.STALE, Reason.PAST_DUE)
-                asking.ask(draft, request)
+                asking.request_run(draft, request)
 
     patch.setattr(transitions, "mark_past_due", mark)
 

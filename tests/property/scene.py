@@ -114,7 +114,7 @@ class Scene:
 
     def blocked_by(self, name: str) -> list[str]:
         names = {flow_id(flow.name): flow.name for flow in self.graph.flows}
-        return [names[b.flow_id] for b in gate.blockers(self.draft(), flow_id(name))]
+        return [names[b.flow_id] for b in gate.find_blockers(self.draft(), flow_id(name))]
 
     def openings_told(self) -> list[str]:
         """Names of the flows whose gates the last transition announced."""

@@ -20,7 +20,7 @@ from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.commands import Blocked, Output, Skipped, Started
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.events import Event
-from prefect_instances.libs.core.gate import blockers
+from prefect_instances.libs.core.gate import find_blockers
 from prefect_instances.libs.core.records import (
     UNCLAIMED,
     OpeningStatus,
@@ -408,7 +408,7 @@ class Simulation:
         draft = Draft(self.state, self.backend.now)
         for edge in draft.downstream_edges(ended):
             if edge.require is Require.READY:
-                named = [b for b in blockers(draft, edge.downstream) if b.flow_id == ended]
+                named = [b for b in find_blockers(draft, edge.downstream) if b.flow_id == ended]
                 assert named, "an ERROR does not block its downstream"
                 assert named[0].status is FlowStatus.ERROR
                 assert named[0].since == self.backend.now

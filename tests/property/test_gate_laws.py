@@ -112,7 +112,7 @@ def test_a_gate_opens_iff_open_due_idle_and_active(region: Region) -> None:
     for flow in region.flows.values():
         request = draft.pending_request(flow.id)
         force = request is not None and request.parameters.force
-        required = gate.without_output if force else gate.blockers
+        required = gate.find_unpublished if force else gate.find_blockers
         expected = (
             flow.status is not FlowStatus.RUNNING
             and draft.is_active(flow)

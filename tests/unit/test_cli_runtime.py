@@ -267,12 +267,12 @@ def test_pages_are_at_the_port_of_last_time_and_links_lead_there_while_they_run(
     urls = set()
     for _ in range(2):
         pages.launch(home, load_settings(home=home.path), kind)
-        assert pages.wanted(home, ()) == [kind]
+        assert pages.select_kinds(home, ()) == [kind]
         urls.add(pages.wait(home, kind))
         assert load_settings(home=home.path).mlflow_ui_url in urls
         stack.down(load_settings(home=home.path), lambda _: None)
         assert load_settings(home=home.path).mlflow_ui_url == ""
-        assert pages.wanted(home, ()) == []
+        assert pages.select_kinds(home, ()) == []
     assert len(urls) == 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefect_instances.cli.output import ago, plain_rows
+from prefect_instances.cli.output import format_age, plain_rows
 from prefect_instances.cli.tables import (
     freshness_rows,
     freshness_table,
@@ -191,4 +191,4 @@ def test_plain_columns_are_aligned_and_not_padded_at_the_end() -> None:
     ],
 )
 def test_an_age_is_told_in_its_largest_unit(age: timedelta, text: str) -> None:
-    assert ago(NOW - age, NOW) == text
+    assert format_age(NOW - age, NOW) == text

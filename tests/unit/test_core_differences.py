@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from prefect_instances.libs.core.differences import differences
+from prefect_instances.libs.core.differences import find_differences
 from prefect_instances.libs.core.divergence import (
     Divergence,
-    Recorded,
+    Observation,
+    RecordedInstance,
     SeenAutomation,
     SeenDeployment,
     SeenDocument,
-    World,
-    compare,
+    find_divergences,
 )
 
 CASES: list[tuple[str, Any, Any, list[str]]] = [
@@ -35,19 +35,21 @@ VALUES, NAMES = [case[1:] for case in CASES], [case[0] for case in CASES]
 
 @pytest.mark.parametrize(("before", "after", "lines"), VALUES, ids=NAMES)
 def test_each_value_that_differs_is_named(before: Any, after: Any, lines: list[str]) -> None:
-    assert [str(found) for found in differences(before, after)] == lines
+    assert [str(found) for found in find_differences(before, after)] == lines
 
 
 def test_a_long_value_is_cut_in_a_line_and_whole_in_the_record() -> None:
-    (found,) = differences({"a": ""}, {"a": "x" * 500})
+    (found,) = find_differences({"a": ""}, {"a": "x" * 500})
 
     assert len(str(found)) < 200
     assert found.after == "x" * 500
 
 
 INSTANCE, DEPLOYMENT, DOCUMENT = uuid4(), uuid4(), uuid4()
-RECORDED = Recorded(INSTANCE, "demo/prices", {"name": "prices"}, DOCUMENT, {"refresh": DEPLOYMENT})
-AGREEING = World(
+RECORDED = RecordedInstance(
+    INSTANCE, "demo/prices", {"name": "prices"}, DOCUMENT, {"refresh": DEPLOYMENT}
+)
+AGREEING = Observation(
     known=frozenset({INSTANCE}),
     deployments=(SeenDeployment(DEPLOYMENT, "refresh-dataset/demo.prices", INSTANCE, "refresh"),),
     documents={DOCUMENT: SeenDocument({"name": "prices"})},
@@ -56,15 +58,15 @@ AGREEING = World(
 
 
 def test_what_agrees_has_no_divergence() -> None:
-    assert compare([RECORDED], AGREEING) == []
+    assert find_divergences([RECORDED], AGREEING) == []
 
 
 def test_a_deployment_of_an_unsettled_instance_is_no_stranger() -> None:
     stranger, busy = uuid4(), uuid4()
     seen = (*AGREEING.deployments, SeenDeployment(stranger, "f/x", busy, "refresh"))
-    world = World(frozenset({INSTANCE, busy}), seen, AGREEING.documents)
+    world = Observation(frozenset({INSTANCE, busy}), seen, AGREEING.documents)
 
-    assert compare([RECORDED], world) == []
-    without = World(frozenset({INSTANCE}), seen, AGREEING.documents)
-    (found,) = compare([RECORDED], without)
+    assert find_divergences([RECORDED], world) == []
+    without = Observation(frozenset({INSTANCE}), seen, AGREEING.documents)
+    (found,) = find_divergences([RECORDED], without)
     assert (found.kind, UUID(found.part)) == (Divergence.DEPLOYMENT_UNKNOWN, stranger)

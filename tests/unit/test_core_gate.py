@@ -66,18 +66,18 @@ def test_a_gate_is_open_iff_every_edge_has_what_it_requires(
     require: Require, status: FlowStatus, generation: int, is_open: bool
 ) -> None:
     draft = upstream_is(status, generation, one_edge(require))
-    assert (gate.blockers(draft, flow_id("down")) == ()) is is_open
+    assert (gate.find_blockers(draft, flow_id("down")) == ()) is is_open
 
 
 def test_a_source_is_always_open() -> None:
-    assert gate.blockers(Scene(chain()).draft(), flow_id("A")) == ()
+    assert gate.find_blockers(Scene(chain()).draft(), flow_id("A")) == ()
 
 
 def test_a_blocker_says_who_why_and_since_when() -> None:
     scene = Scene.ready(diamond())
     scene.begin("B", wish())
     scene.end("B", RunStatus.FAILED, "no such column")
-    (blocker,) = gate.blockers(scene.draft(), flow_id("D"))
+    (blocker,) = gate.find_blockers(scene.draft(), flow_id("D"))
     assert (blocker.flow_id, blocker.instance, blocker.kind) == (flow_id("B"), "B", "refresh")
     assert (blocker.status, blocker.reason) == (ERROR, Reason.RUN_FAILED)
     assert (blocker.since, blocker.detail) == (scene.now, "no such column")
@@ -101,7 +101,7 @@ def test_force_needs_only_outputs_to_read(
     draft = upstream_is(status, generation, one_edge(require))
     scene = Scene(one_edge())
     scene.ask("down", wish(force=force))
-    assert (gate.shut(draft, flow_id("down"), scene.pending("down")) == ()) is is_open
+    assert (gate.blockers_for(draft, flow_id("down"), scene.pending("down")) == ()) is is_open
 
 
 @pytest.mark.parametrize(

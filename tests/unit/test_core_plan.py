@@ -10,7 +10,7 @@ from prefect_instances.libs.core.plan import (
     Step,
     Wanted,
     compute,
-    lines,
+    format_lines,
 )
 
 
@@ -75,7 +75,7 @@ def test_what_was_left_unfinished_is_resumed() -> None:
 def test_the_text_ends_with_the_counts() -> None:
     known = {"p/a": present("p/a")}
     plan = compute([wanted("p/a", content="2", x=1), wanted("p/n")], known, CHAIN)
-    assert list(lines(plan)) == [
+    assert list(format_lines(plan)) == [
         "~ p/a  DatasetInstance",
         "    x: (none) -> 1",
         "    makes stale: p/a.refresh, p/b.refresh",
@@ -91,6 +91,6 @@ def test_a_plan_names_the_projects_that_it_leaves_without_instances() -> None:
         Step(Action.UNCHANGED, "demo/momentum", "SignalInstance"),
     ]
     plan = Plan(tuple(steps))
-    assert plan.emptied(["DEMO"]) == ["Research"]
-    assert plan.emptied(["demo", "research"]) == []
-    assert plan.emptied([]) == ["Research", "demo"]
+    assert plan.list_emptied_projects(["DEMO"]) == ["Research"]
+    assert plan.list_emptied_projects(["demo", "research"]) == []
+    assert plan.list_emptied_projects([]) == ["Research", "demo"]

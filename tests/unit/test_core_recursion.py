@@ -8,7 +8,7 @@ import pytest
 
 from prefect_instances.libs.core.commands import Blocked, Skipped
 from prefect_instances.libs.core.records import RunParameters
-from prefect_instances.libs.core.recursion import to_refresh
+from prefect_instances.libs.core.recursion import find_stale_ancestors
 from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
 from tests.property.graphs import Graph, chain, diamond, flow_id, model, unbalanced_diamond
 from tests.property.scene import Scene, wish
@@ -40,7 +40,7 @@ def play(scene: Scene, *, same: bool = False) -> list[list[str]]:
 
 def test_a_fresh_graph_has_nothing_to_refresh() -> None:
     scene = Scene.ready(diamond())
-    assert to_refresh(scene.draft(), flow_id("D")) == []
+    assert find_stale_ancestors(scene.draft(), flow_id("D")) == []
     assert scene.begin("D", RECURSIVE).cause is Cause.MANUAL
 
 

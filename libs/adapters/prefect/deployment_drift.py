@@ -13,7 +13,7 @@ from prefect_instances.libs.adapters.prefect.deployments import (
     schedule_requests,
 )
 from prefect_instances.libs.adapters.prefect.schedules import native_schedules
-from prefect_instances.libs.core.differences import differences as value_differences
+from prefect_instances.libs.core.differences import find_differences as value_differences
 
 UNSHOWN = {
     # May hold a password that does not belong into an event.

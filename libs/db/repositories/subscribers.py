@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.subscriber_messages import Message, RelayState, message
+from prefect_instances.libs.core.subscriber_messages import Message, RelayState, build_message
 from prefect_instances.libs.db.models import LiveRelay, OutboxEvent
 from prefect_instances.libs.db.repositories.outbox import event_of
 
@@ -44,7 +44,7 @@ def untold(session: Session, limit: int) -> list[Message]:
     rows = session.scalars(
         select(OutboxEvent).where(_UNTOLD).order_by(OutboxEvent.seq).limit(limit)
     )
-    return [message(event_of(row), row.live_seq or 0) for row in rows]
+    return [build_message(event_of(row), row.live_seq or 0) for row in rows]
 
 
 def mark_told(session: Session, event_ids: Collection[UUID], now: datetime) -> None:

@@ -20,12 +20,12 @@ from prefect_instances.libs.adapters.prefect import (
     deployment_edits,
 )
 from prefect_instances.libs.core.divergence import (
-    Recorded,
+    Observation,
+    RecordedInstance,
     SeenAutomation,
     SeenDeployment,
     SeenDocument,
     SeenRun,
-    World,
 )
 from prefect_instances.libs.core.errors import TemporaryError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
@@ -58,8 +58,8 @@ SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
 class Sight:
     """Both sides of the comparison; ``unseen`` says what could not be looked at, and why."""
 
-    recorded: tuple[Recorded, ...]
-    world: World
+    recorded: tuple[RecordedInstance, ...]
+    world: Observation
     plans: Mapping[str, AutomationPlan]
     unseen: tuple[str, ...]
 
@@ -92,11 +92,11 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
     handles = _look_at_handles(services, settled, rows, failures)
     plans = _automation_plans(services)
     absent, stale = _lifecycle(services, lifecycle)
-    world = World(
+    world = Observation(
         known=frozenset(one.id for one in named),
         deployments=tuple(_deployments(services, recorded, views, plan_of, failures)),
         documents=_documents(services, recorded, {one.id: one.type for one in settled}),
-        absent_handles=frozenset(handles.absent),
+        absent_externals=frozenset(handles.absent),
         automations=tuple(_automation(services, plan) for plan in plans),
         runs=tuple(_ended(services, running)),
         absent_lifecycle=absent,
@@ -111,16 +111,16 @@ def is_settled(resource: Resource) -> bool:
     return resource.lifecycle in SETTLED and resource.condition is None
 
 
-def _recorded(session: Session, named: Named) -> Recorded:
+def _recorded(session: Session, named: Named) -> RecordedInstance:
     version = newest_version(session, named.id)
     extension = session.get_one(EXTENSIONS[named.type], named.id)
-    return Recorded(
+    return RecordedInstance(
         id=named.id,
         label=named.label,
         document=version.spec_json if version else {},
         document_id=extension.block_document_id,
         deployments={flow.kind: flow.deployment_id for flow in flows_of(session, named.id)},
-        handles=tuple(external.name for external in KITS[named.type].externals),
+        externals=tuple(external.name for external in KITS[named.type].externals),
     )
 
 
@@ -167,7 +167,7 @@ def _look_at_handles(
 
 def _deployments(
     services: Services,
-    recorded: Iterable[Recorded],
+    recorded: Iterable[RecordedInstance],
     tagged: Iterable[DeploymentView],
     plan_of: PlanOf,
     failures: Failures,
@@ -203,7 +203,7 @@ def _stranger(view: DeploymentView) -> SeenDeployment:
 
 
 def _documents(
-    services: Services, recorded: Iterable[Recorded], types: Mapping[UUID, str]
+    services: Services, recorded: Iterable[RecordedInstance], types: Mapping[UUID, str]
 ) -> dict[UUID, SeenDocument]:
     owners = {one.document_id: one.id for one in recorded if one.document_id}
     stored = services.prefect.read_block_documents(owners)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.adapters.prefect import Change, DeploymentPlan, RunState
 from prefect_instances.libs.core import ids
-from prefect_instances.libs.core.divergence import Diverged, Divergence, compare
+from prefect_instances.libs.core.divergence import Diverged, Divergence, find_divergences
 from prefect_instances.libs.core.errors import (
     BusyElsewhere,
     InstancesError,
@@ -124,7 +124,7 @@ def reconcile(
     by_name = {plan.full_name: plan for plan in lifecycle}
     repairer = Repairer(services, sight, ports, remove_unknown, by_name)
     items = []
-    for diverged in compare(sight.recorded, sight.world):
+    for diverged in find_divergences(sight.recorded, sight.world):
         item = repairer.settle(diverged)
         if item is not None:
             _announce(services, item)
@@ -175,7 +175,7 @@ class Repairer:
             Divergence.AUTOMATION_CHANGED: self._automate,
             Divergence.DOCUMENT_MISSING: self._save,
             Divergence.DOCUMENT_CHANGED: self._apply,
-            Divergence.HANDLE_MISSING: self._connect,
+            Divergence.EXTERNAL_MISSING: self._connect,
             Divergence.RUN_ENDED: self._end,
         }
         if self.remove_unknown:

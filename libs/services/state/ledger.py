@@ -192,7 +192,7 @@ class Ledger:
         request_id, wish = uuid4(), Ask(cause, parameters)
         return self._decide(
             [flow_id],
-            lambda draft: asking.ask(draft, _request(request_id, flow_id, wish, draft.now)),
+            lambda draft: asking.request_run(draft, _request(request_id, flow_id, wish, draft.now)),
             ascend=parameters.recursive,
         )[1]
 
@@ -200,7 +200,7 @@ class Ledger:
         """The configuration changed in a way that affects the output."""
 
         def decide(draft: Draft) -> None:
-            transitions.reconfigure(draft, flow_id, draft.flows[flow_id].config_version + 1)
+            transitions.mark_reconfigured(draft, flow_id, draft.flows[flow_id].config_version + 1)
 
         return self._decide([flow_id], decide, True)[1]
 
@@ -228,7 +228,7 @@ class Ledger:
                 raise WrongLifecycle(instance.name, instance.lifecycle, only_from)
             for flow_id, request_id in request_ids.items():
                 wish = Ask(first_run or Cause.PROVISION)
-                asking.ask(draft, _request(request_id, flow_id, wish, draft.now))
+                asking.request_run(draft, _request(request_id, flow_id, wish, draft.now))
             transitions.set_lifecycle(draft, instance_id, lifecycle)
 
         return self._decide(

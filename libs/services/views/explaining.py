@@ -149,7 +149,7 @@ def _upstream(draft: Draft, edge: EdgeState, diagnoses: Diagnoses, now: datetime
 def _blocks(draft: Draft, edge: EdgeState, diagnoses: Diagnoses) -> bool:
     """Whether the upstream lacks what the edge requires, or has yet to run first."""
     waits = edge.upstream in diagnoses[edge.downstream].subject.waits_for
-    return waits or not gate.satisfied(edge, draft.flows[edge.upstream])
+    return waits or not gate.meets_requirement(edge, draft.flows[edge.upstream])
 
 
 def _roots(diagnosis: Diagnosis) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from prefect_instances.libs.core.differences import differences
+from prefect_instances.libs.core.differences import find_differences
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import ResourceVersion
@@ -47,7 +47,7 @@ def diff(
     for number in (since, to):
         if number not in versions:
             raise NotFound("version", f"{named.label} {number}")
-    changes = differences(versions[since].spec_json, versions[to].spec_json)
+    changes = find_differences(versions[since].spec_json, versions[to].spec_json)
     return {
         "instance": named.name,
         "project": named.project,
@@ -67,7 +67,7 @@ def _pairs(
 def _entry(
     before: ResourceVersion | None, after: ResourceVersion, used: Mapping[int, int]
 ) -> Document:
-    changes = differences(before.spec_json, after.spec_json) if before else []
+    changes = find_differences(before.spec_json, after.spec_json) if before else []
     return {
         "version": after.number,
         "created_at": after.created_at.isoformat(),

@@ -161,7 +161,7 @@ def _blocked_by(draft: Draft, flow: FlowState) -> tuple[Blocker, ...]:
     """Who keeps the gate shut; a flow that is READY or RUNNING waits for nobody."""
     if flow.status in (FlowStatus.READY, FlowStatus.RUNNING):
         return ()
-    return gate.blockers(draft, flow.id)
+    return gate.find_blockers(draft, flow.id)
 
 
 def _blocker(blocker: Blocker) -> Document:
@@ -394,7 +394,7 @@ def _busy(draft: Draft, flow: FlowState) -> bool:
     """Running, or with an opening that a run is on its way for."""
     if flow.status is FlowStatus.RUNNING:
         return True
-    return bool(draft.unclaimed(flow.id)) and not gate.blockers(draft, flow.id)
+    return bool(draft.unclaimed(flow.id)) and not gate.find_blockers(draft, flow.id)
 
 
 def has_request(database: Database, name: str) -> bool:

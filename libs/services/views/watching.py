@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import PermanentError
-from prefect_instances.libs.core.subscriber_messages import message, subject
+from prefect_instances.libs.core.subscriber_messages import build_message, subject
 from prefect_instances.libs.db.repositories.resources import (
     get_instance,
     select_projects_of_instances,
@@ -76,4 +76,4 @@ async def _over_prefect(services: Services, scope: Scope) -> AsyncIterator[Mappi
             continue
         of = subject(event)
         if of is not None and scope.instance_id in (None, of):
-            yield {**message(event, 0).payload, "seq": None}
+            yield {**build_message(event, 0).payload, "seq": None}

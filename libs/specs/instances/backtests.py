@@ -1,4 +1,4 @@
-"""Backtests: assets, signals, dates and the rules of the fixed procedure."""
+"""Spec of a backtest: assets, signals, dates and the parameters of the fixed procedure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect_instances.libs.specs.reading.problems import Fault
 
 
 class OptionalRef(UpstreamRef):
-    """An upstream that may be left out: then ``resource`` is empty."""
+    """An optional upstream; ``resource`` is empty if there is none."""
 
     model_config = ConfigDict(title="Upstream")
 
@@ -32,7 +32,7 @@ class OptionalRef(UpstreamRef):
 
 
 class AssetsSpec(SpecModel):
-    """What is traded, and the benchmark."""
+    """The traded assets and the benchmark."""
 
     model_config = ConfigDict(title="Assets")
 
@@ -115,7 +115,7 @@ class DateRange(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """A start there is, and before the end."""
+        """Check that there is a start and that it is before the end."""
         start, end = (_day(values.get(key)) for key in ("start", "end"))
         if not values.get("start"):
             yield Fault(("start",), "is missing: the first day of the backtest")
@@ -133,7 +133,7 @@ def _day(value: Any) -> date | None:
 
 
 class BacktestConfig(SpecModel):
-    """The rules of the procedure."""
+    """The parameters of the backtest procedure."""
 
     model_config = ConfigDict(title="Rules")
     ALIASES: ClassVar[Mapping[str, str]] = {
@@ -210,17 +210,17 @@ class BacktestConfig(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """The day fits the frequency, and trading the whole portfolio leaves something of it."""
+        """Check that the day fits the frequency and that costs stay below the traded value."""
         yield from day_faults(values, "rebalance_frequency", "rebalance_day")
         yield from _cost_faults(values)
 
 
 _MARGINAL: Mapping[str, float] = {"none": 0.0, "fixed": 1.0, "linear": 2.0, "sqrt": 1.5}
-"""By how many rates the slippage of a trade as large as the portfolio grows with its value."""
+"""Marginal slippage, in multiples of the rate, of a trade as large as the portfolio."""
 
 
 def _cost_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
-    """Costs by which a trade of more value costs as much as it brings: no trade satisfies them."""
+    """Report costs so high that a larger trade costs as much as it is worth."""
     fields = BacktestConfig.model_fields
     names = ("transaction_costs", "slippage_rate", "slippage_model")
     costs, rate, model = (values.get(name, fields[name].default) for name in names)
@@ -236,7 +236,7 @@ def _cost_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
 
 
 class BacktestSpec(InstanceFields):
-    """A backtest; the procedure is fixed, so it has no definition."""
+    """Spec of a backtest; the procedure is fixed, so it has no definition."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {
         **InstanceFields.ALIASES,
@@ -276,7 +276,7 @@ class BacktestSpec(InstanceFields):
     )
 
     def references(self) -> list[tuple[str, UpstreamRef]]:
-        """The signals, the optimizer and the prices, each in the role of its field."""
+        """Return upstreams as the base class does, and those of signals, optimizer and prices."""
         found = [("signals.primary", "primary", self.signals.primary)]
         found += [
             (f"signals.secondary[{at}]", "secondary", ref)
@@ -292,7 +292,7 @@ class BacktestSpec(InstanceFields):
         return [*super().references(), *named]
 
     def output_content(self) -> dict[str, Any]:
-        """As the base, with everything that decides the equity."""
+        """Extend the base class by everything that affects the equity."""
         content = self.model_dump(mode="json", include={"date_range", "config"})
         content["assets"] = [
             self.assets.universe,

@@ -1,4 +1,4 @@
-"""The components of an instance: a definition with its configuration, or one that is shared."""
+"""Spec of an instance's component: a definition with its configuration, or a shared component."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_instances.libs.specs.reading.problems import Fault
 
 
 class ComponentSpec(SpecModel):
-    """A definition with its version and configuration, or the name of a component to share."""
+    """A definition with version and configuration, or the name of a component to share."""
 
     model_config = ConfigDict(title="Component")
     ALIASES: ClassVar[Mapping[str, str]] = {
@@ -55,12 +55,12 @@ class ComponentSpec(SpecModel):
 
     @classmethod
     def default_definition(cls) -> str:
-        """The definition that is meant where none is named; empty where one must be."""
+        """Return the definition if none is named; empty if one must be named."""
         return str(cls.model_fields["definition"].default)
 
     @classmethod
     def read(cls, document: Mapping[Any, Any]) -> Reading:
-        """As the base; a shared component has no definition of its own, not even the default."""
+        """Read as the base class does; a shared component gets no default definition."""
         reading = super().read(document)
         values = reading.values
         if not values.get("definition"):
@@ -71,7 +71,7 @@ class ComponentSpec(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """One of definition and instance; version and configuration belong to a definition."""
+        """Check for either definition or instance; only a definition has version and config."""
         if not values.get("instance"):
             if not values.get("definition") and not cls.default_definition():
                 yield Fault(
@@ -83,7 +83,7 @@ class ComponentSpec(SpecModel):
                 yield Fault((key,), "cannot be given together with a shared component (`instance`)")
 
     def document(self) -> dict[str, Any]:
-        """As the base; the empty definition of a shared component goes without saying."""
+        """Return the document as the base class does, without an empty definition if shared."""
         result = super().document()
         if self.instance:
             result.pop("definition", None)
@@ -91,7 +91,7 @@ class ComponentSpec(SpecModel):
 
 
 class StoreSpec(ComponentSpec):
-    """Where the versions of the data are kept; Delta Lake unless said otherwise."""
+    """The store of the data versions; Delta Lake by default."""
 
     model_config = ConfigDict(title="Store")
 
@@ -104,7 +104,7 @@ class StoreSpec(ComponentSpec):
 
 
 class AccessorSpec(ComponentSpec):
-    """How readers see the data; as it is unless said otherwise."""
+    """The accessor that readers see the data through; by default unchanged."""
 
     model_config = ConfigDict(title="Accessor")
 

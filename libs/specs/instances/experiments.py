@@ -1,4 +1,4 @@
-"""Experiments: an expression that is tried out before it becomes a signal."""
+"""Spec of an experiment: an expression to evaluate before it becomes a signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefect_instances.libs.specs.reading.problems import Fault
 
 
 class PreviewRange(SpecModel):
-    """The dates that an experiment looks at."""
+    """The dates that an experiment evaluates."""
 
     model_config = ConfigDict(title="Dates")
 
@@ -34,14 +34,14 @@ class PreviewRange(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """In order."""
+        """Check that the dates are in order."""
         start, end = str(values.get("start") or ""), str(values.get("end") or "")
         if start and end and start > end:
             yield Fault(("end",), f"is before the first day ({start})")
 
 
 class ExperimentSpec(InstanceFields):
-    """An experiment: an expression over upstreams, with statistics of what it would say."""
+    """Spec of an experiment: an expression over upstreams, and statistics of its values."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {
         **InstanceFields.ALIASES,
@@ -109,7 +109,7 @@ class ExperimentSpec(InstanceFields):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """As the base; horizons look ahead by at least one session."""
+        """Check as the base class does, and that horizons are at least one session."""
         yield from super().across(values)
         horizons = values.get("horizons")
         for at, horizon in enumerate(horizons if isinstance(horizons, list) else ()):
@@ -117,7 +117,7 @@ class ExperimentSpec(InstanceFields):
                 yield Fault(("horizons", at), "must be at least 1")
 
     def output_content(self) -> dict[str, Any]:
-        """As the base, with everything that decides the statistics."""
+        """Extend the base class by everything that affects the statistics."""
         keys = {"expression", "inputs", "date_range", "universe", "price_column", "horizons"}
         pinned = {"ops": self.ops} if self.ops else {}
         return {**super().output_content(), **self.model_dump(mode="json", include=keys), **pinned}

@@ -1,4 +1,4 @@
-"""Guardrail contracts of an instance: added to those that its definitions declare, or instead."""
+"""Guardrail contracts of an instance; they add to or replace those of its definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_instances.libs.specs.reading.names import OptionalName
 
 
 class GuardrailSpec(SpecModel):
-    """One contract: of which kind, checked where, and what a break of it does."""
+    """One guardrail contract: its kind, the gate it is checked at, and the effect of a breach."""
 
     model_config = ConfigDict(title="Guardrail contract")
 

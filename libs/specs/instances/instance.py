@@ -1,4 +1,4 @@
-"""What the specs of all types of instance have in common, and those of datasets and signals."""
+"""The fields that all instance types share, and the specs of datasets and signals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prefect_instances.libs.specs.reading.problems import Fault, Loc, kind_of
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 
 WRAPPER = "metadata_json"
-"""The user's document keeps everything but type and name below this key."""
+"""The key below which a document may hold everything except type and name."""
 
 
 LAST_FIELDS = (
@@ -35,15 +35,15 @@ LAST_FIELDS = (
     "guardrail_contracts",
     "type",
 )
-"""Fields of every type that a form shows after those of the type itself."""
+"""Common fields that a form shows after the fields of the type."""
 
 
 class InstanceFields(SpecModel):
-    """What every instance has; a subclass adds what its type is made of."""
+    """The fields that every instance has; a subclass adds those of its type."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {"schedule_json": "schedule"}
     LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Keys of the document itself that mean a key of one of its components."""
+    """Top-level keys that stand for a key of a component."""
 
     PARTS: ClassVar[tuple[str, ...]] = ()
     """Fields that hold a component: a definition with its configuration."""
@@ -121,34 +121,34 @@ class InstanceFields(SpecModel):
     )
 
     def references(self) -> list[tuple[str, UpstreamRef]]:
-        """Every upstream with the path at which it was written; a type may have others too."""
+        """Return every upstream with its path in the document; a type may add others."""
         return [(f"upstream_refs[{at}]", ref) for at, ref in enumerate(self.upstream_refs)]
 
     def components(self) -> dict[str, ComponentSpec]:
-        """The components by the field that holds them."""
+        """Return the components by field name."""
         return {part: getattr(self, part) for part in self.PARTS}
 
     def schedule_of(self, kind: str, usual: Mapping[str, Any] | None = None) -> ScheduleSpec:
-        """The schedule of one of its flows.
+        """Return the schedule of one flow of the instance.
 
-        Where the spec says nothing of it, that is the ``usual`` one, which the definition gives the
-        flow; None where it gives none.
+        If the spec has none, it is ``usual``, the schedule that the definition gives the flow; None
+        if the definition gives none.
         """
         said = self.written_schedule(kind)
         return ScheduleSpec.model_validate(usual) if usual and said == ScheduleSpec() else said
 
     def written_schedule(self, kind: str) -> ScheduleSpec:
-        """What the spec itself says of when a flow is due."""
+        """Return the schedule of a flow as the spec writes it."""
         own = kind in SHAPES[self.type].flows
         return self.schedule if own else self.flow_schedules.get(kind, ScheduleSpec())
 
     @classmethod
     def flow_schedule_path(cls, kind: str) -> str:
-        """Where a person looks for the schedule of an added flow."""
+        """Return the path at which a document holds the schedule of an added flow."""
         return f"flow_schedules.{kind}"
 
     def output_content(self) -> dict[str, Any]:
-        """What decides the output, for the fingerprint; a type adds what else does."""
+        """Return everything that affects the output, for the fingerprint; types extend it."""
         content: dict[str, Any] = {
             part: component.model_dump(mode="json") for part, component in self.components().items()
         }
@@ -159,28 +159,28 @@ class InstanceFields(SpecModel):
         return content
 
     def flow_content(self, kind: str) -> dict[str, Any]:
-        """What of it decides the output of one flow; a type whose flows differ says how."""
+        """Return everything that affects one flow's output; override it if flows differ."""
         del kind
         return self.output_content()
 
     @classmethod
     def label(cls) -> str:
-        """As the type of instance is called."""
+        """Return the name of the instance type, with an article, for messages."""
         return f"a {cls.instance_type().value}"
 
     @classmethod
     def instance_type(cls) -> InstanceType:
-        """The type whose documents this model describes."""
+        """Return the type whose documents this model describes."""
         return InstanceType(cls.model_fields["type"].default)
 
     @classmethod
     def other_keys(cls) -> list[str]:
-        """As the base, with the keys that mean a component's."""
+        """Return the base class's keys and those that stand for a key of a component."""
         return [*super().other_keys(), *cls.LIFTED, WRAPPER]
 
     @classmethod
     def misdirected(cls, document: Mapping[Any, Any]) -> Fault | None:
-        """A document of another type is no document of this one with faults."""
+        """Return a fault if the document is of another type; None otherwise."""
         wrapped = document.get(WRAPPER)
         inner = wrapped.get("type") if isinstance(wrapped, Mapping) else None
         type_ = document.get("type", inner)
@@ -191,7 +191,7 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
-        """As the base, after unwrapping ``metadata_json`` and handing components what is theirs."""
+        """Read as the base class does, from ``metadata_json`` too; move component keys."""
         special = {key for key in document if key in cls.LIFTED or (key == WRAPPER and not at)}
         rest = {key: value for key, value in document.items() if key not in special}
         super().read_keys(rest, reading, at)
@@ -206,7 +206,7 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """No reference to itself, and none twice; no second schedule for a flow of the type."""
+        """Report references to itself, repeated references, and a second schedule for a flow."""
         given = values.get("flow_schedules")
         for kind in given if isinstance(given, Mapping) else ():
             if kind in SHAPES[cls.instance_type()].flows:
@@ -232,7 +232,7 @@ class InstanceFields(SpecModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """The schema with the fields that all types share at its ends, as a form shows them."""
+        """Move the fields that all types share to the end of the schema, for forms."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for key in LAST_FIELDS:
@@ -242,7 +242,7 @@ class InstanceFields(SpecModel):
 
 
 class DatasetSpec(InstanceFields):
-    """A dataset: what a pipeline extracts, a store keeps and an accessor reads."""
+    """Spec of a dataset: a pipeline extracts the data, a store keeps and an accessor reads them."""
 
     LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
         "definition": ("pipeline", "definition"),
@@ -283,7 +283,7 @@ class DatasetSpec(InstanceFields):
 
 
 class SignalSpec(DatasetSpec):
-    """A signal: a dataset whose values keep a contract."""
+    """Spec of a signal: a dataset whose values satisfy a contract."""
 
     type: Literal["SignalInstance"] = Field(  # type: ignore[assignment]  # the tag names the class
         default="SignalInstance",
@@ -299,22 +299,22 @@ class SignalSpec(DatasetSpec):
     )
 
     def output_content(self) -> dict[str, Any]:
-        """As the base, with the contract."""
+        """Extend the base class by the contract."""
         return {**super().output_content(), "signal": self.signal.model_dump(mode="json")}
 
 
 _NOTHING: tuple[object, ...] = (None, "", {})
-"""Values that a form sends for what was not filled in."""
+"""Values that a form sends for an empty field."""
 
 
 def _lift(reading: Reading, target: tuple[str, str], value: Any, written: Loc) -> None:
-    """Give ``value`` to a component, unless the component itself says something else."""
+    """Move ``value`` to a component; a fault if the component holds a different value."""
     component, key = target
     if value is None:
         return
     document = _component_document(reading.values.get(component))
     if document is None:
-        return  # what is there is no component at all; its own validation says so
+        return  # the value is not a component; its own validation reports that
     inner = ComponentSpec.read(document)
     had = inner.values.get(key)
     place = reading.written.get((component, key), (component, *inner.written.get((key,), (key,))))
@@ -337,11 +337,11 @@ def _component_document(given: Any) -> dict[Any, Any] | None:
 
 
 _IDENTITY = ("resource", "role", "flow")
-"""What may not be the same in two upstreams of one instance."""
+"""The keys that identify an upstream; no two upstreams of an instance share all of them."""
 
 
 def _references(values: Mapping[str, Any]) -> list[Reading]:
-    """Each upstream under its short keys; what is no upstream at all is empty."""
+    """Read each upstream under its short keys; an invalid upstream gives an empty reading."""
     given = values.get("upstream_refs")
     return [_reference(item) for item in given] if isinstance(given, list | tuple) else []
 

@@ -1,4 +1,4 @@
-"""Models: what is learned from what, how it is judged, promoted and watched."""
+"""Spec of a model: target, features, evaluation, promotion and monitoring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = ("training", "inference", "monitoring")
 
 
 class TargetSpec(SpecModel):
-    """What is predicted: the return of a column over the sessions that follow."""
+    """The prediction target: the return of a column over the following sessions."""
 
     model_config = ConfigDict(title="Target")
 
@@ -38,7 +38,7 @@ class TargetSpec(SpecModel):
 
 
 class FeatureSpec(SpecModel):
-    """A column of an upstream, as it was some sessions ago."""
+    """A feature: a column of an upstream, lagged by some sessions."""
 
     model_config = ConfigDict(title="Feature")
 
@@ -60,7 +60,7 @@ class FeatureSpec(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Lags look back, each once."""
+        """Check that lags look back and do not repeat."""
         lags = values.get("lags")
         if not isinstance(lags, list):
             return
@@ -73,7 +73,7 @@ class FeatureSpec(SpecModel):
 
 
 class SplitSpec(SpecModel):
-    """How history is divided in time: training, a gap, validation."""
+    """The split of history in time: training, a gap, validation."""
 
     model_config = ConfigDict(title="Split")
 
@@ -118,7 +118,7 @@ class PromotionSpec(SpecModel):
 
 
 class MonitoringSpec(SpecModel):
-    """What is compared with what, and what drift leads to."""
+    """Which data are compared for drift, and what follows from drift."""
 
     model_config = ConfigDict(title="Monitoring")
 
@@ -153,9 +153,9 @@ class MonitoringSpec(SpecModel):
 
 
 class FlowSchedules(SpecModel):
-    """A schedule for each flow of a model; one that is left out runs by its upstreams alone.
+    """A schedule for each flow of a model; a flow without one runs only by its upstreams.
 
-    Those of added flows may be written among them; they are kept in ``flow_schedules``.
+    Schedules of added flows may be written here too; they are stored in ``flow_schedules``.
     """
 
     model_config = ConfigDict(title="Schedules")
@@ -181,7 +181,7 @@ class FlowSchedules(SpecModel):
 
 
 class ModelSpec(InstanceFields):
-    """A model: trained on features of its upstreams, predicting returns, watched for drift."""
+    """Spec of a model that learns from features of its upstreams and predicts returns."""
 
     LIFTED: ClassVar[Mapping[str, tuple[str, str]]] = {
         "definition": ("module", "definition"),
@@ -241,7 +241,7 @@ class ModelSpec(InstanceFields):
     )
 
     def written_schedule(self, kind: str) -> ScheduleSpec:
-        """As the base; each flow of a model has its own."""
+        """Return the flow's schedule as the spec writes it; each flow has its own."""
         if kind not in KINDS:
             return super().written_schedule(kind)
         found = getattr(self.schedule, kind)
@@ -250,7 +250,7 @@ class ModelSpec(InstanceFields):
 
     @classmethod
     def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
-        """As the base; a schedule beside those of the model's own flows is of an added one."""
+        """Read as the base class does; move schedules of added flows to ``flow_schedules``."""
         super().read_keys(document, reading, at)
         written, held = reading.values.get("schedule"), reading.values.get("flow_schedules", {})
         if not isinstance(written, Mapping) or not isinstance(held, Mapping):
@@ -271,23 +271,28 @@ class ModelSpec(InstanceFields):
 
     @classmethod
     def flow_schedule_path(cls, kind: str) -> str:
-        """Beside those of its own flows."""
+        """Return the path of an added flow's schedule, beside those of the model's own flows."""
         return f"schedule.{kind}"
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """As the base; a model needs a feature."""
+        """Check as the base class does, and that there is a feature."""
         yield from super().across(values)
         if values.get("features") == []:
             yield Fault(("features",), "must contain at least one feature")
 
     def output_content(self) -> dict[str, Any]:
-        """As the base, with everything that decides what is learned and predicted."""
+        """Extend the base class by everything that affects training and predictions."""
         keys = {"target", "features", "split", "promotion", "monitoring"}
         return {**super().output_content(), **self.model_dump(mode="json", include=keys)}
 
     def flow_content(self, kind: str) -> dict[str, Any]:
-        """What is learned decides the training; its model reaches the other flows by itself."""
+        """Return everything that affects the output of one flow of the model.
+
+        Inference depends on the upstreams only, monitoring also on target and monitoring: a new
+        model reaches them through its edge. Training and added flows depend on all fields but
+        monitoring.
+        """
         content = self.output_content()
         own = {"inference": {"upstreams"}, "monitoring": {"upstreams", "target", "monitoring"}}
         keys = own.get(kind, content.keys() - {"monitoring"})

@@ -1,4 +1,4 @@
-"""Portfolio optimizers: which definition, on what, under which constraints."""
+"""Spec of a portfolio optimizer: its definition, upstreams and constraints."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from prefect_instances.libs.specs.reading.problems import Fault
 
 
 def one_number_box(schema: dict[str, Any]) -> None:
-    """One number field in a form; "number or null" would be drawn as two tabs."""
+    """Show one number field in a form; "number or null" would appear as two tabs."""
     schema.pop("anyOf", None)
     schema.pop("default", None)
     schema["type"] = "number"
 
 
 def checked_day(text: str) -> str:
-    """Return an ISO date or nothing; raise ``ValueError`` as ``parse_day`` on anything else."""
+    """Validate an ISO date or empty text; raise ``ValueError`` as ``parse_day`` does otherwise."""
     if text:
         parse_day(text)
     return text
 
 
 def _day_as_text(value: Any) -> Any:
-    """YAML reads an unquoted date as a date."""
+    """Convert a date to text, because YAML reads an unquoted date as a date."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 Day = Annotated[Text, BeforeValidator(_day_as_text), AfterValidator(checked_day)]
-"""A date as text (``2024-01-31``), or empty: a form shows one box."""
+"""A date as text (``2024-01-31``), or empty, so that a form shows one text box."""
 
 
 class SectorLimit(SpecModel):
@@ -58,14 +58,14 @@ class SectorLimit(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """The bounds are in order."""
+        """Check that the bounds are in order."""
         low, high = values.get("min_weight", 0.0), values.get("max_weight", 1.0)
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
             yield Fault(("min_weight",), f"is above max_weight ({low} > {high})")
 
 
 class ConstraintsSpec(SpecModel):
-    """What the weights satisfy; a bound that is left out does not apply."""
+    """The constraints of the weights; an omitted bound does not apply."""
 
     model_config = ConfigDict(title="Constraints")
 
@@ -107,7 +107,7 @@ class ConstraintsSpec(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Bounds are in order and can hold weights that sum to 1."""
+        """Check that bounds are in order and allow weights that sum to 1."""
         low, high = values.get("min_weight"), values.get("max_weight")
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
             yield Fault(("min_weight",), f"is above max_weight ({low} > {high})")
@@ -120,7 +120,7 @@ class ConstraintsSpec(SpecModel):
 
 
 class OptimizerSpec(InstanceFields):
-    """A portfolio: weights that an optimizer decides from signals and prices.
+    """Spec of a portfolio optimizer, which computes weights from signals and prices.
 
     Upstreams by role: ``prices`` (a dataset with ``close``), ``signal`` or ``input`` (any number,
     each with a column ``value`` or ``prediction``), ``covariance`` (a dataset whose rows are
@@ -207,12 +207,12 @@ class OptimizerSpec(InstanceFields):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """As the base; the day fits the frequency."""
+        """Check as the base class does, and that the day fits the frequency."""
         yield from super().across(values)
         yield from day_faults(values, "rebalance", "rebalance_day")
 
     def output_content(self) -> dict[str, Any]:
-        """As the base, with everything that decides weights."""
+        """Extend the base class by everything that affects the weights."""
         keys = {
             "constraints",
             "covariance",
@@ -228,7 +228,7 @@ class OptimizerSpec(InstanceFields):
 
 
 def day_faults(values: Mapping[str, Any], frequency: str, day: str) -> Iterable[Fault]:
-    """The rebalancing day says something for the frequency."""
+    """Report a rebalancing day that is not valid for the frequency."""
     weekdays = ("monday", "tuesday", "wednesday", "thursday", "friday")
     how, when = values.get(frequency) or "monthly", values.get(day)
     if not isinstance(when, str) or not when:

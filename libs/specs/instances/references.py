@@ -12,18 +12,18 @@ from prefect_instances.libs.specs.reading.names import Name, OptionalName, Refer
 
 
 def _yes_or_no(value: Any) -> Any:
-    """The user's document writes ``triggers: false``; forms show a choice of words."""
+    """Convert a boolean to yes or no; documents write ``triggers: false``, forms offer words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return {"true": "yes", "false": "no"}.get(value, value) if isinstance(value, str) else value
 
 
 YesNo = Annotated[Literal["", "yes", "no"], BeforeValidator(_yes_or_no)]
-"""Yes, no, or empty for what the kind of flow does by default; true and false are accepted."""
+"""Yes, no, or empty for the default of the flow kind; true and false are accepted."""
 
 
 class UpstreamRef(SpecModel):
-    """One upstream: which resource, in which role, and when it lets the downstream run."""
+    """One upstream: the resource, its role, and when it lets the downstream run."""
 
     model_config = ConfigDict(title="Upstream")
     ALIASES: ClassVar[Mapping[str, str]] = {"resource_id": "resource"}
@@ -65,5 +65,5 @@ class UpstreamRef(SpecModel):
 
     @property
     def triggering(self) -> bool | None:
-        """``triggers`` as a boolean; None where the default of the flow kind applies."""
+        """``triggers`` as a boolean; None if the default of the flow kind applies."""
         return None if not self.triggers else self.triggers == "yes"

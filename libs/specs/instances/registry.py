@@ -1,4 +1,4 @@
-"""The types of instance that can be asked for."""
+"""The instance types and their spec models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect_instances.libs.specs.instances.models import ModelSpec
 from prefect_instances.libs.specs.instances.optimizers import OptimizerSpec
 
 InstanceSpec = InstanceFields
-"""A spec of any type."""
+"""A spec of any instance type."""
 
 SPEC_TYPES: dict[str, type[InstanceFields]] = {
     model.instance_type().value: model
@@ -22,4 +22,4 @@ SPEC_TYPES: dict[str, type[InstanceFields]] = {
         BacktestSpec,
     )
 }
-"""The model of each type, by the tag in its documents."""
+"""The spec model of each instance type, by the ``type`` in its documents."""

@@ -1,4 +1,4 @@
-"""The contract that the values of a signal keep."""
+"""The contract that the values of a signal satisfy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_instances.libs.specs.reading.problems import Fault
 
 
 def _one_number_box(schema: dict[str, Any]) -> None:
-    """One number field in a form; "number or null" would be drawn as two tabs."""
+    """Show one number field in a form; "number or null" would appear as two tabs."""
     schema.pop("anyOf", None)
     schema.pop("default", None)
     schema["type"] = "number"
@@ -34,7 +34,7 @@ Columns = Annotated[list[Text], AfterValidator(_checked_columns)]
 
 
 class SignalContract(SpecModel):
-    """What every published value of a signal satisfies; a bound that is left out does not apply."""
+    """The contract of every published value of a signal; an omitted bound does not apply."""
 
     model_config = ConfigDict(title="Signal contract")
 
@@ -76,7 +76,7 @@ class SignalContract(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """The bounds are in order and the neutral value lies within them."""
+        """Check that bounds are in order and that the neutral value lies within them."""
         low, high, neutral = (
             _number(values.get(key)) for key in ("min_value", "max_value", "neutral_value")
         )
@@ -90,7 +90,7 @@ class SignalContract(SpecModel):
 
 
 def _number(value: Any) -> float | None:
-    """The value as pydantic will read it; None for what is no number (its field reports that)."""
+    """Return the value as pydantic will read it; None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

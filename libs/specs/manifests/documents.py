@@ -1,4 +1,4 @@
-"""Documents to specs and back: JSON-able mappings as people, forms and files give them."""
+"""Conversion between specs and documents: JSON-able mappings from people, forms and files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prefect_instances.libs.specs.reading.problems import did_you_mean, kind_of,
 
 
 def parse_spec(document: Mapping[str, Any], path: str = "") -> InstanceSpec:
-    """The spec that a document describes, by its ``type``.
+    """Convert a document to the spec of its ``type``.
 
     Raises ``InvalidSpec`` with every problem of the document, each below ``path``.
     """
@@ -34,7 +34,7 @@ def parse_spec(document: Mapping[str, Any], path: str = "") -> InstanceSpec:
 
 
 def read_spec(document: object, path: str = "") -> tuple[InstanceSpec | None, list[Problem]]:
-    """As ``parse_spec``, but hands the problems back, to be gathered with others."""
+    """Convert a document as ``parse_spec`` does, but return its problems instead of raising."""
     if not isinstance(document, Mapping):
         message = f"must be a mapping of keys to values, not {kind_of(document)}"
         return None, [Problem("", message).under(path)]
@@ -50,9 +50,9 @@ def read_spec(document: object, path: str = "") -> tuple[InstanceSpec | None, li
 
 
 def salvage_spec(document: object) -> InstanceSpec | None:
-    """What can be read of a faulty document, so that the rest of it can be checked as well.
+    """Convert the valid part of a faulty document, so that it can be checked further.
 
-    Every top-level key that has a fault is left out; None where too little remains.
+    Every top-level key that has a fault is left out; None if too little remains.
     """
     if not isinstance(document, Mapping):
         return None
@@ -71,7 +71,7 @@ def salvage_spec(document: object) -> InstanceSpec | None:
 def _model_for(
     document: Mapping[str, Any], path: str
 ) -> tuple[type[InstanceFields] | None, list[Problem]]:
-    """The model of the document's type; where the type is wrong, the one that it seems to mean."""
+    """Return the model of the document's type; for a wrong type, the most likely model."""
     wrapped = document.get(WRAPPER)
     inner = wrapped if isinstance(wrapped, Mapping) else {}
     type_ = document.get("type", inner.get("type"))
@@ -90,7 +90,7 @@ def _model_for(
 
 
 def _retyped(document: Mapping[str, Any], model: type[InstanceFields]) -> dict[str, Any]:
-    """The document as if it named the model's type, to find what else is wrong with it."""
+    """Return the document with the model's type, to find its other faults."""
     result = {**document, "type": model.instance_type().value}
     wrapped = result.get(WRAPPER)
     if isinstance(wrapped, Mapping):
@@ -99,23 +99,24 @@ def _retyped(document: Mapping[str, Any], model: type[InstanceFields]) -> dict[s
 
 
 def spec_document(spec: InstanceSpec) -> dict[str, Any]:
-    """JSON data of a spec without what goes without saying; ``parse_spec`` gives it back equal."""
+    """Convert a spec to JSON data without defaults; ``parse_spec`` gives back an equal spec."""
     rest = spec.document()
     rest.pop("type", None)
     return {"name": rest.pop("name"), "type": spec.type, **rest}
 
 
 def output_fingerprint(spec: InstanceSpec) -> str:
-    """SHA-256 (hexadecimal) of what decides the output: equal for specs that give the same data.
+    """Hash everything that affects the output; specs that give the same data have equal hashes.
 
-    That is the components, the upstreams (which, in which role and order, but not when they make
-    it run) and the contract of a signal; not name, description, schedule or ``run_on_provision``.
+    SHA-256, hexadecimal. It covers the components, the upstreams (which, in which role and order,
+    but not when they trigger) and the contract of a signal; not name, description, schedule or
+    ``run_on_provision``.
     """
     return _fingerprint(spec.output_content())
 
 
 def flow_fingerprint(spec: InstanceSpec, kind: str) -> str:
-    """As ``output_fingerprint``, of what decides the output of one flow of the instance."""
+    """Hash everything that affects one flow's output, as ``output_fingerprint`` does."""
     return _fingerprint(spec.flow_content(kind))
 
 
@@ -125,7 +126,7 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def _settled(value: Any) -> Any:
-    """Numbers in one spelling: a form saves 1.0 as 1, which must not look like a change."""
+    """Normalise numbers: a form saves 1.0 as 1, which must not look like a change."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Manifests: the instances of a project as text or files."""
+"""Manifests: the instances of one or more projects, as text or files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from prefect_instances.libs.specs.reading.problems import kind_of, unknown_key
 DEFAULT_PROJECT = "default"
 SUFFIXES = (".json", ".yaml", ".yml")
 EXTENSION = "x-"
-"""Top-level keys that begin so are free, to hold what YAML anchors refer to."""
+"""Prefix of top-level keys that are ignored; they may hold the targets of YAML anchors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is asked for: the instances, in the order of the text.
+    """The instances of a manifest, in the order of the text.
 
-    ``project`` is the first one that the manifest declares ("default" without any), ``projects``
-    all that it declares or that its instances belong to: what it does not name it does not touch.
+    ``project`` is the first one that the manifest declares ("default" if none). ``projects`` are
+    all that it declares or that its instances belong to; an apply does not touch any other.
     """
 
     project: str
@@ -37,11 +37,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything that could be read of a manifest, and everything that is wrong with it.
+    """The valid part of a manifest, and all its problems.
 
-    ``paths`` lead to the manifest's instances, in their order; ``salvaged`` are the paths and the
-    legible parts of instances that have faults, which may have others that only a look at what
-    is installed can find.
+    ``paths`` locate the manifest's instances, in their order. ``salvaged`` holds path and valid
+    part of each faulty instance, so that checks against the installed definitions can find more
+    faults.
     """
 
     manifest: Manifest
@@ -50,7 +50,7 @@ class Survey:
     problems: tuple[Problem, ...] = ()
 
     def sound(self) -> Manifest:
-        """The manifest; raises ``InvalidSpec`` with every problem if it has any."""
+        """Return the manifest; raise ``InvalidSpec`` with every problem if there is any."""
         if self.problems:
             raise InvalidSpec(self.problems)
         return self.manifest
@@ -58,7 +58,7 @@ class Survey:
 
 @dataclass(slots=True)
 class _Gathered:
-    """What the documents of one manifest gave so far."""
+    """The results collected from the documents of one manifest."""
 
     specs: list[InstanceSpec] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
@@ -69,16 +69,16 @@ class _Gathered:
 
 
 def parse_manifest(source: str | Mapping[str, Any]) -> Manifest:
-    """The manifest in a YAML text (one or several documents) or in one document already read.
+    """Parse a manifest from YAML text (one or several documents) or one parsed document.
 
-    A document holds ``instances`` and, for those that name none, a ``project``; or it is itself
-    one instance. Raises ``InvalidSpec`` with every problem of all documents.
+    A document holds ``instances`` and, as their default, a ``project``; or it is itself one
+    instance. Raises ``InvalidSpec`` with every problem of all documents.
     """
     return survey_manifest(source).sound()
 
 
 def survey_manifest(source: str | Mapping[str, Any]) -> Survey:
-    """As ``parse_manifest``, but hands back what is right and what is wrong."""
+    """Parse as ``parse_manifest`` does, but return valid parts and problems instead of raising."""
     gathered = _Gathered()
     if isinstance(source, str):
         _take_text(gathered, source, read_yaml)
@@ -88,15 +88,16 @@ def survey_manifest(source: str | Mapping[str, Any]) -> Survey:
 
 
 def load_manifest(path: Path) -> Manifest:
-    """The manifest in a file, or in the ``*.yaml``, ``*.yml`` and ``*.json`` files of a folder.
+    """Load a manifest from a file, or from the YAML and JSON files of a folder.
 
-    Raises ``InvalidSpec`` with every problem of all files, each path beginning with its file.
+    Reads ``*.yaml``, ``*.yml`` and ``*.json``. Raises ``InvalidSpec`` with every problem of all
+    files, each path beginning with its file.
     """
     return survey_files(path).sound()
 
 
 def survey_files(path: Path) -> Survey:
-    """As ``load_manifest``, but hands back what is right and what is wrong.
+    """Load as ``load_manifest`` does, but return valid parts and problems instead of raising.
 
     Raises ``InvalidSpec`` where there is nothing to read.
     """
@@ -170,7 +171,7 @@ def _take_document(gathered: _Gathered, document: Any, place: str, prefix: str) 
 
 
 def _project(gathered: _Gathered, document: Mapping[Any, Any], place: str, prefix: str) -> str:
-    """The project that the document declares; empty where it declares none, or no legal one."""
+    """Return the project that the document declares; empty if none or an invalid one."""
     given = document.get("project")
     if given is None:
         return ""
@@ -184,7 +185,7 @@ def _project(gathered: _Gathered, document: Mapping[Any, Any], place: str, prefi
 
 
 def _within(instance: Any, project: str) -> Any:
-    """The instance's document, in ``project`` unless it names one itself."""
+    """Return the instance's document with ``project`` as the default."""
     if not project or not isinstance(instance, Mapping):
         return instance
     wrapped = instance.get(WRAPPER)
@@ -208,7 +209,7 @@ def _take_instance(gathered: _Gathered, instance: Any, path: str, prefix: str) -
 
 
 def _identity(instance: Any) -> tuple[str, str]:
-    """Name and project as written, even if faulty: repetitions among faulty ones are seen too."""
+    """Return name and project as written, so that repetitions among faulty instances are found."""
     if not isinstance(instance, Mapping):
         return "", ""
     wrapped = instance.get(WRAPPER)
@@ -226,7 +227,7 @@ def _survey(gathered: _Gathered) -> Survey:
 
 
 def _repetitions(paths: Mapping[tuple[str, str], list[str]]) -> list[Problem]:
-    """A problem at every place that uses a name which another place uses too."""
+    """Report a problem at every place that uses a name which another place also uses."""
     problems = []
     for (project, name), places in paths.items():
         for place in places if len(places) > 1 else ():

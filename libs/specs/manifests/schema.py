@@ -1,8 +1,8 @@
-"""The JSON schema of a manifest, made from the spec models, for editors that complete and check.
+"""The JSON schema of a manifest, built from the spec models, for editors.
 
-It accepts what the reader accepts: the short keys, the long ones beside them, a bare text where a
-component or a reference may be one. What only a look at the whole can tell (cycles, schedules that
-never fire, installed definitions) is left to ``instances apply --plan``.
+It accepts what the parser accepts: short keys, long keys, and a plain text where a component or a
+reference allows it. Checks that need the whole manifest (cycles, schedules that never fire,
+installed definitions) are left to ``instances apply --plan``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _YES_NO = ["", "yes", "no"]
 
 
 def manifest_schema() -> dict[str, Any]:
-    """The schema of a manifest document, or of a document that is one instance."""
+    """Build the schema of a manifest document, or of a document that is one instance."""
     models = [(model, "validation") for model in SPEC_TYPES.values()]
     _, schema = models_json_schema(models, ref_template="#/$defs/{model}")  # type: ignore[arg-type]
     definitions: dict[str, Any] = schema["$defs"]
@@ -70,7 +70,7 @@ def _manifest() -> dict[str, Any]:
 
 
 def _instance() -> dict[str, Any]:
-    """By its type, so that an editor tells what is wrong with the one that is meant."""
+    """Select the schema by type, so that an editor reports the faults of the intended type."""
     branches = [
         {
             "if": {"properties": {"type": {"const": tag}}, "required": ["type"]},
@@ -89,7 +89,7 @@ def _instance() -> dict[str, Any]:
 
 
 def _widened(model: type[SpecModel], definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a model with the other spellings that its reader takes."""
+    """Extend a model's schema by the other spellings that its parser accepts."""
     properties = {name: _truthy(part) for name, part in definition["properties"].items()}
     aliases = {
         long: {**properties[short], "description": f"The same as `{short}`."}
@@ -113,7 +113,7 @@ def _widened(model: type[SpecModel], definition: Mapping[str, Any]) -> dict[str,
 
 
 def _require_somehow(model: type[SpecModel], schema: dict[str, Any]) -> None:
-    """A field that has to be there may be so under any of its names."""
+    """Require a field under any of its names."""
     needed = schema.pop("required", [])
     ways = {name: [name, *_spellings(model, name)] for name in needed}
     schema["required"] = [name for name, spelt in ways.items() if len(spelt) == 1]
@@ -127,7 +127,7 @@ def _require_somehow(model: type[SpecModel], schema: dict[str, Any]) -> None:
 
 
 def _spellings(model: type[SpecModel], name: str) -> list[str]:
-    """The other keys of a document that give this field, or a part of it."""
+    """Return the other keys that set this field, or a part of it."""
     lifted: Mapping[str, tuple[str, str]] = getattr(model, "LIFTED", {})
     aliases = [long for long, short in model.ALIASES.items() if short == name]
     parts = [key for key, (part, _) in lifted.items() if part == name]
@@ -136,7 +136,7 @@ def _spellings(model: type[SpecModel], name: str) -> list[str]:
 
 
 def _truthy(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """``triggers: false`` is how YAML says no."""
+    """Accept booleans beside yes and no, because documents write ``triggers: false``."""
     if schema.get("enum") == _YES_NO:
         widened = {key: value for key, value in schema.items() if key != "type"}
         return {**widened, "enum": [*_YES_NO, True, False]}

@@ -1,8 +1,8 @@
-"""YAML and JSON text to plain data and back, without YAML 1.1's surprises.
+"""Conversion of YAML and JSON text to plain data and back, without YAML 1.1's surprises.
 
 ``safe_load`` reads the ticker ``ON`` as true, ``000001`` as 1, ``16:00`` as 960 and ``1e-3`` as
-text. Here scalars follow YAML 1.2's core schema (merge keys are kept), dates stay text as in JSON,
-and a key that occurs twice is an error instead of a silent loss.
+text. Here scalars follow YAML 1.2's core schema (merge keys still work), dates stay text as in
+JSON, and a repeated key is an error instead of a silent loss.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prefect_instances.libs.core.errors import Problem
 
 
 def read_yaml(text: str) -> tuple[list[Any], list[Problem]]:
-    """The documents of a YAML stream up to the first syntax error, and that error."""
+    """Parse the documents of a YAML stream up to the first syntax error; return that error too."""
     documents: list[Any] = []
     try:
         loader = _Loader(text)
@@ -37,14 +37,14 @@ def read_yaml(text: str) -> tuple[list[Any], list[Problem]]:
 
 
 def write_yaml(document: Any) -> str:
-    """JSON data as YAML that ``read_yaml`` gives back equal, and that YAML 1.1 reads alike."""
+    """Write JSON data as YAML that ``read_yaml`` and YAML 1.1 parsers read back equal."""
     return yaml.dump(
         document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
     )
 
 
 def read_json(text: str) -> tuple[list[Any], list[Problem]]:
-    """The one document of a JSON text, or why it is none."""
+    """Parse the one document of a JSON text; return it, or the syntax error."""
     repeated: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -62,12 +62,12 @@ def read_json(text: str) -> tuple[list[Any], list[Problem]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema and unique keys."""
+    """A SafeLoader with the scalars of YAML 1.2's core schema and unique keys."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # the base class declares it so
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """As the base; a repeated key is an error, merged keys may be overridden."""
+        """Construct as the base class does; a repeated key is an error, a merged one is not."""
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             identity = (key.tag, str(key.value))
@@ -79,7 +79,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
-        """A decimal or hexadecimal whole number."""
+        """Construct a decimal or hexadecimal integer."""
         try:
             return int(
                 node.value, 16 if node.value.lower().startswith(("0x", "-0x", "+0x")) else 10
@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that also quotes the texts which YAML 1.2 would take for something else."""
+    """A SafeDumper that also quotes texts which YAML 1.2 reads as other types."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # the base class declares it so
         first: list(resolvers)
@@ -99,7 +99,7 @@ class _Dumper(yaml.SafeDumper):
     }
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Every value is written out: nobody edits anchors with pleasure."""
+        """Write every value in full, because anchors are hard to edit."""
         del data
         return True
 

@@ -1,1 +1,1 @@
-"""Reading what people write: the base of every spec, and faults as sentences."""
+"""Parsing of documents: the base of every spec, and faults as sentences."""

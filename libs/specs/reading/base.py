@@ -1,8 +1,8 @@
-"""The base of every spec model: accepts the long key names and reports all faults at once.
+"""The base of every spec model: accepts long keys and reports all faults at once.
 
-Pydantic stops at the first level that fails: a model whose fields have faults runs no model-level
-check. Here the checks across fields work on the document itself, so a person sees everything that
-is wrong in one go, at the path that was written.
+Pydantic stops at the first level that fails: if fields have faults, model-level checks do not run.
+Here the checks across fields work on the document itself, so that a person sees all faults at once,
+each at the path that was written.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from prefect_instances.libs.specs.reading.problems import (
 
 @dataclass(slots=True)
 class Reading:
-    """A document with its keys as the model names them.
+    """A document whose keys are the model's field names.
 
-    ``written`` leads from a short key back to what the person wrote, for the paths of problems.
+    ``written`` maps each short key to the path that the person wrote, for problems.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Reading:
     faults: list[Fault] = field(default_factory=list)
 
     def put(self, key: str, value: Any, written: Loc) -> None:
-        """Take ``value`` for ``key``; a second, different value is a fault where it was written."""
+        """Set ``key``; a second, different value is recorded as a fault where it was written."""
         if value is None:
             return
         if key not in self.values:
@@ -53,7 +53,7 @@ class Reading:
             self.faults.append(Fault(written, f"contradicts {first!r}; write only one of them"))
 
     def locate(self, fault: Fault) -> Fault:
-        """The same fault at the path that was written."""
+        """Return the same fault at the path that was written."""
         for length in range(len(fault.loc), 0, -1):
             start = self.written.get(fault.loc[:length])
             if start is not None:
@@ -62,7 +62,7 @@ class Reading:
 
 
 class SpecModel(BaseModel):
-    """Base of the spec models; the class attributes below say what a subclass adds."""
+    """Base class of the spec models; subclasses set the class attributes below."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -72,17 +72,17 @@ class SpecModel(BaseModel):
     )
 
     ALIASES: ClassVar[Mapping[str, str]] = {}
-    """Long key -> field: both are accepted, schemas show the field."""
+    """Maps long keys to fields; both are accepted, schemas show the field."""
 
     SHORTHAND: ClassVar[str] = ""
-    """Field that a bare text stands for (``store: parquet``); empty where there is none."""
+    """Field that a plain text sets (``store: parquet``); empty if there is none."""
 
     IGNORED: ClassVar[frozenset[str]] = frozenset()
-    """Keys that a vendor adds to the document and that mean nothing to the spec."""
+    """Keys that a vendor adds to the document and that the spec ignores."""
 
     @classmethod
     def read(cls, document: Mapping[Any, Any]) -> Reading:
-        """The document under short keys; empty values count as not given."""
+        """Read a document under short keys; empty values count as missing."""
         reading = Reading()
         cls.read_keys(document, reading, ())
         return reading
@@ -91,7 +91,7 @@ class SpecModel(BaseModel):
     def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
         """Put each key of ``document``, which was written at ``at``, into ``reading``.
 
-        Short keys come first, so that a contradiction is shown at the long one.
+        Short keys come first, so that a contradiction is reported at the long key.
         """
         for key, value in sorted(document.items(), key=lambda item: item[0] in cls.ALIASES):
             name = cls.ALIASES.get(key, key) if isinstance(key, str) else str(key)
@@ -103,23 +103,23 @@ class SpecModel(BaseModel):
 
     @classmethod
     def other_keys(cls) -> list[str]:
-        """The keys that a document may have besides the fields."""
+        """Return the keys that a document may have besides the fields."""
         return list(cls.ALIASES)
 
     @classmethod
     def label(cls) -> str:
-        """What a person calls this part of a document."""
+        """Return the name of this part of a document, with an article, for messages."""
         return f"a {cls.model_config.get('title') or cls.__name__}".lower()
 
     @classmethod
     def misdirected(cls, document: Mapping[Any, Any]) -> Fault | None:
-        """Why the document is not meant for this model at all: then nothing else is reported."""
+        """Return a fault if the document is for another model; no other fault is reported then."""
         del document
         return None
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Faults across fields, found in unvalidated values under short keys."""
+        """Report faults across fields; values are not validated and have short keys."""
         del values
         return ()
 
@@ -154,7 +154,7 @@ class SpecModel(BaseModel):
         raise validation_error(cls.__name__, [fault])
 
     def document(self) -> dict[str, Any]:
-        """JSON data of what differs from the defaults; validating it gives an equal model."""
+        """Return what differs from the defaults as JSON data; it validates to an equal model."""
         result: dict[str, Any] = {}
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)

@@ -1,4 +1,4 @@
-"""Plain data: what JSON can hold, which is all that a configuration may consist of."""
+"""JSON values: the only values that a configuration may hold."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pydantic import AfterValidator, BeforeValidator
 from prefect_instances.libs.specs.reading.problems import Fault, Loc, kind_of, validation_error
 
 MAX_DEPTH = 40
-"""Deeper nesting is refused: nobody writes it, and it exhausts the stack of what reads it."""
+"""Deeper nesting is refused: it would exhaust the stack of recursive code."""
 
 MAX_VALUES = 200_000
-"""More values in one configuration are refused: data belongs into a file, not into a spec."""
+"""More values in one configuration are refused: data belong in a file, not in a spec."""
 
 
 def plain(value: Any, loc: Loc = ()) -> tuple[Any, list[Fault]]:
-    """``value`` as JSON data (dates, uuids as text; tuples as lists), and what JSON cannot hold."""
+    """Convert ``value`` to JSON data (dates, uuids to text, tuples to lists); list all faults."""
     walk = _Walk()
     return walk.visit(value, loc), walk.faults
 
 
 class _Walk:
-    """One pass over one value; ``open_ids`` are the containers that enclose the current one."""
+    """One traversal of a value; ``open_ids`` are the containers that enclose the current one."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -93,7 +93,7 @@ class _Walk:
 
 
 def text_fault(text: str) -> str:
-    """Why no database or JSON document can hold this text; empty where they can."""
+    """Return why a text cannot be stored in databases and JSON; empty if it can."""
     if "\x00" in text:
         return "contains a NUL character"
     try:
@@ -119,7 +119,7 @@ def _checked_text(value: str) -> str:
 
 
 def _not_a_bool(value: Any) -> Any:
-    """Pydantic takes ``true`` for 1; in a spec that is a slip."""
+    """Refuse booleans as numbers: pydantic reads ``true`` as 1, which would hide a mistake."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")
     return value
@@ -130,7 +130,7 @@ def _uuid_as_text(value: Any) -> Any:
 
 
 Config = Annotated[dict[str, Any], BeforeValidator(_checked_mapping)]
-"""Free configuration: a mapping of JSON data."""
+"""Configuration without a fixed model: a mapping of JSON data."""
 
 Text = Annotated[str, BeforeValidator(_uuid_as_text), AfterValidator(_checked_text)]
 """Text that every database can hold; a uuid counts as its text."""

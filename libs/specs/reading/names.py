@@ -1,4 +1,4 @@
-"""Names and references as specs write them."""
+"""Names and references in specs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,126}\Z")
 
 
 COMPONENT_ROLES = frozenset({"pipeline", "store", "accessor"})
-"""A component that an instance made for itself is called ``instance.role``."""
+"""The name of a component that belongs to one instance: ``instance.role``."""
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` may name a project or an instance."""
+    """Return True if ``text`` is a valid name of a project or an instance."""
     return NAME.match(text) is not None
 
 
 def as_uuid(text: str) -> UUID | None:
-    """The uuid that ``text`` writes in its usual form; None where it is something else."""
+    """Parse a uuid in its usual form; None if ``text`` is anything else."""
     try:
         return UUID(text) if len(text) == 36 else None
     except ValueError:
@@ -33,7 +33,7 @@ def as_uuid(text: str) -> UUID | None:
 
 
 def full_name(reference: str, project: str) -> str:
-    """One spelling for each resource: ``project/name`` in lower case, or the uuid."""
+    """Return the canonical form of a reference: ``project/name`` in lower case, or the uuid."""
     if as_uuid(reference) is not None or "/" in reference:
         return reference.lower()
     return f"{project}/{reference}".lower()

@@ -1,4 +1,4 @@
-"""From what validation finds to sentences that a quant understands, each with its path.
+"""Conversion of validation errors to sentences for people, each with its path.
 
 A ``Fault`` is relative to the model that found it; a ``Problem`` is relative to the document.
 """
@@ -16,10 +16,10 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from prefect_instances.libs.core.errors import Problem
 
 Loc = tuple[int | str, ...]
-"""Keys and indices that lead to a value: ``("upstream_refs", 1, "role")``."""
+"""The keys and indices that lead to a value: ``("upstream_refs", 1, "role")``."""
 
 SPEC_FAULT = "spec_fault"
-"""Type of the pydantic errors whose message is already one of ours."""
+"""Type of pydantic errors whose message is already worded for people."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
@@ -32,7 +32,7 @@ class Fault(NamedTuple):
 
 
 def path_of(loc: Iterable[int | str]) -> str:
-    """``instances[1].schedule.timezone`` for ``("instances", 1, "schedule", "timezone")``."""
+    """Join keys and indices to a path such as ``instances[1].schedule.timezone``."""
     path = ""
     for step in loc:
         if isinstance(step, int):
@@ -45,20 +45,20 @@ def path_of(loc: Iterable[int | str]) -> str:
 
 
 def problems_of(error: ValidationError, path: str = "") -> list[Problem]:
-    """Every fault in a pydantic error as a problem below ``path``."""
+    """Convert every fault in a pydantic error to a problem below ``path``."""
     return [Problem(path_of(loc), message).under(path) for loc, message in faults_of(error)]
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
-    """Every fault in a pydantic error, worded for the person who wrote the document."""
+    """List every fault in a pydantic error, worded for the person who wrote the document."""
     details = error.errors(include_url=False)
     return [Fault(tuple(detail["loc"]), message_of(detail)) for detail in details]
 
 
 def validation_error(title: str, faults: Iterable[Fault]) -> ValidationError:
-    """The pydantic error that carries these faults, to be raised from a validator.
+    """Build the pydantic error that holds these faults, for a validator to raise.
 
-    It holds no input values: what a person typed may be a credential in the wrong field.
+    It holds no input values: a person may have typed a credential into the wrong field.
     """
     lines = [
         InitErrorDetails(
@@ -72,7 +72,7 @@ def validation_error(title: str, faults: Iterable[Fault]) -> ValidationError:
 
 
 def message_of(detail: ErrorDetails) -> str:
-    """One pydantic error detail as a sentence; ours pass through unchanged."""
+    """Word one pydantic error as a sentence; our own messages stay unchanged."""
     kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind in (SPEC_FAULT, "value_error"):
         return str(context.get("error", detail["msg"]))
@@ -88,7 +88,7 @@ def message_of(detail: ErrorDetails) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of someone who writes YAML; never the value itself."""
+    """Name the type of a value as YAML users do, without the value itself."""
     if value is None:
         return "empty"
     for type_, words in _KINDS:
@@ -98,7 +98,7 @@ def kind_of(value: object) -> str:
 
 
 def did_you_mean(wrong: object, known: Iterable[str]) -> str:
-    """``"; did you mean 'schedule'?"``, or nothing where no known word is close."""
+    """Return ``"; did you mean 'schedule'?"`` for a similar known word; empty without one."""
     words = list(known)
     folded = {word.casefold(): word for word in reversed(words)}
     text = str(wrong).casefold()
@@ -108,7 +108,7 @@ def did_you_mean(wrong: object, known: Iterable[str]) -> str:
 
 
 def unknown_key(key: str, where: str, fields: Iterable[str], aliases: Iterable[str] = ()) -> str:
-    """Message for a key that ``where`` does not have; it lists the fields if none is close."""
+    """Build the message for an unknown key; it lists the fields if no known key is similar."""
     names = list(fields)
     hint = did_you_mean(key, [*names, *aliases]) or f"; it has {', '.join(names)}"
     return f"is not a field of {where}{hint}"

@@ -1,9 +1,9 @@
-"""How often a source has new data, and how new they must be at a slot. Pure; no clock is read.
+"""The data frequency of a source, and the newest date that it must have at a slot; pure.
 
 A frequency is ``daily``, ``weekly`` (on Friday) or ``weekly:MON``, ``monthly``, ``quarterly`` or
-``irregular``. With an exchange calendar a day counts once its session has closed; without, a
+``irregular``. With an exchange calendar, a day counts once its session has closed; without one, a
 weekday counts once it is over in the schedule's time zone. Months and quarters are dated by their
-last such day; so is a week whose day is no session, by the one before it.
+last such day; so is a week whose day is not a session, by the session before it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from prefect_instances.libs.specs.timing.sessions import session_hours
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 FREQUENCIES = ("daily", "weekly", "monthly", "quarterly", "irregular")
 _LOOK_BACK = 200
-"""Days: longer than a quarter with any run of holidays."""
+"""In days: longer than a quarter with any sequence of holidays."""
 
 
 def frequency_fault(frequency: str) -> str:
-    """What is wrong with a frequency; empty where nothing is."""
+    """Return why a frequency is invalid; empty if it is valid."""
     name, _, day = frequency.partition(":")
     if name not in FREQUENCIES:
         return f"{frequency!r} is not one of {', '.join(FREQUENCIES)}"
@@ -32,7 +32,10 @@ def frequency_fault(frequency: str) -> str:
 
 
 def expected_data_date(frequency: str, schedule: ScheduleSpec, slot: datetime) -> date | None:
-    """The newest date that a source of this frequency has at a slot; None: not to be judged."""
+    """Return the newest date that a source of this frequency has at a slot.
+
+    None for an irregular source. Raises ValueError for an invalid frequency.
+    """
     if fault := frequency_fault(frequency):
         raise ValueError(fault)
     name, _, day = frequency.partition(":")
@@ -43,7 +46,7 @@ def expected_data_date(frequency: str, schedule: ScheduleSpec, slot: datetime) -
 
 
 def _closed_days(schedule: ScheduleSpec, slot: datetime) -> list[date]:
-    """The days with data that were over at the slot, newest first."""
+    """Return the days with data that were over at the slot, newest first."""
     local = slot.astimezone(ZoneInfo(schedule.timezone)).date()
     days = (local + timedelta(days=1) - timedelta(days=back) for back in range(_LOOK_BACK))
     return [day for day in days if _closed(schedule, day, slot, local)]
@@ -57,7 +60,7 @@ def _closed(schedule: ScheduleSpec, day: date, slot: datetime, today: date) -> b
 
 
 def _ends_period(name: str, weekday: str, day: date, schedule: ScheduleSpec) -> bool:
-    """Whether the day is the last with data in its week (to the weekday), month or quarter."""
+    """Return True if the day is the last with data in its week, month or quarter."""
     if name == "daily":
         return True
     following = _next_with_data(schedule, day)
@@ -78,7 +81,7 @@ def _has_data(schedule: ScheduleSpec, day: date) -> bool:
 
 
 def _week(day: date, weekday: str) -> object:
-    """The week that ends with the weekday, by that day."""
+    """Return the last day, which is the weekday, of the week that contains the day."""
     end = WEEKDAYS.index((weekday or "FRI").upper())
     return day + timedelta(days=(end - day.weekday()) % 7)
 

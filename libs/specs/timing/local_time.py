@@ -1,7 +1,7 @@
-"""Local time: cron expressions, daily windows, and what a clock change does to them.
+"""Local time: cron expressions, daily windows, and the effect of clock changes on them.
 
-Everything here is in *wall times*: naive datetimes as a clock on the wall of some zone shows them.
-``instant`` turns one into the moment it stands for.
+Functions here use *local times*: naive datetimes in some time zone. ``instant`` converts one to a
+moment in UTC.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _DAY = 24 * 60
 _COMMON_DAYS = frozenset(range(1, 29))
-"""Days that every month has."""
+"""The days of the month that every month has."""
 _LONG_MONTHS = frozenset({1, 3, 5, 7, 8, 10, 12})
 _FEBRUARY = 2
 _LEAP_DAY = 29
@@ -32,16 +32,16 @@ _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 
 
-def instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The moment (aware UTC) that a wall time stands for.
+def instant(local: datetime, zone: ZoneInfo) -> datetime:
+    """Convert a local time to the moment (aware UTC) that it stands for.
 
-    A time that the clock skips stands for the first moment after the gap; one that it shows twice
-    for the first of the two.
+    A time that a clock change skips stands for the first moment after the gap; a time that occurs
+    twice stands for its first occurrence.
     """
-    moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if moment.astimezone(zone).replace(tzinfo=None) == wall:
+    moment = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) == local:
         return moment
-    low, high = wall.replace(tzinfo=zone, fold=1).astimezone(UTC), moment
+    low, high = local.replace(tzinfo=zone, fold=1).astimezone(UTC), moment
     offset = high.astimezone(zone).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
@@ -53,10 +53,11 @@ def instant(wall: datetime, zone: ZoneInfo) -> datetime:
 
 
 def cron_fault(expression: str) -> str:
-    """Why a cron expression cannot be used; empty where it can.
+    """Return why a cron expression cannot be used; empty if it can.
 
-    Refused, besides what is malformed or never fires: forms that cron implementations read
-    differently, because the schedule is also given to Prefect, which reads it with another one.
+    Besides malformed expressions and those that never fire, this refuses forms that cron
+    implementations read differently, because Prefect reads the schedule with another
+    implementation.
     """
     parts = expression.upper().split()
     if len(parts) != 5:
@@ -72,12 +73,12 @@ def cron_fault(expression: str) -> str:
     if fault := _ambiguity(parts):
         return fault
     any_weekday = " ".join([*parts[:4], "*"])
-    fires = next_cron_wall(any_weekday, _REFERENCE) and next_cron_wall(expression, _REFERENCE)
+    fires = next_cron_time(any_weekday, _REFERENCE) and next_cron_time(expression, _REFERENCE)
     return "" if fires else "never occurs: there is no such day"
 
 
 def _is_term(term: str, index: int) -> bool:
-    """Whether a term (``*``, ``5``, ``1-5``, ``*/2``, ``L``, ``5#3``) is one of this field."""
+    """Return True if a term (``*``, ``5``, ``1-5``, ``*/2``, ``L``, ``5#3``) fits this field."""
     if index == 2 and term == "L":
         return True
     if index == 4 and (nth := _NTH.match(term)):
@@ -118,36 +119,36 @@ def _hint(part: str) -> str:
     return ""
 
 
-def next_cron_wall(expression: str, after: datetime) -> datetime | None:
-    """Return the first wall time of the expression strictly after another; None if there is none.
+def next_cron_time(expression: str, after: datetime) -> datetime | None:
+    """Return the first local time of the expression strictly after another; None if there is none.
 
-    croniter finds it. It is given wall times only, so that its rules for clock changes never
-    apply, and the expressions of ``portable_crons``, so that Prefect finds the same times.
+    croniter finds it. It gets local times only, so that its rules for clock changes never apply,
+    and the expressions of ``portable_crons``, so that Prefect finds the same times.
     """
-    walls = (_next_wall(cron, after) for cron in portable_crons(expression))
-    return min((wall for wall in walls if wall is not None), default=None)
+    found = (_next_local(cron, after) for cron in portable_crons(expression))
+    return min((local for local in found if local is not None), default=None)
 
 
-def _next_wall(cron: str, after: datetime) -> datetime | None:
+def _next_local(cron: str, after: datetime) -> datetime | None:
     try:
-        wall: datetime = copy(_engine(cron)).get_next(datetime, start_time=after)
+        local: datetime = copy(_engine(cron)).get_next(datetime, start_time=after)
     except (CroniterError, OverflowError, ValueError):
         return None
-    return wall
+    return local
 
 
 @lru_cache(maxsize=1024)
 def _engine(cron: str) -> Any:
-    """Parse once. A croniter remembers its position: each walk takes a copy."""
+    """Parse once; a croniter object has a position, so that each caller takes a copy."""
     return croniter(cron, _REFERENCE)
 
 
 def portable_crons(expression: str) -> list[str]:
-    """Return expressions that together have the same slots, in forms that every croniter reads.
+    """Return expressions that together have the same slots, in forms that all croniters read alike.
 
-    Prefect ships an old one. It takes ``10-10`` for every value and ``7/5`` for a range that
-    begins again at zero. Where a month lacks one of the days ``1,30`` it skips the other one in
-    the next month, and of ``31,L`` it drops the ``L``. No two of them fire at the same time.
+    Prefect contains an old version. It reads ``10-10`` as every value and ``7/5`` as a range that
+    begins again at zero. If a month lacks one of the days ``1,30``, it skips the other one in the
+    next month; of ``31,L`` it drops the ``L``. No two of the expressions fire at the same time.
     """
     return list(_portable_crons(expression.upper()))
 
@@ -168,7 +169,7 @@ def _portable_crons(expression: str) -> tuple[str, ...]:
     ]
     if len(crons) == 1:
         return tuple(crons)
-    return tuple(cron for cron in crons if _next_wall(cron, _REFERENCE))
+    return tuple(cron for cron in crons if _next_local(cron, _REFERENCE))
 
 
 def _split_rare(day: str) -> list[str]:
@@ -183,7 +184,7 @@ def _split_rare(day: str) -> list[str]:
 
 
 def _pairs_with_last(day: str, month: str) -> list[tuple[str, str]]:
-    """Return (days, months) for a list with ``L``: the last day by its number where it has one."""
+    """Return (days, months) for a list with ``L``; the last day by its number if it has one."""
     days = _values([term for term in day.split(",") if term != "L"], 2)
     months = _values(month.split(","), 3)
     pairs = []
@@ -198,7 +199,7 @@ def _pairs_with_last(day: str, month: str) -> list[tuple[str, str]]:
 
 
 def _split_nth(weekday: str) -> list[str]:
-    """Split weekdays such as ``1,5#3``: croniter takes either plain ones or numbered ones."""
+    """Split weekdays such as ``1,5#3``: croniter accepts either plain or numbered ones."""
     terms = weekday.split(",")
     plain = [term for term in terms if "#" not in term]
     if not plain or len(plain) == len(terms):
@@ -222,7 +223,7 @@ def _is_fragile(term: str) -> bool:
 
 
 def cron_values(field: str, index: int) -> frozenset[int]:
-    """Return the numbers of one field (0: minute … 4: weekday, Sunday is 0), without L or #."""
+    """Return the numbers in one field (0: minute … 4: weekday, Sunday is 0), without L or #."""
     return frozenset(_values(field.split(","), index))
 
 
@@ -246,9 +247,9 @@ def _number(text: str, index: int) -> int:
 
 
 def daily_times(start: str, end: str, minutes: int) -> list[time]:
-    """Every ``minutes`` from ``start`` to ``end`` ("HH:MM", both included), in order of the day.
+    """List the times every ``minutes`` from ``start`` to ``end`` ("HH:MM", both included).
 
-    A window that ends before it starts goes on past midnight.
+    They are in order of the day. A window that ends before it starts continues past midnight.
     """
     first, last = minute_of_day(start), minute_of_day(end)
     if last < first:
@@ -259,12 +260,12 @@ def daily_times(start: str, end: str, minutes: int) -> list[time]:
     ]
 
 
-def next_window_wall(times: list[time], after: datetime) -> datetime | None:
-    """The first of the daily times strictly after a wall time; None only at the end of time."""
+def next_window_time(times: list[time], after: datetime) -> datetime | None:
+    """Return the first daily time strictly after a local time; None only at the end of time."""
     for candidate in times:
-        wall = datetime.combine(after.date(), candidate)
-        if wall > after:
-            return wall
+        local = datetime.combine(after.date(), candidate)
+        if local > after:
+            return local
     try:
         return datetime.combine(after.date() + timedelta(days=1), times[0])
     except OverflowError:
@@ -272,7 +273,7 @@ def next_window_wall(times: list[time], after: datetime) -> datetime | None:
 
 
 def window_crons(times: list[time]) -> list[str]:
-    """Cron expressions that together fire at exactly these times of day, as few as is simple."""
+    """Return cron expressions that together fire at exactly these times of day; only few."""
     by_minute: dict[int, list[int]] = {}
     by_hour: dict[int, list[int]] = {}
     for moment in times:
@@ -288,6 +289,6 @@ def _listed(values: list[int]) -> str:
 
 
 def minute_of_day(text: str) -> int:
-    """Minutes since midnight of "HH:MM"."""
+    """Return the minutes since midnight of "HH:MM"."""
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)

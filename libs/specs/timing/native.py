@@ -1,11 +1,11 @@
-"""Cron expressions for a scheduler that treats skipped local times otherwise than we do.
+"""Cron expressions for Prefect, whose rule for skipped local times differs from ours.
 
-A time that the clock skips is due at the first moment after the gap. Prefect fires it later, by
-the length of the gap: 02:30 at 03:30, not at 03:00. Where a schedule has such times, they are left
-out on the day of the change, and an expression for that day alone fires at the end of the gap.
-Most zones change on a rule such as "the Sunday from the 8th to the 14th of March", which day and
-weekday together say (``both``). Where the dates follow no rule (Morocco: the moon), nothing is left
-out: the scheduler fires at the end of the gap, and once more at its own time.
+A time that a clock change skips is due at the first moment after the gap. Prefect fires it later,
+by the length of the gap: 02:30 at 03:30, not at 03:00. Such times are left out on the day of the
+change, and an expression for that day alone fires at the end of the gap. Most zones change on a
+rule such as "the Sunday from the 8th to the 14th of March", which day and weekday together express
+(``both``). If the dates follow no rule (Morocco: the moon), nothing is left out: Prefect fires at
+the end of the gap, and once more at its own time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from prefect_instances.libs.specs.timing.local_time import cron_values
 
 _YEARS = range(2026, 2040)
-"""The years whose clock changes are looked at."""
+"""The years whose clock changes are examined."""
 
 _DAY = timedelta(days=1)
 _WEEK = 7
@@ -32,7 +32,7 @@ Days = Mapping[int, frozenset[int]]
 
 @dataclass(frozen=True, slots=True)
 class NativeCron:
-    """One cron expression; ``both``: day of month and weekday must both match, not one of them."""
+    """One cron expression; with ``both``, day of month and weekday must both match."""
 
     expression: str
     both: bool = False
@@ -40,9 +40,9 @@ class NativeCron:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the clock forward: the times from ``start`` to before ``end`` are skipped.
+    """A forward clock change, which skips the times from ``start`` to before ``end``.
 
-    It comes in ``month`` on a day of ``days`` that is a ``weekday``. ``exact``: on no other days.
+    It occurs in ``month`` on a day of ``days`` that is a ``weekday``. ``exact``: on no other days.
     """
 
     month: int
@@ -56,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Cron:
-    """An expression with its times as numbers and its days as text."""
+    """A cron expression with its times as numbers and its days as text."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -65,12 +65,12 @@ class _Cron:
     weekday: str
 
     def skipped(self, change: Change) -> frozenset[time]:
-        """Return its times of day that the change skips."""
+        """Return the expression's times of day that the change skips."""
         times = (time(hour, minute) for hour in self.hours for minute in self.minutes)
         return frozenset(one for one in times if _is_skipped(one, change))
 
     def days(self, month: int) -> Days:
-        """Return its days in a month, by weekday."""
+        """Return the expression's days in a month, by weekday."""
         days = _days_of(self.day, month)
         if self.weekday == "*":
             return dict.fromkeys(range(_WEEK), days)
@@ -87,7 +87,7 @@ class _Cron:
 def split_at_changes(crons: list[str], zone: str) -> list[NativeCron]:
     """Return expressions that fire in Prefect exactly when ``crons`` are due in the zone.
 
-    ``crons`` come back as they are wherever Prefect does as we do: if no time of theirs is ever
+    ``crons`` are returned unchanged if Prefect fires as we do: if none of their times is ever
     skipped, or if the later times of a skipped one are slots as well.
     """
     read = [_read(cron) for cron in crons]
@@ -106,7 +106,7 @@ def split_at_changes(crons: list[str], zone: str) -> list[NativeCron]:
 
 @lru_cache(maxsize=256)
 def changes_forward(zone: str) -> tuple[Change, ...]:
-    """Return the changes of the zone's clock forward, one for each rule or month of the year."""
+    """Return the zone's forward clock changes, one for each rule or month of the year."""
     months: dict[int, list[tuple[datetime, datetime]]] = {}
     for gap in _gaps(ZoneInfo(zone)):
         months.setdefault(gap[0].month, []).append(gap)
@@ -121,7 +121,7 @@ def changes_forward(zone: str) -> tuple[Change, ...]:
 
 
 def _gaps(zone: ZoneInfo) -> Iterable[tuple[datetime, datetime]]:
-    """Yield the first skipped wall time and the first after it, of each change forward."""
+    """Yield the first skipped local time and the first one after it, for each forward change."""
     moment = datetime(_YEARS[0], 1, 1, tzinfo=UTC)
     before = moment.astimezone(zone).utcoffset() or timedelta()
     while moment.year in _YEARS:
@@ -161,13 +161,13 @@ def _changes(month: int, gaps: list[tuple[datetime, datetime]], *, exact: bool) 
 
 
 def _week_of(days: set[int]) -> frozenset[int]:
-    """Return the seven days of the month that end with the last of these, as rules have them."""
+    """Return the seven days of the month that end with the last of these, as clock rules do."""
     last = max(*days, _WEEK)
     return frozenset(range(last - _WEEK + 1, last + 1))
 
 
 def _follows(change: Change, gaps: list[tuple[datetime, datetime]]) -> bool:
-    """Whether the rule names the days of the gaps, all of them and no others, in every year."""
+    """Return True if the rule matches the days of the gaps and no other days, in every year."""
     named = {
         day
         for year in _YEARS
@@ -179,7 +179,7 @@ def _follows(change: Change, gaps: list[tuple[datetime, datetime]]) -> bool:
 
 
 def _differs(crons: list[_Cron], change: Change) -> bool:
-    """Whether Prefect would fire otherwise than at the end of the gap, or more than once."""
+    """Return True if Prefect would fire otherwise than once at the end of the gap."""
     hit = [cron for cron in crons if change.month in cron.months and cron.skipped(change)]
     if not hit:
         return False
@@ -216,7 +216,7 @@ def _without(cron: _Cron, changes: list[Change]) -> list[NativeCron]:
 
 
 def _at_end(crons: list[_Cron], change: Change) -> NativeCron | None:
-    """Return the expression for the end of the gap; None if the slot is there in any case."""
+    """Return the expression for the end of the gap; None if another slot is at that time anyway."""
     due: frozenset[int] = frozenset()
     regular: frozenset[int] = frozenset()
     ahead = 1 if change.overnight else 0
@@ -236,7 +236,7 @@ def _at_end(crons: list[_Cron], change: Change) -> NativeCron | None:
 def _dated(
     hours: Iterable[int], minutes: Iterable[int], month: int, days: Days
 ) -> list[NativeCron]:
-    """Return expressions for the days of one month, weekdays with equal days together."""
+    """Return expressions for the days of one month; weekdays with equal days share one."""
     groups: dict[frozenset[int], list[int]] = {}
     for weekday, some in sorted(days.items()):
         groups.setdefault(some, []).append(weekday)
@@ -249,13 +249,13 @@ def _dated(
 
 
 def _grouped(cron: _Cron, skipped: frozenset[time]) -> list[tuple[list[int], list[int]]]:
-    """Return (hours, minutes) of its times that are never skipped."""
+    """Return (hours, minutes) of the times that are never skipped."""
     times = {time(hour, minute) for hour in cron.hours for minute in cron.minutes}
     return _by_hour(times - skipped)
 
 
 def _by_hour(times: Iterable[time]) -> list[tuple[list[int], list[int]]]:
-    """Return (hours, minutes) that together are these times, hours with equal minutes together."""
+    """Return (hours, minutes) that together are these times; hours with equal minutes share one."""
     minutes: dict[int, list[int]] = {}
     for one in sorted(times):
         minutes.setdefault(one.hour, []).append(one.minute)
@@ -281,7 +281,7 @@ def _days_of(day: str, month: int) -> frozenset[int]:
 
 
 def _weekdays_of(weekday: str) -> dict[int, frozenset[int]]:
-    """Return the days by weekday of a field with names and numbers, or with ``5#3``."""
+    """Return the days by weekday for a field with names and numbers, or with ``5#3``."""
     found: dict[int, frozenset[int]] = {}
     for term in weekday.split(","):
         name, numbered, nth = term.partition("#")
@@ -301,7 +301,7 @@ def _weekdays_text(weekdays: list[int]) -> str:
 
 
 def _listed(values: Iterable[int]) -> str:
-    """Return a list for a cron field; from three numbers in a row on, as a range."""
+    """Return a list for a cron field; three or more consecutive numbers become a range."""
     runs: list[list[int]] = []
     for value in sorted(values):
         if runs and value == runs[-1][-1] + 1:

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.json_values import Text, Whole
 from prefect_instances.libs.specs.reading.problems import Fault, did_you_mean
-from prefect_instances.libs.specs.timing.local_time import cron_fault, minute_of_day, next_cron_wall
-from prefect_instances.libs.specs.timing.session_events import bell_fault, is_bell
+from prefect_instances.libs.specs.timing.local_time import cron_fault, minute_of_day, next_cron_time
+from prefect_instances.libs.specs.timing.session_events import is_session_event, session_event_fault
 from prefect_instances.libs.specs.timing.sessions import calendar_names, is_session_day
 
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d\Z")
@@ -31,11 +31,13 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
     "window_end": ("interval",),
     "calendar": ("cron", "interval"),
 }
-"""Which types of schedule a field has a meaning for; fields that are not named suit them all."""
+"""The schedule types that use a field; fields that are not listed apply to all types."""
 
 
 def _checked_expression(text: str) -> str:
-    if text and (fault := bell_fault(text) if is_bell(text) else cron_fault(text)):
+    if text and (
+        fault := session_event_fault(text) if is_session_event(text) else cron_fault(text)
+    ):
         raise ValueError(fault)
     return text
 
@@ -71,7 +73,7 @@ def _checked_clock(text: str) -> str:
 
 
 class ScheduleSpec(SpecModel):
-    """A cron expression, an interval, or nothing but requests; with grace and retry policy."""
+    """A schedule: cron, interval or manual, with grace period and retry policy."""
 
     model_config = ConfigDict(title="Schedule")
 
@@ -164,7 +166,7 @@ class ScheduleSpec(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """What the type needs is there, what it has no use for is not, and there is some slot."""
+        """Check that the fields fit the type and that the schedule has a slot."""
         kind = values.get("type", "manual")
         if kind not in ("cron", "interval", "manual"):
             return
@@ -182,27 +184,27 @@ def _cron_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
     expression, calendar = values.get("expression"), values.get("calendar")
     if not expression:
         yield Fault(("expression",), "is missing: a schedule of type cron needs one")
-    elif is_bell(str(expression)):
-        if not calendar and not bell_fault(str(expression)):
+    elif is_session_event(str(expression)):
+        if not calendar and not session_event_fault(str(expression)):
             yield Fault(("calendar",), "is missing: @open and @close are those of an exchange")
     elif _usable(expression, calendar) and not _meets_session(str(expression), str(calendar)):
         yield Fault(("expression",), f"never fires: no such day is a session of {calendar}")
 
 
 def _usable(expression: Any, calendar: Any) -> bool:
-    """Both are given, and neither has a fault of its own."""
+    """Return True if both are given and neither has a fault of its own."""
     if not (isinstance(expression, str) and isinstance(calendar, str) and calendar):
         return False
     return not cron_fault(expression) and calendar in calendar_names()
 
 
 def _meets_session(expression: str, calendar: str) -> bool:
-    """Whether some day of the expression within twelve years (three leap days) is a session."""
-    wall, end = next_cron_wall(expression, _PROBE_START), _PROBE_END
-    while wall is not None and wall < end:
-        if is_session_day(calendar, wall.date()):
+    """Return True if some slot within twelve years (three leap days) is on a session."""
+    local, end = next_cron_time(expression, _PROBE_START), _PROBE_END
+    while local is not None and local < end:
+        if is_session_day(calendar, local.date()):
             return True
-        wall = next_cron_wall(expression, datetime.combine(wall, time.max))
+        local = next_cron_time(expression, datetime.combine(local, time.max))
     return False
 
 
@@ -223,9 +225,10 @@ def _is_clock(value: Any) -> TypeGuard[str]:
 
 
 def retry_delay(schedule: ScheduleSpec, attempt: int, key: str = "") -> timedelta | None:
-    """How long to wait after failed attempt number ``attempt`` (from 1); None: no retry is left.
+    """Return the pause after failed attempt number ``attempt`` (from 1).
 
-    ``key`` says whose retry it is: it decides where within the spread the wait lies, always alike.
+    None if no retry is left. ``key`` identifies what is retried: it decides where in the spread the
+    pause lies, always the same for the same key. Raises ValueError for an attempt below 1.
     """
     if attempt < 1:
         raise ValueError(f"attempts count from 1, not {attempt}")
@@ -238,9 +241,9 @@ def retry_delay(schedule: ScheduleSpec, attempt: int, key: str = "") -> timedelt
 
 
 def _share(key: str) -> float:
-    """A number from 0 up to 1 that is the same for the same key, and evenly spread over keys."""
+    """Return a number from 0 to 1 that is the same for the same key, evenly spread over keys."""
     return int.from_bytes(sha256(key.encode()).digest()[:8]) / 2**64
 
 
 LONGEST_WAIT = timedelta(days=1)
-"""No back-off grows beyond it."""
+"""The longest back-off."""

@@ -1,8 +1,8 @@
-"""Schedules by the bell: so many minutes from the opening or the close of an exchange's session.
+"""Schedules by session events: minutes before or after a session of an exchange opens or closes.
 
-Written where a cron expression stands: ``@close+30``, ``@open-15``, ``@close``. An early close
-moves the slot with it, and a day without a session has none. ``@close+30 monthly`` is meant of the
-first session of each month alone, ``weekly`` of the first one from Monday on.
+They are written in the place of a cron expression: ``@close+30``, ``@open-15``, ``@close``. An
+early close moves the slot, and a day without a session has none. ``@close+30 monthly`` means only
+the first session of each month, ``weekly`` the first one from Monday on.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _FORM = re.compile(
     r"@(open|close)\s*(?:([+-])\s*(\d{1,4}))?(?:\s+(weekly|monthly))?\Z", re.IGNORECASE
 )
 MAX_OFFSET = 24 * 60
-"""Minutes; further from the bell it would be unclear which session is meant."""
+"""In minutes; with a larger offset it would be unclear which session is meant."""
 
 USUAL = 50
-"""Days a year: a time of day at which fewer slots fall is given to a scheduler day by day."""
+"""In days per year: a time of day with fewer slots gets cron expressions for single days."""
 
 _NATIVE_YEARS = range(2020, 2040)
 """The years for which native crons are exact."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bell:
-    """A moment of sessions of an exchange: their opening or close, and minutes from it.
+class SessionEvent:
+    """An event of an exchange's sessions: opening or close, plus an offset in minutes.
 
-    ``every`` says of which: all of them, or the first one of each week or month.
+    ``every`` selects the sessions: all, or the first one of each week or month.
     """
 
     at: Literal["open", "close"]
@@ -40,7 +40,7 @@ class Bell:
     every: Literal["session", "weekly", "monthly"] = "session"
 
     def moment(self, calendar: str, day: date) -> datetime | None:
-        """When that is on one day, aware UTC; None where the day is no such session."""
+        """Return the event's time on one day, aware UTC; None if the day is not such a session."""
         hours = session_hours(calendar, day)
         if hours is None or not self._is_first(calendar, day):
             return None
@@ -54,13 +54,13 @@ class Bell:
         return not any(is_session_day(calendar, one) for one in earlier)
 
 
-def is_bell(expression: str) -> bool:
-    """Whether the expression speaks of a session's bell; it may still have a fault."""
+def is_session_event(expression: str) -> bool:
+    """Return True if the expression names a session event; it may still be invalid."""
     return expression.strip().startswith("@")
 
 
-def bell_fault(expression: str) -> str:
-    """Why it cannot be used; empty where it can."""
+def session_event_fault(expression: str) -> str:
+    """Return why the expression cannot be used; empty if it can."""
     form = _FORM.match(expression.strip())
     if form is None:
         return (
@@ -68,27 +68,31 @@ def bell_fault(expression: str) -> str:
             "and weekly or monthly after it for the first session alone"
         )
     if int(form[3] or 0) > MAX_OFFSET:
-        return f"is more than {MAX_OFFSET} minutes from the bell"
+        return f"is more than {MAX_OFFSET} minutes from the open or close"
     return ""
 
 
-def parse_bell(expression: str) -> Bell:
-    """The bell of an expression without fault."""
+def parse_session_event(expression: str) -> SessionEvent:
+    """Parse a valid expression; raises ValueError for an invalid one."""
     form = _FORM.match(expression.strip())
     if form is None:
-        raise ValueError(bell_fault(expression))
+        raise ValueError(session_event_fault(expression))
     sign = -1 if form[2] == "-" else 1
     every = cast(Literal["session", "weekly", "monthly"], (form[4] or "session").lower())
-    return Bell(cast(Literal["open", "close"], form[1].lower()), sign * int(form[3] or 0), every)
+    return SessionEvent(
+        cast(Literal["open", "close"], form[1].lower()), sign * int(form[3] or 0), every
+    )
 
 
-def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -> datetime | None:
-    """The first such moment strictly after another; None where ``patience`` ends before it."""
-    # A session may begin the evening before its day, and an offset adds a day at most.
+def next_event_time(
+    event: SessionEvent, calendar: str, after: datetime, limit: timedelta
+) -> datetime | None:
+    """Return the first such event strictly after ``after``; None if none is within ``limit``."""
+    # A session may begin on the evening before its day, and an offset adds at most a day.
     day = after.date() - timedelta(days=3)
-    end = day + patience
+    end = day + limit
     while day < end:
-        moment = bell.moment(calendar, day)
+        moment = event.moment(calendar, day)
         if moment is not None and moment > after:
             return moment
         day += timedelta(days=1)
@@ -96,44 +100,44 @@ def next_bell(bell: Bell, calendar: str, after: datetime, patience: timedelta) -
 
 
 @lru_cache(maxsize=64)
-def bell_crons(bell: Bell, calendar: str) -> list[str]:
-    """Cron expressions, in the exchange's zone, that fire at every slot and little besides.
+def session_event_crons(event: SessionEvent, calendar: str) -> list[str]:
+    """Return cron expressions, in the exchange's zone, that fire at every slot and little else.
 
-    A scheduler without calendars fires at a usual hour on holidays too: the run ends at once.
+    A scheduler without calendars also fires at the usual hour on holidays: that run ends at once.
     """
-    walls: dict[tuple[int, int], list[datetime]] = {}
-    for wall in _walls(bell, calendar):
-        walls.setdefault((wall.hour, wall.minute), []).append(wall)
+    times: dict[tuple[int, int], list[datetime]] = {}
+    for local in _local_times(event, calendar):
+        times.setdefault((local.hour, local.minute), []).append(local)
     crons = []
-    for (hour, minute), found in sorted(walls.items()):
+    for (hour, minute), found in sorted(times.items()):
         if len(found) >= USUAL * len(_NATIVE_YEARS):
-            weekdays = {wall.isoweekday() % 7 for wall in found}
-            months = {wall.month for wall in found}
+            weekdays = {local.isoweekday() % 7 for local in found}
+            months = {local.month for local in found}
             crons.append(f"{minute} {hour} * {_listed(months, 12)} {_listed(weekdays, 7)}")
-        elif bell.every == "monthly":
-            days, months = {wall.day for wall in found}, {wall.month for wall in found}
+        elif event.every == "monthly":
+            days, months = {local.day for local in found}, {local.month for local in found}
             crons.append(f"{minute} {hour} {_listed(days, 31)} {_listed(months, 12)} *")
         else:
             crons += _dated(found)
     return crons
 
 
-def _walls(bell: Bell, calendar: str) -> list[datetime]:
+def _local_times(event: SessionEvent, calendar: str) -> list[datetime]:
     zone = session_zone(calendar)
-    day, walls = date(_NATIVE_YEARS[0], 1, 1), []
+    day, times = date(_NATIVE_YEARS[0], 1, 1), []
     while day.year in _NATIVE_YEARS:
-        if (moment := bell.moment(calendar, day)) is not None:
-            walls.append(moment.astimezone(zone).replace(tzinfo=None))
+        if (moment := event.moment(calendar, day)) is not None:
+            times.append(moment.astimezone(zone).replace(tzinfo=None))
         day += timedelta(days=1)
-    return walls
+    return times
 
 
-def _dated(walls: list[datetime]) -> list[str]:
-    """One expression a month for an unusual hour: the days on which it ever falls."""
+def _dated(times: list[datetime]) -> list[str]:
+    """Return one expression per month for an unusual hour, with all days on which it occurs."""
     days: dict[int, set[int]] = {}
-    for wall in walls:
-        days.setdefault(wall.month, set()).add(wall.day)
-    hour, minute = walls[0].hour, walls[0].minute
+    for local in times:
+        days.setdefault(local.month, set()).add(local.day)
+    hour, minute = times[0].hour, times[0].minute
     return [f"{minute} {hour} {_listed(days[month], 31)} {month} *" for month in sorted(days)]
 
 

@@ -1,8 +1,8 @@
 """Exchange calendars: which days are sessions, and when these open and close.
 
-The calendars come from exchange-calendars, imported on first use (it loads pandas). A few of them
-(XSHG, XBOM) know their holidays only up to a certain year; beyond it every weekday counts as a
-session, so that a schedule goes on instead of stopping silently.
+The calendars come from exchange-calendars, imported on first use (it loads pandas). Some (XSHG,
+XBOM) know their holidays only up to a certain year; after that every weekday counts as a session,
+so that a schedule does not stop silently.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from zoneinfo import ZoneInfo
 
 @lru_cache(maxsize=1)
 def calendar_names() -> frozenset[str]:
-    """Every name that may be given as a calendar, aliases included."""
+    """Return every valid calendar name, aliases included."""
     return frozenset(_library().get_calendar_names())
 
 
 def is_session_day(calendar: str, day: date) -> bool:
-    """Whether the exchange trades on ``day``; always true for the empty calendar."""
+    """Return True if the exchange trades on ``day``; always True for the empty calendar."""
     return not calendar or session_hours(calendar, day) is not None
 
 
 def session_hours(calendar: str, day: date) -> tuple[datetime, datetime] | None:
-    """When the session of ``day`` opens and closes, early closes as they are; None: no session.
+    """Return when the session of ``day`` opens and closes (aware UTC); None without a session.
 
-    Where the calendar records nothing, weekdays count, with the hours of the nearest recorded day.
+    Early closes are included. Outside the recorded dates, every weekday is a session, with the
+    hours of the last recorded day.
     """
     first, last, sessions = _decade(calendar, day.year // 10 * 10)
     if first <= day <= last:
@@ -39,7 +40,7 @@ def session_hours(calendar: str, day: date) -> tuple[datetime, datetime] | None:
 
 @lru_cache(maxsize=64)
 def session_zone(calendar: str) -> ZoneInfo:
-    """The exchange's own time zone."""
+    """Return the exchange's own time zone."""
     return ZoneInfo(str(_library().get_calendar(calendar).tz))
 
 
@@ -47,7 +48,7 @@ Hours = dict[date, tuple[datetime, datetime]]
 
 
 def _usual_hours(calendar: str, day: date) -> tuple[datetime, datetime]:
-    """The hours of the newest recorded session, by the clock on the wall, on another day."""
+    """Return the local hours of the last recorded session, moved to another day."""
     zone = session_zone(calendar)
     known = _library().get_calendar(calendar).schedule.iloc[-1]
     anchor = known.name.date()
@@ -64,7 +65,7 @@ def _usual_hours(calendar: str, day: date) -> tuple[datetime, datetime]:
 
 @lru_cache(maxsize=64)
 def _decade(calendar: str, year: int) -> tuple[date, date, Hours]:
-    """First day, last day and sessions of the ten years from ``year``, as far as recorded."""
+    """Return first day, last day and sessions of the decade from ``year``, as far as recorded."""
     first, last = date(year, 1, 1), date(year + 9, 12, 31)
     try:
         return first, last, _sessions(calendar, first, last)
@@ -77,7 +78,7 @@ def _decade(calendar: str, year: int) -> tuple[date, date, Hours]:
 
 
 def _sessions(calendar: str, first: date, last: date) -> Hours:
-    """The sessions between two days; ValueError where the calendar does not know them all.
+    """Return the sessions between two days; raise ValueError if the calendar lacks some of them.
 
     The start is given explicitly: the default reaches back only 20 years from today.
     """
@@ -93,7 +94,7 @@ def _sessions(calendar: str, first: date, last: date) -> Hours:
 
 
 def _recorded(calendar: str) -> tuple[date, date]:
-    """The days between which the calendar knows its holidays."""
+    """Return the first and last day for which the calendar knows its holidays."""
     kind = type(_library().get_calendar(calendar))
     low, high = kind.bound_min(), kind.bound_max()
     earliest = low.date() if low is not None else date(1900, 1, 1)
