@@ -1,4 +1,4 @@
-"""The safety net: what events and processes that got lost would have done is done here."""
+"""The safety net: do what was left undone by lost events and dead processes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from prefect_instances.libs.services.state.run_pairs import settle_runs
 from prefect_instances.libs.services.state.run_recovery import opening_of
 
 TELL_SECONDS = 20.0
-"""How long one sweep publishes to subscribers; the next one goes on."""
+"""Seconds for which one sweep publishes to subscribers; the next sweep continues."""
 
 Restore = Callable[[UUID], UUID]
-"""Makes the deployment of a flow (given by its id) anew; returns the deployment's id."""
+"""Creates the deployment of a flow (given by its id) again and returns the deployment's id."""
 
 
 @dataclass(slots=True)
 class Swept:
-    """What one sweep found and did; ``failures`` says in a line each what it could not do."""
+    """Counts of what one sweep did; ``failures`` has one line for each thing that failed."""
 
     past_due: int = 0
     dead_runs: int = 0
@@ -39,7 +39,7 @@ class Swept:
 
     @property
     def idle(self) -> bool:
-        """True where there was nothing to do."""
+        """True if the sweep found nothing to do."""
         done = (self.past_due, self.dead_runs, self.published, self.started, self.told)
         return not any(done) and not self.failures
 
@@ -57,7 +57,8 @@ class Waiting:
 def sweep(services: Services, restore: Restore) -> Swept:
     """Find past-due flows, dead runs, unpublished events and unclaimed openings; act on each.
 
-    A step that fails does not stop the others, nor does one item those beside it.
+    It also deletes old events, publishes to subscribers and records that it ran. A failure of one
+    step or item does not stop the others. ``restore`` creates a missing deployment again.
     """
     swept, failures = Swept(), Failures()
     with failures.step("flows past due"):
@@ -81,7 +82,7 @@ def sweep(services: Services, restore: Restore) -> Swept:
 
 
 def _start_unclaimed(services: Services, restore: Restore, failures: Failures) -> int:
-    """Start the runs of openings whose event, or run, got lost."""
+    """Start runs for openings whose event or run was lost; return their number."""
     unclaimed = _unclaimed(services)
     live = services.prefect.live_runs({waiting.deployment_id for waiting in unclaimed})
     count = 0
@@ -103,7 +104,7 @@ def _unclaimed(services: Services) -> list[Waiting]:
 
 
 def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
-    """Start one run with the opening's own key; a run of that key that died makes a new attempt."""
+    """Start the run of an opening; if the run with its key has died, announce a new attempt."""
     try:
         alive = _ask_for_run(services, waiting.id, waiting.deployment_id)
     except NotFound:
@@ -114,9 +115,10 @@ def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
 
 
 def _ask_for_run(services: Services, opening_id: UUID, deployment_id: UUID) -> bool:
-    """Whether a run of the opening is under way now.
+    """Start the run of an opening; return True if the run is under way.
 
-    A key that names the run of another deployment does so since that was deleted: it is used up.
+    False if the key belongs to a run that has ended, or to a run of another deployment, which was
+    deleted since: the key cannot be used again.
     """
     with services.database.read() as session:
         attempt = session.get_one(GateOpening, opening_id).attempt
