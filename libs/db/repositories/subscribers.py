@@ -1,4 +1,4 @@
-"""The relay's one row, and the messages that no broker has accepted yet."""
+"""Statements on the relay's row and on messages that the broker has not accepted yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNTOLD = OutboxEvent.live_seq.is_not(None) & OutboxEvent.told_at.is_(None)
 
 
 def read_relay(session: Session) -> RelayState:
-    """Who relays, and how it goes."""
+    """Read which process publishes to subscribers, and whether it succeeds."""
     row = session.get(LiveRelay, _ONLY)
     if row is None:
         return RelayState()
@@ -35,12 +35,12 @@ def read_relay(session: Session) -> RelayState:
 
 
 def write_relay(session: Session, state: RelayState) -> None:
-    """Record it, in the transaction that read it."""
+    """Write the state of the relay, in the transaction that read it."""
     session.merge(LiveRelay(id=_ONLY, **asdict(state)))
 
 
 def untold(session: Session, limit: int) -> list[Message]:
-    """The oldest messages that no broker has accepted, in the order of their commits."""
+    """Select the oldest messages that the broker has not accepted, in the order of commits."""
     rows = session.scalars(
         select(OutboxEvent).where(_UNTOLD).order_by(OutboxEvent.seq).limit(limit)
     )
@@ -48,17 +48,17 @@ def untold(session: Session, limit: int) -> list[Message]:
 
 
 def mark_told(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
-    """Say that the broker accepted these messages."""
+    """Record that the broker has accepted these messages."""
     session.execute(update(OutboxEvent).where(OutboxEvent.id.in_(event_ids)).values(told_at=now))
 
 
 def drop_untold(session: Session, now: datetime) -> None:
-    """Let nothing wait for a broker that nobody has configured."""
+    """Mark all waiting messages as sent, because no broker is configured."""
     session.execute(update(OutboxEvent).where(_UNTOLD).values(told_at=now))
 
 
 def waiting(session: Session) -> tuple[int, datetime | None]:
-    """How many messages wait, and since when the oldest does."""
+    """Count the waiting messages; return the number and when the oldest occurred (None: none)."""
     query = select(func.count(), func.min(OutboxEvent.occurred)).where(_UNTOLD)
     row = session.execute(query).one()
     return row[0], row[1]
