@@ -1,4 +1,4 @@
-"""One run of a flow, whatever its kind: claim, read the pinned inputs, compute, publish."""
+"""Execute one run of a flow of any kind: claim, read the pinned inputs, compute, publish."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _log = logging.getLogger("instances.execution")
 
 @dataclass(frozen=True, slots=True)
 class NotASession:
-    """A scheduled run on a day that its calendar has no session: there is nothing to do."""
+    """A scheduled run on a day without a session in its calendar: there is nothing to do."""
 
     calendar: str
 
@@ -58,8 +58,9 @@ Outcome = Finished | Skipped | AskedAgain | Blocked | NotASession
 def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     """Run a flow of an instance once.
 
-    Any error is recorded as the failure of the run and raised again. Raises Interrupted where the
-    run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
+    Any error of a claimed run is recorded as its failure and raised again. Raises Interrupted if
+    the run has lost its claim: then nothing is published. Raises DefinitionUnavailable before a run
+    starts if a definition cannot be used.
     """
     with services.database.read() as session:
         flow = flow_of(session, work)
@@ -89,7 +90,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
 
 
 def _guard_output(job: Job, result: Result) -> list[Report]:
-    """Judge what a run has made; raises as ``guard``."""
+    """Judge the output of a run; raise as ``guard`` does."""
     kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
     try:
         return guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
@@ -99,7 +100,7 @@ def _guard_output(job: Job, result: Result) -> list[Report]:
 
 
 def _tell(result: Result, blocked: GuardrailBlocked) -> None:
-    """Note the verdict with an output that is kept already; if that fails, the verdict stands."""
+    """Record why a guardrail blocks an output that is already stored; only log an error here."""
     if result.blocked is None:
         return
     try:
@@ -109,7 +110,7 @@ def _tell(result: Result, blocked: GuardrailBlocked) -> None:
 
 
 def _written(output: Frame | Added | Stored | None) -> pl.DataFrame | None:
-    """The rows that are about to be written; of a version that grows, only those added."""
+    """Return the rows that are about to be written; of a version that grows, only the new rows."""
     if isinstance(output, Frame):
         return output.rows
     return output.later if isinstance(output, Added) and output.later.height else None
@@ -121,10 +122,10 @@ def _with_guardrails(result: Result, reports: Sequence[Report]) -> Result:
 
 
 def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
-    """Whether a run that began after the slot has done, or does, what the slot is for.
+    """Return True if a run that started after the slot has succeeded or is in progress.
 
-    So of slots that come late together, when a worker was away, the first one is run for all. A
-    run about the past serves no slot.
+    So if several slots are late together, because no worker was running, one run serves all of
+    them. A run about a past range of dates serves no slot.
     """
     serving = (RunStatus.RUNNING, RunStatus.COMPLETED)
     with services.database.read() as session:
@@ -135,7 +136,7 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
 
 
 def flow_of(session: Session, work: Work) -> FlowExecutionResource:
-    """The flow that is to run; raises NotFound where its instance is gone."""
+    """Return the flow to run; raise NotFound if its instance is gone."""
     found = select_flow(session, work.instance_id, work.kind)
     if found is None:
         raise NotFound("instance", str(work.instance_id))
@@ -143,7 +144,7 @@ def flow_of(session: Session, work: Work) -> FlowExecutionResource:
 
 
 def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:
-    """Commit the failure; a run that was declared dead meanwhile has its end already."""
+    """Record the failure, unless the run was declared dead meanwhile and has ended already."""
     text = str(error).strip() or type(error).__name__
     if not isinstance(error, InstancesError):
         text = f"{type(error).__name__}: {text}"

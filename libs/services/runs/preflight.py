@@ -1,4 +1,4 @@
-"""Whether the definitions that a run needs can be used: looked at before it is claimed."""
+"""Check, before a run claims its opening, that the definitions it needs can be used."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from prefect_instances.libs.services.runs.run_context import Work
 
 READ_BY = ("store", "accessor")
-"""The components of an upstream without which its versions cannot be read."""
+"""The components that read an upstream's versions."""
 
 
 def begin(
     services: Services, flow_id: UUID, spec: InstanceSpec, work: Work
 ) -> Started | Skipped | AskedAgain | Blocked:
-    """Claim the work; see ``Ledger.start``.
+    """Check the definitions, then claim the work; see ``Ledger.start``.
 
-    Raises DefinitionUnavailable where a definition that it needs is missing, broken, or does not
-    take its configuration any more: nothing ran then, and the flow says so until it is asked again.
+    Raises DefinitionUnavailable if a definition is missing, broken or does not accept its
+    configuration. Then nothing runs, and the flow shows the error until the next run request.
     """
     fault = find_fault(services, flow_id, spec, work.instance_id)
     started = services.ledger.start(
@@ -57,7 +57,7 @@ def begin(
 def find_fault(
     services: Services, flow_id: UUID, spec: InstanceSpec, instance_id: UUID
 ) -> DefinitionUnavailable | None:
-    """Why a run of the flow cannot work with the definitions that it needs; None where it can."""
+    """Return why a run of the flow cannot use the definitions it needs; None if it can."""
     with services.database.read() as session:
         own = composition_of(session, spec.type, instance_id).values()
         for row in (*own, *_reading_upstreams(session, flow_id)):
@@ -70,14 +70,14 @@ def find_fault(
 def _as_a_whole(
     services: Services, session: Session, spec: InstanceSpec, instance_id: UUID
 ) -> None:
-    """What no component brings: guardrail contracts, and the expression of an experiment."""
+    """Check what belongs to no component: guardrail contracts, and an experiment's expression."""
     contracts_of(session, services.registry, spec, instance_id)
     if isinstance(spec, ExperimentSpec):
         expression_pipeline(keeping(services, instance_id), spec).calls()
 
 
 def _reading_upstreams(session: Session, flow_id: UUID) -> Iterable[Any]:
-    """The rows of what the upstreams' versions are read by."""
+    """Yield the component rows that are needed to read the upstreams' versions."""
     for type_, id_ in select_upstream_datasets(session, flow_id):
         composition = composition_of(session, type_, id_)
         yield from (composition[role] for role in READ_BY)
@@ -91,9 +91,10 @@ def _fault_of(services: Services, session: Session, row: Any) -> DefinitionUnava
 
 
 def _tried(label: tuple[str, str, str], use: Callable[[], object]) -> DefinitionUnavailable | None:
-    """What goes wrong with a definition, ``label`` being its kind, name and version.
+    """Call ``use`` and return the error of the definition, or None.
 
-    That something else is not available is no fault of it: the run itself will see.
+    ``label`` is the definition's kind, name and version. If something else is unavailable, the
+    definition has no error: the run itself meets that error.
     """
     try:
         use()

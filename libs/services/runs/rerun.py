@@ -1,4 +1,4 @@
-"""Repeating a run on what it read then, and comparing what comes of it. Nothing is published."""
+"""Repeat a run on its recorded inputs and compare the results; nothing is published."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 SAMPLE = 5
-"""How many differing rows a report shows."""
+"""How many changed rows a comparison shows."""
 
 
 class NotRepeatable(PermanentError):
-    """The run cannot be repeated as it was: run the instance anew instead."""
+    """The run cannot be repeated as it was: start a new run of the instance instead."""
 
     def __init__(self, run_id: UUID, why: str) -> None:
         self.run_id, self.why = run_id, why
@@ -52,9 +52,10 @@ class NotRepeatable(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a repetition compares with the run: ``differences`` is empty where it is identical.
+    """The comparison of a rerun with its original run.
 
-    ``compared`` is what was looked at: the ``output``, or the ``metrics`` of a run that has none.
+    ``differences`` is empty if they are identical. ``compared`` is ``output``, or ``metrics`` for a
+    run without an output.
     """
 
     run_id: UUID
@@ -66,7 +67,7 @@ class Comparison:
     compared: str = "output"
 
     def document(self) -> dict[str, Any]:
-        """The comparison as JSON."""
+        """Convert the comparison to a JSON document."""
         return {
             "run": str(self.run_id),
             "rerun": str(self.rerun_id),
@@ -79,11 +80,11 @@ class Comparison:
 
 
 def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
-    """Repeat a run on its recorded inputs, parameters and configuration, and compare.
+    """Repeat a run with its recorded inputs, parameters and configuration, and compare.
 
-    The repetition is a run of its own in the list, of cause ``rerun``; the instance's status and
-    output stay as they are. Raises NotFound for an unknown run, NotRepeatable for one that did not
-    complete or whose configuration is gone.
+    The rerun is recorded as a run with the cause ``rerun``; status and output of the instance do
+    not change. Raises NotFound for an unknown run, NotRepeatable for a run that did not complete or
+    whose configuration is gone.
     """
     started = services.now()
     with services.database.read() as session:
@@ -120,7 +121,7 @@ def _record(session: Session, run_id: UUID) -> RunRecord:
 
 
 def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
-    """The job as it was when the run started."""
+    """Build the job as it was when the run started."""
     flow = session.get_one(FlowExecutionResource, record.flow_id)
     instance = find_instance(session, str(flow.instance_id))
     if instance is None:
@@ -135,7 +136,7 @@ def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
 
 
 def read_run_fields() -> tuple[str, ...]:
-    """The columns that make a ``Run``."""
+    """List the columns from which a ``Run`` is built."""
     from dataclasses import fields
 
     from prefect_instances.libs.core.records import Run
@@ -144,7 +145,7 @@ def read_run_fields() -> tuple[str, ...]:
 
 
 def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[str, Any]:
-    """The configuration of the run."""
+    """Read the configuration that the run used."""
     then = select_version(session, instance_id, record.config_version)
     if then is None:
         raise NotRepeatable(record.id, "its configuration is not recorded")
@@ -154,7 +155,7 @@ def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[s
 def _flow_then(
     session: Session, flow: FlowExecutionResource, base: DatasetVersion | None
 ) -> FlowExecutionResource:
-    """The flow with what a procedure looks at as it was: its output and the configuration of it."""
+    """Return the flow as it was for procedures: its output, and that output's configuration."""
     maker = session.get(RunRecord, base.produced_by_run) if base else None
     return FlowExecutionResource(
         id=flow.id,
@@ -170,7 +171,7 @@ def _flow_then(
 
 
 def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion | None:
-    """The output to compare with: what the run published, or found unchanged; None: it has none."""
+    """Return the version that the run published or found unchanged; None if there is none."""
     version = session.get(DatasetVersion, record.output_version) if record.output_version else None
     return version or job.current
 
@@ -178,20 +179,20 @@ def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion |
 OF_THE_RUN = frozenset(
     {"rows", "seconds", "inputs_changed_from", "model_version", MLFLOW_RUN, EVIDENTLY_REPORT}
 )
-"""Metrics that say when and where a run was, not what it found."""
+"""Metrics that describe when and where a run took place, not its result."""
 
 
 def compare_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics that differ, each as [before, after]; None where a side has not got it."""
+    """Return the metrics that differ, as [before, after]; None for a missing value."""
     known, found = _jsonable(before), _jsonable(after)
     names = sorted((known.keys() | found.keys()) - OF_THE_RUN)
     pairs = ((name, known.get(name), found.get(name)) for name in names)
-    # As texts: a NaN equals itself.
+    # Compare texts, in which NaN equals NaN.
     return {name: [one, two] for name, one, two in pairs if json.dumps(one) != json.dumps(two)}
 
 
 def _jsonable(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """As the database keeps them."""
+    """Convert metrics to the values that the database returns."""
     text = json.dumps(dict(metrics), sort_keys=True, default=str)
     return cast("dict[str, Any]", json.loads(text))
 
@@ -199,7 +200,7 @@ def _jsonable(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _differences(
     services: Services, result: Result, expected: DatasetVersion | None
 ) -> dict[str, Any]:
-    """What differs, in words and counts; empty where the output is bit for bit the same."""
+    """Describe how the outputs differ; empty if they are identical, bit for bit."""
     assert result.output is not None
     assert expected is not None
     assert not isinstance(result.output, Added), "a repeated run has no partial output"
@@ -214,7 +215,7 @@ def _differences(
 
 
 def compare(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
-    """How two frames (date x symbol, long) differ: columns, and rows by their key."""
+    """Compare two frames (date x symbol, long): columns, and rows by their key."""
     from prefect_instances.libs.definitions.content import conform, key_columns
 
     before, after = conform(before), conform(after)
@@ -251,7 +252,7 @@ def _note(
     flow_run_id: UUID,
     started: datetime,
 ) -> None:
-    """Write the repetition down as a run that has ended; the flow's state is not touched."""
+    """Record the rerun as a run that has ended; the state of the flow does not change."""
     metrics = {
         "rerun_of": str(record.id),
         "compared": comparison.compared,

@@ -1,7 +1,8 @@
-"""What a run works with and what it makes: the job of a procedure, and its result.
+"""The input and output of a run's computation: ``Job`` and ``Result``.
 
-What a kind of flow computes is its *procedure*: a function from a ``Job`` to a ``Result``, in a
-module of its own beside this one; ``execution`` does the rest, the same for all.
+Each kind of flow has a *procedure* that computes: a function from a ``Job`` to a ``Result``, in a
+module of ``libs.services.procedures``. ``execution`` does the rest, which is the same for all
+kinds.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a Prefect flow run was started to do; ``slot`` is the schedule's, if that started it."""
+    """The task of a Prefect flow run.
+
+    ``opening_id`` is the opening to claim, or None; ``ask`` is the run request to make if there is
+    no opening. ``slot`` is the time of the schedule's slot; None if the schedule did not start the
+    run.
+    """
 
     instance_id: UUID
     flow_run_id: UUID
@@ -53,11 +59,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class PinnedInput:
-    """What one upstream edge was pinned to: the version, and its rows through the accessor.
+    """The version that one upstream edge is pinned to, and its rows, read through the accessor.
 
-    ``frame`` is read only when it is collected; for a version that is no frame (a model) it is
-    not to be collected at all. ``advanced`` says that the run before read an older version;
-    ``changed_from`` is the first date that differs from it, None where that may be any.
+    ``frame`` reads nothing before it is collected; it must not be collected for a version that is
+    not a frame (a model). ``advanced`` is True if the last successful run read another version.
+    ``changed_from`` is the first date that differs from that version; None if any date may differ.
     """
 
     resource: str
@@ -71,24 +77,25 @@ class PinnedInput:
 
     @property
     def frame(self) -> pl.LazyFrame:
-        """The rows: (date x symbol) long, one column a field; each date as known at its end."""
+        """The rows (date x symbol, long, one column a field), each date as known at its end."""
         return read_as_known(self.services, self.version.id)
 
     def known_on(self, dates: pl.Series) -> pl.LazyFrame:
-        """The rows to join to data of these dates; see ``Input.known_on``."""
+        """Read the rows to join to data of these dates; see ``Input.known_on``."""
         return read_as_known(self.services, self.version.id, dates)
 
     def as_input(self) -> Input:
-        """As a pipeline gets it."""
+        """Convert to the input that a pipeline receives."""
         return Input(self.resource, self.role, self.frame, self.known_on)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a procedure works with. ``current`` is the version that is published now.
+    """Everything that a procedure needs.
 
-    ``contracts`` are the guardrails that its inputs and its output are to keep. In a ``rehearsal``
-    nothing outside may change: the result is compared and thrown away.
+    ``current`` is the published version, or None. ``contracts`` are the guardrail contracts that
+    inputs and output must satisfy. In a ``rehearsal`` (a rerun) nothing outside may change: the
+    result is only compared.
     """
 
     services: Services
@@ -107,25 +114,25 @@ class Job:
         return self.flow.kind
 
     def component(self, role: str) -> ComponentSpec | None:
-        """A component as it was when a run that is repeated was made; None for as it is now."""
+        """Return the spec that a component had at a run that is rerun; None: use the present one."""
         return self.spec.components()[role] if self.rehearsal else None
 
     @property
     def schedule(self) -> ScheduleSpec:
-        """When the flow is due."""
+        """The schedule of the flow."""
         return self.spec.schedule_of(self.kind, self.flow.schedule_json)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Rows to publish, and the store that keeps them."""
+    """Rows to publish, and the store that they are written to."""
 
     rows: pl.DataFrame
     store: StoreHandle
 
     @property
     def newest(self) -> date | None:
-        """The newest date of the rows."""
+        """The newest date of the rows; None if there are no rows or no dates."""
         if not self.rows.height or "date" not in self.rows.columns:
             return None
         return cast("date | None", self.rows["date"].max())
@@ -133,7 +140,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Rows, all of later dates, by which the published version grows; none: it stays current."""
+    """New rows to append, all later than the stored ones.
+
+    Without rows the current version stays.
+    """
 
     later: pl.DataFrame
     store: StoreHandle
@@ -141,10 +151,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An output that is no frame, kept elsewhere already: where, and what identifies it.
+    """An output that is not a frame and is already stored elsewhere.
 
-    ``digest`` equals that of the published output exactly where both are the same; ``renewed``
-    publishes it even then, because the published one is lost.
+    ``digest`` equals that of the published output if and only if both are the same. ``renewed``
+    publishes the output even then, because the published one is lost.
     """
 
     version: StoredVersion
@@ -155,13 +165,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a procedure made. ``output`` is None where the published one stays current.
+    """The outcome of a procedure.
 
-    ``frequency`` says how often the source has new data, None where lateness is not judged.
-    ``drift`` is what monitoring found past its threshold; ``record`` writes more in the
-    transaction that publishes, ``after`` does elsewhere what only a published output deserves: it
-    is lost with a process that dies before it, and an error of it fails nothing any more.
-    ``blocked`` is given the sentence of the guardrail that keeps the output from being published.
+    ``output`` is None if the published output stays current. ``frequency`` says how often the
+    source has new data; None if lateness is not judged. ``drift`` is drift above its threshold.
+    ``record`` writes more rows in the transaction that publishes. ``after`` runs after the
+    publication: it is not run if the process dies before it, and its errors do not fail the run.
+    ``blocked`` is called with the message of a guardrail that prevents the publication.
     """
 
     output: Frame | Added | Stored | None
@@ -178,7 +188,7 @@ Procedure = Callable[[Job], Result]
 
 
 def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
-    """The newest configuration of an instance; raises NotFound where it is gone."""
+    """Read the newest configuration of an instance; raise NotFound if the instance is gone."""
     version = newest_version(session, instance_id)
     if version is None:
         raise NotFound("instance", str(instance_id))
@@ -186,7 +196,7 @@ def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
 
 
 def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
-    """The job of a run that has started: what it pinned, and what is published now."""
+    """Build the job of a run that has started, from its pins and the published version."""
     with services.database.read() as session:
         flow = session.get_one(FlowExecutionResource, run.flow_id)
         instance = find_instance(session, str(instance_id))
@@ -200,7 +210,7 @@ def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
 
 
 def pinned_inputs(services: Services, session: Session, run: Run) -> list[PinnedInput]:
-    """What a run reads; an upstream that had published nothing is left out."""
+    """Read the pinned inputs of a run; upstreams that had published nothing are left out."""
     consumed = _consumed_before(session, run)
     return [
         _pinned_input(services, session, pin, consumed.get(str(pin.edge_id), 0))
@@ -210,7 +220,7 @@ def pinned_inputs(services: Services, session: Session, run: Run) -> list[Pinned
 
 
 def _consumed_before(session: Session, run: Run) -> dict[str, int]:
-    """Of each edge the generation that the last success before a run read."""
+    """Read the generation of each edge that the last success before a run read, by edge id."""
     pins = select_pins_of_success_before(session, run)
     return {pin["edge"]: pin["generation"] for pin in pins}
 
@@ -230,7 +240,7 @@ def _pinned_input(services: Services, session: Session, pin: Pin, consumed: int)
 
 
 def _changed_from(session: Session, pin: Pin, consumed: int) -> date | None:
-    """The first date that any of the versions after the consumed one changed."""
+    """Return the first date changed after the consumed generation; None if any may differ."""
     dates = (
         select_first_changes(session, pin.upstream, consumed, pin.generation) if consumed else []
     )
@@ -239,9 +249,9 @@ def _changed_from(session: Session, pin: Pin, consumed: int) -> date | None:
 
 
 def inputs_changed_from(inputs: Sequence[PinnedInput]) -> date | None:
-    """The first date at which any input differs from what the run before read.
+    """Return the first date at which any input differs from what the run before read.
 
-    ``date.min`` where that may be any date, None where no input has advanced.
+    ``date.min`` if any date may differ, None if no input has advanced.
     """
     advanced = [item.changed_from or date.min for item in inputs if item.advanced]
     return min(advanced, default=None)

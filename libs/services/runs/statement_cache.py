@@ -1,8 +1,8 @@
-"""What a process does once so that those forked from it need not: compile a run's statements.
+"""Compile the SQL statements of a run once, so that forked runs need not.
 
-SQLAlchemy compiles a statement when it is first executed, in some 5 ms, and a run executes dozens.
-So the process that runs are forked from lives through the provisioning and the runs of two
-datasets, in a transaction that is taken back.
+SQLAlchemy compiles a statement when it is first executed, which takes about 5 ms, and a run
+executes dozens. So the process from which runs are forked provisions and runs two datasets in a
+transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ COLUMNS = ("date", "symbol", "close")
 
 
 def warm(services: Services) -> None:
-    """Execute what the runs of datasets execute, and keep for forks what that compiled.
+    """Execute the statements of dataset runs and share the compiled statements with forks.
 
-    Nobody sees any of it; another writer waits for it, less than a second.
+    Nothing becomes visible; other writers wait for less than a second.
     """
     known = services.ledger
     with services.database.undone() as database:
@@ -72,7 +72,7 @@ def _provision(services: Services, spec: InstanceSpec) -> UUID:
 
 
 def _run(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
-    """What ``execute`` does, but for what leaves the database."""
+    """Do the database work of ``execute``."""
     with services.database.read() as session:
         work = Work(instance_id, uuid4(), None, None)
         flow_id = flow_of(session, work).id
