@@ -1,4 +1,4 @@
-"""Apply a manifest: create and update instances in the order of the lineage."""
+"""Apply a manifest: create and update instances, upstreams first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from prefect_instances.libs.specs import InstanceSpec, Manifest, survey_manifest
 from prefect_instances.libs.wiring import connect
 
 AT_ONCE = 4
-"""Instances provisioned at a time; more do not make Prefect's API any faster."""
+"""How many instances are provisioned at a time; more do not make Prefect's API faster."""
 
 
 @flow(
@@ -84,7 +84,7 @@ def _apply(
 def _apply_all(
     services: Services, manifest: Manifest, planned: Plan, prolong: Callable[[], None]
 ) -> None:
-    """Level by level: what stands on one level does not depend on each other."""
+    """Apply the plan level by level; the instances of one level do not depend on each other."""
     specs = {label_of(spec): spec for spec in manifest.instances}
     steps = {step.name.lower(): step for step in planned.steps}
     for level in planned.levels:
@@ -101,7 +101,7 @@ def _apply_all(
 
 
 def _prune(services: Services, planned: Plan) -> None:
-    """Last, so that what read from them before does so no more; in the plan's order."""
+    """Remove instances last and in the plan's order, when nothing reads from them."""
     for step in planned.steps:
         if step.action is Action.REMOVE:
             deprovision(services, step.name)

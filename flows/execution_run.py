@@ -52,7 +52,7 @@ def asked_for(  # noqa: PLR0913  # one argument for each parameter of a flow
 
 
 def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
-    """Run a flow of an instance once and return the Prefect state that tells the outcome."""
+    """Run a flow of an instance once and return the Prefect state of the outcome."""
     run = current_run()
     cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
     if asked.start is not None:
@@ -92,7 +92,7 @@ def _run(work: Work, asked: RunParameters) -> Any:
 
 
 def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> None:
-    """Show the guardrail reports of a blocked run; the error itself is reported in any case."""
+    """Write the guardrail reports of a blocked run as an artifact; a failure is only logged."""
     key = artifact_key(error.instance, work.kind, "guardrails")
     try:
         services.prefect.create_artifact(
@@ -133,7 +133,7 @@ def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
 
 
 def artifact_key(instance: Named, kind: str, page: str) -> str:
-    """Make the artifact key: ``demo-sp500-prices``, plus the kind of flow and the page, if any."""
+    """Return an artifact key: ``demo-sp500-prices``, plus the kind of flow and the page, if any."""
     parts: Sequence[str] = (instance.project, instance.name)
     parts = [*parts, *([] if kind == "refresh" else [kind])]
     return "-".join([*parts, *([page] if page else [])]).lower().replace("_", "-")
@@ -157,7 +157,7 @@ def _summary(services: Services, outcome: Finished) -> Page:
             f"| rows | {outcome.rows:,} |",
         ]
     lines += [f"| cause | {record['cause']} |", f"| run | `{record['id']}` |"]
-    # What is a table itself has a page of its own.
+    # Metrics that are tables have a page of their own.
     plain = {k: v for k, v in outcome.metrics.items() if k != "rows" and not isinstance(v, Mapping)}
     lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in plain.items()]
     lines += [

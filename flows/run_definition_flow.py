@@ -1,4 +1,4 @@
-"""The execution flow of all flows that a definition adds."""
+"""The execution flow of every flow that a definition adds."""
 
 from __future__ import annotations
 

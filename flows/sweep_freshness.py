@@ -1,4 +1,4 @@
-"""Find what was missed, on a schedule."""
+"""Find and repair, on a schedule, what events and processes have left undone."""
 
 from __future__ import annotations
 
