@@ -1,4 +1,4 @@
-"""Writing the manifest of what exists, so that applying it changes nothing."""
+"""Export the manifest of what exists; applying it changes nothing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from prefect_instances.libs.db.repositories.resources import (
 
 
 def export(database: Database, references: Sequence[str] = ()) -> dict[str, Any]:
-    """The manifest document of the named instances, of all where none is named; upstreams first.
+    """Build the manifest document of the named instances, or of all instances, upstreams first.
 
-    One that is being removed is not part of it. Raises NotFound for a name that is none.
+    Instances that are being removed are left out. Raises NotFound for an unknown name.
     """
     with database.read() as session:
         chosen = [get_instance(session, name) for name in references] or named_instances(session)

@@ -1,4 +1,4 @@
-"""Instances as code: a manifest checked and planned as one, in lineage order."""
+"""Check and plan a whole manifest, upstreams first."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMPLETE = (Lifecycle.ACTIVE, Lifecycle.PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class _World:
-    """What there is: instances, newest versions and conditions, by id; names by label."""
+    """The existing state: instances by label; newest versions and conditions by id; the lineage."""
 
     named: Mapping[str, Named]
     versions: Mapping[UUID, ResourceVersion]
@@ -51,12 +51,11 @@ class _World:
 
 
 def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
-    """Check the whole manifest and say what applying it would do; nothing is changed.
+    """Check a whole manifest and return what applying it would do; nothing changes.
 
-    With ``pruning`` the instances of its projects that it does not name would be removed, last.
-
-    Raises InvalidSpec with every problem of every instance, each with its path: what was wrong
-    with the text, and what is wrong with what it means.
+    With ``pruning``, the plan ends with the removal of instances of its projects that it does not
+    list. Raises InvalidSpec with every problem of every instance, each with its path: of the text,
+    and of its meaning.
     """
     specs = list(survey.manifest.instances)
     placed = [*zip(survey.paths, specs, strict=True), *survey.salvaged]
@@ -82,14 +81,14 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
 
 
 def plan_one(services: Services, spec: InstanceSpec) -> Plan:
-    """As ``plan``, of one instance."""
+    """Plan one instance as ``plan`` does."""
     return plan(services, Survey(Manifest(spec.project, [spec]), ("",)))
 
 
 def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
-    """Raise MovedOn where a plan is not on the versions that the caller looked at.
+    """Raise MovedOn if an instance is not at the version that the caller saw.
 
-    An instance that needs no change any more is none of the caller's: somebody did the same.
+    An instance that needs no change any longer is ignored: somebody else made the same change.
     """
     now = planned.versions
     for name, version in versions.items():
@@ -133,7 +132,7 @@ def _problems(
     spec: InstanceSpec,
     pending: Mapping[str, InstanceSpec],
 ) -> Iterable[Problem]:
-    """What is wrong with an instance that would be created or changed."""
+    """Return the problems of an instance that would be created or changed."""
     named = world.named.get(label_of(spec))
     version = world.versions.get(named.id) if named else None
     if named is not None and version is not None:
@@ -197,7 +196,7 @@ def _cycle_problems(
     pending: Mapping[str, InstanceSpec],
     lineage: Lineage,
 ) -> Iterable[Problem]:
-    """A problem at every instance that is part of a cycle, through what exists already too."""
+    """Yield a problem for each instance of the manifest in a cycle, existing edges included."""
     there = {(up[0], down[0]) for up, down in lineage.edges}
     pairs = [pair for pair in there if pair[1] not in pending and pair[0] != pair[1]]
     pairs += [

@@ -1,6 +1,6 @@
-"""Promoting a dataset or an experiment: a signal that computes the same.
+"""Promote a dataset or an experiment to a signal that computes the same.
 
-What is stored must keep the signal's contract first; of an experiment that is what it looked at.
+The stored data must satisfy the signal's contract; for an experiment that is its preview.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from prefect_instances.libs.specs import (
 )
 
 PROMOTABLE = (FlowKind.REFRESH, FlowKind.PREVIEW)
-"""The flows whose output can become a signal's."""
+"""The kinds of flow whose output can become a signal."""
 
 Calls = Mapping[tuple[DefinitionKind, str], str]
 
@@ -55,7 +55,7 @@ class NothingStored(PermanentError):
 
 
 class BreaksContract(PermanentError):
-    """The stored data are no such signal: mend the data, or choose another contract."""
+    """The stored data do not satisfy the contract: correct the data, or choose another contract."""
 
     def __init__(self, name: str, why: DataRejected) -> None:
         self.name, self.report = name, why.report
@@ -65,10 +65,10 @@ class BreaksContract(PermanentError):
 def promoted_spec(
     services: Services, reference: str, name: str, contract: Mapping[str, Any]
 ) -> InstanceSpec:
-    """The spec of the signal ``name`` that an instance becomes; its stored data are checked.
+    """Build the spec of the signal that an instance becomes, and check the instance's stored data.
 
-    Raises NotFound, InvalidSpec for what is neither dataset nor experiment and for a wrong
-    contract, NothingStored, BreaksContract.
+    Raises NotFound, InvalidSpec for an instance that is neither dataset nor experiment and for a
+    wrong contract, NothingStored, BreaksContract.
     """
     with services.database.read() as session:
         named = get_instance(session, reference)
@@ -93,7 +93,7 @@ def promoted_spec(
 def _of_experiment(
     before: ExperimentSpec, document: Mapping[str, Any], calls: Calls
 ) -> dict[str, Any]:
-    """What a signal shares with the experiment, its expression in the versions that were seen."""
+    """Build the part that a signal shares with the experiment; the ops keep their versions."""
     shared = ("project", "upstream_refs", "description")
     ops = {name: version for (kind, name), version in calls.items() if kind in FUNCTIONS}
     config = {"expression": before.expression, "inputs": dict(before.inputs), "ops": ops}
@@ -124,7 +124,7 @@ def _check(
 
 
 def tell(services: Services, done: Provisioned, dataset: str) -> None:
-    """Say by an event that something was promoted; once, however often it is tried."""
+    """Record the event of the promotion once, however often this is repeated."""
 
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))

@@ -1,4 +1,4 @@
-"""Pruning: what the projects of a manifest hold beyond it, removed after all else is applied."""
+"""Prune: remove instances that a manifest's projects hold but the manifest does not list."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ Placed = Sequence[tuple[str, InstanceSpec]]
 def prune(
     session: Session, placed: Placed, projects: Collection[str]
 ) -> tuple[list[Step], list[Problem]]:
-    """The removals, readers first, and what stands against them; other projects are not touched.
+    """Plan the removals, readers first, and return them with the problems that prevent them.
 
-    A reader that the manifest keeps, or that is in a project that it does not name, is a problem.
+    Other projects are not touched. It is a problem if an instance that stays reads from one that
+    would be removed.
     """
     wanted = {label_of(spec) for _, spec in placed}
     within = {project.lower() for project in projects}

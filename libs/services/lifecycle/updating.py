@@ -1,13 +1,13 @@
-"""Updating: a new configuration for an instance that exists, in steps that may be repeated.
+"""Update an instance to a new configuration, in steps that can be repeated.
 
-1. *commit*: one transaction writes the new version, its rows and edges, and decides what becomes
-   STALE and whose gates open. From here on the new configuration holds.
-2. *deployment*: flows that the definition has no more are removed; the deployments are patched
-   where they differ; their ids and what a person switched off stay.
+1. *commit*: one transaction writes the new version, its rows and edges, and decides which flows
+   become STALE and which gates open. From here on the new configuration holds.
+2. *deployment*: flows that the definition no longer has are removed; deployments that differ are
+   updated; their ids stay, and so does what a person switched off.
 3. *document*: the block document is saved.
-4. *finish*: the hold is given up, and ``instance.updated`` told.
+4. *finish*: the lock is released, and ``instance.updated`` is recorded.
 
-A process that dies after the commit leaves its step in the condition; the same update goes on.
+If a process dies after the commit, its step stays in the condition; the same update continues.
 """
 
 from __future__ import annotations
@@ -88,11 +88,12 @@ DONE = "unchanged"
 def update_instance(
     services: Services, spec: InstanceSpec, ports: Ports, planned_on: int | None = None
 ) -> Provisioned:
-    """Bring an instance to a new configuration; see the module.
+    """Update an instance to a new configuration; see the module.
 
-    ``planned_on`` is the version that the caller looked at. Raises MovedOn where another one is the
-    newest now (unless that says the same), InvalidSpec with every problem, NotFound, BusyElsewhere
-    where another flow run works on it, Unavailable for what a later attempt may find mended.
+    ``planned_on`` is the version that the caller saw. Raises MovedOn if another version is the
+    newest now (unless its configuration is the same), InvalidSpec with every problem, NotFound,
+    BusyElsewhere if another flow run works on the instance, and a TemporaryError if a later attempt
+    may succeed.
     """
     id_, action = services.database.transact(
         lambda session: _commit(services, session, spec, ports, planned_on)
@@ -142,7 +143,7 @@ def _commit(
 def refusals(
     session: Session, named: Named, version: ResourceVersion, spec: InstanceSpec
 ) -> Iterable[Problem]:
-    """Why an instance cannot become what the spec says, whatever is installed."""
+    """Yield the reasons why an instance cannot become what the spec says, whatever is installed."""
     if spec.type != named.type:
         hint = "; promote-dataset creates a signal from a dataset" if "Signal" in spec.type else ""
         text = f"{named.label!r} is a {named.type}; delete it first to replace it{hint}"
@@ -172,7 +173,7 @@ def _published(session: Session, named: Named) -> bool:
 def write_update(
     services: Services, session: Session, blueprint: Blueprint, before: ResourceVersion
 ) -> None:
-    """Everything that a new configuration changes here, in the caller's transaction."""
+    """Write everything that a new configuration changes, in the caller's transaction."""
     instance_id, now = before.resource_id, services.now()
     old = parse_spec(before.spec_json)
     schedules = _schedules(session, old, instance_id)
@@ -203,22 +204,22 @@ def write_update(
 
 
 def _schedules(session: Session, spec: InstanceSpec, id_: UUID) -> dict[str, ScheduleSpec]:
-    """When each flow is due by a spec, and by what was recorded of the definition."""
+    """Return the schedule of each flow by the spec and the recorded definition, by kind."""
     flows = flows_of(session, id_)
     return {flow.kind: spec.schedule_of(flow.kind, flow.schedule_json) for flow in flows}
 
 
 def changed_kinds(before: InstanceSpec, after: InstanceSpec, kinds: Iterable[str]) -> list[str]:
-    """The flows whose output the change decides anew."""
+    """List the kinds of flow whose output the change affects."""
     return [k for k in kinds if flow_fingerprint(before, k) != flow_fingerprint(after, k)]
 
 
 def _due(
     session: Session, flow_id: UUID, before: ScheduleSpec, after: ScheduleSpec, now: datetime
 ) -> Due:
-    """The next slot of the new schedule, and its deadline; None before the first success.
+    """Return the next slot of the new schedule and its deadline; None before the first success.
 
-    Slots count from the last success, but from now on where there was no schedule before.
+    Slots count from the last success, but from now on if there was no schedule before.
     """
     served = select_last_success_start(session, flow_id)
     if served is None:
@@ -258,7 +259,7 @@ def _rewritten(
     blueprint: Blueprint,
     extension: Any,
 ) -> Recorded:
-    """The component in its new form: in the row it had, where that is the instance's own."""
+    """Write the component's new form into its row, if that belongs to the instance."""
     component, part = blueprint.components[role], blueprint.kit.roles[role]
     current = getattr(extension, f"{role}_instance_id", None)
     row = session.get_one(COMPONENTS[part.component_type], current) if current else None
@@ -274,7 +275,7 @@ def _rewritten(
 
 
 def _as_it_was(session: Session, role: str, blueprint: Blueprint, extension: Any) -> Recorded:
-    """A component that did not change keeps the version that was resolved for it."""
+    """Return the rows of a component that did not change, with its resolved version."""
     part = blueprint.kit.roles[role]
     if not part.component_type:
         return Recorded(None, extension.definition_resource_id, extension.definition_version_id)
@@ -286,7 +287,7 @@ def _as_it_was(session: Session, role: str, blueprint: Blueprint, extension: Any
 def _rewire(
     session: Session, blueprint: Blueprint, shape: Shape, kinds: Mapping[str, UUID]
 ) -> None:
-    """Write the new edges; InvalidSpec with the path where they would close a cycle."""
+    """Write the new edges; raise InvalidSpec with the path if they would close a cycle."""
     region = load_region(session, list(kinds.values()))
     own = [edge for edge in region.edges.values() if edge.downstream in kinds.values()]
     change = rewiring.rewire(own, wanted_edges(blueprint, shape, kinds))

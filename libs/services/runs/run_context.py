@@ -114,7 +114,7 @@ class Job:
         return self.flow.kind
 
     def component(self, role: str) -> ComponentSpec | None:
-        """Return the spec that a component had at a run that is rerun; None: use the present one."""
+        """Return the spec that a component had at a run that is repeated; None: use the present."""
         return self.spec.components()[role] if self.rehearsal else None
 
     @property
