@@ -1,8 +1,8 @@
-"""The fixed procedure of backtests: signals to weights, weights through the market, a tear sheet.
+"""The procedure of backtests: signals to weights, simulated trades, a tear sheet.
 
 Bars are the dates on which a symbol of the universe has a usable price. A decision on the close of
-a bar sees only signals and weights dated that day or before; it is executed on the close of the
-next bar, an order without a price there on the next bar that has one.
+a bar sees only signals and weights dated that day or before. It is executed on the close of the
+next bar; an order without a price there is executed on the next bar that has one.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ PORTFOLIO, BENCHMARK = "PORTFOLIO", "BENCHMARK"
 """Symbols of the rows of the equity frame."""
 
 SHOWN_TRADES = 200
-"""Trades that the artifact lists, the newest first; the equity frame has all of their effect."""
+"""How many trades the artifact lists, newest first; the equity frame includes all of them."""
 
 
 def backtest(job: Job) -> Result:
-    """Equity, cash, drawdown and exposure a bar of the portfolio; the benchmark beside it."""
+    """Simulate the portfolio and compare it with the benchmark.
+
+    The output has equity, cash, drawdown and exposure for each bar, of both.
+    """
     assert isinstance(job.spec, BacktestSpec)
     spec = job.spec
     market = market_of(job, spec)
@@ -60,7 +63,10 @@ def backtest(job: Job) -> Result:
 
 
 def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]) -> History:
-    """The run of the weights through the market; DataRejected where it has no end."""
+    """Simulate the trades.
+
+    Raises DataRejected if the portfolio cannot pay a trade's costs, or has lost all its value.
+    """
     config, dates = spec.config, market.prices.dates
     costs = Costs(config.transaction_costs, Slippage(config.slippage_model), config.slippage_rate)
     try:
@@ -86,7 +92,7 @@ def _measured(market: Market, history: History) -> dict[str, float]:
 
 
 def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
-    """Weights by the bar on which they were decided; bars without any signal are left out."""
+    """Return the weights by the bar of their decision; bars without any signal are left out."""
     config = spec.config
     bars = decision_bars(prices.dates, Frequency(config.rebalance_frequency), config.rebalance_day)
     days = [prices.dates[bar] for bar in bars]
@@ -100,7 +106,10 @@ def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
 
 
 def _of_optimizer(weights: Panel, prices: Panel, days: list[date], max_age_days: int) -> Floats:
-    """Per day the newest decision, a whole portfolio: what it does not hold is 0; NaN without."""
+    """Return the newest decision of each day as a whole portfolio; NaN if there is none.
+
+    An asset that the decision does not hold is 0.
+    """
     whole = weights.whole_rows(days, max_age_days)
     decided = np.isfinite(whole).any(axis=1)
     rows = Panel(tuple(days), weights.symbols, whole).limited(prices.symbols).values
@@ -120,14 +129,14 @@ def _from_signals(job: Job, spec: BacktestSpec, prices: Panel, days: list[date])
 
 
 def _by_day(known: list[Floats]) -> list[Floats]:
-    """Per day signals x assets."""
+    """Arrange the values as one matrix (signals x assets) for each day."""
     return [np.stack([values[day] for values in known]) for day in range(len(known[0]))]
 
 
 def _top(signals: Floats, fraction: float) -> Floats:
-    """Equal weights of the assets whose mean rank is highest; NaN where no asset has all signals.
+    """Weight the assets with the highest mean rank equally; NaN if no asset has all signals.
 
-    Of equal ranks the first in the order of the universe is taken.
+    Among equal ranks, the order of the universe decides.
     """
     usable = np.nonzero(np.isfinite(signals).all(axis=0))[0]
     weights = np.full(signals.shape[1], np.nan)
@@ -142,7 +151,10 @@ def _top(signals: Floats, fraction: float) -> Floats:
 
 
 def _proportional(signals: Floats) -> Floats:
-    """Weights in proportion to the positive part of the mean signal; all cash without any."""
+    """Weight assets in proportion to the positive part of their mean signal.
+
+    All weights are 0 (cash) if no mean is positive, and NaN if no asset has all signals.
+    """
     usable = np.isfinite(signals).all(axis=0)
     weights = np.full(signals.shape[1], np.nan)
     if not usable.any():
@@ -193,7 +205,7 @@ def _pages(job: Job, market: Market, history: History, found: Mapping[str, float
 
 
 def notes_of(found: Mapping[str, float]) -> list[str]:
-    """Say in sentences what a reader must know of the data before the measures of a backtest."""
+    """List, in sentences, what a reader of a backtest must know about its data."""
     told = (
         (
             "unusable_prices",
@@ -263,7 +275,7 @@ def _trades(market: Market, history: History) -> list[dict[str, object]]:
 
 
 def _waiting(market: Market, history: History) -> list[dict[str, object]]:
-    """The orders that met no price, the newest first."""
+    """List the orders that met no price, newest first."""
     waiting, dates = history.waiting, market.prices.dates
     return [
         {

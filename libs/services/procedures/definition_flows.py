@@ -1,4 +1,4 @@
-"""The procedure of the flows that definitions add: an ordinary one, whose work a plugin does."""
+"""The procedure of flows that definitions add; a method of the definition computes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 
 
 def run_added(job: Job) -> Result:
-    """What the definition's method makes of the pinned inputs.
+    """Call the definition's method with the pinned inputs.
 
-    Raises NotFound where the definition has no such flow (any more), DataRejected where it returns
-    what its declaration does not say.
+    Raises NotFound if the definition has no such flow, DataRejected if the method returns something
+    other than the definition declares.
     """
     definition = _definition(job)
     spec = definition.flow_spec(job.kind)
@@ -30,7 +30,7 @@ def run_added(job: Job) -> Result:
 
 
 def _definition(job: Job) -> Definition:
-    """The one that is in charge of the instance, as it is or as a rehearsal's spec had it."""
+    """Return the main definition of the instance, in a rerun as the run's spec had it."""
     main = KITS[job.instance.type].main
     with job.services.database.read() as session:
         row = composition_of(session, job.instance.type, job.instance.id)[main]

@@ -1,4 +1,4 @@
-"""Features and targets of models: what was known on each date, and what came of it."""
+"""Features and targets of models: what was known on each date, and what followed."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 TARGET = "realised"
 LABEL_END = "label_end"
-"""Column of the date on which a label is known: that of the price it ends with."""
+"""Column of the date on which a label is known: the date of the price that it ends with."""
 
 MIN_ROWS = 30
-"""Rows below which nothing is learned or judged."""
+"""How many rows training and validation need at least."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled rows to learn from and, after the embargo, to judge by; both by date, symbol."""
+    """Labelled rows for training and, after the embargo, for validation; by date, symbol."""
 
     training: pl.DataFrame
     validation: pl.DataFrame
 
     @property
     def predict_from(self) -> date:
-        """The first date that the model did not learn from."""
+        """The first date of the validation rows; training uses no data from this date on."""
         first = self.validation["date"].min()
         assert isinstance(first, date)
         return first
 
 
 def spec_of(job: Job) -> ModelSpec:
-    """The model's spec."""
+    """Return the model's spec."""
     assert isinstance(job.spec, ModelSpec)
     return job.spec
 
 
 def feature_names(spec: ModelSpec) -> tuple[str, ...]:
-    """``role.column`` or ``role.column.lag``, in the order of the spec."""
+    """List the feature names ``role.column`` or ``role.column.lag``, in the order of the spec."""
     return tuple(
         f"{item.role}.{item.column}" + (f".{lag}" if lag else "")
         for item in spec.features
@@ -55,10 +55,10 @@ def feature_names(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def features(job: Job) -> pl.DataFrame:
-    """(date x symbol) with one column a feature: rows where all of them are known and finite.
+    """Build the rows (date x symbol) with one column a feature, where all features are finite.
 
-    A lag counts sessions of the symbol in its own upstream, of one that is read point-in-time those
-    of the target: nothing after the date is looked at.
+    A lag counts the symbol's sessions in its own upstream; in an upstream that is read
+    point-in-time, it counts the sessions of the target. No feature uses data after its date.
     """
     import polars as pl
 
@@ -105,7 +105,7 @@ def labels(rows: pl.LazyFrame, column: str, horizon: int) -> pl.LazyFrame:
 
 
 def _target_rows(job: Job) -> pl.LazyFrame:
-    """The rows of the target with a usable price; one without is the same as no row."""
+    """Read the target's rows with a usable price; other rows count as absent."""
     import polars as pl
 
     target = spec_of(job).target
@@ -114,9 +114,9 @@ def _target_rows(job: Job) -> pl.LazyFrame:
 
 
 def split(job: Job, known: pl.DataFrame) -> Split:
-    """Split the labelled rows by time into those to learn from and those to judge by.
+    """Split the labelled rows by time into training and validation rows.
 
-    Raises DataRejected where either part is too small.
+    Raises DataRejected if either part is too small.
     """
     spec = spec_of(job)
     rows = known.join(targets(job), on=["date", "symbol"], how="inner").sort("date", "symbol")
@@ -130,12 +130,11 @@ def split(job: Job, known: pl.DataFrame) -> Split:
 
 
 def purged_split(rows: pl.DataFrame, validation: float, embargo: int) -> Split:
-    """Split (date, symbol, label_end, ...) in time, so that no label reaches from one part into
-    the other.
+    """Split (date, symbol, label_end, ...) by time, so that no label reaches into the other part.
 
-    ``validation`` is the share of the dates, the newest ones, to judge by. Of the rows before them
-    those of the last ``embargo`` dates are dropped, and those whose label ends on or after the
-    first date to judge by (López de Prado 2018, 7.4.1).
+    ``validation`` is the share of dates, the newest ones, in the validation part. Of the rows
+    before it, those of the last ``embargo`` dates are dropped, and those whose label ends on or
+    after the first validation date (López de Prado 2018, 7.4.1).
     """
     import polars as pl
 

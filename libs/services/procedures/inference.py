@@ -1,4 +1,4 @@
-"""The procedure of inferences: predictions by the champion that was pinned."""
+"""The procedure of inference: predictions of the pinned champion model."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _log = logging.getLogger("instances.inference")
 
 
 def infer(job: Job) -> Result:
-    """Predictions (date, symbol, prediction, model_version).
+    """Compute predictions (date, symbol, prediction, model_version).
 
-    A model predicts only dates that it did not learn from; earlier dates keep the predictions of
-    the models before it, as they were made.
+    A model predicts only dates that it was not trained on. Earlier dates keep the predictions of
+    the models before it.
     """
     pinned, store = only(job, "model"), tracking(job.services)
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
@@ -63,13 +63,13 @@ def infer(job: Job) -> Result:
 
 
 def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
-    """The pinned version, unless a person moved the alias to one that no later training made."""
+    """Return the pinned version, or one to which a person moved the alias by hand."""
     meant = version_number(pinned.version.location)
     alias = store.version_of(name, CHAMPION)
     if alias == meant:
         return meant
     if alias is None or CHAMPION not in store.tags_of(name, meant):
-        # Its training publishes first and moves the alias then; it may be about to, or be dead.
+        # The training publishes first, then moves the alias; it may be in between, or dead.
         store.promote(name, CHAMPION, meant)
         return meant
     location = f"models:/{name}/{alias}"

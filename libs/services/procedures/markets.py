@@ -1,4 +1,4 @@
-"""The market of a backtest: the prices of its universe on their own bars, and the benchmark."""
+"""The market of a backtest: prices of its universe on the universe's bars, and the benchmark."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Market:
-    """What is traded, on the bars of the backtest.
+    """Prices of the universe and the benchmark, on the bars of the backtest.
 
-    ``prices``: NaN where there is no usable price; each bar has at least one. ``benchmark``: its
-    price on each bar. ``unusable``: prices of the universe that are there but infinite, zero or
-    negative. ``partial``: bars on which a symbol has no price between its first and its last.
+    ``prices``: NaN if there is no usable price; each bar has at least one. ``benchmark``: its price
+    on each bar, or None. ``unusable``: number of prices of the universe that are infinite, zero or
+    negative. ``partial``: number of bars on which a symbol has no price between its first and its
+    last.
     """
 
     prices: Panel
@@ -33,7 +34,10 @@ class Market:
 
 
 def market_of(job: Job, spec: BacktestSpec) -> Market:
-    """Read the market of a backtest; DataRejected where a symbol or a second bar is missing."""
+    """Read the market of a backtest.
+
+    Raises DataRejected if a symbol is missing or if there are fewer than two bars.
+    """
     prices = panel_of(only(job, "prices"), spec.assets.price_column)
     universe = list(dict.fromkeys(spec.assets.universe)) or list(prices.symbols)
     missing = [symbol for symbol in universe if symbol not in prices.symbols]
@@ -55,7 +59,7 @@ def market_of(job: Job, spec: BacktestSpec) -> Market:
 
 
 def _partial(priced: NDArray[np.bool_]) -> int:
-    """On how many bars a symbol has no price, but earlier and later ones."""
+    """Count the bars on which a symbol has no price, but earlier and later ones."""
     before = np.logical_or.accumulate(priced, axis=0)
     after = np.logical_or.accumulate(priced[::-1], axis=0)[::-1]
     return int((before & after & ~priced).any(axis=1).sum())
@@ -64,7 +68,7 @@ def _partial(priced: NDArray[np.bool_]) -> int:
 def _benchmark(
     job: Job, spec: BacktestSpec, prices: Panel, dates: tuple[date, ...]
 ) -> Floats | None:
-    """The benchmark's price on each bar: the newest there is."""
+    """Return the newest known price of the benchmark on each bar; None if there is no benchmark."""
     symbol = spec.assets.benchmark
     if not symbol:
         return None

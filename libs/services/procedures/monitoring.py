@@ -1,4 +1,4 @@
-"""The procedure of monitoring: predictions against what happened, features against the past."""
+"""The procedure of monitoring: predictions against outcomes, features against the past."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def monitor(job: Job) -> Result:
-    """The numbers of the report; it publishes nothing that others read."""
+    """Judge predictions and drift; the result has metrics and no output."""
     rows = _judged(job)
     reference, current = _windows(job, rows)
     if min(reference.height, current.height) < MIN_ROWS:
@@ -74,7 +74,7 @@ def monitor(job: Job) -> Result:
 
 
 def _judged(job: Job) -> pl.DataFrame:
-    """Predictions whose outcome is known, with their features: by date, symbol."""
+    """Join the predictions whose outcome is known with their features; by date, symbol."""
     keys = ["date", "symbol"]
     predictions = only(job, "predictions").frame.select(*keys, "prediction").collect()
     outcomes = targets(job).drop(LABEL_END)
@@ -83,7 +83,7 @@ def _judged(job: Job) -> pl.DataFrame:
 
 
 def _windows(job: Job, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The reference window, and the newest sessions right after it."""
+    """Return the rows of the reference window and of the newest sessions, which follow it."""
     import polars as pl
 
     asked = spec_of(job).monitoring

@@ -1,14 +1,14 @@
 """The procedure of portfolio optimizers: weights for every rebalancing date so far.
 
-Each date uses only what was known on it: returns up to its close and signals dated no later.
-Returns are taken from session to session of the assets (see ``libs.quant.sessions``): where only
-some of them trade on weekends, weekends are no sessions. A price that is not usable (see
-``libs.quant.prices``) is none; the newest one before stands for a missing one for two weeks. An
-asset without a whole lookback of prices, or whose price never moved in it, is left out of that
-date. A date without a solution keeps the last weights or is cash, as the instance says.
-Expected returns follow Grinold, "Alpha is Volatility Times IC Times Score" (1994): per asset
-``information_coefficient * daily volatility * score``, the score being the mean over the signals
-of their z-scores across the assets of the date.
+Each date uses only what was known on it: returns up to its close, and signals dated no later.
+Returns are taken between consecutive sessions of the assets (see ``libs.quant.sessions``): if only
+some assets trade on weekends, weekends are not sessions. An unusable price (see
+``libs.quant.prices``) counts as missing; the newest price before replaces a missing one for two
+weeks. An asset without a full lookback of prices, or with a constant price in it, is left out on
+that date. A date without a solution keeps the last weights or is cash, as the instance says.
+Expected returns follow Grinold, "Alpha is Volatility Times IC Times Score" (1994): for each asset
+``information_coefficient * daily volatility * score``; the score is the mean over the signals of
+their z-scores across the assets of the date.
 """
 
 from __future__ import annotations
@@ -56,12 +56,17 @@ MIN_ASSETS = 2
 DAYS_A_YEAR = 365.25
 
 NAMED = 20
-"""How many dates and assets a report names."""
+"""How many dates and assets a report lists by name."""
 
 
 @dataclass(frozen=True)
 class Market:
-    """Everything that is read, on the dates of the prices."""
+    """All inputs of the optimization, on the dates of the prices.
+
+    ``scores`` (date x symbol) is None without a signal. ``covariance`` is None unless a dataset
+    gives it. ``other_dates`` counts the dates that are not sessions, ``unusable`` the unusable
+    prices.
+    """
 
     spec: OptimizerSpec
     optimizer: PortfolioOptimizer
@@ -75,10 +80,10 @@ class Market:
 
 @dataclass
 class History:
-    """What was decided: dates, weights (date x symbol; NaN for an asset that was not chosen from).
+    """The decisions: dates, and weights (date x symbol; NaN for an asset that could not be chosen).
 
-    ``left_out`` counts by symbol the dates on which its price did not move, ``unsolved`` says by
-    date why it has no solution.
+    ``left_out`` counts by symbol the dates on which its price was constant. ``unsolved`` says by
+    date why there is no solution.
     """
 
     dates: list[date] = field(default_factory=list)
@@ -88,7 +93,7 @@ class History:
 
 
 def optimize(job: Job) -> Result:
-    """Weights (date x symbol) for every rebalancing date for which there is a whole lookback."""
+    """Compute weights (date x symbol) for each rebalancing date with a full lookback of prices."""
     market = _market(job)
     history = decide_weights(market)
     dates, weights = history.dates, np.array(history.rows)
@@ -108,7 +113,7 @@ def optimize(job: Job) -> Result:
 
 
 def _told(history: History) -> dict[str, object]:
-    """What was left out, for the run's record: at most ``NAMED`` assets and dates by name."""
+    """Summarise what was left out for the run's record, with at most ``NAMED`` names."""
     left_out = dict(history.left_out.most_common(NAMED))
     unsolved = {str(day): why for day, why in list(history.unsolved.items())[-NAMED:]}
     found: dict[str, object] = {}
@@ -125,7 +130,7 @@ def _sources(market: Market) -> dict[str, object]:
 
 
 def _notes(market: Market, history: History) -> list[str]:
-    """Sentences about everything that was left out."""
+    """List, in sentences, everything that was left out."""
     lines = []
     if market.other_dates:
         lines.append(
@@ -166,7 +171,10 @@ def _market(job: Job) -> Market:
 
 
 def take_sessions(given: Panel) -> Panel:
-    """Return the usable prices on the assets' sessions; where one is missing, the newest before."""
+    """Return the usable prices on the sessions of the assets.
+
+    The newest price before replaces a missing one.
+    """
     priced = Panel(given.dates, given.symbols, usable_prices(given.values))
     sessions = np.nonzero(find_sessions(given.dates, np.isfinite(priced.values)))[0]
     dates = tuple(given.dates[at] for at in sessions)
@@ -174,7 +182,10 @@ def take_sessions(given: Panel) -> Panel:
 
 
 def _covariance_input(frame: pl.LazyFrame, prices: Panel) -> Panel:
-    """The dataset as a panel of pairs: its rows are assets, its columns named like them."""
+    """Convert the covariance dataset to a panel with one symbol for each pair of assets.
+
+    In the dataset, rows are assets and columns have the names of assets.
+    """
     names = [name for name in frame.collect_schema().names() if name in prices.symbols]
     long = frame.select("date", "symbol", *names).collect()
     melted = long.unpivot(names, index=["date", "symbol"], variable_name="other")
@@ -185,7 +196,7 @@ def _covariance_input(frame: pl.LazyFrame, prices: Panel) -> Panel:
 
 
 def _scores(signals: Sequence[Panel], prices: Panel) -> Floats:
-    """Mean over the signals of the z-score across the assets of each date."""
+    """Average the z-scores of the signals across the assets of each date."""
     total = np.zeros((len(prices.dates), len(prices.symbols)))
     for signal in signals:
         known = signal.limited(prices.symbols).known(prices.dates, SIGNAL_AGE_DAYS)
@@ -208,7 +219,7 @@ def _z_scores(values: Floats) -> Floats:
 
 
 def decide_weights(market: Market) -> History:
-    """Decide on every rebalancing date that has a whole lookback of prices before it."""
+    """Decide the weights of each rebalancing date with a full lookback of prices before it."""
     spec, prices = market.spec, market.prices
     bars = decision_bars(prices.dates, Frequency(spec.rebalance), spec.rebalance_day)
     first = date.fromisoformat(spec.start) if spec.start else date.min
@@ -232,14 +243,14 @@ def decide_weights(market: Market) -> History:
 
 
 def _without_solution(policy: str, previous: Floats | None) -> Floats | None:
-    """The weights of a date without a solution; None while there is nothing to keep."""
+    """Return the weights of a date without a solution; None if there are none to keep."""
     if previous is None:
         return None
     return previous if policy == "keep" else np.zeros_like(previous)
 
 
 def _choose(market: Market, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The assets to choose from on a date, and those left out because their price never moved."""
+    """Return the assets to choose from on a date, and those whose price was constant."""
     window = _window(market, bar)
     known = np.isfinite(window).all(axis=0)
     if market.scores is not None:
@@ -255,9 +266,9 @@ def _window(market: Market, bar: int) -> Floats:
 def _decide(
     market: Market, bar: int, chosen: NDArray[np.int64], previous: Floats | None
 ) -> Floats | None:
-    """Weights on one date; None before there are two assets with prices and signals.
+    """Return the weights of one date; None as long as fewer than two assets have data.
 
-    Raises DataRejected where there is no solution.
+    Raises DataRejected if there is no solution.
     """
     if len(chosen) < MIN_ASSETS:
         if previous is None:

@@ -1,4 +1,4 @@
-"""The procedure of experiments: evaluate an expression, and say what it would have been worth."""
+"""The procedure of experiments: evaluate an expression and measure its predictive value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Coefficients = Mapping[int, NDArray[np.float64]]
 
 
 def preview(job: Job) -> Result:
-    """Values (date x symbol) of the expression, with their statistics as metrics and pages."""
+    """Evaluate the expression (date x symbol); report its statistics as metrics and pages."""
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
     rows = _looked_at(_evaluated(job, spec), spec)
@@ -63,7 +63,7 @@ def _looked_at(frame: pl.DataFrame, spec: ExperimentSpec) -> pl.DataFrame:
 
 
 def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients:
-    """Information coefficients; none where no upstream has the price column."""
+    """Compute the information coefficients; empty if no upstream has the price column."""
     for item in job.inputs:
         if spec.price_column in item.version.columns:
             prices = panel_of(item, spec.price_column)
@@ -74,10 +74,10 @@ def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients
 
 
 def coefficients_of(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
-    """Compute per horizon the rank correlation of each bar's values with the returns that follow.
+    """Compute the rank correlation of each bar's values with the returns that follow, by horizon.
 
     A horizon counts the bars of the symbols that have values: the dates on which one of them has a
-    usable price. Other symbols of ``prices`` are not looked at.
+    usable price. Other symbols of ``prices`` are ignored.
     """
     bars = prices.priced(values.symbols)
     return information_coefficients(values.on(bars.dates).values, bars.values, horizons)

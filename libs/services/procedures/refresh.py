@@ -1,4 +1,4 @@
-"""The procedure of datasets and signals: extract, merge with what is stored, check the contract."""
+"""The procedure of datasets and signals: extract, merge with the stored rows, check."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 def refresh(job: Job) -> Result:
-    """The whole dataset as it will be after this run, or only what it adds to it."""
+    """Read new data and return the whole dataset after this run, or only the rows to append.
+
+    Raises DataRejected if the rows break the signal contract, lack columns or lose stored rows.
+    """
     assert isinstance(job.spec, DatasetSpec)
     then = job.spec if job.rehearsal else None
     data = open_data(job.services, job.instance.id, then)
@@ -54,7 +57,7 @@ def refresh(job: Job) -> Result:
 def _check_needs(
     needs: Mapping[str, Mapping[str, str]], label: str, schema: Mapping[str, object]
 ) -> None:
-    """Raise DataRejected where a frame, called ``label``, has not the columns that are needed."""
+    """Raise DataRejected if a frame, called ``label``, lacks columns that are needed."""
     columns = {name: str(dtype) for name, dtype in schema.items()}
     found = [
         f"{who} {misfit}" for who, needed in needs.items() for misfit in misfits(needed, columns)
@@ -80,7 +83,7 @@ def _output(job: Job, data: Data) -> Frame | Added:
     newest = job.flow.last_data_date if stored is not None else None
     since, until = _dates(job, newest)
     if data.accessor.answers_knowledge_time and until is None:
-        # What became known since may be about any date.
+        # Values that became known since the last run may have any date.
         since = None
     as_of = min((day for day in (parameters.as_of, until) if day), default=None)
     context = ExtractContext(data.name, job.run.started_at, as_of, parameters.mode)
@@ -100,7 +103,7 @@ def _output(job: Job, data: Data) -> Frame | Added:
 
 
 def _inputs(job: Job, data: Data) -> list[Input]:
-    """What the pipeline reads; DataRejected where it has not the columns that it needs."""
+    """Return the pipeline's inputs; raise DataRejected if they lack columns that it needs."""
     inputs = [item.as_input() for item in job.inputs]
     if data.pipeline.input_schema:
         needs = {f"pipeline {data.pipeline.name!r}": data.pipeline.input_schema}
@@ -110,11 +113,11 @@ def _inputs(job: Job, data: Data) -> list[Input]:
 
 
 def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
-    """What an incremental run adds to; None where everything is read anew.
+    """Return the stored rows that an incremental run extends; None if everything is read again.
 
-    That is the case for the first run, for mode full, after a change of the configuration, where
-    any date of an input may have changed, and when the data are asked for as of a day before the
-    newest that is stored.
+    Everything is read again in the first run, in mode full, after a change of the configuration, if
+    any date of an input may have changed, and if the run is as of a day before the newest stored
+    one.
     """
     flow, run = job.flow, job.run
     newest, as_of = flow.last_data_date, run.parameters.as_of
@@ -128,15 +131,15 @@ def _stored(job: Job, data: Data) -> pl.LazyFrame | None:
 
 
 def _is_reconfigured(job: Job) -> bool:
-    """Whether the current version is of another configuration."""
+    """Return True if the current version was made by another configuration."""
     return job.flow.consumed_config_version != job.run.config_version
 
 
 def _continues(job: Job) -> bool:
-    """Whether the new version must hold what the current one does.
+    """Return True if the new version must contain what the current one contains.
 
-    Not so where the configuration changed, the run is about a day of the past, repeats another, or
-    accepts a loss.
+    False if the configuration has changed, or if the run is as of a past day, is a rerun or accepts
+    a loss.
     """
     asked = job.run.parameters
     if job.rehearsal or asked.accept_loss or asked.as_of is not None:
@@ -145,11 +148,10 @@ def _continues(job: Job) -> bool:
 
 
 def _dates(job: Job, newest: date | None) -> tuple[date | None, date | None]:
-    """From and up to which date the source is read, both inclusive; None: no limit on that side.
+    """Return the first and the last date to read from the source; None: no limit on that side.
 
-    ``newest`` is the last date stored, None where everything is read anew. A run that is asked for
-    a range reads just that, unless it has more to do: nothing is stored next to the range, or
-    inputs changed outside of it.
+    ``newest`` is the last stored date, None if everything is read again. A run for a range of dates
+    reads only that range, unless stored dates do not reach it or inputs changed outside of it.
     """
     asked = job.run.parameters
     if newest is None:

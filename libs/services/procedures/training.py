@@ -1,4 +1,4 @@
-"""The procedure of trainings: learn, judge, log, and promote by the rule."""
+"""The procedure of training: fit, validate, log, and promote by the rule."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SMALLER_IS_BETTER = frozenset({"rmse"})
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A fitted model with how it did on the validation rows; ``digest`` is what it predicts."""
+    """A fitted model with its validation scores; ``digest`` is the hash of its predictions."""
 
     module: MLModule
     model: Any
@@ -68,7 +68,7 @@ class _Candidate:
 
 
 def train(job: Job) -> Result:
-    """A new model; it is published only where it becomes the champion."""
+    """Train a model; publish it only if it becomes the champion."""
     module = module_of(job)
     candidate = _candidate(job, module, features(job))
     incumbent, lost = _incumbent(job)
@@ -79,7 +79,7 @@ def train(job: Job) -> Result:
         metrics["champion_version"] = incumbent.version
         metrics |= {f"champion_{name}": value for name, value in against.items()}
         better = is_better(spec_of(job).promotion, candidate.scores, against)
-    # Files that are gone are made again, though the model be the same.
+    # If the files are gone, the version is published again, even if the model is the same.
     same = not lost and job.current is not None and candidate.digest == job.current.content_hash
     promoted = better and (not same or job.run.parameters.force)
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
@@ -105,17 +105,20 @@ def train(job: Job) -> Result:
 
 
 def _alias(job: Job, alias: str, name: str, version: int) -> Callable[[], None]:
-    """Point the alias at the version, which the run has made by then."""
+    """Return a callback that points the alias at the version."""
     return lambda: tracking(job.services).promote(name, alias, version)
 
 
 def _mark(job: Job, name: str, version: int) -> Callable[[str], None]:
-    """Say with the version why it serves nobody: it stays, as what the guardrail judged."""
+    """Return a callback that records on the model version why a guardrail blocked it.
+
+    The version is kept as evidence.
+    """
     return lambda why: tracking(job.services).block(name, version, why)
 
 
 def module_of(job: Job) -> MLModule:
-    """The model's definition, configured."""
+    """Open the model's configured definition."""
     module = open_definition(
         job.services, job.instance.id, DefinitionKind.ML_MODULE, job.component("module")
     )
@@ -139,10 +142,11 @@ def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
 
 
 def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
-    """Load the published model, unless it was made from other features; and whether it is lost.
+    """Load the published model; return it, and True if it is lost.
 
-    One whose version or files are gone from MLflow counts as none, or no training could ever
-    replace it. Raises Unavailable where MLflow does not answer.
+    The model is None if there is none or it was trained on other features. A model whose version or
+    files are gone from MLflow counts as lost, otherwise no training could ever replace it. Raises
+    Unavailable if MLflow does not answer.
     """
     if job.current is None:
         return None, False
@@ -160,7 +164,7 @@ def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
 def _scores_of_incumbent(
     job: Job, candidate: _Candidate, incumbent: LoadedModel
 ) -> dict[str, float]:
-    """On the same rows as the candidate's."""
+    """Score the published model on the candidate's validation rows."""
     rows = candidate.split.validation
     values = rows.select(feature_names(spec_of(job))).to_numpy()
     predicted = candidate.module.predict(incumbent.model, values)
@@ -168,9 +172,9 @@ def _scores_of_incumbent(
 
 
 def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
-    """Whether a model with the scores ``new`` takes the place of one with ``old``.
+    """Return True if a model with the scores ``new`` replaces one with the scores ``old``.
 
-    A score that is no number is worse than any that is one.
+    NaN is worse than any number.
     """
     if rule.rule == "always":
         return True
@@ -183,7 +187,10 @@ def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, f
 
 
 def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[int, str]:
-    """Log the run; register its model, unless it is the ``same`` as the published one."""
+    """Log the run and register its model; return model version and MLflow run id.
+
+    With ``same``, the published model is the same, and no version is registered.
+    """
     store, row = tracking(job.services), model_row(job.services, job.instance.id)
     assert row.mlflow_experiment_id is not None
     made_as = experiment_name(job.instance.project, job.instance.name, job.instance.id)
@@ -248,7 +255,7 @@ def _stored(candidate: _Candidate, name: str, version: int, *, renewed: bool) ->
 
 
 def _record_name(session: Session, job: Job, name: str) -> None:
-    """The registered model counts as made when its first version is published."""
+    """Record the registered model's name, which exists once a version is published."""
     session.get_one(ModelInstance, job.instance.id).mlflow_registered_model_name = name
 
 
