@@ -1,4 +1,4 @@
-"""An instance's data: its composition brought to life, and its versions."""
+"""Instantiate an instance's components, and open its stored versions."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the versions of a dataset or signal are, and how they are read.
+    """The store of a dataset or signal, and the accessor that reads it.
 
-    ``needs`` are the columns that store and accessor need, by what to call these.
+    ``needs`` are the columns that store and accessor need, by a name for each in messages.
     """
 
     store: StoreHandle
@@ -57,7 +57,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Data(Kept):
-    """The parts of a dataset or signal, ready to use; ``signal`` is None for a dataset."""
+    """The components of a dataset or signal, instantiated; ``signal`` is None for a dataset."""
 
     name: str
     type: str
@@ -67,10 +67,10 @@ class Data(Kept):
 
 
 def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = None) -> Data:
-    """Bring an instance's components to life, as they are or as an earlier ``spec`` had them.
+    """Instantiate the components of a dataset or signal, or those of an earlier ``spec``.
 
-    Raises NotFound for an instance that is gone, DefinitionUnavailable where a pinned version is
-    not installed, InvalidSpec where a configuration is not valid any more.
+    Raises NotFound if the instance is gone, DefinitionUnavailable if a pinned version is not
+    installed, InvalidSpec if a configuration is no longer valid.
     """
     with services.database.read() as session:
         resource, extension = _rows(session, instance_id)
@@ -92,7 +92,7 @@ def open_data(services: Services, instance_id: UUID, spec: DatasetSpec | None = 
 
 
 def open_kept(services: Services, instance_id: UUID) -> Kept:
-    """What reading an instance's versions takes; its pipeline need not be there any more.
+    """Open store and accessor of a dataset or signal; its pipeline is not needed.
 
     Raises as ``open_data``.
     """
@@ -124,9 +124,10 @@ def _rows(session: Session, instance_id: UUID) -> tuple[Resource, Any]:
 def made(
     services: Services, session: Session, row: Any, component: ComponentSpec | None = None
 ) -> Definition:
-    """A component from its row, or as ``component`` once said; a shared one as it is now.
+    """Instantiate a component from its row, or with the configuration of an earlier ``component``.
 
-    Raises DefinitionUnavailable, and InvalidSpec where the configuration does not fit any more.
+    A shared component always has today's configuration. Raises DefinitionUnavailable, and
+    InvalidSpec if the configuration is no longer valid.
     """
     registry = kept_by(session, services.registry, row.resource_id)
     if component is not None:
@@ -141,7 +142,7 @@ def made(
 
 
 def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle:
-    """Where the outputs of a flow are kept that is not a dataset's or signal's refresh."""
+    """Open the store of a flow's output; not for the refresh of a dataset or signal."""
     store = services.registry.get(DefinitionKind.STORE, "delta")({})
     assert isinstance(store, Store)
     return store.open(_output_root(services, instance_id) / kind)
@@ -152,7 +153,7 @@ def _output_root(services: Services, instance_id: UUID) -> Path:
 
 
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
-    """The rows of a published version as its instance's accessor shows them."""
+    """Read the rows of a published version through the accessor of its instance."""
     accessor, frame = _opened(services, version_id)
     return accessor.read(frame, query)
 
@@ -160,13 +161,13 @@ def read_version(services: Services, version_id: UUID, query: Query = Query()) -
 def read_as_known(
     services: Services, version_id: UUID, dates: pl.Series | None = None
 ) -> pl.LazyFrame:
-    """The rows of a published version as runs read them; see ``Accessor.as_known``."""
+    """Read the rows of a published version as runs read them; see ``Accessor.as_known``."""
     accessor, frame = _opened(services, version_id)
     return accessor.as_known(frame, dates)
 
 
 def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFrame]:
-    """The stored rows that a reader of a version gets to see through the accessor."""
+    """Open the accessor of a version and the stored rows that it may show."""
     with services.database.read() as session:
         version = session.get_one(DatasetVersion, version_id)
         flow = session.get_one(FlowExecutionResource, version.flow_id)
@@ -184,7 +185,7 @@ def _opened(services: Services, version_id: UUID) -> tuple[Accessor, pl.LazyFram
 
 
 def _location(services: Services, flow_id: UUID, generation: int) -> str:
-    """Where the version of that number is; raises NotFound where it was never published."""
+    """Return the location of a generation; raise NotFound if it was never published."""
     with services.database.read() as session:
         location = select_location(session, flow_id, generation)
     if location is None:
@@ -193,13 +194,13 @@ def _location(services: Services, flow_id: UUID, generation: int) -> str:
 
 
 def keeping(services: Services, instance_id: UUID) -> Registry:
-    """What can be used, where definitions that the instance itself calls are as it keeps them."""
+    """Return the registry with the definition versions that are pinned for the instance itself."""
     with services.database.read() as session:
         return kept_by(session, services.registry, instance_id)
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:
-    """Remove every stored version of an instance."""
+    """Delete every stored version of an instance."""
     with services.database.read() as session:
         kinds = {flow.kind for flow in flows_of(session, instance_id)}
     if FlowKind.REFRESH in kinds:
@@ -217,10 +218,10 @@ def open_definition(
     kind: DefinitionKind,
     component: ComponentSpec | None = None,
 ) -> Definition:
-    """The configured definition of an instance that has one of its own, or as it once was.
+    """Instantiate the definition of an instance that has one itself, or an earlier ``component``.
 
-    Raises NotFound for an instance that is gone, DefinitionUnavailable where the pinned version is
-    not installed, InvalidSpec where the configuration is not valid any more.
+    Raises NotFound if the instance is gone or has no such definition, DefinitionUnavailable if the
+    pinned version is not installed, InvalidSpec if the configuration is no longer valid.
     """
     with services.database.read() as session:
         resource = session.get(Resource, instance_id)
