@@ -40,15 +40,15 @@ class Database:
 
     def __init__(self, url: str | URL) -> None:
         self.url = make_url(url)
-        self.engine = _KEPT.get(self.url) or _engine(self.url)
+        self.engine = _SHARED.get(self.url) or _engine(self.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
 
-    def keep(self) -> None:
+    def share_engine(self) -> None:
         """Share the engine and its compiled statements with later databases of the same URL.
 
         This holds in this process and in its forks.
         """
-        _KEPT[self.url] = self.engine
+        _SHARED[self.url] = self.engine
 
     def close(self) -> None:
         """Close all connections."""
@@ -63,7 +63,7 @@ class Database:
         # SQLite reads one snapshot by itself; PostgreSQL sees what commits between two queries.
         one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         engine = self.engine.execution_options(**one_state)
-        with _translated(self.url), Session(engine) as session:
+        with _translate_errors(self.url), Session(engine) as session:
             yield session
 
     @contextmanager
@@ -75,12 +75,12 @@ class Database:
             yield session
 
     @contextmanager
-    def undone(self) -> Iterator[Database]:
+    def simulate(self) -> Iterator[Database]:
         """Open one serial transaction as a database whose writes are all rolled back at the end."""
         writer = self.engine.execution_options(instances_write=True)
         with writer.connect() as connection, connection.begin() as transaction:
             self._wait_for_turn(connection)
-            yield _Undone(self, connection)
+            yield _Simulation(self, connection)
             transaction.rollback()
 
     @contextmanager
@@ -113,19 +113,19 @@ class Database:
         ``work`` must change nothing but the session. Raises Unavailable if the database does not
         answer or ``ATTEMPTS`` are used up.
         """
-        with _translated(self.url):
+        with _translate_errors(self.url):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     with self.write() as session:
                         return work(session)
                 except DBAPIError as error:
-                    if attempt == ATTEMPTS or not _passing(error):
+                    if attempt == ATTEMPTS or not _is_transient(error):
                         raise
                     time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-class _Undone(Database):
+class _Simulation(Database):
     """A database within one open transaction; its sessions commit to savepoints only."""
 
     def __init__(self, database: Database, connection: Connection) -> None:
@@ -181,12 +181,12 @@ def _check_foreign_keys(connection: Connection) -> None:
             raise BrokenReferences(row[0] for row in broken)
 
 
-_KEPT: dict[URL, Engine] = {}
+_SHARED: dict[URL, Engine] = {}
 """Engines that later databases of the same URL reuse, with their compiled statements."""
 
 
 @contextmanager
-def _translated(url: URL) -> Iterator[None]:
+def _translate_errors(url: URL) -> Iterator[None]:
     """Raise Unavailable, in one line without the password, if the database does not answer."""
     try:
         yield
@@ -197,7 +197,7 @@ def _translated(url: URL) -> Iterator[None]:
 
 
 @contextmanager
-def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
+def translate_driver_errors(connection: Connection, statement: str) -> Iterator[None]:
     """Raise errors of the database driver as the SQLAlchemy errors that other statements raise."""
     driver, raw = connection.dialect.loaded_dbapi, connection.connection.dbapi_connection
     try:
@@ -212,7 +212,7 @@ def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
         ) from error  # fmt: skip
 
 
-def _passing(error: DBAPIError) -> bool:
+def _is_transient(error: DBAPIError) -> bool:
     """Return True for transient errors: locks, serialisation failures, lost connections."""
     if error.connection_invalidated:
         return True

@@ -21,7 +21,7 @@ from prefect_instances.libs.core.ids import DIVERGED, WORK_POOL
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
-from prefect_instances.libs.db.repositories.resources import newest_version
+from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
     model_row,
@@ -595,7 +595,7 @@ def damage(bench: Bench, name: str) -> None:
     """What a newer version, or a hand, left in the database."""
 
     def write(session: Session) -> None:
-        version = newest_version(session, bench.instance_id(name))
+        version = select_newest_version(session, bench.instance_id(name))
         assert version is not None
         version.spec_json = {**version.spec_json, "type": "UnknownInstance"}
 

@@ -69,7 +69,7 @@ def has_pending_request(session: Session, instance_id: UUID) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def select_flows_asked_since(
+def select_flows_requested_since(
     session: Session, flow_ids: Collection[UUID], cause: Cause, since: datetime
 ) -> set[UUID]:
     """Select which of some flows got a request of a cause at ``since`` or later."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.subscriber_messages import subject
-from prefect_instances.libs.db.engine import driver_errors
+from prefect_instances.libs.db.engine import translate_driver_errors
 from prefect_instances.libs.db.models import OutboxEvent, Resource
 from prefect_instances.libs.db.repositories.region import among
 from prefect_instances.libs.db.types import json_text
@@ -59,7 +59,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     statement = f"COPY outbox ({', '.join(columns)}) FROM STDIN"
     driver: Any = connection.connection.driver_connection
     with (
-        driver_errors(connection, statement),
+        translate_driver_errors(connection, statement),
         driver.cursor() as cursor,
         cursor.copy(statement) as copy,
     ):
@@ -99,7 +99,7 @@ def _numbered(session: Session, events: Iterable[Event]) -> dict[UUID, int]:
     return numbers
 
 
-def unpublished(session: Session, limit: int) -> list[Event]:
+def select_unpublished(session: Session, limit: int) -> list[Event]:
     """Select the oldest events that Prefect has not accepted yet, in the order of commits."""
     rows = session.scalars(
         select(OutboxEvent)
@@ -107,10 +107,10 @@ def unpublished(session: Session, limit: int) -> list[Event]:
         .order_by(OutboxEvent.seq)
         .limit(limit)
     )
-    return [event_of(row) for row in rows]
+    return [read_event(row) for row in rows]
 
 
-def event_of(row: OutboxEvent) -> Event:
+def read_event(row: OutboxEvent) -> Event:
     """Build the event that a row holds."""
     return Event(
         id=row.id,
@@ -129,13 +129,13 @@ def mark_published(session: Session, event_ids: Collection[UUID], now: datetime)
     )
 
 
-def backlog(session: Session) -> int:
+def count_unpublished(session: Session) -> int:
     """Count the events that wait to be published."""
     query = select(func.count()).select_from(OutboxEvent)
     return session.scalar(query.where(OutboxEvent.published_at.is_(None))) or 0
 
 
-def forget_published(session: Session, before: datetime) -> int:
+def delete_published(session: Session, before: datetime) -> int:
     """Delete events that were published before an instant; return their number."""
     gone = session.execute(delete(OutboxEvent).where(OutboxEvent.published_at < before))
     return int(gone.rowcount)  # type: ignore[attr-defined]  # a delete returns a CursorResult

@@ -77,7 +77,7 @@ def load_region(
     a success needs them; with ``ascend`` all ancestors, as a recursive request needs them.
     Otherwise it holds the flows, their upstreams and the other flows of their instances.
     """
-    evaluated = ancestors_of(session, flow_ids) if ascend else set(flow_ids)
+    evaluated = select_ancestors(session, flow_ids) if ascend else set(flow_ids)
     if descend:
         evaluated |= _reached(session, evaluated)
     edges = _edges_into(session, evaluated)
@@ -94,7 +94,7 @@ def load_region(
     )
 
 
-def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
+def select_ancestors(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
     """Select some flows and everything upstream of them."""
     first = select(FlowExecutionResource.id.label("id")).where(
         among(session, FlowExecutionResource.id, flow_ids)
@@ -107,7 +107,7 @@ def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
     return set(session.scalars(select(walk.c.id)))
 
 
-def descendants_of(
+def select_descendants(
     session: Session, flow_ids: Collection[UUID], *, triggered: bool = False
 ) -> set[UUID]:
     """Select some flows and everything downstream; ``triggered``: over triggering edges only."""

@@ -78,7 +78,7 @@ def find_project(session: Session, name: str) -> Resource | None:
     return session.scalars(query).one_or_none()
 
 
-def named_instances(session: Session) -> list[Named]:
+def select_instances(session: Session) -> list[Named]:
     """Select all instances, ordered by project and name."""
     project = aliased(Resource)
     query = (
@@ -135,7 +135,7 @@ def get_instance(session: Session, reference: str, project: str | None = None) -
     return found
 
 
-def newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:
+def select_newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:
     """Select the newest version of a resource; None if it has none."""
     query = (
         select(ResourceVersion)
@@ -167,13 +167,13 @@ def flows_of(session: Session, instance_id: UUID) -> list[FlowExecutionResource]
     return list(session.scalars(query))
 
 
-def lineage_pairs(session: Session) -> list[tuple[UUID, UUID]]:
+def select_lineage_pairs(session: Session) -> list[tuple[UUID, UUID]]:
     """Select every edge as (upstream flow id, downstream flow id)."""
     query = select(LineageEdge.upstream_flow_id, LineageEdge.downstream_flow_id)
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def dependents(session: Session, instance_id: UUID) -> list[Named]:
+def select_dependents(session: Session, instance_id: UUID) -> list[Named]:
     """Select the other instances that read directly from this one."""
     upstream, downstream = aliased(FlowExecutionResource), aliased(FlowExecutionResource)
     query = (
@@ -183,7 +183,7 @@ def dependents(session: Session, instance_id: UUID) -> list[Named]:
         .where(upstream.instance_id == instance_id, downstream.instance_id != instance_id)
     )
     ids = set(session.scalars(query))
-    return [named for named in named_instances(session) if named.id in ids]
+    return [named for named in select_instances(session) if named.id in ids]
 
 
 def find_component(session: Session, project_id: UUID, name: str) -> Resource | None:

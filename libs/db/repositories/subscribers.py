@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.subscriber_messages import Message, RelayState, message
 from prefect_instances.libs.db.models import LiveRelay, OutboxEvent
-from prefect_instances.libs.db.repositories.outbox import event_of
+from prefect_instances.libs.db.repositories.outbox import read_event
 
 _ONLY = 1
-_UNTOLD = OutboxEvent.live_seq.is_not(None) & OutboxEvent.told_at.is_(None)
+_PENDING = OutboxEvent.live_seq.is_not(None) & OutboxEvent.told_at.is_(None)
 
 
 def read_relay(session: Session) -> RelayState:
@@ -39,26 +39,26 @@ def write_relay(session: Session, state: RelayState) -> None:
     session.merge(LiveRelay(id=_ONLY, **asdict(state)))
 
 
-def untold(session: Session, limit: int) -> list[Message]:
+def select_pending_messages(session: Session, limit: int) -> list[Message]:
     """Select the oldest messages that the broker has not accepted, in the order of commits."""
     rows = session.scalars(
-        select(OutboxEvent).where(_UNTOLD).order_by(OutboxEvent.seq).limit(limit)
+        select(OutboxEvent).where(_PENDING).order_by(OutboxEvent.seq).limit(limit)
     )
-    return [message(event_of(row), row.live_seq or 0) for row in rows]
+    return [message(read_event(row), row.live_seq or 0) for row in rows]
 
 
-def mark_told(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
+def mark_messages_published(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
     """Record that the broker has accepted these messages."""
     session.execute(update(OutboxEvent).where(OutboxEvent.id.in_(event_ids)).values(told_at=now))
 
 
-def drop_untold(session: Session, now: datetime) -> None:
+def drop_pending_messages(session: Session, now: datetime) -> None:
     """Mark all waiting messages as sent, because no broker is configured."""
-    session.execute(update(OutboxEvent).where(_UNTOLD).values(told_at=now))
+    session.execute(update(OutboxEvent).where(_PENDING).values(told_at=now))
 
 
-def waiting(session: Session) -> tuple[int, datetime | None]:
+def count_pending_messages(session: Session) -> tuple[int, datetime | None]:
     """Count the waiting messages; return the number and when the oldest occurred (None: none)."""
-    query = select(func.count(), func.min(OutboxEvent.occurred)).where(_UNTOLD)
+    query = select(func.count(), func.min(OutboxEvent.occurred)).where(_PENDING)
     row = session.execute(query).one()
     return row[0], row[1]

@@ -10,7 +10,11 @@ import semver
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
-from prefect_instances.libs.db.repositories.resources import Named, get_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    get_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.db.repositories.versions import select_labels
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.expressions import (
@@ -111,7 +115,7 @@ def _planned(session: Session, installed: Registry, wish: Wish) -> Saved:
 
 
 def _spec(session: Session, named: Named) -> ExperimentSpec:
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     spec = parse_spec(version.spec_json) if version else None
     if not isinstance(spec, ExperimentSpec):
         text = f"{named.label!r} is a {named.type}, not an experiment"

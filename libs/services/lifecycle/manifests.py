@@ -19,8 +19,8 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_generations
 from prefect_instances.libs.db.repositories.resources import (
     Named,
-    named_instances,
     select_conditions,
+    select_instances,
 )
 from prefect_instances.libs.db.repositories.versions import select_newest_versions
 from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
@@ -99,7 +99,7 @@ def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
 
 
 def _observe(session: Session) -> _World:
-    named = {item.label.lower(): item for item in named_instances(session)}
+    named = {item.label.lower(): item for item in select_instances(session)}
     newest, conditions = select_newest_versions(session), select_conditions(session)
     return _World(named, newest, conditions, _lineage(session, named))
 

@@ -36,8 +36,8 @@ from prefect_instances.libs.db.repositories.resources import (
     EXTENSIONS,
     Named,
     flows_of,
-    named_instances,
-    newest_version,
+    select_instances,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.services.composition.instance_types import KITS
@@ -84,7 +84,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
     """
     views = services.prefect.deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
-        named = named_instances(session)
+        named = select_instances(session)
         settled = [one for one in named if is_settled(session.get_one(Resource, one.id))]
         recorded = tuple(_recorded(session, one) for one in settled)
         rows = {one.id: _handle_rows(session, one) for one in settled}
@@ -113,7 +113,7 @@ def is_settled(resource: Resource) -> bool:
 
 
 def _recorded(session: Session, named: Named) -> Recorded:
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     extension = session.get_one(EXTENSIONS[named.type], named.id)
     return Recorded(
         id=named.id,
@@ -130,7 +130,7 @@ def recorded_deployments(database: Database) -> dict[str, UUID | None]:
     with database.read() as session:
         return {
             f"{named.label}.{flow.kind}": flow.deployment_id
-            for named in named_instances(session)
+            for named in select_instances(session)
             if session.get_one(Resource, named.id).lifecycle is Lifecycle.ACTIVE
             for flow in flows_of(session, named.id)
         }

@@ -21,7 +21,7 @@ from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
     get_instance,
-    newest_version,
+    select_newest_version,
 )
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.content import check_frame, check_signal
@@ -72,7 +72,7 @@ def promoted_spec(
     """
     with services.database.read() as session:
         named = get_instance(session, reference)
-        version = newest_version(session, named.id)
+        version = select_newest_version(session, named.id)
         flow = next((f for f in flows_of(session, named.id) if f.kind in PROMOTABLE), None)
         calls = recorded_calls(session, named.id)
     if version is None or flow is None or named.type == InstanceType.SIGNAL:

@@ -36,7 +36,7 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.resources import (
     find_instance,
-    newest_version,
+    select_newest_version,
 )
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.instance_types import KITS
@@ -163,7 +163,7 @@ def _require_kept(resource: Resource) -> None:
 
 
 def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
-    version = newest_version(session, resource.id)
+    version = select_newest_version(session, resource.id)
     return version.spec_json if version is not None else None
 
 

@@ -9,7 +9,11 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.lineage import topological_order
 from prefect_instances.libs.core.plan import Step
-from prefect_instances.libs.db.repositories.resources import Named, dependents, named_instances
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    select_dependents,
+    select_instances,
+)
 from prefect_instances.libs.services.composition.checks import label_of
 from prefect_instances.libs.services.lifecycle.removal import removal_step
 from prefect_instances.libs.specs import InstanceSpec
@@ -31,10 +35,10 @@ def prune(
     within = {project.lower() for project in projects}
     surplus = {
         named.label.lower(): named
-        for named in named_instances(session)
+        for named in select_instances(session)
         if named.project.lower() in within and named.label.lower() not in wanted
     }
-    readers = {label: dependents(session, named.id) for label, named in surplus.items()}
+    readers = {label: select_dependents(session, named.id) for label, named in surplus.items()}
     pairs = [
         (label, reader.label.lower())
         for label, found in readers.items()

@@ -31,7 +31,7 @@ from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
 from prefect_instances.libs.db.repositories.outbox import has_event, record_events
-from prefect_instances.libs.db.repositories.resources import newest_version
+from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
@@ -217,7 +217,7 @@ class Repairer:
         if (wanted.project, wanted.name, wanted.type) != (spec.project, spec.name, spec.type):
             raise PermanentError("a block cannot rename its instance; create another block instead")
         with self.services.database.read() as session:
-            version = newest_version(session, id_)
+            version = select_newest_version(session, id_)
         planned_on = version.number if version is not None else None
         ports = self.ports(wanted, document_id)
         update_instance(self.services, wanted, ports, planned_on)
@@ -242,7 +242,7 @@ class Repairer:
         assert diverged.instance_id is not None
         with self.services.database.read() as session:
             resource = session.get(Resource, diverged.instance_id)
-            version = newest_version(session, diverged.instance_id)
+            version = select_newest_version(session, diverged.instance_id)
             if resource is None or version is None or not is_settled(resource):
                 raise _Vanished
             return resource.id, parse_spec(version.spec_json), resource.lifecycle
@@ -256,7 +256,7 @@ def restore_deployment(services: Services, ports: PortsOf, flow_id: UUID) -> UUI
     with services.database.read() as session:
         flow = session.get(FlowExecutionResource, flow_id)
         resource = session.get(Resource, flow.instance_id) if flow else None
-        version = newest_version(session, resource.id) if resource else None
+        version = select_newest_version(session, resource.id) if resource else None
         if flow is None or resource is None or version is None:
             raise NotFound("flow", str(flow_id))
         if not is_settled(resource):

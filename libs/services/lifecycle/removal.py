@@ -36,10 +36,10 @@ from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
     EXTENSIONS,
     Named,
-    dependents,
     flows_of,
     get_instance,
-    newest_version,
+    select_dependents,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.db.repositories.versions import delete_versions
@@ -64,13 +64,13 @@ def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Name
 
     Raises HasDependents if others read from the instance and ``cascade`` is False.
     """
-    direct = dependents(session, named.id)
+    direct = select_dependents(session, named.id)
     if direct and not cascade:
         raise HasDependents(named.label, [other.label for other in direct])
     reached, pairs, queue = {named.id: named}, [], [named]
     while queue:
         upstream = queue.pop()
-        for downstream in dependents(session, upstream.id):
+        for downstream in select_dependents(session, upstream.id):
             pairs.append((upstream.id, downstream.id))
             if downstream.id not in reached:
                 reached[downstream.id] = downstream
@@ -90,7 +90,7 @@ def plan_removal(
 
 def removal_step(session: Session, named: Named, *, purge: bool) -> Step:
     """Describe what the removal of one instance deletes."""
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     flows = flows_of(session, named.id)
     generations = sum(flow.generation for flow in flows)
     parts = [f"{len(flows)} deployments" if len(flows) > 1 else "1 deployment"]

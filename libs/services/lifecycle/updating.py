@@ -45,8 +45,8 @@ from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
     get_instance,
-    lineage_pairs,
-    newest_version,
+    select_lineage_pairs,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_last_success_start
 from prefect_instances.libs.services.composition.catalog import record_calls, register
@@ -119,7 +119,7 @@ def _commit(
 ) -> tuple[UUID, str]:
     named = get_instance(session, f"{spec.project}/{spec.name}")
     resource = session.get_one(Resource, named.id)
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     assert version is not None
     if version.spec_json == spec_document(spec):
         if resource.condition is None:
@@ -295,7 +295,7 @@ def _rewire(
     _write_kept(session, change)
     session.add_all(edge_row(edge) for edge in change.added)
     session.flush()
-    if change.added and (cycle := find_cycle(lineage_pairs(session))):
+    if change.added and (cycle := find_cycle(select_lineage_pairs(session))):
         names = select_flow_names(session)
         around = " -> ".join(names[flow_id] for flow_id in cycle)
         raise InvalidSpec([Problem("upstream_refs", f"would make a cycle: {around}")])
@@ -333,7 +333,7 @@ def _finish(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     def work(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
         resource.condition = None
-        version = newest_version(session, instance_id)
+        version = select_newest_version(session, instance_id)
         number = version.number if version else 0
         record_events(session, [_updated(services, resource, spec, number)])
 

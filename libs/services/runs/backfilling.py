@@ -33,10 +33,10 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.backfills import select_backfill
 from prefect_instances.libs.db.repositories.flows import select_instance_ids, select_pairs_into
 from prefect_instances.libs.db.repositories.openings import (
-    select_flows_asked_since,
+    select_flows_requested_since,
     select_pending_parameters,
 )
-from prefect_instances.libs.db.repositories.region import descendants_of, read_parameters
+from prefect_instances.libs.db.repositories.region import read_parameters, select_descendants
 from prefect_instances.libs.db.repositories.resources import Named, flows_of, get_instance
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since, select_runs_since
 from prefect_instances.libs.db.repositories.versions import published_any
@@ -263,11 +263,11 @@ def _ask_below(services: Services, batch: _Batch) -> None:
     with services.database.read() as session:
         if not published_any(session, [run.id for run in _runs(session, batch)]):
             return
-        below = descendants_of(session, [batch.flow_id])
-        by_itself = descendants_of(session, [batch.flow_id], triggered=True)
+        below = select_descendants(session, [batch.flow_id])
+        by_itself = select_descendants(session, [batch.flow_id], triggered=True)
         order = topological_order(below - by_itself, select_pairs_into(session, below))
         # An interrupted backfill may have requested some of these runs.
-        asked = select_flows_asked_since(session, order, Cause.BACKFILL, batch.begun)
+        asked = select_flows_requested_since(session, order, Cause.BACKFILL, batch.begun)
     for flow_id in order:
         if flow_id not in asked:
             services.ledger.ask(flow_id, Cause.BACKFILL)
@@ -319,5 +319,5 @@ def downstream(database: Database, reference: str) -> list[str]:
     """List the instance and everything downstream of it, as ``project/name``."""
     with database.read() as session:
         own = [flow.id for flow in flows_of(session, get_instance(session, reference).id)]
-        ids = select_instance_ids(session, descendants_of(session, own))
+        ids = select_instance_ids(session, select_descendants(session, own))
         return [get_instance(session, str(id_)).label for id_ in ids]

@@ -23,7 +23,11 @@ from prefect_instances.libs.db.models import (
     FlowExecutionResource,
     Resource,
 )
-from prefect_instances.libs.db.repositories.resources import Named, find_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    find_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.db.repositories.runs import select_pins_of_success_before
 from prefect_instances.libs.db.repositories.versions import select_first_changes
 from prefect_instances.libs.definitions.flow import Page
@@ -189,7 +193,7 @@ Procedure = Callable[[Job], Result]
 
 def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
     """Read the newest configuration of an instance; raise NotFound if the instance is gone."""
-    version = newest_version(session, instance_id)
+    version = select_newest_version(session, instance_id)
     if version is None:
         raise NotFound("instance", str(instance_id))
     return parse_spec(version.spec_json)

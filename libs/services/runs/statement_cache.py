@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core.commands import Started
 from prefect_instances.libs.core.status import Cause, Lifecycle
 from prefect_instances.libs.db.repositories.openings import select_only_opening
-from prefect_instances.libs.db.repositories.outbox import mark_published, unpublished
+from prefect_instances.libs.db.repositories.outbox import mark_published, select_unpublished
 from prefect_instances.libs.definitions.guardrails import Gate
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.composition.checks import examine
@@ -39,10 +39,10 @@ def warm(services: Services) -> None:
     Nothing becomes visible; other writers wait for less than a second.
     """
     known = services.ledger
-    with services.database.undone() as database:
+    with services.database.simulate() as database:
         ledger = Ledger(database, known.clock, lease=known.lease, retry=known.retry)
         _live_through(replace(services, database=database, ledger=ledger))
-    services.database.keep()
+    services.database.share_engine()
 
 
 def _live_through(services: Services) -> None:
@@ -86,5 +86,5 @@ def _run(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     version = StoredVersion("nowhere", 0, None, None, "")
     publish(job, Result(Stored(version, "nothing", COLUMNS)))
     with services.database.read() as session:
-        waiting = [event.id for event in unpublished(session, BATCH)]
+        waiting = [event.id for event in select_unpublished(session, BATCH)]
     services.database.transact(lambda s: mark_published(s, waiting, services.now()))

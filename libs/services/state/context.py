@@ -14,7 +14,7 @@ from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.marks import ensure_identity
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.state.ledger import Ledger
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.settings import Settings
 
 
@@ -30,7 +30,7 @@ class Services:
     prefect: PrefectGateway
     registry: Registry
     ledger: Ledger
-    live: Live
+    live: SubscriberRelay
 
     def now(self) -> datetime:
         """Return the current instant, aware UTC."""

@@ -16,9 +16,9 @@ from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db.repositories.outbox import (
-    forget_published,
+    delete_published,
     mark_published,
-    unpublished,
+    select_unpublished,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
@@ -40,7 +40,7 @@ def relay(services: Services, failures: Failures | None = None) -> int:
     count, full = 0, True
     while full:
         with services.database.read() as session:
-            batch = unpublished(session, BATCH)
+            batch = select_unpublished(session, BATCH)
         if batch:
             _publish(services, batch, failures)
             _mark(services, [event.id for event in batch])
@@ -65,10 +65,10 @@ def relay_or_leave(services: Services) -> None:
         _log.warning("events wait in the outbox for the next sweep: %s", error)
 
 
-def forget(services: Services) -> int:
+def delete_old_events(services: Services) -> int:
     """Delete events published more than ``KEEP_PUBLISHED`` ago and return their number."""
     before = services.now() - KEEP_PUBLISHED
-    return services.database.transact(lambda session: forget_published(session, before))
+    return services.database.transact(lambda session: delete_published(session, before))
 
 
 def _publish(services: Services, events: Sequence[Event], failures: Failures) -> None:

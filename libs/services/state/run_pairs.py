@@ -51,7 +51,7 @@ class Pair:
     record: Record | None
 
 
-def settle_runs(services: Services, failures: Failures) -> int:
+def end_dead_runs(services: Services, failures: Failures) -> int:
     """End the runs that are dead on either side and return their number.
 
     ``libs.core.pairing`` decides. A failure of one pair does not stop the others. Flow runs of

@@ -25,7 +25,7 @@ QUICK_ATTEMPTS = 3
 """Attempts to start the run of an opening without delay; later ones wait for the sweep."""
 
 
-def account_for(services: Services, flow_run_id: UUID) -> str:
+def recover_run(services: Services, flow_run_id: UUID) -> str:
     """Record the failure of a flow run that did not report it; return one line on what was done.
 
     If the run died before it claimed its opening, the event of that opening is sent again.
@@ -54,7 +54,7 @@ def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -
 
 
 def _died_before_claim(services: Services, view: RunView) -> str:
-    opening_id = opening_of(view.parameters)
+    opening_id = read_opening_id(view.parameters)
     if opening_id is None:
         return f"flow run {view.id} claimed nothing"
     with services.database.read() as session:
@@ -70,7 +70,7 @@ def _died_before_claim(services: Services, view: RunView) -> str:
     return f"opening {opening_id}: its event is sent again"
 
 
-def opening_of(parameters: Mapping[str, Any]) -> UUID | None:
+def read_opening_id(parameters: Mapping[str, Any]) -> UUID | None:
     """Read the id of the opening that a flow run was started for; None if there is none."""
     value = parameters.get("opening")
     try:

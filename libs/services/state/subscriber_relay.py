@@ -24,11 +24,11 @@ from prefect_instances.libs.core.errors import InstancesError, Unavailable
 from prefect_instances.libs.core.subscriber_messages import Message, RelayState
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.subscribers import (
-    drop_untold,
-    mark_told,
+    count_pending_messages,
+    drop_pending_messages,
+    mark_messages_published,
     read_relay,
-    untold,
-    waiting,
+    select_pending_messages,
     write_relay,
 )
 
@@ -60,7 +60,7 @@ class Broker(Protocol):
         """Close the connection."""
 
 
-class Live:
+class SubscriberRelay:
     """The subscriber relay of one process.
 
     ``open_broker`` returns None while no broker is configured.
@@ -121,7 +121,7 @@ class Live:
                 break
         return count
 
-    def look(self) -> bool:
+    def check_broker(self) -> bool:
         """Check whether a broker is configured and record it; return True if it can be used.
 
         Without a broker, waiting messages are dropped. If the broker's configuration is wrong, the
@@ -139,7 +139,7 @@ class Live:
         def work(session: Session) -> None:
             state = read_relay(session)
             if not configured:
-                drop_untold(session, self._clock())
+                drop_pending_messages(session, self._clock())
                 write_relay(session, RelayState())
             elif error is not None:
                 now = self._clock()
@@ -149,7 +149,7 @@ class Live:
                 write_relay(session, replace(state, configured=True))
 
         with self._database.read() as session:
-            state, (count, _) = read_relay(session), waiting(session)
+            state, (count, _) = read_relay(session), count_pending_messages(session)
         if error is not None or configured != state.configured or (count and not configured):
             self._database.transact(work)
         return configured and error is None
@@ -168,7 +168,7 @@ class Live:
         """Acquire the lease if messages wait and no other relay publishes."""
         now = self._clock()
         with self._database.read() as session:
-            if not read_relay(session).is_open_to(now) or not untold(session, 1):
+            if not read_relay(session).is_open_to(now) or not select_pending_messages(session, 1):
                 return False
 
         def work(session: Session) -> bool:
@@ -188,7 +188,7 @@ class Live:
         count, error = 0, None
         while error is None and not self._stop and monotonic() < until:
             with self._database.read() as session:
-                batch = untold(session, BATCH)
+                batch = select_pending_messages(session, BATCH)
             if not batch:
                 break
             accepted, error = self._publish(batch)
@@ -226,7 +226,7 @@ class Live:
         now = self._clock()
 
         def work(session: Session) -> bool:
-            mark_told(session, accepted, now)
+            mark_messages_published(session, accepted, now)
             state = read_relay(session)
             if state.holder != self._holder:
                 return False

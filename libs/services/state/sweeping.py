@@ -13,10 +13,14 @@ from prefect_instances.libs.db.models import GateOpening
 from prefect_instances.libs.db.repositories.marks import record_swept
 from prefect_instances.libs.db.repositories.openings import select_unclaimed
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.event_relay import forget, relay, relay_or_leave
+from prefect_instances.libs.services.state.event_relay import (
+    delete_old_events,
+    relay,
+    relay_or_leave,
+)
 from prefect_instances.libs.services.state.failures import Failures
-from prefect_instances.libs.services.state.run_pairs import settle_runs
-from prefect_instances.libs.services.state.run_recovery import opening_of
+from prefect_instances.libs.services.state.run_pairs import end_dead_runs
+from prefect_instances.libs.services.state.run_recovery import read_opening_id
 
 TELL_SECONDS = 20.0
 """Seconds for which one sweep publishes to subscribers; the next sweep continues."""
@@ -65,15 +69,15 @@ def sweep(services: Services, restore: Restore) -> Swept:
         while marked := len(services.ledger.mark_past_due().flows):
             swept.past_due += marked
     with failures.step("dead runs"):
-        swept.dead_runs = settle_runs(services, failures)
+        swept.dead_runs = end_dead_runs(services, failures)
     with failures.step("events"):
         swept.published = relay(services, failures)
     with failures.step("unclaimed openings"):
         swept.started = _start_unclaimed(services, restore, failures)
     with failures.step("old events"):
-        swept.forgotten = forget(services)
+        swept.forgotten = delete_old_events(services)
     with failures.step("subscribers"):
-        if services.live.look():
+        if services.live.check_broker():
             swept.told = services.live.drain(TELL_SECONDS)
     with failures.step("the note of this sweep"):
         services.database.transact(lambda session: record_swept(session, services.now()))
@@ -88,7 +92,7 @@ def _start_unclaimed(services: Services, restore: Restore, failures: Failures) -
     count = 0
     for waiting in unclaimed:
         runs = live.get(waiting.deployment_id, [])
-        if any(opening_of(run.parameters) == waiting.id for run in runs):
+        if any(read_opening_id(run.parameters) == waiting.id for run in runs):
             continue
         with failures.item(f"start of {waiting.label}"):
             _start(services, waiting, restore)

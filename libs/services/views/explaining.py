@@ -20,7 +20,7 @@ from prefect_instances.libs.core.records import EdgeState
 from prefect_instances.libs.core.status import FlowStatus
 from prefect_instances.libs.core.unit_of_work import Draft
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.repositories.region import ancestors_of, load_region
+from prefect_instances.libs.db.repositories.region import load_region, select_ancestors
 from prefect_instances.libs.db.repositories.resources import flows_of, get_instance
 from prefect_instances.libs.services.rendering.diagrams import freshness_picture, minute
 from prefect_instances.libs.services.views.reports import flow_document, freshness_of, message
@@ -90,7 +90,7 @@ def _ancestry(
 ) -> tuple[list[UUID], Draft]:
     """Load the flows of an instance, or its flow of one kind, with all their ancestors."""
     own = [flow.id for flow in flows_of(session, instance_id) if kind in ("", flow.kind)]
-    return own, Draft(load_region(session, ancestors_of(session, own)), now)
+    return own, Draft(load_region(session, select_ancestors(session, own)), now)
 
 
 def _diagnosis(diagnosis: Diagnosis) -> Document:

@@ -30,9 +30,9 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_ids, select_nodes
 from prefect_instances.libs.db.repositories.openings import has_pending_request
 from prefect_instances.libs.db.repositories.region import (
-    ancestors_of,
-    descendants_of,
     load_region,
+    select_ancestors,
+    select_descendants,
 )
 from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
@@ -40,9 +40,9 @@ from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
     get_instance,
-    named_instances,
-    newest_version,
     select_conditions,
+    select_instances,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import (
     select_guardrail_reports_of_creation,
@@ -73,7 +73,7 @@ def _chosen(session: Session, name: str | None, project: str | None) -> list[Nam
         return [get_instance(session, name, project)]
     return [
         named
-        for named in named_instances(session)
+        for named in select_instances(session)
         if project is None or named.project.lower() == project.lower()
     ]
 
@@ -190,7 +190,7 @@ def lineage(database: Database, name: str | None = None) -> Document:
 def _around(session: Session, name: str) -> set[UUID]:
     """Select the flows of an instance, and all their ancestors and descendants."""
     own = {flow.id for flow in flows_of(session, get_instance(session, name).id)}
-    return ancestors_of(session, own) | descendants_of(session, own)
+    return select_ancestors(session, own) | select_descendants(session, own)
 
 
 def _node(row: Any) -> Document:
@@ -224,7 +224,7 @@ def show(database: Database, now: datetime, name: str) -> Document:
         resource = session.get_one(Resource, instance_id)
         extension = session.get(EXTENSIONS[resource.type], instance_id)
         document["created_at"] = _iso(resource.created_at)
-        version = newest_version(session, instance_id)
+        version = select_newest_version(session, instance_id)
         document["config"] = version.spec_json if version else None
         document["components"] = _composition(session, extension)
         document["handles"] = _handles(extension)
@@ -380,7 +380,7 @@ def cascade(database: Database, now: datetime, name: str) -> Document:
     with database.read() as session:
         named = get_instance(session, name)
         own = [flow.id for flow in flows_of(session, named.id)]
-        reached = descendants_of(session, own, triggered=True)
+        reached = select_descendants(session, own, triggered=True)
         draft = Draft(load_region(session, reached), now)
     flows = [draft.flows[flow_id] for flow_id in reached]
     busy = [flow for flow in flows if _busy(draft, flow)]

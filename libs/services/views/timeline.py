@@ -17,7 +17,11 @@ from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
-from prefect_instances.libs.db.repositories.resources import flows_of, get_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    flows_of,
+    get_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.specs import (
     ScheduleSpec,
@@ -49,7 +53,7 @@ def timeline(database: Database, now: datetime, name: str, days: int) -> Documen
     """
     with database.read() as session:
         named = get_instance(session, name)
-        version = newest_version(session, named.id)
+        version = select_newest_version(session, named.id)
         if version is None:
             raise NotFound("instance", name)
         spec = parse_spec(version.spec_json)
