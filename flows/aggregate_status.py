@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.db.repositories.resources import get_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -24,7 +24,7 @@ def aggregate_status(flow_run_id: str | None = None, instance: str | None = None
         flow_run_id: Id of a Prefect flow run that failed, crashed or was cancelled.
         instance: Name, project/name or id of an instance.
     """
-    return reported(lambda: _aggregate(flow_run_id, instance))
+    return report_errors(lambda: _aggregate(flow_run_id, instance))
 
 
 def _aggregate(flow_run_id: str | None, instance: str | None) -> None:

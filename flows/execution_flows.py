@@ -40,7 +40,7 @@ EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
 """Entrypoint and flow by flow name; ``libs.core.ids.flow_name`` gives the name for each kind."""
 
 
-def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
+def build_ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
     """Build the functions and values that provisioning needs from the flows.
 
     ``document_id`` is the block document that a person chose; None: the configuration is saved as a

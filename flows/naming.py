@@ -16,12 +16,12 @@ def name_run() -> str:
     if context is None or context.flow_run is None:
         raise RuntimeError("this is only callable inside a flow run")
     run = context.flow_run
-    return run_name(run.tags, context.parameters or {}, scheduled=bool(run.auto_scheduled)) or (
-        run.name
-    )
+    return build_run_name(
+        run.tags, context.parameters or {}, scheduled=bool(run.auto_scheduled)
+    ) or (run.name)
 
 
-def run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
+def build_run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
     """Build the name of a run from its tags and its cause.
 
     Empty if the tags name no instance or kind, as with deployments of older versions.

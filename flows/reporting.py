@@ -35,7 +35,7 @@ def current_run_id() -> UUID:
     return run_id
 
 
-def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
+def report_errors(work: Callable[[], Answer]) -> Answer | State[Any]:
     """Call ``work``; if it raises an InstancesError, end the flow Failed with one line.
 
     Each problem of an invalid spec is logged on its own line. Other exceptions pass with their
@@ -72,12 +72,12 @@ def _said_already(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Engine execution exited")
 
 
-def skipped(outcome: Skipped) -> State[Any]:
+def end_skipped(outcome: Skipped) -> State[Any]:
     """Return the state of a run that had nothing to do."""
     return Completed(name="Skipped", message=outcome.why)
 
 
-def asked_again(outcome: AskedAgain) -> State[Any]:
+def end_already_failed(outcome: AskedAgain) -> State[Any]:
     """Return the state of a retry whose run is already recorded as failed.
 
     It stays Failed; a new run does the work.
@@ -87,14 +87,14 @@ def asked_again(outcome: AskedAgain) -> State[Any]:
     return Failed(message=outcome.why)
 
 
-def upstream_not_ready(outcome: Blocked) -> State[Any]:
+def end_upstream_not_ready(outcome: Blocked) -> State[Any]:
     """Return the state of a run that must wait for its upstreams; its request is remembered."""
     waits = "; ".join(str(blocker) for blocker in outcome.blockers)
     message = f"waits for {waits}; runs automatically once the upstreams are READY"
     return Completed(name="UpstreamNotReady", message=message)
 
 
-def not_a_session(calendar: str) -> State[Any]:
+def end_not_a_session(calendar: str) -> State[Any]:
     """Return the state of a scheduled run on a day without a session of the exchange."""
     return Completed(
         name="NotASession", message=f"not a slot: {calendar} has no session at this time"

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.execution_run import build_parameters, run_execution
 from prefect_instances.flows.naming import name_run
 from prefect_instances.libs.core.status import FlowKind
 
@@ -29,5 +29,5 @@ def run_inference(
         recursive: First refresh what is stale upstream. This run starts automatically afterwards.
         smart: Skip the run if the output is already fresh.
     """
-    asked = asked_for(force=force, recursive=recursive, smart=smart)
-    return executed(FlowKind.INFERENCE, instance, opening, asked)
+    asked = build_parameters(force=force, recursive=recursive, smart=smart)
+    return run_execution(FlowKind.INFERENCE, instance, opening, asked)

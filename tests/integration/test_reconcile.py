@@ -34,7 +34,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     START_FLOW,
     START_NAME,
 )
-from prefect_instances.libs.services.lifecycle.external_resources import Ports, deployment_plan
+from prefect_instances.libs.services.lifecycle.external_resources import Ports, plan_deployment
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
 from prefect_instances.libs.services.lifecycle.observing import PlanOf, observe
 from prefect_instances.libs.services.lifecycle.reconciling import (
@@ -77,7 +77,7 @@ def ports_of(bench: Bench) -> PortsOf:
 def plan_of(bench: Bench) -> PlanOf:
     def plan(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
         ports = bench.ports(bench.services, spec)
-        return deployment_plan(bench.services, id_, spec, ports, kind)
+        return plan_deployment(bench.services, id_, spec, ports, kind)
 
     return plan
 

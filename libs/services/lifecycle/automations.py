@@ -49,7 +49,7 @@ START_FLOW = AutomationPlan(
 """Starts the deployment that the event names first, with the opening that it must claim."""
 
 
-def account_for_bad_ends(aggregate_status_id: UUID) -> AutomationPlan:
+def plan_recovery(aggregate_status_id: UUID) -> AutomationPlan:
     """Build the automation that runs ``aggregate-status`` when an execution ends badly.
 
     ``aggregate_status_id`` is the id of that deployment. Only runs with the tag of execution
@@ -90,7 +90,7 @@ def account_for_bad_ends(aggregate_status_id: UUID) -> AutomationPlan:
     )
 
 
-def notify_of_breaches(notification_block_id: UUID) -> AutomationPlan:
+def plan_breach_notice(notification_block_id: UUID) -> AutomationPlan:
     """Build the optional automation that sends a message for each missed deadline.
 
     ``notification_block_id`` is the id of any of Prefect's notification blocks (Slack, mail, Teams,

@@ -36,7 +36,7 @@ class Ports:
     flow_run_id: UUID
 
 
-def make_external(
+def create_external(
     services: Services, instance_id: UUID, spec: InstanceSpec, external: External
 ) -> None:
     """Create an external resource, or find it, and record its ids."""
@@ -62,13 +62,13 @@ def deploy_flow(
     services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
 ) -> EnsureResult:
     """Create or update the deployment of one flow of the instance, and record its id."""
-    plan = deployment_plan(services, instance_id, spec, ports, kind)
+    plan = plan_deployment(services, instance_id, spec, ports, kind)
     ensured = services.prefect.ensure_deployment(plan)
     record_deployment(services, instance_id, kind, ensured.id)
     return ensured
 
 
-def deployment_plan(
+def plan_deployment(
     services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
 ) -> DeploymentPlan:
     """Describe the deployment that one flow of the instance must have."""

@@ -31,7 +31,7 @@ from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import parse_spec
 
 
-def loss_problems(
+def find_losses(
     session: Session, blueprint: Blueprint, before: ResourceVersion
 ) -> Iterable[Problem]:
     """Yield a problem for each flow that a new main definition would remove although it is read."""
@@ -49,8 +49,8 @@ def sync_flows(
 ) -> Shape:
     """Bring the rows of flows in line with the recorded definition; return the new shape.
 
-    New flows start with configuration ``version``; lost flows keep their rows until ``drop_lost``.
-    Raises DefinitionUnavailable if the recorded version is not installed.
+    New flows start with configuration ``version``; lost flows keep their rows until
+    ``remove_lost_flows``. Raises DefinitionUnavailable if the recorded version is not installed.
     """
     definition = _recorded(session, services.registry, type_, instance_id)
     shape = shape_of(type_, definition)
@@ -66,7 +66,7 @@ def sync_flows(
     return shape
 
 
-def drop_lost(services: Services, instance_id: UUID) -> None:
+def remove_lost_flows(services: Services, instance_id: UUID) -> None:
     """Remove the flows that the recorded definition does not have."""
     with services.database.read() as session:
         named = get_instance(session, str(instance_id))

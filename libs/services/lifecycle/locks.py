@@ -46,7 +46,7 @@ def require_free(services: Services, resource: Resource, flow_run_id: UUID) -> N
         raise BusyElsewhere(resource.name, DOING.get(resource.lifecycle, "provisioned"))
 
 
-def hold(
+def acquire_lock(
     resource: Resource, flow_run_id: UUID, now: datetime, step: str, lease: timedelta = LEASE
 ) -> None:
     """Acquire or renew the lock for a step."""
@@ -55,16 +55,16 @@ def hold(
     resource.updated_at = now
 
 
-def mark(services: Services, instance_id: UUID, flow_run_id: UUID, step: str) -> None:
+def checkpoint(services: Services, instance_id: UUID, flow_run_id: UUID, step: str) -> None:
     """Record the current step and renew the lock."""
     services.database.transact(
-        lambda session: hold(
+        lambda session: acquire_lock(
             session.get_one(Resource, instance_id), flow_run_id, services.now(), step
         )
     )
 
 
-def leave(services: Services, instance_id: UUID, error: Exception) -> None:
+def release_lock(services: Services, instance_id: UUID, error: Exception) -> None:
     """Release the lock and record the error; the next attempt continues with the same step."""
 
     def work(session: Session) -> None:
@@ -85,7 +85,7 @@ LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def projects_held(
+def lock_projects(
     services: Services,
     names: Iterable[str],
     flow_run_id: UUID,
@@ -104,7 +104,7 @@ def projects_held(
         for name in listed:
             project = ensure_project(session, name, services.now())
             require_free(services, project, flow_run_id)
-            hold(project, flow_run_id, services.now(), "apply", LONG_LEASE)
+            acquire_lock(project, flow_run_id, services.now(), "apply", LONG_LEASE)
 
     def give_back(session: Session) -> None:
         for name in listed:

@@ -41,7 +41,7 @@ LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class MacroRequest:
     """A request to save the expression of an experiment as a macro.
 
     ``parameters`` are constants of the expression that become arguments, with their values as
@@ -72,13 +72,13 @@ class Saved:
         }
 
 
-def plan_macro(services: Services, wish: Wish) -> Saved:
+def plan_macro(services: Services, wish: MacroRequest) -> Saved:
     """Return the macro that saving would create, and change nothing; raise as ``save_macro``."""
     with services.database.read() as session:
         return _planned(session, services.registry, wish)
 
 
-def save_macro(services: Services, wish: Wish) -> Saved:
+def save_macro(services: Services, wish: MacroRequest) -> Saved:
     """Save the expression as a macro that expressions can call like installed ones.
 
     A macro that exists with the same content stays as it is. Raises NotFound, and InvalidSpec with
@@ -95,7 +95,7 @@ def save_macro(services: Services, wish: Wish) -> Saved:
     return services.database.transact(work)
 
 
-def _planned(session: Session, installed: Registry, wish: Wish) -> Saved:
+def _planned(session: Session, installed: Registry, wish: MacroRequest) -> Saved:
     named = get_instance(session, wish.experiment)
     spec = _spec(session, named)
     registry = with_saved(session, installed)
@@ -131,7 +131,7 @@ def _program(spec: ExperimentSpec, registry: Registry) -> Program:
         raise InvalidSpec(problem.under("experiment") for problem in error.problems) from None
 
 
-def _name_problems(installed: Registry, wish: Wish) -> Iterable[Problem]:
+def _name_problems(installed: Registry, wish: MacroRequest) -> Iterable[Problem]:
     if not NAME.fullmatch(wish.name) or len(wish.name) > LONGEST:
         text = f"is not upper case letters, digits and _, at most {LONGEST}"
         yield Problem("name", f"{wish.name!r} {text}")
@@ -143,7 +143,7 @@ def _name_problems(installed: Registry, wish: Wish) -> Iterable[Problem]:
             return
 
 
-def _version_problems(wish: Wish) -> Iterable[Problem]:
+def _version_problems(wish: MacroRequest) -> Iterable[Problem]:
     if not wish.version:
         return
     if not semver.Version.is_valid(wish.version) or len(wish.version) > LONGEST:
@@ -162,7 +162,7 @@ def _calls_problems(
 
 
 def _content(
-    spec: ExperimentSpec, program: Program, wish: Wish, registry: Registry
+    spec: ExperimentSpec, program: Program, wish: MacroRequest, registry: Registry
 ) -> dict[str, Any]:
     """Return expression, arguments and defaults; fields first, then former constants."""
     named = name_constants(spec.expression, wish.parameters, registry)
@@ -175,7 +175,11 @@ def _content(
 
 
 def _numbered(
-    session: Session, registry: Registry, wish: Wish, content: Mapping[str, Any], description: str
+    session: Session,
+    registry: Registry,
+    wish: MacroRequest,
+    content: Mapping[str, Any],
+    description: str,
 ) -> Saved:
     """Return the macro with its version: the existing one if it computes the same, or the next."""
     ours = (each for each in registry.list() if issubclass(each, SavedMacro))

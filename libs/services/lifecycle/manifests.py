@@ -24,9 +24,9 @@ from prefect_instances.libs.db.repositories.resources import (
 )
 from prefect_instances.libs.db.repositories.versions import select_newest_versions
 from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
-from prefect_instances.libs.services.lifecycle.flow_sets import loss_problems
+from prefect_instances.libs.services.lifecycle.flow_sets import find_losses
 from prefect_instances.libs.services.lifecycle.pruning import prune
-from prefect_instances.libs.services.lifecycle.updating import refusals
+from prefect_instances.libs.services.lifecycle.updating import find_refusals
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import (
     InstanceSpec,
@@ -141,7 +141,7 @@ def _problems(
         if version.spec_json == spec_document(spec):
             return []
         if named.lifecycle in COMPLETE:
-            refused = list(refusals(session, named, version, spec))
+            refused = list(find_refusals(session, named, version, spec))
             return [*refused, *_faults(services, session, spec, pending, version)]
     return _faults(services, session, spec, pending)
 
@@ -157,7 +157,7 @@ def _faults(
         blueprint = examine(session, services.registry, spec, services.now(), pending)
     except InvalidSpec as error:
         return error.problems
-    return loss_problems(session, blueprint, before) if before else ()
+    return find_losses(session, blueprint, before) if before else ()
 
 
 def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:

@@ -44,7 +44,7 @@ from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
     START_FLOW,
-    account_for_bad_ends,
+    plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
 from prefect_instances.libs.services.state.context import Services
@@ -236,7 +236,7 @@ def _lifecycle(
 def _automation_plans(services: Services) -> list[AutomationPlan]:
     """Return our automations; the second one only if its deployment exists."""
     account = services.prefect.find_deployment_by_name(AGGREGATE_STATUS)
-    return [START_FLOW] if account is None else [START_FLOW, account_for_bad_ends(account.id)]
+    return [START_FLOW] if account is None else [START_FLOW, plan_recovery(account.id)]
 
 
 def _automation(services: Services, plan: AutomationPlan) -> SeenAutomation:

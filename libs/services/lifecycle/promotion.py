@@ -62,7 +62,7 @@ class BreaksContract(PermanentError):
         super().__init__(f"the stored data of {name!r} do not satisfy the contract: {why}")
 
 
-def promoted_spec(
+def build_promoted_spec(
     services: Services, reference: str, name: str, contract: Mapping[str, Any]
 ) -> InstanceSpec:
     """Build the spec of the signal that an instance becomes, and check the instance's stored data.
@@ -123,7 +123,7 @@ def _check(
         raise BreaksContract(named.label, error) from error
 
 
-def tell(services: Services, done: Provisioned, dataset: str) -> None:
+def record_promotion(services: Services, done: Provisioned, dataset: str) -> None:
     """Record the event of the promotion once, however often this is repeated."""
 
     def work(session: Session) -> None:

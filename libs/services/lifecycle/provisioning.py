@@ -43,11 +43,16 @@ from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
+    create_external,
     deploy,
-    make_external,
     save_document,
 )
-from prefect_instances.libs.services.lifecycle.locks import hold, leave, mark, require_free
+from prefect_instances.libs.services.lifecycle.locks import (
+    acquire_lock,
+    checkpoint,
+    release_lock,
+    require_free,
+)
 from prefect_instances.libs.services.lifecycle.removal import (
     DOCUMENT_STEP,
     delete_rows,
@@ -117,7 +122,7 @@ def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Po
         return _displace(services, session, resource, spec, ports)
     blueprint = examine(session, services.registry, spec, services.now())
     resource = write_rows(session, blueprint, services.now())
-    hold(resource, ports.flow_run_id, services.now(), "reserve")
+    acquire_lock(resource, ports.flow_run_id, services.now(), "reserve")
     return _Reserved(resource.id)
 
 
@@ -131,7 +136,7 @@ def _displace(
         examine(session, services.registry, spec, services.now())
         attempt.rollback()
     step = (resource.condition or {}).get("step", "replace")
-    hold(resource, ports.flow_run_id, services.now(), step)
+    acquire_lock(resource, ports.flow_run_id, services.now(), step)
     return _Reserved(resource.id, displaced=True)
 
 
@@ -142,7 +147,7 @@ def _adopt(services: Services, session: Session, resource: Resource, ports: Port
     _require_kept(resource)
     require_free(services, resource, ports.flow_run_id)
     resource.lifecycle = Lifecycle.PROVISIONING
-    hold(resource, ports.flow_run_id, services.now(), "resume")
+    acquire_lock(resource, ports.flow_run_id, services.now(), "resume")
     session.flush()
     return _Reserved(resource.id)
 
@@ -168,7 +173,7 @@ def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
 
 
 def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
-    connected = partial(make_external, services, instance_id, spec)
+    connected = partial(create_external, services, instance_id, spec)
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         *((external.name, partial(connected, external)) for external in KITS[spec.type].externals),
         ("deployment", lambda: deploy(services, instance_id, spec, ports)),
@@ -176,7 +181,7 @@ def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: 
         ("activate", lambda: _activate(services, instance_id, spec)),
     )
     for name, step in steps:
-        mark(services, instance_id, ports.flow_run_id, name)
+        checkpoint(services, instance_id, ports.flow_run_id, name)
         step()
     return [name for name, _ in steps]
 
@@ -222,7 +227,7 @@ def _fail(services: Services, instance_id: UUID, error: TemporaryError) -> None:
         session.get_one(Resource, instance_id).lifecycle = Lifecycle.FAILED
 
     services.database.transact(work)
-    leave(services, instance_id, error)
+    release_lock(services, instance_id, error)
 
 
 def _undo(services: Services, instance_id: UUID) -> None:

@@ -15,7 +15,7 @@ from prefect_instances.libs.db.repositories.resources import (
     select_instances,
 )
 from prefect_instances.libs.services.composition.checks import label_of
-from prefect_instances.libs.services.lifecycle.removal import removal_step
+from prefect_instances.libs.services.lifecycle.removal import plan_removal_step
 from prefect_instances.libs.specs import InstanceSpec
 from prefect_instances.libs.specs.reading.names import full_name
 
@@ -46,7 +46,7 @@ def prune(
         if reader.label.lower() in surplus
     ]
     order = [surplus[label] for label in reversed(topological_order(surplus, pairs))]
-    steps = [removal_step(session, named, purge=False) for named in order]
+    steps = [plan_removal_step(session, named, purge=False) for named in order]
     return steps, [*_kept_readers(placed, surplus), *_outside(readers, wanted, surplus)]
 
 

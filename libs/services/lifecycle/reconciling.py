@@ -35,13 +35,13 @@ from prefect_instances.libs.db.repositories.resources import select_newest_versi
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
-    account_for_bad_ends,
+    plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
+    create_external,
     deploy_flow,
-    deployment_plan,
-    make_external,
+    plan_deployment,
     save_document,
 )
 from prefect_instances.libs.services.lifecycle.observing import Sight, is_settled, observe
@@ -118,7 +118,7 @@ def reconcile(
     """
 
     def plan_of(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
-        return deployment_plan(services, id_, spec, ports(spec, None), kind)
+        return plan_deployment(services, id_, spec, ports(spec, None), kind)
 
     sight = observe(services, plan_of, lifecycle)
     by_name = {plan.full_name: plan for plan in lifecycle}
@@ -200,7 +200,7 @@ class Repairer:
         """Create the deployment; the automation of bad ends names one by id and is updated."""
         made = self.services.prefect.ensure_deployment(self.lifecycle[diverged.subject])
         if diverged.subject == AGGREGATE_STATUS:
-            self.services.prefect.ensure_automation(account_for_bad_ends(made.id))
+            self.services.prefect.ensure_automation(plan_recovery(made.id))
 
     def _automate(self, diverged: Diverged) -> None:
         self.services.prefect.ensure_automation(self.sight.plans[diverged.subject])
@@ -225,7 +225,7 @@ class Repairer:
     def _connect(self, diverged: Diverged) -> None:
         id_, spec, _ = self._settled(diverged)
         external = next(one for one in KITS[spec.type].externals if one.name == diverged.part)
-        make_external(self.services, id_, spec, external)
+        create_external(self.services, id_, spec, external)
 
     def _end(self, diverged: Diverged) -> None:
         run = next(run for run in self.sight.world.runs if str(run.run_id) == diverged.part)

@@ -59,7 +59,7 @@ class Removed:
     labels: tuple[str, ...]
 
 
-def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Named]:
+def order_removal(session: Session, named: Named, *, cascade: bool) -> list[Named]:
     """List the instances to remove, downstream first.
 
     Raises HasDependents if others read from the instance and ``cascade`` is False.
@@ -83,12 +83,12 @@ def plan_removal(
 ) -> Plan:
     """Plan what ``deprovision`` would remove, in its order; raise as it does. Nothing changes."""
     with services.database.read() as session:
-        order = removal_order(session, get_instance(session, reference), cascade=cascade)
-        steps = [removal_step(session, named, purge=purge) for named in order]
+        order = order_removal(session, get_instance(session, reference), cascade=cascade)
+        steps = [plan_removal_step(session, named, purge=purge) for named in order]
     return Plan(tuple(steps))
 
 
-def removal_step(session: Session, named: Named, *, purge: bool) -> Step:
+def plan_removal_step(session: Session, named: Named, *, purge: bool) -> Step:
     """Describe what the removal of one instance deletes."""
     version = select_newest_version(session, named.id)
     flows = flows_of(session, named.id)
@@ -118,7 +118,7 @@ def deprovision(
 
 def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
     """Set the lifecycle of all instances to remove, so that no new run starts."""
-    order = removal_order(session, get_instance(session, reference), cascade=cascade)
+    order = order_removal(session, get_instance(session, reference), cascade=cascade)
     for named in order:
         session.get_one(Resource, named.id).lifecycle = Lifecycle.DEPROVISIONING
     return order
@@ -258,7 +258,7 @@ def delete_unused(session: Session, instance_id: UUID) -> None:
     )
 
 
-def sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
+def list_sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
     """List the other instances that use the component that an instance owns in a role."""
     column = f"{role}_instance_id"
     users: set[UUID] = set()

@@ -67,10 +67,23 @@ from prefect_instances.libs.services.lifecycle.external_resources import (
     deploy,
     save_document,
 )
-from prefect_instances.libs.services.lifecycle.flow_sets import drop_lost, loss_problems, sync_flows
-from prefect_instances.libs.services.lifecycle.locks import hold, leave, mark, require_free
+from prefect_instances.libs.services.lifecycle.flow_sets import (
+    find_losses,
+    remove_lost_flows,
+    sync_flows,
+)
+from prefect_instances.libs.services.lifecycle.locks import (
+    acquire_lock,
+    checkpoint,
+    release_lock,
+    require_free,
+)
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
-from prefect_instances.libs.services.lifecycle.removal import DOCUMENT_STEP, delete_unused, sharers
+from prefect_instances.libs.services.lifecycle.removal import (
+    DOCUMENT_STEP,
+    delete_unused,
+    list_sharers,
+)
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 from prefect_instances.libs.specs import (
@@ -104,7 +117,7 @@ def update_instance(
     try:
         steps = _carry_on(services, id_, spec, ports)
     except TemporaryError as error:
-        leave(services, id_, error)
+        release_lock(services, id_, error)
         raise
     relay_or_leave(services)
     return Provisioned(id_, label, action, ["commit", *steps])
@@ -125,22 +138,22 @@ def _commit(
         if resource.condition is None:
             return named.id, DONE
         require_free(services, resource, ports.flow_run_id)
-        hold(resource, ports.flow_run_id, services.now(), "resume")
+        acquire_lock(resource, ports.flow_run_id, services.now(), "resume")
         return named.id, "resumed"
     if planned_on not in (None, version.number):
         raise MovedOn(named.label, planned_on or 0, version.number)
     require_free(services, resource, ports.flow_run_id)
-    if problems := list(refusals(session, named, version, spec)):
+    if problems := list(find_refusals(session, named, version, spec)):
         raise InvalidSpec(problems)
     blueprint = examine(session, services.registry, spec, services.now())
-    if problems := list(loss_problems(session, blueprint, version)):
+    if problems := list(find_losses(session, blueprint, version)):
         raise InvalidSpec(problems)
     write_update(services, session, blueprint, version)
-    hold(resource, ports.flow_run_id, services.now(), "commit")
+    acquire_lock(resource, ports.flow_run_id, services.now(), "commit")
     return named.id, "updated"
 
 
-def refusals(
+def find_refusals(
     session: Session, named: Named, version: ResourceVersion, spec: InstanceSpec
 ) -> Iterable[Problem]:
     """Yield the reasons why an instance cannot become what the spec says, whatever is installed."""
@@ -155,7 +168,7 @@ def refusals(
         yield Problem("name", f"{named.label!r} is {named.lifecycle}; it cannot be updated now")
     before, after = parse_spec(version.spec_json).components(), spec.components()
     for role in changed_components(before, after):
-        if others := sharers(session, named.id, role):
+        if others := list_sharers(session, named.id, role):
             yield Problem(role, f"is shared by {', '.join(others)}; change these first")
     if "store" in before and _moves(before["store"], after["store"]) and _published(session, named):
         text = "the stored versions stay where they are; delete the instance to store it elsewhere"
@@ -186,7 +199,7 @@ def write_update(
     after = _schedules(session, blueprint.spec, instance_id)
     change = Reconfiguration(
         flows=tuple(kinds[kind] for kind in shape.flows),
-        changed={kinds[kind] for kind in changed_kinds(old, blueprint.spec, shape.flows)},
+        changed={kinds[kind] for kind in find_changed_kinds(old, blueprint.spec, shape.flows)},
         version=before.number + 1,
         due={
             kinds[kind]: _due(session, kinds[kind], schedules[kind], after[kind], now)
@@ -209,7 +222,9 @@ def _schedules(session: Session, spec: InstanceSpec, id_: UUID) -> dict[str, Sch
     return {flow.kind: spec.schedule_of(flow.kind, flow.schedule_json) for flow in flows}
 
 
-def changed_kinds(before: InstanceSpec, after: InstanceSpec, kinds: Iterable[str]) -> list[str]:
+def find_changed_kinds(
+    before: InstanceSpec, after: InstanceSpec, kinds: Iterable[str]
+) -> list[str]:
     """List the kinds of flow whose output the change affects."""
     return [k for k in kinds if flow_fingerprint(before, k) != flow_fingerprint(after, k)]
 
@@ -319,13 +334,13 @@ def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -
         ("finish", lambda: _finish(services, id_, spec)),
     )
     for name, step in steps:
-        mark(services, id_, ports.flow_run_id, name)
+        checkpoint(services, id_, ports.flow_run_id, name)
         step()
     return [name for name, _ in steps]
 
 
 def _deploy(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> None:
-    drop_lost(services, id_)
+    remove_lost_flows(services, id_)
     deploy(services, id_, spec, ports)
 
 

@@ -28,10 +28,15 @@ from prefect_instances.libs.quant.calendar import Frequency, bars_per_year, deci
 from prefect_instances.libs.quant.measures import drawdown_of, measures
 from prefect_instances.libs.quant.statistics import ranks
 from prefect_instances.libs.services.composition.components import open_output
-from prefect_instances.libs.services.procedures.hindsight import in_hindsight
-from prefect_instances.libs.services.procedures.markets import Market, market_of
-from prefect_instances.libs.services.procedures.panels import Panel, long_of, of_role, panel_of
-from prefect_instances.libs.services.rendering.plots import equity_plot, weights_plot
+from prefect_instances.libs.services.procedures.hindsight import count_hindsight
+from prefect_instances.libs.services.procedures.markets import Market, read_market
+from prefect_instances.libs.services.procedures.panels import (
+    Panel,
+    build_long_frame,
+    read_panel,
+    select_inputs,
+)
+from prefect_instances.libs.services.rendering.plots import plot_equity, plot_weights
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import BacktestSpec
 
@@ -51,12 +56,12 @@ def backtest(job: Job) -> Result:
     """
     assert isinstance(job.spec, BacktestSpec)
     spec = job.spec
-    market = market_of(job, spec)
+    market = read_market(job, spec)
     targets = _targets(job, spec, market.prices)
     if not targets:
         raise DataRejected("no signal has a value on any rebalancing date of the backtest")
     history = _simulated(spec, market, targets)
-    found = _measured(market, history) | in_hindsight(job)
+    found = _measured(market, history) | count_hindsight(job)
     store = open_output(job.services, job.instance.id, job.kind)
     frame = _frame(spec, market, history)
     return Result(Frame(frame, store), found, _pages(job, market, history, found))
@@ -96,9 +101,9 @@ def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
     config = spec.config
     bars = decision_bars(prices.dates, Frequency(config.rebalance_frequency), config.rebalance_day)
     days = [prices.dates[bar] for bar in bars]
-    held = of_role(job, "optimizer")
+    held = select_inputs(job, "optimizer")
     if held:
-        rows = _of_optimizer(panel_of(held[0], "weight"), prices, days, config.max_age_days)
+        rows = _of_optimizer(read_panel(held[0], "weight"), prices, days, config.max_age_days)
     else:
         rows = _from_signals(job, spec, prices, days)
     decided = {bar: row for bar, row in zip(bars, rows, strict=True) if np.isfinite(row).any()}
@@ -120,8 +125,8 @@ def _of_optimizer(weights: Panel, prices: Panel, days: list[date], max_age_days:
 def _from_signals(job: Job, spec: BacktestSpec, prices: Panel, days: list[date]) -> Floats:
     config = spec.config
     known = [
-        panel_of(item).limited(prices.symbols).known(days, config.max_age_days)
-        for item in of_role(job, "primary", "secondary")
+        read_panel(item).limited(prices.symbols).known(days, config.max_age_days)
+        for item in select_inputs(job, "primary", "secondary")
     ]
     if config.weighting == "proportional":
         return np.array([_proportional(rows) for rows in _by_day(known)])
@@ -174,7 +179,7 @@ def _frame(spec: BacktestSpec, market: Market, history: History) -> pl.DataFrame
         equities.append(market.benchmark / market.benchmark[0] * capital)
         others["cash"].append(np.zeros(len(history.equity)))
         others["exposure"].append(np.ones(len(history.equity)))
-    return long_of(
+    return build_long_frame(
         market.prices.dates,
         columns,
         equity=np.stack(equities, axis=1),
@@ -186,13 +191,13 @@ def _frame(spec: BacktestSpec, market: Market, history: History) -> pl.DataFrame
 def _pages(job: Job, market: Market, history: History, found: Mapping[str, float]) -> list[Page]:
     dates, name = market.prices.dates, job.instance.label
     drawdown = drawdown_of(history.equity)
-    curve = equity_plot("equity and drawdown", dates, history.equity, drawdown, market.benchmark)
+    curve = plot_equity("equity and drawdown", dates, history.equity, drawdown, market.benchmark)
     held = {s: history.weights[:, i] for i, s in enumerate(market.prices.symbols)}
     shown = {symbol: row for symbol, row in held.items() if row.any()}
     plots = [f"![equity and drawdown]({curve})"]
     if shown:
-        plots.append(f"![weights]({weights_plot('weights', dates, shown)})")
-    notes = [f"- {text}" for text in notes_of(found)]
+        plots.append(f"![weights]({plot_weights('weights', dates, shown)})")
+    notes = [f"- {text}" for text in list_notes(found)]
     sheet = "\n\n".join([_tear_sheet(name, dates, found), "\n".join(notes), *plots])
     pages = [
         Page("tear-sheet", "markdown", sheet, "Measures, equity, drawdown and weights"),
@@ -204,7 +209,7 @@ def _pages(job: Job, market: Market, history: History, found: Mapping[str, float
     return pages
 
 
-def notes_of(found: Mapping[str, float]) -> list[str]:
+def list_notes(found: Mapping[str, float]) -> list[str]:
     """List, in sentences, what a reader of a backtest must know about its data."""
     told = (
         (

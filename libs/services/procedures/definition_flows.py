@@ -12,7 +12,7 @@ from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 
 
-def run_added(job: Job) -> Result:
+def run_definition_method(job: Job) -> Result:
     """Call the definition's method with the pinned inputs.
 
     Raises NotFound if the definition has no such flow, DataRejected if the method returns something

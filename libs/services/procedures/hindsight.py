@@ -19,7 +19,7 @@ MODEL_VERSION = "model_version"
 """Column of predictions with the version of the model that made them."""
 
 
-def in_hindsight(job: Job) -> dict[str, float]:
+def count_hindsight(job: Job) -> dict[str, float]:
     """Count the predictions that a backtest reads, and those dated before their model was made.
 
     Only inputs that are predictions themselves count; empty if there are none.
@@ -29,11 +29,11 @@ def in_hindsight(job: Job) -> dict[str, float]:
         if MODEL_VERSION in item.version.columns:
             made = _predictions(item)
             rows += made.height
-            late += late_rows(made, _made_on(job, item))
+            late += count_late_rows(made, _made_on(job, item))
     return {"predictions": float(rows), "predictions_in_hindsight": float(late)} if rows else {}
 
 
-def late_rows(predictions: pl.DataFrame, made_on: dict[int, date]) -> int:
+def count_late_rows(predictions: pl.DataFrame, made_on: dict[int, date]) -> int:
     """Count the predictions (date, model_version) dated before the day their model was made.
 
     ``made_on`` holds the day of each model version; a version without one counts as made in time.

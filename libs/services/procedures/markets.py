@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.quant.prices import usable
-from prefect_instances.libs.services.procedures.panels import Panel, of_role, only, panel_of
+from prefect_instances.libs.services.procedures.panels import (
+    Panel,
+    get_input,
+    read_panel,
+    select_inputs,
+)
 from prefect_instances.libs.services.runs.run_context import Job
 from prefect_instances.libs.specs import BacktestSpec
 
@@ -33,12 +38,12 @@ class Market:
     partial: int
 
 
-def market_of(job: Job, spec: BacktestSpec) -> Market:
+def read_market(job: Job, spec: BacktestSpec) -> Market:
     """Read the market of a backtest.
 
     Raises DataRejected if a symbol is missing or if there are fewer than two bars.
     """
-    prices = panel_of(only(job, "prices"), spec.assets.price_column)
+    prices = read_panel(get_input(job, "prices"), spec.assets.price_column)
     universe = list(dict.fromkeys(spec.assets.universe)) or list(prices.symbols)
     missing = [symbol for symbol in universe if symbol not in prices.symbols]
     if missing:
@@ -72,8 +77,8 @@ def _benchmark(
     symbol = spec.assets.benchmark
     if not symbol:
         return None
-    other = of_role(job, "benchmark")
-    panel = panel_of(other[0], spec.assets.price_column) if other else prices
+    other = select_inputs(job, "benchmark")
+    panel = read_panel(other[0], spec.assets.price_column) if other else prices
     if symbol not in panel.symbols:
         raise DataRejected(f"there are no prices of the benchmark {symbol!r}")
     known = panel.priced([symbol]).known(dates, spec.config.max_age_days)[:, 0]

@@ -36,13 +36,13 @@ from prefect_instances.libs.services.composition.instance_types.optimizers impor
 )
 from prefect_instances.libs.services.procedures.panels import (
     Panel,
-    long_of,
-    of_role,
-    only,
-    panel,
-    panel_of,
+    build_long_frame,
+    build_panel,
+    get_input,
+    read_panel,
+    select_inputs,
 )
-from prefect_instances.libs.services.rendering.plots import weights_plot
+from prefect_instances.libs.services.rendering.plots import plot_weights
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import OptimizerSpec
 
@@ -60,7 +60,7 @@ NAMED = 20
 
 
 @dataclass(frozen=True)
-class Market:
+class OptimizationInputs:
     """All inputs of the optimization, on the dates of the prices.
 
     ``scores`` (date x symbol) is None without a signal. ``covariance`` is None unless a dataset
@@ -79,7 +79,7 @@ class Market:
 
 
 @dataclass
-class History:
+class WeightHistory:
     """The decisions: dates, and weights (date x symbol; NaN for an asset that could not be chosen).
 
     ``left_out`` counts by symbol the dates on which its price was constant. ``unsolved`` says by
@@ -105,14 +105,14 @@ def optimize(job: Job) -> Result:
             f"there is no rebalancing date with {market.spec.lookback_days} sessions of prices "
             f"and signals before it; shorten lookback_days or start earlier"
         )
-    frame = long_of(dates, market.prices.symbols, weight=weights)
+    frame = build_long_frame(dates, market.prices.symbols, weight=weights)
     store = open_output(job.services, job.instance.id, job.kind)
     metrics = {**_metrics(market, dates, weights), **_told(history), **_sources(market)}
     pages = _pages(job, market, dates, weights, _notes(market, history))
     return Result(Frame(frame, store), metrics, pages)
 
 
-def _told(history: History) -> dict[str, object]:
+def _told(history: WeightHistory) -> dict[str, object]:
     """Summarise what was left out for the run's record, with at most ``NAMED`` names."""
     left_out = dict(history.left_out.most_common(NAMED))
     unsolved = {str(day): why for day, why in list(history.unsolved.items())[-NAMED:]}
@@ -124,12 +124,12 @@ def _told(history: History) -> dict[str, object]:
     return found
 
 
-def _sources(market: Market) -> dict[str, object]:
+def _sources(market: OptimizationInputs) -> dict[str, object]:
     found = {"unusable_prices": market.unusable, "dates_no_session": market.other_dates}
     return {name: count for name, count in found.items() if count}
 
 
-def _notes(market: Market, history: History) -> list[str]:
+def _notes(market: OptimizationInputs, history: WeightHistory) -> list[str]:
     """List, in sentences, everything that was left out."""
     lines = []
     if market.other_dates:
@@ -148,17 +148,17 @@ def _notes(market: Market, history: History) -> list[str]:
     return lines
 
 
-def _market(job: Job) -> Market:
+def _market(job: Job) -> OptimizationInputs:
     assert isinstance(job.spec, OptimizerSpec)
     optimizer = open_definition(
         job.services, job.instance.id, DefinitionKind.OPTIMIZER, job.component("optimizer")
     )
     assert isinstance(optimizer, PortfolioOptimizer)
-    given = panel_of(only(job, "prices"), "close")
+    given = read_panel(get_input(job, "prices"), "close")
     prices = take_sessions(given)
-    signals = [panel_of(item) for item in of_role(job, *SIGNAL_ROLES)]
-    other = of_role(job, "covariance")
-    return Market(
+    signals = [read_panel(item) for item in select_inputs(job, *SIGNAL_ROLES)]
+    other = select_inputs(job, "covariance")
+    return OptimizationInputs(
         spec=job.spec,
         optimizer=optimizer,
         constraints=constraints_of(job.spec.constraints),
@@ -192,7 +192,7 @@ def _covariance_input(frame: pl.LazyFrame, prices: Panel) -> Panel:
     pairs = melted.select(
         "date", (pl.col("symbol") + "\0" + pl.col("other")).alias("symbol"), "value"
     )
-    return panel(pairs.sort("date", "symbol"), "value")
+    return build_panel(pairs.sort("date", "symbol"), "value")
 
 
 def _scores(signals: Sequence[Panel], prices: Panel) -> Floats:
@@ -218,12 +218,12 @@ def _z_scores(values: Floats) -> Floats:
     return np.asarray(scores, dtype=np.float64)
 
 
-def decide_weights(market: Market) -> History:
+def decide_weights(market: OptimizationInputs) -> WeightHistory:
     """Decide the weights of each rebalancing date with a full lookback of prices before it."""
     spec, prices = market.spec, market.prices
     bars = decision_bars(prices.dates, Frequency(spec.rebalance), spec.rebalance_day)
     first = date.fromisoformat(spec.start) if spec.start else date.min
-    history = History()
+    history = WeightHistory()
     for bar in bars:
         if bar < spec.lookback_days or prices.dates[bar] < first:
             continue
@@ -249,7 +249,7 @@ def _without_solution(policy: str, previous: Floats | None) -> Floats | None:
     return previous if policy == "keep" else np.zeros_like(previous)
 
 
-def _choose(market: Market, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _choose(market: OptimizationInputs, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the assets to choose from on a date, and those whose price was constant."""
     window = _window(market, bar)
     known = np.isfinite(window).all(axis=0)
@@ -259,12 +259,12 @@ def _choose(market: Market, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int
     return np.nonzero(moves)[0], np.nonzero(known & ~moves)[0]
 
 
-def _window(market: Market, bar: int) -> Floats:
+def _window(market: OptimizationInputs, bar: int) -> Floats:
     return market.prices.values[bar - market.spec.lookback_days : bar + 1]
 
 
 def _decide(
-    market: Market, bar: int, chosen: NDArray[np.int64], previous: Floats | None
+    market: OptimizationInputs, bar: int, chosen: NDArray[np.int64], previous: Floats | None
 ) -> Floats | None:
     """Return the weights of one date; None as long as fewer than two assets have data.
 
@@ -293,7 +293,9 @@ def _decide(
     return weights
 
 
-def _covariance(market: Market, bar: int, returns: Floats, chosen: NDArray[np.int64]) -> Floats:
+def _covariance(
+    market: OptimizationInputs, bar: int, returns: Floats, chosen: NDArray[np.int64]
+) -> Floats:
     if market.covariance is not None:
         return _given_covariance(market, bar, chosen)
     if market.spec.covariance == "sample":
@@ -303,7 +305,7 @@ def _covariance(market: Market, bar: int, returns: Floats, chosen: NDArray[np.in
     return np.asarray(ledoit_wolf(returns)[0], dtype=np.float64)
 
 
-def _given_covariance(market: Market, bar: int, chosen: NDArray[np.int64]) -> Floats:
+def _given_covariance(market: OptimizationInputs, bar: int, chosen: NDArray[np.int64]) -> Floats:
     assert market.covariance is not None
     symbols = [market.prices.symbols[i] for i in chosen]
     pairs = [f"{one}\0{other}" for one in symbols for other in symbols]
@@ -315,7 +317,9 @@ def _given_covariance(market: Market, bar: int, chosen: NDArray[np.int64]) -> Fl
     return np.asarray((matrix + matrix.T) / 2, dtype=np.float64)
 
 
-def _metrics(market: Market, dates: Sequence[date], weights: Floats) -> dict[str, object]:
+def _metrics(
+    market: OptimizationInputs, dates: Sequence[date], weights: Floats
+) -> dict[str, object]:
     last = np.nan_to_num(weights[-1])
     moved = np.abs(np.diff(np.nan_to_num(weights), axis=0)).sum(axis=1)
     bar = market.prices.dates.index(dates[-1])
@@ -337,11 +341,15 @@ def _metrics(market: Market, dates: Sequence[date], weights: Floats) -> dict[str
 
 
 def _pages(
-    job: Job, market: Market, dates: Sequence[date], weights: Floats, notes: Sequence[str]
+    job: Job,
+    market: OptimizationInputs,
+    dates: Sequence[date],
+    weights: Floats,
+    notes: Sequence[str],
 ) -> list[Page]:
     filled = np.nan_to_num(weights)
     symbols = market.prices.symbols
-    plot = weights_plot(
+    plot = plot_weights(
         "weights over time", dates, {s: filled[:, i] for i, s in enumerate(symbols)}
     )
     newest = sorted(zip(symbols, filled[-1], strict=True), key=lambda pair: -abs(pair[1]))

@@ -98,20 +98,20 @@ class Panel:
         return rows
 
 
-def of_role(job: Job, *roles: str) -> list[PinnedInput]:
+def select_inputs(job: Job, *roles: str) -> list[PinnedInput]:
     """List the inputs in any of these roles, in the order of the references."""
     return [item for item in job.inputs if item.role in roles]
 
 
-def only(job: Job, role: str) -> PinnedInput:
+def get_input(job: Job, role: str) -> PinnedInput:
     """Return the only input in a role; raise DataRejected unless exactly one has published data."""
-    found = of_role(job, role)
+    found = select_inputs(job, role)
     if len(found) != 1:
         raise DataRejected(f"needs one upstream with data in the role {role}, has {len(found)}")
     return found[0]
 
 
-def panel_of(item: PinnedInput, column: str = "") -> Panel:
+def read_panel(item: PinnedInput, column: str = "") -> Panel:
     """Convert one column of an input to a panel; an empty ``column`` means the main column.
 
     Raises DataRejected if there is no such column, or no main one.
@@ -125,10 +125,10 @@ def panel_of(item: PinnedInput, column: str = "") -> Panel:
             {"resource": item.resource, "columns": present},
         )
     long = frame.select("date", "symbol", pl.col(name).cast(pl.Float64)).collect()
-    return panel(long.sort("date", "symbol"), name)
+    return build_panel(long.sort("date", "symbol"), name)
 
 
-def panel(long: pl.DataFrame, column: str) -> Panel:
+def build_panel(long: pl.DataFrame, column: str) -> Panel:
     """Convert a long frame (date, symbol, column) to a panel; its symbols are sorted."""
     if not long.height:
         return Panel((), (), np.empty((0, 0)))
@@ -151,7 +151,9 @@ def _main_column(item: PinnedInput, present: Sequence[str]) -> str:
     )
 
 
-def long_of(dates: Sequence[date], symbols: Sequence[str], **fields: Floats) -> pl.DataFrame:
+def build_long_frame(
+    dates: Sequence[date], symbols: Sequence[str], **fields: Floats
+) -> pl.DataFrame:
     """Convert matrices (dates x symbols) to a long frame, without rows in which all are NaN."""
     count = len(symbols)
     data = {
@@ -164,7 +166,7 @@ def long_of(dates: Sequence[date], symbols: Sequence[str], **fields: Floats) -> 
     return frame.filter(present)
 
 
-def common(panels: Iterable[Panel]) -> list[str]:
+def find_common_symbols(panels: Iterable[Panel]) -> list[str]:
     """List the symbols that all panels have, sorted."""
     sets = [set(one.symbols) for one in panels]
     return sorted(set.intersection(*sets)) if sets else []

@@ -19,9 +19,9 @@ from prefect_instances.libs.services.composition.components import keeping, open
 from prefect_instances.libs.services.composition.instance_types.experiments import (
     expression_pipeline,
 )
-from prefect_instances.libs.services.procedures.panels import Panel, panel, panel_of
-from prefect_instances.libs.services.rendering.formatting import shown
-from prefect_instances.libs.services.rendering.plots import bars_plot, histogram
+from prefect_instances.libs.services.procedures.panels import Panel, build_panel, read_panel
+from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.plots import plot_bars, plot_histogram
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import ExperimentSpec
 
@@ -37,7 +37,7 @@ def preview(job: Job) -> Result:
     rows = _looked_at(_evaluated(job, spec), spec)
     if not rows.height:
         raise DataRejected("the expression has no value on these dates for these symbols")
-    values = panel(rows.sort("date", "symbol"), "value")
+    values = build_panel(rows.sort("date", "symbol"), "value")
     coefficients = _coefficients(job, spec, values)
     metrics = _metrics(values, coefficients)
     pages = [Page("statistics", "markdown", _page(job, spec, rows, values, coefficients, metrics))]
@@ -66,14 +66,14 @@ def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients
     """Compute the information coefficients; empty if no upstream has the price column."""
     for item in job.inputs:
         if spec.price_column in item.version.columns:
-            prices = panel_of(item, spec.price_column)
+            prices = read_panel(item, spec.price_column)
             break
     else:
         return {}
-    return coefficients_of(values, prices, spec.horizons)
+    return compute_coefficients(values, prices, spec.horizons)
 
 
-def coefficients_of(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
+def compute_coefficients(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
     """Compute the rank correlation of each bar's values with the returns that follow, by horizon.
 
     A horizon counts the bars of the symbols that have values: the dates on which one of them has a
@@ -109,15 +109,18 @@ def _page(
         "",
         "| statistic | |",
         "|---|---:|",
-        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
+        *(
+            f"| {name.replace('_', ' ')} | {format_value(value)} |"
+            for name, value in metrics.items()
+        ),
         "",
     ]
     if coefficients:
         decay = {f"{horizon} d": mean_of(series) for horizon, series in coefficients.items()}
         known = {name: value for name, value in decay.items() if math.isfinite(value)}
-        uri = bars_plot("mean information coefficient by horizon", known, ordered=False)
+        uri = plot_bars("mean information coefficient by horizon", known, ordered=False)
         lines += [f"![information coefficient]({uri})", ""]
-    lines += [f"![distribution]({histogram('distribution of the values', values.values)})", ""]
+    lines += [f"![distribution]({plot_histogram('distribution of the values', values.values)})", ""]
     newest = rows.sort(["date", "value"], descending=[True, True]).head(SHOWN_ROWS)
     lines += ["| date | symbol | value |", "|---|---|---:|"]
     lines += [f"| {row[0]} | {row[1]} | {row[2]:.4g} |" for row in newest.iter_rows()]

@@ -21,7 +21,7 @@ from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.definitions.widening import widen
 from prefect_instances.libs.services.composition.components import Data, open_data
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Result,
@@ -39,14 +39,14 @@ def refresh(job: Job) -> Result:
     Raises DataRejected if the rows break the signal contract, lack columns or lose stored rows.
     """
     assert isinstance(job.spec, DatasetSpec)
-    then = job.spec if job.rehearsal else None
+    then = job.spec if job.replay else None
     data = open_data(job.services, job.instance.id, then)
     output = _output(job, data)
     if isinstance(output, Frame) and data.pipeline.max_loss is not None and _continues(job):
         assert job.current is not None
         before = data.store.scan(job.current.location).collect()
         check_continuity(before, output.rows, data.pipeline.max_loss)
-    frame = output.later if isinstance(output, Added) else output.rows
+    frame = output.later if isinstance(output, Appended) else output.rows
     _check_needs(data.needs, "what the pipeline delivers", frame.schema)
     if data.signal is not None and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
@@ -77,7 +77,7 @@ def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
     )
 
 
-def _output(job: Job, data: Data) -> Frame | Added:
+def _output(job: Job, data: Data) -> Frame | Appended:
     parameters = job.run.parameters
     stored = _stored(job, data)
     newest = job.flow.last_data_date if stored is not None else None
@@ -95,10 +95,10 @@ def _output(job: Job, data: Data) -> Frame | Added:
     if stored is None:
         return Frame(merge(None, extract, since, until), data.store)
     later = None
-    if not (job.rehearsal or parameters.force):
+    if not (job.replay or parameters.force):
         later = later_rows(stored, extract, since, newest, until)
     if later is not None:
-        return Added(later, data.store)
+        return Appended(later, data.store)
     return Frame(merge(stored.collect(), extract, since, until), data.store)
 
 
@@ -142,7 +142,7 @@ def _continues(job: Job) -> bool:
     a loss.
     """
     asked = job.run.parameters
-    if job.rehearsal or asked.accept_loss or asked.as_of is not None:
+    if job.replay or asked.accept_loss or asked.as_of is not None:
         return False
     return job.current is not None and not _is_reconfigured(job)
 

@@ -34,14 +34,14 @@ from prefect_instances.libs.services.composition.model_stores import (
 from prefect_instances.libs.services.procedures.features import (
     TARGET,
     Split,
-    feature_names,
-    features,
-    spec_of,
-    split,
+    build_features,
+    get_model_spec,
+    list_features,
+    split_rows,
 )
-from prefect_instances.libs.services.rendering.formatting import shown
-from prefect_instances.libs.services.rendering.links import MLFLOW_RUN, of_run, paragraph
-from prefect_instances.libs.services.rendering.plots import bars_plot
+from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.links import MLFLOW_RUN, format_links, link_run
+from prefect_instances.libs.services.rendering.plots import plot_bars
 from prefect_instances.libs.services.runs.run_context import Job, Result, Stored
 from prefect_instances.libs.specs import PromotionSpec
 
@@ -69,8 +69,8 @@ class _Candidate:
 
 def train(job: Job) -> Result:
     """Train a model; publish it only if it becomes the champion."""
-    module = module_of(job)
-    candidate = _candidate(job, module, features(job))
+    module = open_module(job)
+    candidate = _candidate(job, module, build_features(job))
     incumbent, lost = _incumbent(job)
     metrics: dict[str, object] = {**candidate.scores}
     better = True
@@ -78,20 +78,20 @@ def train(job: Job) -> Result:
         against = _scores_of_incumbent(job, candidate, incumbent)
         metrics["champion_version"] = incumbent.version
         metrics |= {f"champion_{name}": value for name, value in against.items()}
-        better = is_better(spec_of(job).promotion, candidate.scores, against)
+        better = is_better(get_model_spec(job).promotion, candidate.scores, against)
     # If the files are gone, the version is published again, even if the model is the same.
     same = not lost and job.current is not None and candidate.digest == job.current.content_hash
     promoted = better and (not same or job.run.parameters.force)
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
     version, blocked = 0, None
-    if not job.rehearsal:
+    if not job.replay:
         known = same and not promoted
         version, run_id = _keep(job, candidate, name, same=known)
         metrics |= {"model_version": version, MLFLOW_RUN: run_id}
         blocked = None if known else _mark(job, name, version)
     pages = _pages(job, candidate, metrics)
-    if not promoted and not (job.rehearsal and same):
+    if not promoted and not (job.replay and same):
         challenge = None if same else _alias(job, CHALLENGER, name, version)
         return Result(None, metrics, pages, after=challenge, blocked=blocked)
     return Result(
@@ -117,7 +117,7 @@ def _mark(job: Job, name: str, version: int) -> Callable[[str], None]:
     return lambda why: tracking(job.services).block(name, version, why)
 
 
-def module_of(job: Job) -> MLModule:
+def open_module(job: Job) -> MLModule:
     """Open the model's configured definition."""
     module = open_definition(
         job.services, job.instance.id, DefinitionKind.ML_MODULE, job.component("module")
@@ -127,8 +127,8 @@ def module_of(job: Job) -> MLModule:
 
 
 def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
-    names = feature_names(spec_of(job))
-    parts = split(job, known)
+    names = list_features(get_model_spec(job))
+    parts = split_rows(job, known)
     sample = Sample(
         names, parts.training.select(names).to_numpy(), parts.training[TARGET].to_numpy()
     )
@@ -157,7 +157,7 @@ def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
     except PermanentError as gone:
         _log.warning("version %d of %s is lost, this run replaces it: %s", version, name, gone)
         return None, True
-    same = loaded.tags.get("features") == json.dumps(feature_names(spec_of(job)))
+    same = loaded.tags.get("features") == json.dumps(list_features(get_model_spec(job)))
     return (loaded if same else None), False
 
 
@@ -166,7 +166,7 @@ def _scores_of_incumbent(
 ) -> dict[str, float]:
     """Score the published model on the candidate's validation rows."""
     rows = candidate.split.validation
-    values = rows.select(feature_names(spec_of(job))).to_numpy()
+    values = rows.select(list_features(get_model_spec(job))).to_numpy()
     predicted = candidate.module.predict(incumbent.model, values)
     return dict(candidate.module.monitor(predicted, rows[TARGET].to_numpy()))
 
@@ -204,21 +204,21 @@ def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[in
         return version_number(job.current.location), run_id
     tags = {
         "run": str(job.run.id),
-        "features": json.dumps(feature_names(spec_of(job))),
+        "features": json.dumps(list_features(get_model_spec(job))),
         "predict_from": str(candidate.split.predict_from),
     }
     return store.register(name, run_id, tags), run_id
 
 
 def _logged(job: Job, candidate: _Candidate) -> Training:
-    spec = spec_of(job)
+    spec = get_model_spec(job)
     rows = candidate.split.training.head(EXAMPLE_ROWS)
     parameters = {
         "module": f"{candidate.module.name} {candidate.module.version}",
         **candidate.module.config.model_dump(mode="json"),
         **{f"target.{key}": value for key, value in spec.target.model_dump().items()},
         **{f"split.{key}": value for key, value in spec.split.model_dump().items()},
-        "features": ", ".join(feature_names(spec)),
+        "features": ", ".join(list_features(spec)),
     }
     inputs = [
         LoggedInput(
@@ -236,7 +236,7 @@ def _logged(job: Job, candidate: _Candidate) -> Training:
         metrics=candidate.scores,
         inputs=inputs,
         model=candidate.model,
-        example=rows.select(feature_names(spec)).to_pandas(),
+        example=rows.select(list_features(spec)).to_pandas(),
         requirements=candidate.module.requirements,
         tags={"run": str(job.run.id), "instance": str(job.instance.id)},
     )
@@ -266,12 +266,15 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
+        *(
+            f"| {name.replace('_', ' ')} | {format_value(value)} |"
+            for name, value in metrics.items()
+        ),
     ]
     row = model_row(job.services, job.instance.id)
     handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
-    lines += paragraph(of_run(job.services.settings, handles, metrics))
+    lines += format_links(link_run(job.services.settings, handles, metrics))
     if found:
-        plot = bars_plot("feature importance", dict(found))
+        plot = plot_bars("feature importance", dict(found))
         lines += ["", f"![feature importance]({plot})"]
     return [Page("model", "markdown", "\n".join(lines), "Scores and feature importance")]

@@ -59,7 +59,7 @@ class Arrow:
     text: str = ""
 
 
-def mermaid(lineage: Mapping[str, Any]) -> str:
+def draw_lineage(lineage: Mapping[str, Any]) -> str:
     """Draw a ``reports.lineage`` document as a fenced mermaid flowchart, or say it is too large."""
     if len(lineage["nodes"]) > MOST_BOXES or len(lineage["edges"]) > MOST_ARROWS:
         return f"{len(lineage['nodes'])} flows are too many to draw: see `instances lineage`."
@@ -80,10 +80,10 @@ def mermaid(lineage: Mapping[str, Any]) -> str:
         )
         for edge in lineage["edges"]
     ]
-    return fenced(flowchart(boxes, arrows))
+    return fence(draw_flowchart(boxes, arrows))
 
 
-def freshness_picture(graph: Mapping[str, Any]) -> str:
+def draw_freshness(graph: Mapping[str, Any]) -> str:
     """Draw the graph of an ``explaining.freshness`` document as a fenced mermaid flowchart."""
     boxes = [
         Box(
@@ -100,7 +100,7 @@ def freshness_picture(graph: Mapping[str, Any]) -> str:
         Arrow(edge["upstream"], edge["downstream"], edge["triggers"], edge["blocks"])
         for edge in graph["edges"]
     ]
-    return fenced(flowchart(boxes, arrows))
+    return fence(draw_flowchart(boxes, arrows))
 
 
 def _said(node: Mapping[str, Any]) -> tuple[str, ...]:
@@ -109,24 +109,24 @@ def _said(node: Mapping[str, Any]) -> tuple[str, ...]:
     if not node["explained"]:
         return lines
     if not node["waits_for"]:
-        since = (f"since {minute(node['since'])}",) if node["since"] else ()
+        since = (f"since {format_minute(node['since'])}",) if node["since"] else ()
         return (*lines, *since, shorten(node["why"], SENTENCE, placeholder=" …"))
     roots = node["root_causes"]
     more = f" and {len(roots) - NAMED} more" if len(roots) > NAMED else ""
     return (*lines, f"waits for {', '.join(roots[:NAMED])}{more}")
 
 
-def minute(moment: str) -> str:
+def format_minute(moment: str) -> str:
     """Format an ISO time of UTC for people: ``2026-01-05 09:00 UTC``."""
     return f"{moment[:16].replace('T', ' ')} UTC"
 
 
-def fenced(diagram: str) -> str:
+def fence(diagram: str) -> str:
     """Wrap a diagram for a Markdown page."""
     return f"```mermaid\n{diagram}\n```"
 
 
-def flowchart(boxes: Sequence[Box], arrows: Iterable[Arrow]) -> str:
+def draw_flowchart(boxes: Sequence[Box], arrows: Iterable[Arrow]) -> str:
     """Draw a mermaid flowchart; arrows that start or end outside of it are left out."""
     keys = {box.key: f"n{at}" for at, box in enumerate(boxes)}
     inside = [arrow for arrow in arrows if arrow.upstream in keys and arrow.downstream in keys]

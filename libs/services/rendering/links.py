@@ -16,7 +16,7 @@ MLFLOW_RUN, EVIDENTLY_REPORT = "mlflow_run", "evidently_report"
 """Metrics of a training and of a monitoring: the ids by which their pages are found."""
 
 
-def paragraph(links: Mapping[str, str]) -> list[str]:
+def format_links(links: Mapping[str, str]) -> list[str]:
     """Format the links as Markdown lines after an empty one; no lines if there are no links."""
     text = " · ".join(f"[{title}]({address})" for title, address in links.items())
     return ["", text] if text else []
@@ -36,7 +36,7 @@ def _public(address: str) -> str:
     return Address.parse(address).url if address else ""
 
 
-def of_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str]:
+def link_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str]:
     """Return title and address of each page of an instance; ``handles`` are columns by name."""
     models, monitored = mlflow_pages(settings), evidently_pages(settings)
     experiment = handles.get("mlflow_experiment_id")
@@ -50,7 +50,7 @@ def of_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str
     return {title: address for title, address in found.items() if address}
 
 
-def of_run(
+def link_run(
     settings: Settings, handles: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return title and address of each page of a run with these ``metrics``."""

@@ -16,7 +16,7 @@ LEGEND_ROWS = 12
 """Assets that a weights plot tells apart; the others are drawn as one."""
 
 
-def equity_plot(
+def plot_equity(
     title: str, dates: Sequence[date], equity: Floats, drawdown: Floats, benchmark: Floats | None
 ) -> str:
     """Plot equity (and the benchmark, scaled to the same start) above its drawdown."""
@@ -33,7 +33,7 @@ def equity_plot(
     return _uri(figure)
 
 
-def weights_plot(title: str, dates: Sequence[date], weights: Mapping[str, Floats]) -> str:
+def plot_weights(title: str, dates: Sequence[date], weights: Mapping[str, Floats]) -> str:
     """Plot weights over time, stacked; the largest on average have a colour of their own."""
     import numpy as np
 
@@ -57,7 +57,7 @@ def weights_plot(title: str, dates: Sequence[date], weights: Mapping[str, Floats
     return _uri(figure)
 
 
-def histogram(title: str, values: Floats) -> str:
+def plot_histogram(title: str, values: Floats) -> str:
     """Plot how often values occur; values that are not finite are left out."""
     import numpy as np
 
@@ -67,7 +67,7 @@ def histogram(title: str, values: Floats) -> str:
     return _uri(figure)
 
 
-def bars_plot(title: str, values: Mapping[str, float], *, ordered: bool = True) -> str:
+def plot_bars(title: str, values: Mapping[str, float], *, ordered: bool = True) -> str:
     """Plot named values as horizontal bars; ``ordered``: the largest on top."""
     figure, (axis,) = _figure(1)
     names = sorted(values, key=lambda name: values[name]) if ordered else list(values)[::-1]

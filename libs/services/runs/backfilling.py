@@ -49,7 +49,7 @@ MOST_PIECES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BackfillRequest:
     """A requested backfill: the dates (inclusive) and the size of its pieces.
 
     With ``downstream`` also those flows downstream run again that no upstream triggers.
@@ -108,7 +108,7 @@ Tell = Callable[[Progress], None]
 def backfill(
     services: Services,
     reference: str,
-    asked: Asked,
+    asked: BackfillRequest,
     tell: Tell = lambda _: None,
     wait: Callable[[float], None] = time.sleep,
 ) -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ def _refresh_flow(session: Session, instance: Named) -> UUID:
     )
 
 
-def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Batch:
+def _opened(session: Session, flow_id: UUID, asked: BackfillRequest, now: datetime) -> _Batch:
     """Find the unfinished backfill with the same parameters, or add a new one."""
     row = _newest(session, flow_id, asked, unfinished=True)
     if row is None:
@@ -181,7 +181,7 @@ def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Ba
 
 
 def _newest(
-    session: Session, flow_id: UUID, asked: Asked, *, unfinished: bool = False
+    session: Session, flow_id: UUID, asked: BackfillRequest, *, unfinished: bool = False
 ) -> Backfill | None:
     return select_backfill(
         session,
@@ -274,7 +274,7 @@ def _ask_below(services: Services, batch: _Batch) -> None:
     relay_or_leave(services)
 
 
-def how_far(database: Database, reference: str, asked: Asked) -> Progress | None:
+def read_progress(database: Database, reference: str, asked: BackfillRequest) -> Progress | None:
     """Read the progress of the newest backfill with these parameters; None if there is none."""
     listed = asked.pieces()
     with database.read() as session:

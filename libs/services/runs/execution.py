@@ -20,20 +20,24 @@ from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Gate, Report
-from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, guard, rows_of
+from prefect_instances.libs.services.runs.guardrails import (
+    GuardrailBlocked,
+    guard,
+    tabulate_reports,
+)
 from prefect_instances.libs.services.runs.heartbeat import heartbeat
 from prefect_instances.libs.services.runs.preflight import begin
 from prefect_instances.libs.services.runs.publishing import Finished, publish, retry_policy
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Procedure,
     Result,
     Stored,
     Work,
-    job_of,
-    spec_of,
+    build_job,
+    load_spec,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -63,8 +67,8 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     starts if a definition cannot be used.
     """
     with services.database.read() as session:
-        flow = flow_of(session, work)
-        spec = spec_of(session, work.instance_id)
+        flow = load_flow(session, work)
+        spec = load_spec(session, work.instance_id)
     schedule = spec.schedule_of(work.kind, flow.schedule_json)
     if work.slot is not None and not is_session(schedule, work.slot):
         return NotASession(schedule.calendar)
@@ -75,7 +79,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
         return started
     try:
         with heartbeat(services, started.run.id):
-            job = job_of(services, work.instance_id, started.run)
+            job = build_job(services, work.instance_id, started.run)
             reports = guard(job, Gate.START)
             result = procedure(job)
             reports += _guard_output(job, result)
@@ -91,7 +95,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
 
 def _guard_output(job: Job, result: Result) -> list[Report]:
     """Judge the output of a run; raise as ``guard`` does."""
-    kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
+    kept = job.current.rows if job.current and isinstance(result.output, Appended) else 0
     try:
         return guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
     except GuardrailBlocked as error:
@@ -109,15 +113,15 @@ def _tell(result: Result, blocked: GuardrailBlocked) -> None:
         _log.warning("the blocked output could not be marked: %s", error)
 
 
-def _written(output: Frame | Added | Stored | None) -> pl.DataFrame | None:
+def _written(output: Frame | Appended | Stored | None) -> pl.DataFrame | None:
     """Return the rows that are about to be written; of a version that grows, only the new rows."""
     if isinstance(output, Frame):
         return output.rows
-    return output.later if isinstance(output, Added) and output.later.height else None
+    return output.later if isinstance(output, Appended) and output.later.height else None
 
 
 def _with_guardrails(result: Result, reports: Sequence[Report]) -> Result:
-    page = Page("guardrails", "table", rows_of(reports), "Guardrail contracts")
+    page = Page("guardrails", "table", tabulate_reports(reports), "Guardrail contracts")
     return replace(result, pages=[*result.pages, page]) if reports else result
 
 
@@ -135,7 +139,7 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
         )
 
 
-def flow_of(session: Session, work: Work) -> FlowExecutionResource:
+def load_flow(session: Session, work: Work) -> FlowExecutionResource:
     """Return the flow to run; raise NotFound if its instance is gone."""
     found = select_flow(session, work.instance_id, work.kind)
     if found is None:

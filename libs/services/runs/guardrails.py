@@ -103,7 +103,7 @@ def _store(job: Job, reports: Sequence[Report]) -> None:
     job.services.database.transact(lambda session: session.add_all(rows))
 
 
-def rows_of(reports: Iterable[Report]) -> list[dict[str, object]]:
+def tabulate_reports(reports: Iterable[Report]) -> list[dict[str, object]]:
     """Convert reports to a table for people."""
     return [
         {

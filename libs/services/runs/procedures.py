@@ -23,7 +23,7 @@ ADDED = "prefect_instances.libs.services.procedures.definition_flows:run_added"
 """The procedure of every flow that a definition adds."""
 
 
-def procedure_of(kind: str) -> Procedure:
+def load_procedure(kind: str) -> Procedure:
     """Import and return the procedure of a kind of flow."""
     module, _, name = PROCEDURES.get(kind, ADDED).partition(":")
     return cast(Procedure, getattr(import_module(module), name))

@@ -19,7 +19,7 @@ from prefect_instances.libs.db.repositories.versions import select_locations
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Result,
@@ -62,7 +62,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class PreparedOutput:
     """An output that is ready to publish; ``stored`` is None if it equals the published one.
 
     ``changed_from`` is the first date that differs from the published output; None if any date may
@@ -107,7 +107,11 @@ def publish(job: Job, result: Result) -> Finished:
     )
     _follow_up(job, result)
     generation = job.flow.generation + (1 if made.stored else 0)
-    if made.stored and isinstance(result.output, Frame | Added) and generation % SWEEP_EVERY == 0:
+    if (
+        made.stored
+        and isinstance(result.output, Frame | Appended)
+        and generation % SWEEP_EVERY == 0
+    ):
         _sweep_store(services, result.output.store, run.flow_id)
     return Finished(
         instance=job.instance,
@@ -123,19 +127,19 @@ def publish(job: Job, result: Result) -> Finished:
     )
 
 
-def _made(job: Job, output: Frame | Added | Stored | None) -> Made:
+def _made(job: Job, output: Frame | Appended | Stored | None) -> PreparedOutput:
     """Write the output if it is new; it is invisible until the transaction that publishes it."""
-    if output is None or (isinstance(output, Added) and not output.later.height):
+    if output is None or (isinstance(output, Appended) and not output.later.height):
         current, flow = job.current, job.flow
         rows = current.rows if current else 0
-        return Made(flow.content_hash, flow.last_data_date, rows, (), None)
-    if isinstance(output, Added):
+        return PreparedOutput(flow.content_hash, flow.last_data_date, rows, (), None)
+    if isinstance(output, Appended):
         return _made_of_added(job, output)
     if isinstance(output, Stored):
         forced = job.run.parameters.force or output.renewed
         new = forced or output.digest != job.flow.content_hash
         version = output.version
-        return Made(
+        return PreparedOutput(
             output.digest,
             version.max_date,
             version.rows,
@@ -145,7 +149,7 @@ def _made(job: Job, output: Frame | Added | Stored | None) -> Made:
     return _made_of_frame(job, output)
 
 
-def _made_of_frame(job: Job, output: Frame) -> Made:
+def _made_of_frame(job: Job, output: Frame) -> PreparedOutput:
     from prefect_instances.libs.definitions.content import check_frame, content_hash
 
     check_frame(output.rows)
@@ -156,7 +160,7 @@ def _made_of_frame(job: Job, output: Frame) -> Made:
         stored = output.store.write(output.rows, job.run.id, base)
         changed = _changed_from(job, output)
     columns = tuple(output.rows.columns)
-    return Made(digest, output.newest, output.rows.height, columns, stored, changed)
+    return PreparedOutput(digest, output.newest, output.rows.height, columns, stored, changed)
 
 
 def _changed_from(job: Job, output: Frame) -> date | None:
@@ -168,7 +172,7 @@ def _changed_from(job: Job, output: Frame) -> date | None:
     return first_change(output.store.scan(job.current.location).collect(), output.rows)
 
 
-def _made_of_added(job: Job, output: Added) -> Made:
+def _made_of_added(job: Job, output: Appended) -> PreparedOutput:
     """Append the new rows; the cost does not depend on the rows that are already stored."""
     from prefect_instances.libs.definitions.content import check_frame, extend_hash
 
@@ -178,7 +182,7 @@ def _made_of_added(job: Job, output: Added) -> Made:
     stored = output.store.append(later, job.run.id, job.current.location)
     digest = extend_hash(job.flow.content_hash, later)
     first = cast("date | None", later["date"].min())
-    return Made(digest, stored.max_date, stored.rows, tuple(later.columns), stored, first)
+    return PreparedOutput(digest, stored.max_date, stored.rows, tuple(later.columns), stored, first)
 
 
 def _follow_up(job: Job, result: Result) -> None:
@@ -227,7 +231,9 @@ def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:
         _log.warning("unused files stay until the next clean-up of this store: %s", error)
 
 
-def _version_row(run: Run, made: Made, stored: StoredVersion, now: datetime) -> DatasetVersion:
+def _version_row(
+    run: Run, made: PreparedOutput, stored: StoredVersion, now: datetime
+) -> DatasetVersion:
     """Build the row of a version; it has the id of its run, which publishes at most one."""
     return DatasetVersion(
         id=run.id,

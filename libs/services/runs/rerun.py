@@ -24,13 +24,13 @@ from prefect_instances.libs.db.repositories.runs import select_run
 from prefect_instances.libs.db.repositories.versions import select_output_before, select_version
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.rendering.links import EVIDENTLY_REPORT, MLFLOW_RUN
-from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.procedures import load_procedure
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Result,
-    pinned_inputs,
+    load_pinned_inputs,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import parse_spec
@@ -51,7 +51,7 @@ class NotRepeatable(PermanentError):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RerunComparison:
     """The comparison of a rerun with its original run.
 
     ``differences`` is empty if they are identical. ``compared`` is ``output``, or ``metrics`` for a
@@ -79,7 +79,7 @@ class Comparison:
         }
 
 
-def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
+def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> RerunComparison:
     """Repeat a run with its recorded inputs, parameters and configuration, and compare.
 
     The rerun is recorded as a run with the cause ``rerun``; status and output of the instance do
@@ -91,14 +91,14 @@ def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
         record = _record(session, run_id)
         job = _job_of(services, session, record)
         expected = _expected(session, record, job)
-    result = procedure_of(job.kind)(job)
+    result = load_procedure(job.kind)(job)
     has_output = result.output is not None and expected is not None
     differences = (
         _differences(services, result, expected)
         if has_output
         else compare_metrics(record.metrics, result.metrics)
     )
-    comparison = Comparison(
+    comparison = RerunComparison(
         run_id=record.id,
         rerun_id=uuid4(),
         instance=job.instance.label,
@@ -130,9 +130,9 @@ def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
     columns = {column.key: getattr(record, column.key) for column in RunRecord.__table__.columns}
     run = read_run({key: columns[key] for key in read_run_fields()})
     base = select_output_before(session, record)
-    inputs = pinned_inputs(services, session, run)
+    inputs = load_pinned_inputs(services, session, run)
     then = _flow_then(session, flow, base)
-    return Job(services, instance, parse_spec(spec), then, run, inputs, base, rehearsal=True)
+    return Job(services, instance, parse_spec(spec), then, run, inputs, base, replay=True)
 
 
 def read_run_fields() -> tuple[str, ...]:
@@ -203,7 +203,7 @@ def _differences(
     """Describe how the outputs differ; empty if they are identical, bit for bit."""
     assert result.output is not None
     assert expected is not None
-    assert not isinstance(result.output, Added), "a repeated run has no partial output"
+    assert not isinstance(result.output, Appended), "a repeated run has no partial output"
     if not isinstance(result.output, Frame):
         same = result.output.digest == expected.content_hash
         return {} if same else {"digest": [expected.content_hash, result.output.digest]}
@@ -211,10 +211,10 @@ def _differences(
 
     if content_hash(result.output.rows) == expected.content_hash:
         return {}
-    return compare(read_version(services, expected.id).collect(), result.output.rows)
+    return compare_frames(read_version(services, expected.id).collect(), result.output.rows)
 
 
-def compare(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
+def compare_frames(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
     """Compare two frames (date x symbol, long): columns, and rows by their key."""
     from prefect_instances.libs.definitions.content import conform, key_columns
 
@@ -248,7 +248,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 def _note(
     services: Services,
     record: RunRecord,
-    comparison: Comparison,
+    comparison: RerunComparison,
     flow_run_id: UUID,
     started: datetime,
 ) -> None:

@@ -98,7 +98,7 @@ class Job:
     """Everything that a procedure needs.
 
     ``current`` is the published version, or None. ``contracts`` are the guardrail contracts that
-    inputs and output must satisfy. In a ``rehearsal`` (a rerun) nothing outside may change: the
+    inputs and output must satisfy. In a ``replay`` (a rerun) nothing outside may change: the
     result is only compared.
     """
 
@@ -110,7 +110,7 @@ class Job:
     inputs: Sequence[PinnedInput]
     current: DatasetVersion | None
     contracts: Sequence[Contract] = ()
-    rehearsal: bool = False
+    replay: bool = False
 
     @property
     def kind(self) -> str:
@@ -119,7 +119,7 @@ class Job:
 
     def component(self, role: str) -> ComponentSpec | None:
         """Return the spec that a component had at a run that is repeated; None: use the present."""
-        return self.spec.components()[role] if self.rehearsal else None
+        return self.spec.components()[role] if self.replay else None
 
     @property
     def schedule(self) -> ScheduleSpec:
@@ -143,7 +143,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class Appended:
     """New rows to append, all later than the stored ones.
 
     Without rows the current version stays.
@@ -178,7 +178,7 @@ class Result:
     ``blocked`` is called with the message of a guardrail that prevents the publication.
     """
 
-    output: Frame | Added | Stored | None
+    output: Frame | Appended | Stored | None
     metrics: Mapping[str, object] = field(default_factory=dict)
     pages: Sequence[Page] = ()
     frequency: str | None = None
@@ -191,7 +191,7 @@ class Result:
 Procedure = Callable[[Job], Result]
 
 
-def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
+def load_spec(session: Session, instance_id: UUID) -> InstanceSpec:
     """Read the newest configuration of an instance; raise NotFound if the instance is gone."""
     version = select_newest_version(session, instance_id)
     if version is None:
@@ -199,7 +199,7 @@ def spec_of(session: Session, instance_id: UUID) -> InstanceSpec:
     return parse_spec(version.spec_json)
 
 
-def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
+def build_job(services: Services, instance_id: UUID, run: Run) -> Job:
     """Build the job of a run that has started, from its pins and the published version."""
     with services.database.read() as session:
         flow = session.get_one(FlowExecutionResource, run.flow_id)
@@ -207,13 +207,13 @@ def job_of(services: Services, instance_id: UUID, run: Run) -> Job:
         if instance is None:
             raise NotFound("instance", str(instance_id))
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
-        spec = spec_of(session, instance_id)
-        inputs = pinned_inputs(services, session, run)
+        spec = load_spec(session, instance_id)
+        inputs = load_pinned_inputs(services, session, run)
         contracts = contracts_of(session, services.registry, spec, instance_id, flow.kind)
     return Job(services, instance, spec, flow, run, inputs, current, contracts)
 
 
-def pinned_inputs(services: Services, session: Session, run: Run) -> list[PinnedInput]:
+def load_pinned_inputs(services: Services, session: Session, run: Run) -> list[PinnedInput]:
     """Read the pinned inputs of a run; upstreams that had published nothing are left out."""
     consumed = _consumed_before(session, run)
     return [

@@ -20,11 +20,17 @@ from prefect_instances.libs.definitions.guardrails import Gate
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.rows import write_rows
-from prefect_instances.libs.services.runs.execution import flow_of
+from prefect_instances.libs.services.runs.execution import load_flow
 from prefect_instances.libs.services.runs.guardrails import guard
 from prefect_instances.libs.services.runs.preflight import find_fault
 from prefect_instances.libs.services.runs.publishing import publish
-from prefect_instances.libs.services.runs.run_context import Result, Stored, Work, job_of, spec_of
+from prefect_instances.libs.services.runs.run_context import (
+    Result,
+    Stored,
+    Work,
+    build_job,
+    load_spec,
+)
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import BATCH
 from prefect_instances.libs.services.state.ledger import Ledger
@@ -75,13 +81,13 @@ def _run(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     """Do the database work of ``execute``."""
     with services.database.read() as session:
         work = Work(instance_id, uuid4(), None, None)
-        flow_id = flow_of(session, work).id
+        flow_id = load_flow(session, work).id
         opening = select_only_opening(session, flow_id)
-        spec_of(session, instance_id)
+        load_spec(session, instance_id)
     find_fault(services, flow_id, spec, instance_id)
     started = services.ledger.start(flow_id, work.flow_run_id, opening_id=opening)
     assert isinstance(started, Started)
-    job = job_of(services, instance_id, started.run)
+    job = build_job(services, instance_id, started.run)
     guard(job, Gate.START)
     version = StoredVersion("nowhere", 0, None, None, "")
     publish(job, Result(Stored(version, "nothing", COLUMNS)))

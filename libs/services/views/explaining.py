@@ -22,8 +22,12 @@ from prefect_instances.libs.core.unit_of_work import Draft
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.region import load_region, select_ancestors
 from prefect_instances.libs.db.repositories.resources import flows_of, get_instance
-from prefect_instances.libs.services.rendering.diagrams import freshness_picture, minute
-from prefect_instances.libs.services.views.reports import flow_document, freshness_of, message
+from prefect_instances.libs.services.rendering.diagrams import draw_freshness, format_minute
+from prefect_instances.libs.services.views.reports import (
+    derive_freshness,
+    describe_status,
+    flow_document,
+)
 
 Document = dict[str, Any]
 Diagnoses = Mapping[UUID, Diagnosis]
@@ -134,14 +138,14 @@ def _upstream(draft: Draft, edge: EdgeState, diagnoses: Diagnoses, now: datetime
         "triggers": edge.triggers,
         "status": upstream.status.value,
         "reason": upstream.reason.value,
-        "message": message(upstream),
+        "message": describe_status(upstream),
         "since": _iso(upstream.since),
         "generation": upstream.generation,
         "consumed_generation": edge.consumed,
         "last_data_date": _iso(upstream.last_data_date),
-        "freshness": freshness_of(upstream, now).value,
+        "freshness": derive_freshness(upstream, now).value,
         "blocking": blocking,
-        "why": diagnosis.sentence() if blocking else message(upstream),
+        "why": diagnosis.sentence() if blocking else describe_status(upstream),
         "roots": [_finding(root) for root in _roots(diagnosis)] if blocking else [],
     }
 
@@ -239,7 +243,7 @@ def remedies(roots: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for root in roots:
         parts = [root["remedy"]] if root["remedy"] else []
-        parts += [f"continues at {minute(root['next_at'])}"] if root["next_at"] else []
+        parts += [f"continues at {format_minute(root['next_at'])}"] if root["next_at"] else []
         if parts:
             found[f"{root['resource']}.{root['flow_kind']}"] = "; ".join(parts)
     return list(found.items())
@@ -264,7 +268,7 @@ def _row(entry: Mapping[str, Any], several: bool) -> dict[str, Any]:
         "why": entry["why"].removeprefix(upstream).lstrip(": "),
         "to unblock": "; ".join(f"{flow}: {what}" for flow, what in remedies(entry["roots"])),
         "reason": entry["reason"],
-        "since": minute(entry["since"]) if entry["since"] else "",
+        "since": format_minute(entry["since"]) if entry["since"] else "",
         "data up to": entry["last_data_date"],
         "generation": entry["generation"],
         "role": entry["role"],
@@ -292,4 +296,4 @@ def as_markdown(text: str) -> str:
 
 def _picture(graph: Mapping[str, Any]) -> list[str]:
     more = f" {graph['left_out']} more upstream flows are not shown." if graph["left_out"] else ""
-    return [freshness_picture(graph), "", f"{LEGEND}{more}"]
+    return [draw_freshness(graph), "", f"{LEGEND}{more}"]

@@ -111,19 +111,19 @@ def _instance(
         "lifecycle": named.lifecycle.value,
         "status": overall.value,
         "reason": worst.reason.value if worst else None,
-        "message": message(worst) if worst else "",
+        "message": describe_status(worst) if worst else "",
         "condition": condition,
-        "freshness": freshness_of(worst, now).value if worst else Freshness.UNKNOWN.value,
+        "freshness": derive_freshness(worst, now).value if worst else Freshness.UNKNOWN.value,
         "flows": [flow_document(draft, flow, now) for flow in flows],
     }
 
 
-def message(flow: FlowState) -> str:
+def describe_status(flow: FlowState) -> str:
     """Return the message that people see for a flow's status."""
     return flow.detail or MESSAGES[flow.reason]
 
 
-def freshness_of(flow: FlowState, now: datetime) -> Freshness:
+def derive_freshness(flow: FlowState, now: datetime) -> Freshness:
     """Derive the displayed freshness from status, reason and schedule; it is never stored."""
     if flow.status is FlowStatus.RUNNING:
         return Freshness.REFRESHING
@@ -145,9 +145,9 @@ def flow_document(draft: Draft, flow: FlowState, now: datetime) -> Document:
         "deployment_id": str(flow.deployment_id) if flow.deployment_id else None,
         "status": flow.status.value,
         "reason": flow.reason.value,
-        "message": message(flow),
+        "message": describe_status(flow),
         "since": _iso(flow.since),
-        "freshness": freshness_of(flow, now).value,
+        "freshness": derive_freshness(flow, now).value,
         "generation": flow.generation,
         "last_data_date": _iso(flow.last_data_date),
         "last_ready_at": _iso(flow.last_ready_at),
