@@ -156,10 +156,10 @@ def check_schema(database: Database) -> Finding:
 
 def check_outbox(database: Database, settings: Settings, now: datetime) -> Finding:
     """Check that no event waits for longer than two sweeps take."""
-    from prefect_instances.libs.db.repositories.outbox import backlog, unpublished
+    from prefect_instances.libs.db.repositories.outbox import count_unpublished, select_unpublished
 
     with database.read() as session:
-        count, oldest = backlog(session), unpublished(session, 1)
+        count, oldest = count_unpublished(session), select_unpublished(session, 1)
     if oldest and now - oldest[0].occurred > timedelta(seconds=2 * settings.sweep_seconds):
         detail = (
             f"{count} events unpublished since {oldest[0].occurred.isoformat(timespec='seconds')}"
@@ -171,10 +171,13 @@ def check_outbox(database: Database, settings: Settings, now: datetime) -> Findi
 
 def check_live(database: Database, now: datetime) -> Finding:
     """Check that subscribers get messages, if a broker is configured."""
-    from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting
+    from prefect_instances.libs.db.repositories.subscribers import (
+        count_pending_messages,
+        read_relay,
+    )
 
     with database.read() as session:
-        state, (count, since) = read_relay(session), waiting(session)
+        state, (count, since) = read_relay(session), count_pending_messages(session)
     if not state.configured:
         return Finding("Centrifugo", Level.OK, "not configured; status changes are not published")
     if state.failures and state.failing_since and state.retry_at:

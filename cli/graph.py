@@ -125,11 +125,11 @@ def _note(graph: Graph, node: Node) -> str:
 
 def mermaid(graph: Graph) -> str:
     """Draw the graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
-    from prefect_instances.libs.services.rendering.diagrams import Arrow, Box, flowchart
+    from prefect_instances.libs.services.rendering.diagrams import Arrow, Box, draw_flowchart
 
     boxes = [Box(key, (node.label, node.status), node.status) for key, node in graph.nodes.items()]
     arrows = [
         Arrow(edge.upstream, edge.downstream, triggers=edge.triggers, text=edge.role)
         for edge in graph.edges
     ]
-    return flowchart(boxes, arrows)
+    return draw_flowchart(boxes, arrows)

@@ -14,8 +14,8 @@ from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
     START_FLOW,
-    account_for_bad_ends,
-    notify_of_breaches,
+    plan_breach_notice,
+    plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG, lifecycle_plans
 
@@ -69,7 +69,7 @@ def _notify(gateway: PrefectGateway, block: str) -> Applied:
     document = gateway.find_block_document(slug, name)
     if document is None:
         raise NotFound("notification block document", block)
-    plan = notify_of_breaches(document)
+    plan = plan_breach_notice(document)
     return _applied("automation", plan.name, gateway.ensure_automation(plan))
 
 
@@ -93,7 +93,7 @@ def _steps(
         raise PermanentError(
             f"prefect.yaml does not list {AGGREGATE_STATUS}; the automations need it"
         )
-    for automation in (START_FLOW, account_for_bad_ends(deployed[AGGREGATE_STATUS])):
+    for automation in (START_FLOW, plan_recovery(deployed[AGGREGATE_STATUS])):
         yield _applied("automation", automation.name, gateway.ensure_automation(automation))
 
 

@@ -1,5 +1,6 @@
-"""Prefect flows: the lifecycle of instances and the execution of their work.
+"""Prefect flows: the lifecycle of instances and the execution of their runs.
 
-What belongs here: thin ``@flow`` shells that call one service and say what came of it. What must
-not: SQL, vendor SDKs or rules. One module a flow, named like it: entrypoints can be guessed.
+What belongs here: thin ``@flow`` functions that call one service and report the outcome. What must
+not: SQL, vendor SDKs or rules. Each flow has a module of the same name, so that entrypoints can be
+guessed.
 """

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.db.repositories.resources import get_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
-from prefect_instances.libs.services.state.run_recovery import account_for
+from prefect_instances.libs.services.state.run_recovery import recover_run
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.wiring import connect
 
@@ -24,7 +24,7 @@ def aggregate_status(flow_run_id: str | None = None, instance: str | None = None
         flow_run_id: Id of a Prefect flow run that failed, crashed or was cancelled.
         instance: Name, project/name or id of an instance.
     """
-    return reported(lambda: _aggregate(flow_run_id, instance))
+    return report_errors(lambda: _aggregate(flow_run_id, instance))
 
 
 def _aggregate(flow_run_id: str | None, instance: str | None) -> None:
@@ -32,7 +32,7 @@ def _aggregate(flow_run_id: str | None, instance: str | None) -> None:
     with connect() as services:
         if flow_run_id:
             run_id = UUID(flow_run_id.removeprefix("prefect.flow-run."))
-            logger.info("%s", account_for(services, run_id))
+            logger.info("%s", recover_run(services, run_id))
         if instance:
             logger.info("%s is %s", instance, _recompute(services, instance))
 

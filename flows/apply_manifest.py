@@ -1,4 +1,4 @@
-"""Apply a manifest: create and update instances in the order of the lineage."""
+"""Apply a manifest: create and update instances, upstreams first."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.planning import show_plan
-from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.flows.reporting import current_run_id, report_errors
 from prefect_instances.libs.core.plan import Action, Plan, Step
 from prefect_instances.libs.services.composition.checks import label_of
 from prefect_instances.libs.services.lifecycle.applying import apply_step
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
-from prefect_instances.libs.services.lifecycle.locks import projects_held
+from prefect_instances.libs.services.lifecycle.locks import lock_projects
 from prefect_instances.libs.services.lifecycle.manifests import plan, require_unmoved
 from prefect_instances.libs.services.lifecycle.removal import deprovision
-from prefect_instances.libs.services.rendering.diagrams import mermaid
+from prefect_instances.libs.services.rendering.diagrams import draw_lineage
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.specs import InstanceSpec, Manifest, survey_manifest
 from prefect_instances.libs.wiring import connect
 
 AT_ONCE = 4
-"""Instances provisioned at a time; more do not make Prefect's API any faster."""
+"""How many instances are provisioned at a time; more do not make Prefect's API faster."""
 
 
 @flow(
@@ -53,7 +53,7 @@ def apply_manifest(
         prune: Also remove instances of the projects that the manifest does not list. Their stored
             data is kept.
     """
-    return reported(lambda: _apply(manifest, plan, planned_on, prune))
+    return report_errors(lambda: _apply(manifest, plan, planned_on, prune))
 
 
 def _apply(
@@ -66,7 +66,7 @@ def _apply(
             show_plan(services, planned)
             return planned.document()
         say, projects = get_run_logger().info, survey.manifest.projects
-        with projects_held(services, projects, current_run_id(), say) as prolong:
+        with lock_projects(services, projects, current_run_id(), say) as prolong:
             planned = plan(services, survey, pruning=prune)
             if planned_on is not None:
                 require_unmoved(planned, planned_on)
@@ -74,7 +74,7 @@ def _apply(
             if not planned.is_empty:
                 _apply_all(services, survey.manifest, planned, prolong)
                 _prune(services, planned)
-        picture = mermaid(reports.lineage(services.database))
+        picture = draw_lineage(reports.lineage(services.database))
         services.prefect.create_artifact(
             "lineage", "markdown", picture, "Lineage after this apply", current_run_id()
         )
@@ -84,13 +84,13 @@ def _apply(
 def _apply_all(
     services: Services, manifest: Manifest, planned: Plan, prolong: Callable[[], None]
 ) -> None:
-    """Level by level: what stands on one level does not depend on each other."""
+    """Apply the plan level by level; the instances of one level do not depend on each other."""
     specs = {label_of(spec): spec for spec in manifest.instances}
     steps = {step.name.lower(): step for step in planned.steps}
     for level in planned.levels:
         futures: list[PrefectFuture[str]] = [
             apply_one.with_options(task_run_name=f"{steps[label].action} {label}").submit(
-                services, specs[label], ports(services, specs[label]), steps[label]
+                services, specs[label], build_ports(services, specs[label]), steps[label]
             )
             for label in level
             if steps[label].action is not Action.UNCHANGED
@@ -101,7 +101,7 @@ def _apply_all(
 
 
 def _prune(services: Services, planned: Plan) -> None:
-    """Last, so that what read from them before does so no more; in the plan's order."""
+    """Remove instances last and in the plan's order, when nothing reads from them."""
     for step in planned.steps:
         if step.action is Action.REMOVE:
             deprovision(services, step.name)

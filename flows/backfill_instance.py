@@ -10,9 +10,9 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.states import Completed
 
-from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.flows.reporting import current_run_id, report_errors
 from prefect_instances.libs.core.backfill import Chunk
-from prefect_instances.libs.services.runs.backfilling import Asked, Progress, backfill
+from prefect_instances.libs.services.runs.backfilling import BackfillRequest, Progress, backfill
 from prefect_instances.libs.wiring import connect
 
 ARTIFACT = "backfill"
@@ -39,11 +39,11 @@ def backfill_instance(
         downstream: Also run downstream flows that their upstreams do not trigger, such as
             trainings and backtests.
     """
-    asked = Asked(start, end, Chunk(chunk), downstream)
-    return reported(lambda: _backfill(instance, asked))
+    asked = BackfillRequest(start, end, Chunk(chunk), downstream)
+    return report_errors(lambda: _backfill(instance, asked))
 
 
-def _backfill(reference: str, asked: Asked) -> Any:
+def _backfill(reference: str, asked: BackfillRequest) -> Any:
     bar = create_progress_artifact(0.0, description=f"Backfill of {reference}")
     assert isinstance(bar, UUID)
 

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
-from prefect_instances.flows.reporting import current_run_id, reported
+from prefect_instances.flows.reporting import current_run_id, report_errors
 from prefect_instances.libs.services.views.explaining import (
     as_markdown,
     freshness,
@@ -26,7 +26,7 @@ def check_upstream_freshness(instance: str) -> Any:
     Args:
         instance: Name, project/name or id of the instance.
     """
-    return reported(lambda: _check(instance))
+    return report_errors(lambda: _check(instance))
 
 
 def _check(instance: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from prefect_instances.flows.planning import show_plan
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.services.lifecycle.removal import deprovision, plan_removal
 from prefect_instances.libs.wiring import connect
 
@@ -24,7 +24,7 @@ def deprovision_instance(
         purge: Also delete the stored data and its records in MLflow and Evidently.
         plan: Only show what would be removed; change nothing.
     """
-    return reported(lambda: _deprovision(instance, cascade, purge, plan))
+    return report_errors(lambda: _deprovision(instance, cascade, purge, plan))
 
 
 def _deprovision(instance: str, cascade: bool, purge: bool, plan: bool) -> Any:

@@ -39,14 +39,14 @@ FLOWS: tuple[Flow[..., Any], ...] = (
 EXECUTION: Mapping[str, tuple[str, Flow[..., Any]]] = {
     flow.name: (f"{flow.fn.__module__}.{flow.fn.__name__}", flow) for flow in FLOWS
 }
-"""Entrypoint and flow by the flow's name; ``libs.core.ids.flow_name`` says which executes what."""
+"""Entrypoint and flow by flow name; ``libs.core.ids.flow_name`` gives the name for each kind."""
 
 
-def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
-    """What provisioning needs from this layer.
+def build_ports(services: Services, spec: InstanceSpec, document_id: UUID | None = None) -> Ports:
+    """Build the functions and values that provisioning needs from the flows.
 
-    ``document_id`` is the block document that a person picked; without one the configuration is
-    saved as a document of our own.
+    ``document_id`` is the block document that a person chose; None: the configuration is saved as a
+    new document.
     """
     from prefect_instances.blocks import block_for
 
@@ -62,5 +62,5 @@ def ports(services: Services, spec: InstanceSpec, document_id: UUID | None = Non
 
 @cache
 def _execution() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """Entrypoints and parameter schemas by name; reconciling asks for them at every instance."""
+    """Return entrypoints and parameter schemas by flow name; reconciling uses them often."""
     return {name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()}

@@ -10,12 +10,12 @@ from uuid import UUID
 from prefect import get_run_logger
 
 from prefect_instances.flows.reporting import (
-    asked_again,
     current_run,
-    not_a_session,
-    reported,
-    skipped,
-    upstream_not_ready,
+    end_already_failed,
+    end_not_a_session,
+    end_skipped,
+    end_upstream_not_ready,
+    report_errors,
 )
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
@@ -23,11 +23,11 @@ from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
 from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.definitions.flow import Page
-from prefect_instances.libs.services.rendering.formatting import shown
-from prefect_instances.libs.services.rendering.links import of_run, paragraph
+from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.links import format_links, link_run
 from prefect_instances.libs.services.runs.execution import NotASession, execute
-from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, rows_of
-from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, tabulate_reports
+from prefect_instances.libs.services.runs.procedures import load_procedure
 from prefect_instances.libs.services.runs.publishing import Finished
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
@@ -36,7 +36,7 @@ from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.wiring import connect
 
 
-def asked_for(  # noqa: PLR0913  # one argument for each parameter of a flow
+def build_parameters(  # noqa: PLR0913  # one argument for each parameter of a flow
     mode: str = Mode.INCREMENTAL,
     as_of: date | None = None,
     force: bool = False,
@@ -51,8 +51,8 @@ def asked_for(  # noqa: PLR0913  # one argument for each parameter of a flow
     return RunParameters(Mode(mode), as_of, force, recursive, smart, start, end, accept_loss)
 
 
-def executed(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
-    """Run a flow of an instance once and return the Prefect state that tells the outcome."""
+def run_execution(kind: str, instance: str, opening: str | None, asked: RunParameters) -> Any:
+    """Run a flow of an instance once and return the Prefect state of the outcome."""
     run = current_run()
     cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
     if asked.start is not None:
@@ -65,7 +65,7 @@ def executed(kind: str, instance: str, opening: str | None, asked: RunParameters
         slot=run.expected_start_time if run.auto_scheduled else None,
         kind=kind,
     )
-    return reported(lambda: _run(work, asked))
+    return report_errors(lambda: _run(work, asked))
 
 
 def _run(work: Work, asked: RunParameters) -> Any:
@@ -74,29 +74,29 @@ def _run(work: Work, asked: RunParameters) -> Any:
         raise InvalidSpec(problems)
     with connect() as services:
         try:
-            outcome = execute(services, work, procedure_of(work.kind))
+            outcome = execute(services, work, load_procedure(work.kind))
         except GuardrailBlocked as error:
             _show_blocked(services, work, error)
             raise
         if isinstance(outcome, Skipped):
-            return skipped(outcome)
+            return end_skipped(outcome)
         if isinstance(outcome, AskedAgain):
-            return asked_again(outcome)
+            return end_already_failed(outcome)
         if isinstance(outcome, Blocked):
-            return upstream_not_ready(outcome)
+            return end_upstream_not_ready(outcome)
         if isinstance(outcome, NotASession):
-            return not_a_session(outcome.calendar)
+            return end_not_a_session(outcome.calendar)
         get_run_logger().info("%s", _sentence(outcome))
         _show(services, outcome, work.flow_run_id)
         return None
 
 
 def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> None:
-    """Show the guardrail reports of a blocked run; the error itself is reported in any case."""
+    """Write the guardrail reports of a blocked run as an artifact; a failure is only logged."""
     key = artifact_key(error.instance, work.kind, "guardrails")
     try:
         services.prefect.create_artifact(
-            key, "table", rows_of(error.reports), "Guardrail contracts", work.flow_run_id
+            key, "table", tabulate_reports(error.reports), "Guardrail contracts", work.flow_run_id
         )
     except InstancesError as missing:
         get_run_logger().warning("artifact %s was not created: %s", key, missing)
@@ -133,7 +133,7 @@ def _show(services: Services, outcome: Finished, flow_run_id: UUID) -> None:
 
 
 def artifact_key(instance: Named, kind: str, page: str) -> str:
-    """Make the artifact key: ``demo-sp500-prices``, plus the kind of flow and the page, if any."""
+    """Return an artifact key: ``demo-sp500-prices``, plus the kind of flow and the page, if any."""
     parts: Sequence[str] = (instance.project, instance.name)
     parts = [*parts, *([] if kind == "refresh" else [kind])]
     return "-".join([*parts, *([page] if page else [])]).lower().replace("_", "-")
@@ -157,12 +157,14 @@ def _summary(services: Services, outcome: Finished) -> Page:
             f"| rows | {outcome.rows:,} |",
         ]
     lines += [f"| cause | {record['cause']} |", f"| run | `{record['id']}` |"]
-    # What is a table itself has a page of its own.
+    # Metrics that are tables have a page of their own.
     plain = {k: v for k, v in outcome.metrics.items() if k != "rows" and not isinstance(v, Mapping)}
-    lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in plain.items()]
+    lines += [
+        f"| {name.replace('_', ' ')} | {format_value(value)} |" for name, value in plain.items()
+    ]
     lines += [
         f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
         for pin in record["inputs"]
     ]
-    lines += paragraph(of_run(services.settings, record["handles"], outcome.metrics))
+    lines += format_links(link_run(services.settings, record["handles"], outcome.metrics))
     return Page("", "markdown", "\n".join(lines), f"Summary of the last {outcome.kind} run")

@@ -1,4 +1,4 @@
-"""What flow runs are called in every list of Prefect: instance, flow kind and cause."""
+"""Names of flow runs in Prefect: instance, kind of flow and cause."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from prefect_instances.libs.core.ids import INSTANCE_NAME_TAG, KIND_TAG
 
 
 def name_run() -> str:
-    """Name the present flow run of an instance, like ``prices refresh · gate``."""
+    """Name the current flow run of an instance, for example ``prices refresh · gate``."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("this is only callable inside a flow run")
     run = context.flow_run
-    return run_name(run.tags, context.parameters or {}, scheduled=bool(run.auto_scheduled)) or (
-        run.name
-    )
+    return build_run_name(
+        run.tags, context.parameters or {}, scheduled=bool(run.auto_scheduled)
+    ) or (run.name)
 
 
-def run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
-    """Say which instance and flow kind the tags of a run name, and what made the run.
+def build_run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
+    """Build the name of a run from its tags and its cause.
 
-    Empty where the tags name none, as those of a deployment from before they did.
+    Empty if the tags name no instance or kind, as with deployments of older versions.
     """
     labels = dict(tag.split(":", 1) for tag in tags if ":" in tag)
     name, kind = labels.get(INSTANCE_NAME_TAG), labels.get(KIND_TAG)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import Flow, flow
 
-from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.execution_run import build_parameters, run_execution
 from prefect_instances.flows.naming import name_run
 from prefect_instances.libs.core.status import FlowKind
 
@@ -32,8 +32,8 @@ def _define(name: str, kind: FlowKind, summary: str) -> Flow[..., Any]:
         recursive: bool = False,
         smart: bool = False,
     ) -> Any:
-        asked = asked_for(force=force, recursive=recursive, smart=smart)
-        return executed(kind, instance, opening, asked)
+        asked = build_parameters(force=force, recursive=recursive, smart=smart)
+        return run_execution(kind, instance, opening, asked)
 
     execute.__name__ = execute.__qualname__ = name.replace("-", "_")
     execute.__doc__ = f"{summary}\n{PARAMETERS}"

@@ -6,11 +6,14 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.planning import show_plan
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.services.lifecycle.manifests import plan_one
-from prefect_instances.libs.services.lifecycle.promotion import promoted_spec, tell
+from prefect_instances.libs.services.lifecycle.promotion import (
+    build_promoted_spec,
+    record_promotion,
+)
 from prefect_instances.libs.services.lifecycle.provisioning import provision
 from prefect_instances.libs.specs import SignalContract
 from prefect_instances.libs.wiring import connect
@@ -29,17 +32,17 @@ def promote_dataset(dataset: str, name: str, signal: SignalContract, plan: bool 
         signal: Contract that every value of the signal must satisfy.
         plan: Only check the stored data and show the plan; change nothing.
     """
-    return reported(lambda: _promote(dataset, name, signal, plan))
+    return report_errors(lambda: _promote(dataset, name, signal, plan))
 
 
 def _promote(dataset: str, name: str, signal: SignalContract, plan: bool) -> Any:
     with connect() as services:
-        spec = promoted_spec(services, dataset, name, signal.document())
+        spec = build_promoted_spec(services, dataset, name, signal.document())
         planned = plan_one(services, spec)
         show_plan(services, planned)
         if plan:
             return planned.document()
-        done = provision(services, spec, ports(services, spec))
-        tell(services, done, dataset)
+        done = provision(services, spec, build_ports(services, spec))
+        record_promotion(services, done, dataset)
         get_run_logger().info("%s promoted to %s (%s)", dataset, done.label, done.action)
         return {"id": str(done.instance_id), "name": done.label, "action": done.action}

@@ -8,9 +8,9 @@ from uuid import UUID
 from prefect import flow, get_run_logger
 
 from prefect_instances.blocks import AnyInstance
-from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.planning import show_plan
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.services.lifecycle.manifests import plan_one
 from prefect_instances.libs.services.lifecycle.provisioning import provision
 from prefect_instances.libs.specs import InstanceSpec
@@ -26,7 +26,7 @@ def provision_instance(instance: AnyInstance, plan: bool = False) -> Any:
         plan: Only check the configuration and show the plan; change nothing.
     """
     document_id: UUID | None = instance._block_document_id
-    return reported(lambda: _provision(instance.spec(), document_id, plan))
+    return report_errors(lambda: _provision(instance.spec(), document_id, plan))
 
 
 def _provision(spec: InstanceSpec, document_id: UUID | None, plan: bool) -> Any:
@@ -36,6 +36,6 @@ def _provision(spec: InstanceSpec, document_id: UUID | None, plan: bool) -> Any:
             planned = plan_one(services, spec)
             show_plan(services, planned)
             return planned.document()
-        done = provision(services, spec, ports(services, spec, document_id))
+        done = provision(services, spec, build_ports(services, spec, document_id))
         logger.info("%s %s (%s)", done.label, done.action, ", ".join(done.steps) or "as it was")
         return {"id": str(done.instance_id), "name": done.label, "action": done.action}

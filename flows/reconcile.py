@@ -7,8 +7,8 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
-from prefect_instances.flows.execution_flows import ports
-from prefect_instances.flows.reporting import current_run, current_run_id, reported
+from prefect_instances.flows.execution_flows import build_ports
+from prefect_instances.flows.reporting import current_run, current_run_id, report_errors
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
 from prefect_instances.libs.services.lifecycle.reconciling import Outcome, Reconciled, rows
 from prefect_instances.libs.services.lifecycle.reconciling import reconcile as reconcile_all
@@ -31,7 +31,7 @@ def reconcile(remove_unknown: bool = False) -> Any:
     Args:
         remove_unknown: Delete deployments that belong to no instance of this database.
     """
-    return reported(lambda: _reconcile(remove_unknown))
+    return report_errors(lambda: _reconcile(remove_unknown))
 
 
 def _reconcile(remove_unknown: bool) -> Any:
@@ -39,7 +39,7 @@ def _reconcile(remove_unknown: bool) -> Any:
     with connect() as services:
         found = reconcile_all(
             services,
-            lambda spec, document_id: ports(services, spec, document_id),
+            lambda spec, document_id: build_ports(services, spec, document_id),
             lifecycle_plans(services.settings.pool, services.settings.chosen_sweep_seconds),
             remove_unknown=remove_unknown,
         )

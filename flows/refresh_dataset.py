@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.execution_run import build_parameters, run_execution
 from prefect_instances.flows.naming import name_run
 from prefect_instances.libs.core.status import FlowKind
 
@@ -41,7 +41,7 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
         accept_loss: Publish the rows even if they lack dates, symbols, rows or columns of the
             current version, or change the type of a column.
     """
-    asked = asked_for(
+    asked = build_parameters(
         mode,
         as_of,
         force,
@@ -51,4 +51,4 @@ def refresh_dataset(  # noqa: PLR0913  # what a person may ask of one run
         end=end,
         accept_loss=accept_loss,
     )
-    return executed(FlowKind.REFRESH, instance, opening, asked)
+    return run_execution(FlowKind.REFRESH, instance, opening, asked)

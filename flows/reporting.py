@@ -1,4 +1,4 @@
-"""End flows: Prefect states for outcomes and errors, each with one clear line."""
+"""End flows with a Prefect state and one clear line for each outcome or error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 
 
 def current_run() -> Any:
-    """The Prefect flow run that this code executes in."""
+    """Return the Prefect flow run in which this code executes."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("this is only callable inside a flow run")
@@ -29,14 +29,14 @@ def current_run() -> Any:
 
 
 def current_run_id() -> UUID:
-    """Id of the Prefect flow run that this code executes in."""
+    """Return the id of the Prefect flow run in which this code executes."""
     run_id = current_run().id
     assert isinstance(run_id, UUID)
     return run_id
 
 
-def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
-    """Call ``work``; end the flow Failed with one line if it raises an InstancesError.
+def report_errors(work: Callable[[], Answer]) -> Answer | State[Any]:
+    """Call ``work``; if it raises an InstancesError, end the flow Failed with one line.
 
     Each problem of an invalid spec is logged on its own line. Other exceptions pass with their
     traceback, because they are defects.
@@ -56,7 +56,7 @@ def reported(work: Callable[[], Answer]) -> Answer | State[Any]:
 
 
 def _refuse_foreign() -> None:
-    """Raise WrongDatabase in a run that another home asked for, before anything is done."""
+    """Raise WrongDatabase if the run is for another database."""
     context = FlowRunContext.get()
     tags = context.flow_run.tags if context is not None and context.flow_run is not None else []
     if any(tag.startswith(f"{DATABASE_TAG}:") for tag in tags):
@@ -72,26 +72,29 @@ def _said_already(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Engine execution exited")
 
 
-def skipped(outcome: Skipped) -> State[Any]:
+def end_skipped(outcome: Skipped) -> State[Any]:
     """Return the state of a run that had nothing to do."""
     return Completed(name="Skipped", message=outcome.why)
 
 
-def asked_again(outcome: AskedAgain) -> State[Any]:
-    """End a retry of a run that is on record as failed: it stays Failed, another one runs."""
+def end_already_failed(outcome: AskedAgain) -> State[Any]:
+    """Return the state of a retry whose run is already recorded as failed.
+
+    It stays Failed; a new run does the work.
+    """
     get_run_logger().warning("%s", outcome.why)
     _RUN_LOGGER.addFilter(_said_already)
     return Failed(message=outcome.why)
 
 
-def upstream_not_ready(outcome: Blocked) -> State[Any]:
-    """Return the state of a run that was too early; its request is remembered."""
+def end_upstream_not_ready(outcome: Blocked) -> State[Any]:
+    """Return the state of a run that must wait for its upstreams; its request is remembered."""
     waits = "; ".join(str(blocker) for blocker in outcome.blockers)
     message = f"waits for {waits}; runs automatically once the upstreams are READY"
     return Completed(name="UpstreamNotReady", message=message)
 
 
-def not_a_session(calendar: str) -> State[Any]:
+def end_not_a_session(calendar: str) -> State[Any]:
     """Return the state of a scheduled run on a day without a session of the exchange."""
     return Completed(
         name="NotASession", message=f"not a slot: {calendar} has no session at this time"

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 
-from prefect_instances.flows.reporting import current_run_id, reported
-from prefect_instances.libs.services.runs.rerun import Comparison, rerun
+from prefect_instances.flows.reporting import current_run_id, report_errors
+from prefect_instances.libs.services.runs.rerun import RerunComparison, rerun
 from prefect_instances.libs.wiring import connect
 
 
@@ -19,7 +19,7 @@ def rerun_run(run: UUID) -> Any:
     Args:
         run: Id of the run. `instances runs NAME` lists the ids.
     """
-    return reported(lambda: _rerun(run))
+    return report_errors(lambda: _rerun(run))
 
 
 def _rerun(run: UUID) -> Any:
@@ -38,7 +38,7 @@ def _rerun(run: UUID) -> Any:
         return comparison.document()
 
 
-def sentence(comparison: Comparison) -> str:
+def sentence(comparison: RerunComparison) -> str:
     """Summarise a comparison in one line, for the log and the terminal."""
     name = f"{comparison.instance} {comparison.kind} run {comparison.run_id}"
     verb = "is" if comparison.compared == "output" else "are"
@@ -49,7 +49,7 @@ def sentence(comparison: Comparison) -> str:
     return f"{name}: the {comparison.compared} differ{'s' if verb == 'is' else ''}: {told}"
 
 
-def page(comparison: Comparison) -> str:
+def page(comparison: RerunComparison) -> str:
     """Describe a comparison as Markdown."""
     lines = [f"## Rerun of {comparison.instance}", "", sentence(comparison), ""]
     sample = comparison.differences.get("sample")

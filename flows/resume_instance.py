@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.services.lifecycle.pausing import resume
 from prefect_instances.libs.wiring import connect
 
@@ -20,7 +20,7 @@ def resume_instance(instance: str) -> Any:
     Args:
         instance: Name, project/name or id of the instance.
     """
-    return reported(lambda: _resume(instance))
+    return report_errors(lambda: _resume(instance))
 
 
 def _resume(instance: str) -> Any:

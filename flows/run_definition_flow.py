@@ -1,4 +1,4 @@
-"""The execution flow of all flows that a definition adds."""
+"""The execution flow of every flow that a definition adds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from prefect_instances.flows.execution_run import asked_for, executed
+from prefect_instances.flows.execution_run import build_parameters, run_execution
 from prefect_instances.flows.naming import name_run
 
 
@@ -30,5 +30,5 @@ def run_definition_flow(
         recursive: First refresh what is stale upstream. This run starts automatically afterwards.
         smart: Skip the run if the output is already fresh.
     """
-    asked = asked_for(force=force, recursive=recursive, smart=smart)
-    return executed(kind, instance, opening, asked)
+    asked = build_parameters(force=force, recursive=recursive, smart=smart)
+    return run_execution(kind, instance, opening, asked)

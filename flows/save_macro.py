@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from prefect_instances.flows.reporting import reported
-from prefect_instances.libs.services.lifecycle.macros import Wish, plan_macro, save_macro
+from prefect_instances.flows.reporting import report_errors
+from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_macro, save_macro
 from prefect_instances.libs.wiring import connect
 
 
@@ -32,11 +32,11 @@ def save_macro_of_experiment(
         version: Version of the macro. Empty: 1.0.0, or the next major version.
         plan: Only check the macro and show it; save nothing.
     """
-    wish = Wish(experiment, name, parameters, version)
-    return reported(lambda: _save(wish, plan))
+    wish = MacroRequest(experiment, name, parameters, version)
+    return report_errors(lambda: _save(wish, plan))
 
 
-def _save(wish: Wish, plan: bool) -> Any:
+def _save(wish: MacroRequest, plan: bool) -> Any:
     with connect() as services:
         saved = (plan_macro if plan else save_macro)(services, wish)
         get_run_logger().info("%s %s (%s)", saved.macro.usage(), saved.macro.version, saved.action)

@@ -1,4 +1,4 @@
-"""Find what was missed, on a schedule."""
+"""Find and repair, on a schedule, what events and processes have left undone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from uuid import UUID
 from prefect import flow, get_run_logger
 from prefect.states import Completed, Failed
 
-from prefect_instances.flows.execution_flows import ports
-from prefect_instances.flows.reporting import current_run, reported
+from prefect_instances.flows.execution_flows import build_ports
+from prefect_instances.flows.reporting import current_run, report_errors
 from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.sweeping import Swept, sweep
@@ -22,7 +22,7 @@ def sweep_freshness() -> Any:
 
     If something cannot be done, the run does everything else and then ends Failed, one line each.
     """
-    return reported(_sweep)
+    return report_errors(_sweep)
 
 
 def _sweep() -> Any:
@@ -43,7 +43,7 @@ def _sweep() -> Any:
 def _restored(services: Services, flow_id: UUID) -> UUID:
     get_run_logger().warning("flow %s has no deployment; it is created again", flow_id)
     return restore_deployment(
-        services, lambda spec, document_id: ports(services, spec, document_id), flow_id
+        services, lambda spec, document_id: build_ports(services, spec, document_id), flow_id
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from prefect_instances.blocks import AnyInstance
-from prefect_instances.flows.execution_flows import ports
+from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.planning import show_plan
-from prefect_instances.flows.reporting import reported
+from prefect_instances.flows.reporting import report_errors
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.plan import Action
 from prefect_instances.libs.services.lifecycle.applying import apply_step
@@ -28,7 +28,7 @@ def update_instance(instance: AnyInstance, plan: bool = False) -> Any:
         instance: The changed configuration: a saved block, or its fields entered here.
         plan: Only check the configuration and show the plan; change nothing.
     """
-    return reported(lambda: _update(instance, plan))
+    return report_errors(lambda: _update(instance, plan))
 
 
 def _update(block: Any, plan: bool) -> Any:
@@ -41,6 +41,6 @@ def _update(block: Any, plan: bool) -> Any:
         show_plan(services, planned)
         if plan:
             return planned.document()
-        done = apply_step(services, spec, ports(services, spec, document_id), step)
+        done = apply_step(services, spec, build_ports(services, spec, document_id), step)
         get_run_logger().info("%s %s", done.label, done.action)
         return {"id": str(done.instance_id), "name": done.label, "action": done.action}

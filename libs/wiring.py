@@ -14,7 +14,7 @@ from prefect_instances.libs.db import Database
 from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ledger
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
         database = open_database(settings, prefect)
         try:
             ledger = _ledger(settings, database)
-            live = Live(database, ledger.clock, lambda: open_broker(settings, prefect))
+            live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, prefect))
             try:
                 yield Services(
                     settings=settings,

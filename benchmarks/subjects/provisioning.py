@@ -56,12 +56,12 @@ def _provision(services: Services, document: dict[str, Any]) -> float:
 def _bare(services: Services, document: dict[str, Any], number: int) -> float:
     """The same deployment and block document by the same client."""
     from prefect_instances.libs.core import ids
-    from prefect_instances.libs.services.lifecycle.external_resources import deployment_plan
+    from prefect_instances.libs.services.lifecycle.external_resources import plan_deployment
     from prefect_instances.libs.specs import parse_spec
 
     spec = parse_spec({**document, "run_on_provision": False})
     ports = _ports(services, spec)
-    plan = deployment_plan(services, uuid4(), spec, ports, "refresh")
+    plan = plan_deployment(services, uuid4(), spec, ports, "refresh")
     begin = time.perf_counter()
     services.prefect.ensure_deployment(plan)
     ports.save_document(f"bare-{number}-{ids.block_document_name(spec.project, spec.name)}")

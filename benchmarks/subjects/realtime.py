@@ -29,7 +29,11 @@ from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
 from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
 from prefect_instances.libs.core.subscriber_messages import RelayState
 from prefect_instances.libs.db import Database, migrate, sqlite_url
-from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting, write_relay
+from prefect_instances.libs.db.repositories.subscribers import (
+    count_pending_messages,
+    read_relay,
+    write_relay,
+)
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
@@ -54,7 +58,7 @@ def latency(run: Run) -> Iterator[Figure]:
     with ContractServer() as server, _listening(server, world.channel()) as arrived:
         connection = connection_to(server)
         live, bare = world.live(connection), Client(server.url, server.api_key)
-        live.look()
+        live.check_broker()
 
         def publish() -> None:
             bare.publish(PublishRequest(channel=world.channel(), data={"type": "bare"}))
@@ -82,7 +86,7 @@ def _rest(database: Database) -> None:
     """The relay of the message before has ended; else it would take the next one along."""
     while True:
         with database.read() as session:
-            if read_relay(session).holder is None and not waiting(session)[0]:
+            if read_relay(session).holder is None and not count_pending_messages(session)[0]:
                 return
         time.sleep(0.001)
 
@@ -180,7 +184,7 @@ def _without(run: Run, cascade: Callable[[], float]) -> float:
     document = prefect.find_block_document("centrifugo", "instances")
     if document is not None:
         prefect.delete_block_document(document)
-    live.look()
+    live.check_broker()
     return cascade()
 
 
@@ -190,7 +194,7 @@ def _broken(run: Run, server: ContractServer, fault: str, cascade: Callable[[], 
     services = run.live.services
     block = Centrifugo(url=server.url, api_key=server.api_key, hmac_secret=server.secret)
     services.prefect.save_block(block, "instances")
-    services.live.look()
+    services.live.check_broker()
     # A closed circuit: the failures of the pair before must not make this one easy.
     services.database.transact(lambda session: write_relay(session, RelayState(configured=True)))
     if fault == "down":

@@ -15,7 +15,7 @@ from prefect_instances.libs.core.backfill import Chunk
 
 if TYPE_CHECKING:
     from prefect_instances.cli.waiting import Patience
-    from prefect_instances.libs.services.runs.backfilling import Asked
+    from prefect_instances.libs.services.runs.backfilling import BackfillRequest
     from prefect_instances.libs.services.state.context import Services
 
 BACKFILL = "backfill-instance/default"
@@ -55,9 +55,9 @@ def backfill(  # one argument for each option of the command
     After an interruption, the same command continues.
     """
     from prefect_instances.cli.waiting import Patience
-    from prefect_instances.libs.services.runs.backfilling import Asked
+    from prefect_instances.libs.services.runs.backfilling import BackfillRequest
 
-    asked = Asked(start.date(), end.date(), chunk, downstream)
+    asked = BackfillRequest(start.date(), end.date(), chunk, downstream)
     asked.pieces()
     with open_services() as services:
         patience = Patience.of(timeout)
@@ -72,14 +72,14 @@ def backfill(  # one argument for each option of the command
 
 
 def _run_backfill(
-    services: Services, name: str, asked: Asked, patience: Patience, json: bool
+    services: Services, name: str, asked: BackfillRequest, patience: Patience, json: bool
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run the backfill and show its progress; return its last message and one row per piece."""
     from prefect_instances.cli.waiting import submit, wait_for_run
-    from prefect_instances.libs.services.runs.backfilling import how_far
+    from prefect_instances.libs.services.runs.backfilling import read_progress
 
     def describe_progress() -> str:
-        progress = how_far(services.database, name, asked)
+        progress = read_progress(services.database, name, asked)
         return str(progress) if progress else ""
 
     describe_progress()

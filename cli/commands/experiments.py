@@ -88,10 +88,10 @@ def _numbers(given: Iterable[str]) -> dict[str, float]:
 def _save_macro(
     name: str, macro: str, parameters: dict[str, float], version: str, plan: bool, json: bool
 ) -> None:
-    from prefect_instances.libs.services.lifecycle.macros import Wish, plan_macro
+    from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_macro
 
     with open_services() as services:
-        planned = plan_macro(services, Wish(name, macro, parameters, version)).document()
+        planned = plan_macro(services, MacroRequest(name, macro, parameters, version)).document()
     if json:
         emit_json(planned)
     else:

@@ -47,7 +47,7 @@ def show(name: Name, json: Json = False) -> None:
 
     with open_database() as database:
         document = reports.show(database, utc_now(), name)
-    document["links"] = links.of_instance(load_settings(), document["handles"])
+    document["links"] = links.link_instance(load_settings(), document["handles"])
     emit_json(document) if json else emit_document(document)
 
 

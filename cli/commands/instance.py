@@ -113,10 +113,10 @@ def promote_to_signal(
 ) -> None:
     """Show what the promotion would create; unless ``plan``, run the flow that creates it."""
     from prefect_instances.libs.services.lifecycle.manifests import plan_one
-    from prefect_instances.libs.services.lifecycle.promotion import promoted_spec
+    from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
 
     with open_services() as services:
-        planned = plan_one(services, promoted_spec(services, name, as_, contract))
+        planned = plan_one(services, build_promoted_spec(services, name, as_, contract))
         print_plan(planned, json)
     if plan:
         return

@@ -156,7 +156,7 @@ def run_info(
 
     with open_database() as database:
         document = reports.run_info(database, id_)
-    document["links"] = links.of_run(load_settings(), document["handles"], document["metrics"])
+    document["links"] = links.link_run(load_settings(), document["handles"], document["metrics"])
     emit_json(document) if json else emit_document(document)
 
 

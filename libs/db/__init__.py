@@ -1,6 +1,6 @@
 """The database: engine, models, migrations and repositories.
 
-What belongs here: SQL. What must not: decisions (``libs.core``) or anything of Prefect.
+What belongs here: SQL. What must not: decisions (``libs.core``) and anything that needs Prefect.
 """
 
 from prefect_instances.libs.db.engine import Database, sqlite_url

@@ -1,7 +1,8 @@
-"""The connection to the database: one write at a time, bounded retries, both dialects.
+"""The database connection: serial writes, bounded retries, SQLite and PostgreSQL.
 
-State-changing transactions are serial, so that two upstreams that commit at once cannot each miss
-the other: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by one transaction-scoped advisory lock.
+State-changing transactions are serial, so that two upstreams that commit at the same time cannot
+each miss the other. SQLite uses ``BEGIN IMMEDIATE``, PostgreSQL one transaction-scoped advisory
+lock.
 """
 
 from __future__ import annotations
@@ -26,54 +27,60 @@ LINEAGE_LOCK = 0x1257A9CE5
 """Key of PostgreSQL's advisory lock for the lineage graph."""
 
 ATTEMPTS = 5
-"""How often a transaction that met a lock or a lost connection is tried."""
+"""How often a transaction is tried that meets a lock or a lost connection."""
 
 
 def sqlite_url(path: Path) -> str:
-    """URL of a SQLite database file."""
+    """Return the URL of a SQLite database file."""
     return f"sqlite:///{path}"
 
 
 class Database:
-    """Reads and serial writes over one SQLAlchemy engine."""
+    """Reads and serial writes through one SQLAlchemy engine."""
 
     def __init__(self, url: str | URL) -> None:
         self.url = make_url(url)
-        self.engine = _KEPT.get(self.url) or _engine(self.url)
+        self.engine = _SHARED.get(self.url) or _engine(self.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
 
-    def keep(self) -> None:
-        """Let all databases of that URL in this process and its forks share what is compiled."""
-        _KEPT[self.url] = self.engine
+    def share_engine(self) -> None:
+        """Share the engine and its compiled statements with later databases of the same URL.
+
+        This holds in this process and in its forks.
+        """
+        _SHARED[self.url] = self.engine
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one state and changes nothing; what it loaded outlives it."""
+        """Open a read-only session that sees one consistent state.
+
+        Objects that it loaded remain usable after it.
+        """
         # SQLite reads one snapshot by itself; PostgreSQL sees what commits between two queries.
         one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         engine = self.engine.execution_options(**one_state)
-        with _translated(self.url), Session(engine) as session:
+        with _translate_errors(self.url), Session(engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One serial transaction: committed at the end, rolled back on any error."""
+        """Open one serial transaction: commit at the end, roll back on any error."""
         connectable = self.engine.execution_options(instances_write=True)
         with Session(connectable, expire_on_commit=False) as session, session.begin():
             self._wait_for_turn(session)
             yield session
 
     @contextmanager
-    def undone(self) -> Iterator[Database]:
-        """This database as one writer sees it, whose writes are all taken back at the end."""
+    def simulate(self) -> Iterator[Database]:
+        """Open one serial transaction as a database whose writes are all rolled back at the end."""
         writer = self.engine.execution_options(instances_write=True)
         with writer.connect() as connection, connection.begin() as transaction:
             self._wait_for_turn(connection)
-            yield _Undone(self, connection)
+            yield _Simulation(self, connection)
             transaction.rollback()
 
     @contextmanager
@@ -81,8 +88,9 @@ class Database:
         """Open one serial transaction that changes the schema.
 
         SQLite changes many tables by copying and dropping them, and dropping a table deletes the
-        rows that reference it; so its foreign keys are off meanwhile and checked before the
-        commit. Raises BrokenReferences, and rolls back, if a row references a missing one.
+        rows that reference it. So its foreign keys are off during the transaction and are checked
+        before the commit. Raises BrokenReferences, and rolls back, if a row references a missing
+        one.
         """
         writer = self.engine.execution_options(instances_write=True)
         with (
@@ -95,30 +103,30 @@ class Database:
             _check_foreign_keys(connection)
 
     def _wait_for_turn(self, session: Session | Connection) -> None:
-        """Until the transaction is the only one that writes; SQLite's waits as it begins."""
+        """Wait until no other transaction writes; SQLite waits when its transaction begins."""
         if not self.is_sqlite:
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINEAGE_LOCK})
 
     def transact(self, work: Callable[[Session], Result]) -> Result:
-        """Run ``work`` in one serial transaction, again if a lock or lost connection ended it.
+        """Run ``work`` in one serial transaction; repeat it after a lock or a lost connection.
 
-        ``work`` must have no effect but on the session. Raises Unavailable when the attempts are
-        used up.
+        ``work`` must change nothing but the session. Raises Unavailable if the database does not
+        answer or ``ATTEMPTS`` are used up.
         """
-        with _translated(self.url):
+        with _translate_errors(self.url):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     with self.write() as session:
                         return work(session)
                 except DBAPIError as error:
-                    if attempt == ATTEMPTS or not _passing(error):
+                    if attempt == ATTEMPTS or not _is_transient(error):
                         raise
                     time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-class _Undone(Database):
-    """All in one transaction: each session commits to it, and nothing else."""
+class _Simulation(Database):
+    """A database within one open transaction; its sessions commit to savepoints only."""
 
     def __init__(self, database: Database, connection: Connection) -> None:
         self.url, self.engine, self.is_sqlite = database.url, database.engine, database.is_sqlite
@@ -126,20 +134,20 @@ class _Undone(Database):
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session within the transaction."""
+        """Open a session within the transaction."""
         with Session(self._connection, join_transaction_mode="create_savepoint") as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """The same, committed to it."""
+        """Open a session within the transaction and commit it to a savepoint."""
         with self.read() as session, session.begin():
             session.expire_on_commit = False
             yield session
 
 
 class BrokenReferences(PermanentError):
-    """A migration leaves rows that reference missing ones: report it; nothing was changed.
+    """A migration leaves rows that reference missing ones: report it; nothing has changed.
 
     ``tables`` are the tables that hold such rows.
     """
@@ -152,11 +160,11 @@ class BrokenReferences(PermanentError):
 
 @contextmanager
 def _without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """Switch SQLite's foreign keys off while the context lasts."""
+    """Switch off SQLite's foreign keys during the block."""
     if connection.dialect.name != "sqlite":
         yield
         return
-    # On the driver's connection: within a transaction of SQLAlchemy's SQLite ignores the pragma.
+    # Use the driver's connection: SQLite ignores the pragma inside a SQLAlchemy transaction.
     raw: Any = connection.connection.driver_connection
     raw.execute("PRAGMA foreign_keys=OFF")
     try:
@@ -173,13 +181,13 @@ def _check_foreign_keys(connection: Connection) -> None:
             raise BrokenReferences(row[0] for row in broken)
 
 
-_KEPT: dict[URL, Engine] = {}
-"""Engines whose cache of compiled statements outlives the databases that fill it."""
+_SHARED: dict[URL, Engine] = {}
+"""Engines that later databases of the same URL reuse, with their compiled statements."""
 
 
 @contextmanager
-def _translated(url: URL) -> Iterator[None]:
-    """Say that the database cannot be reached in one line, without its password."""
+def _translate_errors(url: URL) -> Iterator[None]:
+    """Raise Unavailable, in one line without the password, if the database does not answer."""
     try:
         yield
     except OperationalError as error:
@@ -189,8 +197,8 @@ def _translated(url: URL) -> Iterator[None]:
 
 
 @contextmanager
-def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
-    """What the driver raises on a statement of its own, as SQLAlchemy raises it elsewhere."""
+def translate_driver_errors(connection: Connection, statement: str) -> Iterator[None]:
+    """Raise errors of the database driver as the SQLAlchemy errors that other statements raise."""
     driver, raw = connection.dialect.loaded_dbapi, connection.connection.dbapi_connection
     try:
         yield
@@ -204,8 +212,8 @@ def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
         ) from error  # fmt: skip
 
 
-def _passing(error: DBAPIError) -> bool:
-    """True for what goes away by itself: locks, serialisation failures, lost connections."""
+def _is_transient(error: DBAPIError) -> bool:
+    """Return True for transient errors: locks, serialisation failures, lost connections."""
     if error.connection_invalidated:
         return True
     state = getattr(error.orig, "sqlstate", None)
@@ -219,8 +227,8 @@ def _passing(error: DBAPIError) -> bool:
 _POSTGRES = (
     "lock_timeout=20000",
     "timezone=UTC",
-    # The planner takes a walk over the lineage for thousands of rows, and would read all edges at
-    # every commit. What we ask often has an index; what has none is read whole nevertheless.
+    # The planner overestimates the rows of a walk over the lineage, and would read all edges at
+    # every commit. Frequent queries have an index; without one a table is scanned in any case.
     "enable_seqscan=off",
     "jit=off",
 )
@@ -245,7 +253,7 @@ def _engine(url: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own transaction handling is off: it would begin too late and not immediate.
+    # Switch off the driver's own transactions: they would begin too late and not IMMEDIATE.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
@@ -253,8 +261,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "busy_timeout=30000",
-        # The planner takes a walk over the lineage for thousands of rows, and would index all edges
-        # anew at every commit.
+        # The planner overestimates the rows of a walk over the lineage, and would build an index
+        # of all edges at every commit.
         "automatic_index=OFF",
     ):
         cursor.execute(f"PRAGMA {pragma}")

@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this version of the code."""
+"""Migrate a database to the schema of this version of the code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 BACKUPS_KEPT = 2
-"""How many backups of a SQLite file stay, the newest ones."""
+"""How many backups of a SQLite file are kept; older ones are deleted."""
 
 
 class UnknownRevision(PermanentError):
-    """Another version of this package made the database: use that one, or make a new database.
+    """Another version of this package made the database: use that version, or a new database.
 
-    ``revision`` is what the database is at; this version has no such revision. ``finding`` and
-    ``advice`` are the two halves of the text.
+    ``revision`` is the revision of the database; this version of the code does not have it.
+    ``finding`` and ``advice`` are the two halves of the message.
     """
 
     advice = (
@@ -41,7 +41,7 @@ class UnknownRevision(PermanentError):
 
 
 class NotBackedUp(PermanentError):
-    """The database could not be copied, so it is not migrated: make room, or mend the folder."""
+    """The database was not backed up, so it is not migrated: free space, or repair the folder."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         self.folder, self.reason = folder, reason
@@ -66,10 +66,11 @@ def _scripts() -> ScriptDirectory:
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Upgrade to a revision; safe to repeat, and safe while another process does the same.
+    """Upgrade the database to a revision.
 
-    Raises UnknownRevision if another version of the code made the database, and BrokenReferences
-    if rows would reference missing ones; nothing is changed then.
+    It is safe to repeat it, also while another process does the same. Raises UnknownRevision if
+    another version of the code made the database, and BrokenReferences if rows would reference
+    missing ones; then nothing changes.
     """
     from alembic import command
 
@@ -81,7 +82,7 @@ def migrate(database: Database, revision: str = "head") -> None:
 
 
 def require_known(database: Database, revision: str | None) -> None:
-    """Raise UnknownRevision for a revision that this code does not have; None is known."""
+    """Raise UnknownRevision for a revision that this code does not have; None is accepted."""
     known = {script.revision for script in _scripts().walk_revisions()}
     if revision is not None and revision not in known:
         raise UnknownRevision(database.url.render_as_string(hide_password=True), revision)
@@ -105,11 +106,11 @@ def head_revision() -> str | None:
 
 
 def back_up(database: Database) -> Path | None:
-    """Copy a SQLite file that a migration is about to change, and keep the last two copies.
+    """Back up a SQLite file before a migration changes it; keep the last two backups.
 
-    The copy is in the folder ``backups`` beside the file. None: there is nothing to keep, because
-    the database is new or up to date, or is not a SQLite file.
-    Raises NotBackedUp, or UnknownRevision as ``migrate`` does.
+    The backup is in the folder ``backups`` beside the file. Returns None if there is nothing to
+    back up, because the database is new, up to date or not a SQLite file. Raises NotBackedUp, or
+    UnknownRevision as ``migrate`` does.
     """
     if not database.is_sqlite or not database.url.database:
         return None
@@ -135,7 +136,7 @@ def _add_backup(file: Path, folder: Path) -> Path:
 
 
 def _copy_sqlite(file: Path, copy: Path) -> None:
-    """Copy a database that may be in use; a copy that fails half-way leaves no file."""
+    """Copy a database that may be in use; a copy that fails leaves no complete file behind."""
     part = copy.with_name(f"{copy.name}.part")
     part.unlink(missing_ok=True)
     with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as target:

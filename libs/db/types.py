@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant: aware in, aware UTC out; naive values are refused."""
+    """An instant: accepts aware values, returns aware UTC and refuses naive values."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -28,14 +28,14 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # signature of the base
-        """Mark what SQLite returns as UTC."""
+        """Return an aware UTC value."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def enum_column(members: type[StrEnum]) -> Enum:
-    """Text that holds the values of a ``StrEnum`` and comes back as its members."""
+    """Build a text column that stores the values of a ``StrEnum`` and returns its members."""
     return Enum(
         members,
         native_enum=False,
@@ -50,5 +50,5 @@ Json: Any = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "post
 
 
 def json_text(document: object) -> str:
-    """A document as its columns hold it; NaN and the infinities become null, as JSON has none."""
+    """Serialise a document to JSON text; NaN and infinities become null."""
     return orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()

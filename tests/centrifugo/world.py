@@ -17,7 +17,7 @@ from prefect_instances.libs.core.status import FlowStatus, Lifecycle
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.outbox import record_events
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 
 
 @dataclass
@@ -44,9 +44,11 @@ class World:
         self,
         connection: Connection | None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> Live:
+    ) -> SubscriberRelay:
         """A relay of one process."""
-        return Live(self.database, clock, lambda: Publisher(connection) if connection else None)
+        return SubscriberRelay(
+            self.database, clock, lambda: Publisher(connection) if connection else None
+        )
 
     def channel(self, at: int = 0) -> str:
         return ids.instance_channel(self.instance_ids[at])

@@ -14,7 +14,7 @@ from prefect_instances.blocks import Centrifugo
 from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.services.state.ledger import utc_now
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.e2e.stack import Stack, eventually, expression, market
@@ -176,8 +176,8 @@ def test_real_runs_tell_subscribers_and_keep_the_secrets(stack: Stack, project: 
         database = stack.database
         block = Centrifugo(url=server.url, api_key=key, hmac_secret=secret)
         document = gateway.save_block(block, "instances")
-        live = Live(database, utc_now, lambda: Publisher(connection_to(server)))
-        assert live.look()
+        live = SubscriberRelay(database, utc_now, lambda: Publisher(connection_to(server)))
+        assert live.check_broker()
         stack.apply({"project": project, "instances": [market("px")]}, "--wait")
         granted = stack.cli("token", f"{project}/px", "--json").json
         watched = stack.cli("watch", f"{project}/px", "--json", "--timeout", "3")
@@ -189,7 +189,7 @@ def test_real_runs_tell_subscribers_and_keep_the_secrets(stack: Stack, project: 
 
         messages = eventually(told, 60, "the message that it is READY")
         gateway.delete_block_document(document)
-        Live(database, utc_now, lambda: None).look()
+        SubscriberRelay(database, utc_now, lambda: None).check_broker()
 
     assert [m["seq"] for m in messages] == list(range(1, len(messages) + 1))
     assert json.loads(watched.out.splitlines()[0]) == {"type": "reload"}

@@ -25,11 +25,11 @@ from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, 
 from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
 from prefect_instances.libs.services.lifecycle.updating import update_instance
 from prefect_instances.libs.services.runs.execution import execute
-from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.procedures import load_procedure
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.settings import load_settings
 from prefect_instances.libs.specs import InstanceSpec, parse_spec
 from prefect_instances.libs.wiring import open_broker
@@ -121,7 +121,7 @@ class Bench:
 
     def execute(self, work: Work) -> Any:
         """What a worker does with a flow run."""
-        return execute(self.services, work, procedure_of(work.kind))
+        return execute(self.services, work, load_procedure(work.kind))
 
     def drain(self, limit: int = 50, only: str = "") -> list[str]:
         """Run every opening that is announced, until none is; what ran, in order.
@@ -170,7 +170,7 @@ def make_bench(
     """Services over the test's database and server."""
     settings = load_settings(home=home, database_url=str(database.url), heartbeat_seconds=5)
     ledger = Ledger(database, clock, lease=timedelta(seconds=30)) if clock else Ledger(database)
-    live = Live(database, ledger.clock, lambda: open_broker(settings, gateway))
+    live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, gateway))
     registry = installed().extended(())
     return Bench(Services(settings, database, gateway, registry, ledger, live))
 

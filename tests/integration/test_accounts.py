@@ -18,8 +18,8 @@ from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.ids import EXECUTION_TAG, WORK_POOL
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.repositories.outbox import record_events, unpublished
-from prefect_instances.libs.services.state.run_recovery import QUICK_ATTEMPTS, account_for
+from prefect_instances.libs.db.repositories.outbox import record_events, select_unpublished
+from prefect_instances.libs.services.state.run_recovery import QUICK_ATTEMPTS, recover_run
 from prefect_instances.libs.services.state.sweeping import Swept, sweep
 from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
@@ -74,8 +74,8 @@ def test_a_claimed_run_that_ended_badly_is_put_on_record(
     assert isinstance(started, Started)
     end(person, run_id, state)
 
-    account_for(bench.services, run_id)
-    account_for(bench.services, run_id)
+    recover_run(bench.services, run_id)
+    recover_run(bench.services, run_id)
 
     assert (flow(bench)["status"], flow(bench)["reason"]) == ("ERROR", reason)
     assert (bench._next_opening() is not None) is released
@@ -90,7 +90,7 @@ def test_a_run_that_died_before_it_claimed_has_its_opening_announced_again(
     for _ in range(QUICK_ATTEMPTS + 1):
         run_id = started_run(bench, opening)
         end(person, run_id, "CRASHED")
-        said.append(account_for(bench.services, run_id))
+        said.append(recover_run(bench.services, run_id))
 
     again = [line for line in said if "is sent again" in line]
     assert len(again) == QUICK_ATTEMPTS - 1
@@ -101,7 +101,7 @@ def test_a_run_that_died_before_it_claimed_has_its_opening_announced_again(
 def test_a_run_that_goes_on_is_left_alone(bench: Bench) -> None:
     run_id = started_run(bench, opening_of(bench))
 
-    said = account_for(bench.services, run_id)
+    said = recover_run(bench.services, run_id)
 
     assert "nothing to do" in said
     assert flow(bench)["status"] == "NOT_INITIALIZED"
@@ -199,7 +199,7 @@ def test_an_event_that_no_server_takes_is_told_and_stops_nobody(late: Late) -> N
     assert len(swept.failures) == 1
     assert "instance.poison" in swept.failures[0]
     with database.read() as session:
-        assert unpublished(session, 10) == []
+        assert select_unpublished(session, 10) == []
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])

@@ -20,11 +20,11 @@ from prefect_instances.libs.db import Database
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.lifecycle.pausing import pause
 from prefect_instances.libs.services.runs.backfilling import (
-    Asked,
+    BackfillRequest,
     NotBackfilled,
     backfill,
     downstream,
-    how_far,
+    read_progress,
 )
 from prefect_instances.libs.services.runs.rerun import rerun
 from prefect_instances.libs.services.views import reports
@@ -32,7 +32,7 @@ from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
 
 JANUARY, MARCH = (date(2020, 1, 1), date(2020, 1, 31)), (date(2020, 3, 1), date(2020, 3, 31))
-FIRST_QUARTER = Asked(JANUARY[0], MARCH[1])
+FIRST_QUARTER = BackfillRequest(JANUARY[0], MARCH[1])
 
 
 class Source:
@@ -68,7 +68,9 @@ def source(tmp_path: Path) -> Source:
     return Source(tmp_path / "source.csv")
 
 
-def fill(bench: Bench, name: str, asked: Asked, wait: Callable[[float], Any] | None = None) -> Any:
+def fill(
+    bench: Bench, name: str, asked: BackfillRequest, wait: Callable[[float], Any] | None = None
+) -> Any:
     """The backfill, with a worker that runs whatever opens while it waits."""
     return backfill(bench.services, name, asked, wait=wait or (lambda _: bench.drain()))
 
@@ -155,7 +157,9 @@ def test_a_source_without_revisions_publishes_nothing_and_wakes_nobody(
     bench.provision(prices(project))
     bench.provision(derived(project, "twice", "close * 2", "prices"))
     bench.drain()
-    found = fill(bench, "prices", Asked(date(2020, 5, 1), date(2020, 8, 15), Chunk.QUARTER, True))
+    found = fill(
+        bench, "prices", BackfillRequest(date(2020, 5, 1), date(2020, 8, 15), Chunk.QUARTER, True)
+    )
     assert [row["generation"] for row in found] == [None, None]
     assert flow_of(bench, "prices")["generation"] == 1
     assert len(runs_of(bench, "twice")) == 1
@@ -176,7 +180,7 @@ def test_one_that_died_goes_on_where_it_was(bench: Bench, project: str, source: 
 
     with pytest.raises(KeyboardInterrupt):
         fill(bench, "source", FIRST_QUARTER, killed_in_the_second)
-    far = how_far(bench.services.database, "source", FIRST_QUARTER)
+    far = read_progress(bench.services.database, "source", FIRST_QUARTER)
     assert far is not None
     assert (far.done, far.total, str(far.piece)) == (1, 3, "2020-02-01 to 2020-02-29")
     found = fill(bench, "source", FIRST_QUARTER)
@@ -211,7 +215,7 @@ def test_it_waits_for_the_retries_of_a_piece(bench: Bench, project: str, source:
         if drain_whatever_fails(bench):
             hidden.rename(source.path)
 
-    found = fill(bench, "source", Asked(*JANUARY), heal_after_the_first)
+    found = fill(bench, "source", BackfillRequest(*JANUARY), heal_after_the_first)
     assert [run["status"] for run in runs_of(bench, "source")][:2] == ["completed", "failed"]
     assert runs_of(bench, "source")[0]["cause"] == "retry"
     assert found[0]["generation"] is None
@@ -230,7 +234,7 @@ def test_a_dataset_that_never_ran_is_filled_piece_by_piece(
 def test_a_range_beyond_what_is_stored_leaves_no_hole(bench: Bench, project: str) -> None:
     bench.provision(prices(project, end_date="2020-02-14"))
     bench.drain()
-    fill(bench, "prices", Asked(date(2020, 3, 10), date(2020, 3, 20)))
+    fill(bench, "prices", BackfillRequest(date(2020, 3, 10), date(2020, 3, 20)))
     run = runs_of(bench, "prices")[0]
     frame = read_version(bench.services, UUID(run["output_version"])).collect()
     whole = prices(project, "whole", start_date="2020-01-01", end_date="2020-03-20")
@@ -246,7 +250,7 @@ def test_a_changed_configuration_is_read_in_full_and_not_mixed(bench: Bench, pro
     bench.provision(prices(project))
     bench.drain()
     bench.update(prices(project, symbols=["AAPL", "XOM"]))
-    fill(bench, "prices", Asked(date(2020, 6, 1), date(2020, 6, 30)))
+    fill(bench, "prices", BackfillRequest(date(2020, 6, 1), date(2020, 6, 30)))
     rows = runs_of(bench, "prices")
     frame = read_version(bench.services, UUID(rows[0]["output_version"])).collect()
     assert set(frame["symbol"]) == {"AAPL", "XOM"}
@@ -264,10 +268,10 @@ def test_what_no_upstream_triggers_runs_again_downstream(
     bench.provision(untriggered)
     bench.drain()
     source.revise(*JANUARY, 9.0)
-    fill(bench, "source", Asked(*JANUARY))
+    fill(bench, "source", BackfillRequest(*JANUARY))
     assert len(runs_of(bench, "monthly")) == 1
     source.revise(*JANUARY, 10.0)
-    fill(bench, "source", Asked(*JANUARY, downstream=True))
+    fill(bench, "source", BackfillRequest(*JANUARY, downstream=True))
     bench.drain()
     assert [run["cause"] for run in runs_of(bench, "monthly")] == ["backfill", "provision"]
     assert closes(bench, "monthly", "value")[JANUARY[0]] == 30.0
@@ -290,7 +294,7 @@ def test_the_schedule_goes_on_as_if_nothing_had_run(
     assert datetime.fromisoformat(due) == datetime(2020, 6, 1, 18, tzinfo=UTC)
 
     now[0] = datetime(2020, 6, 1, 18, 10, tzinfo=UTC)
-    fill(bench, "source", Asked(*JANUARY))
+    fill(bench, "source", BackfillRequest(*JANUARY))
     assert flow_of(bench, "source")["next_due_at"] == due
 
     now[0] = datetime(2020, 6, 1, 19, 10, tzinfo=UTC)
@@ -298,7 +302,7 @@ def test_the_schedule_goes_on_as_if_nothing_had_run(
     assert flow_of(bench, "source")["reason"] == "PastDue"
     source.revise(*JANUARY, 4.0)
     # What the deadline asked for waits; a person's piece joins it, and both are read at once.
-    fill(bench, "source", Asked(*JANUARY))
+    fill(bench, "source", BackfillRequest(*JANUARY))
     assert flow_of(bench, "source")["status"] == "READY"
     assert runs_of(bench, "source")[0]["cause"] == "backfill"
     assert datetime.fromisoformat(flow_of(bench, "source")["next_due_at"]) == datetime(
@@ -322,7 +326,7 @@ def test_a_backfill_waits_for_its_upstreams(bench: Bench, project: str, source: 
             bench.run("source")
         bench.drain()
 
-    fill(bench, "twice", Asked(*JANUARY), heal)
+    fill(bench, "twice", BackfillRequest(*JANUARY), heal)
     assert waited[:3] == ["READY"] * 3
     assert runs_of(bench, "twice")[0]["cause"] == "backfill"
 
@@ -331,7 +335,7 @@ def test_a_run_of_a_backfill_can_be_repeated(bench: Bench, project: str, source:
     bench.provision(source.spec(project))
     bench.drain()
     source.revise(*JANUARY, 9.0)
-    (row,) = fill(bench, "source", Asked(*JANUARY))
+    (row,) = fill(bench, "source", BackfillRequest(*JANUARY))
     comparison = rerun(bench.services, UUID(row["run"]), uuid4())
     assert comparison.identical, comparison.differences
 
@@ -345,10 +349,10 @@ def test_what_cannot_be_filled_is_refused_and_nothing_is_asked(
     with pytest.raises(NotFound):
         fill(bench, "nobody", FIRST_QUARTER)
     with pytest.raises(InvalidSpec) as caught:
-        fill(bench, "source", Asked(MARCH[0], JANUARY[0]))
+        fill(bench, "source", BackfillRequest(MARCH[0], JANUARY[0]))
     assert [problem.path for problem in caught.value.problems] == ["end"]
     with pytest.raises(InvalidSpec, match="choose a longer chunk"):
-        fill(bench, "source", Asked(date(1900, 1, 1), date(2020, 1, 1), Chunk.DAY))
+        fill(bench, "source", BackfillRequest(date(1900, 1, 1), date(2020, 1, 1), Chunk.DAY))
     pause(bench.services, "source")
     with pytest.raises(WrongLifecycle):
         fill(bench, "source", FIRST_QUARTER)

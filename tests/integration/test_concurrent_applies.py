@@ -32,7 +32,11 @@ from prefect_instances.libs.db.models import (
     Resource,
 )
 from prefect_instances.libs.db.models import ResourceVersion as Version
-from prefect_instances.libs.db.repositories.resources import find_project, flows_of, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    find_project,
+    flows_of,
+    select_newest_version,
+)
 from prefect_instances.libs.services.lifecycle.manifests import plan
 from prefect_instances.libs.specs import survey_manifest
 from tests.databases import on_each_database
@@ -111,7 +115,7 @@ def everything(bench: Bench, person: httpx.Client, project: str) -> Document:
             versions = session.scalar(
                 select(func.count()).select_from(Version).where(Version.resource_id == resource.id)
             )
-            newest = newest_version(session, resource.id)
+            newest = select_newest_version(session, resource.id)
             spec = newest.spec_json if newest else None
             state = (str(resource.lifecycle), str(resource.status), resource.condition)
             instances.append((resource.name, resource.type, state, spec, versions))

@@ -14,7 +14,7 @@ from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.flows import select_past_due
-from prefect_instances.libs.db.repositories.outbox import record_events, unpublished
+from prefect_instances.libs.db.repositories.outbox import record_events, select_unpublished
 from tests.databases import on_each_database
 from tests.property.sql_backend import _resource
 
@@ -41,7 +41,7 @@ def test_events_are_stored_as_they_are(database: Database) -> None:
     database.transact(lambda session: record_events(session, events))
 
     with database.read() as session:
-        assert unpublished(session, 10) == events
+        assert select_unpublished(session, 10) == events
 
 
 def test_events_whose_connection_is_lost_are_written_by_another(database: Database) -> None:
@@ -61,7 +61,7 @@ def test_events_whose_connection_is_lost_are_written_by_another(database: Databa
 
     assert len(set(attempts)) == 2
     with database.read() as session:
-        assert [event.payload["name"] for event in unpublished(session, 10)] == ["told"]
+        assert [event.payload["name"] for event in select_unpublished(session, 10)] == ["told"]
 
 
 def test_the_longest_overdue_flow_comes_first(database: Database) -> None:

@@ -21,13 +21,13 @@ from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db.models import OutboxEvent
 from prefect_instances.libs.db.repositories.resources import find_project
 from prefect_instances.libs.services.lifecycle import removal
-from prefect_instances.libs.services.lifecycle.locks import projects_held
+from prefect_instances.libs.services.lifecycle.locks import lock_projects
 from prefect_instances.libs.services.lifecycle.pausing import pause, resume
 from prefect_instances.libs.services.lifecycle.promotion import (
     BreaksContract,
     NothingStored,
-    promoted_spec,
-    tell,
+    build_promoted_spec,
+    record_promotion,
 )
 from prefect_instances.libs.services.lifecycle.provisioning import provision
 from prefect_instances.libs.services.lifecycle.removal import deprovision, plan_removal
@@ -93,15 +93,15 @@ def test_a_dataset_is_promoted_once_its_stored_data_keep_the_contract(
 ) -> None:
     services, before = bench.services, bench.rows()
     with pytest.raises(BreaksContract):
-        promoted_spec(services, "doubled", "alpha", {"max_value": 1.0})
+        build_promoted_spec(services, "doubled", "alpha", {"max_value": 1.0})
     with pytest.raises(InvalidSpec):
-        promoted_spec(services, "doubled", "alpha", {"min_value": 2, "max_value": 1})
+        build_promoted_spec(services, "doubled", "alpha", {"min_value": 2, "max_value": 1})
     assert bench.rows() == before
 
-    spec = promoted_spec(services, "doubled", "alpha", {"min_value": 0.0})
+    spec = build_promoted_spec(services, "doubled", "alpha", {"min_value": 0.0})
     for _ in range(2):
         done = provision(services, spec, bench.ports(services, spec))
-        tell(services, done, f"{project}/doubled")
+        record_promotion(services, done, f"{project}/doubled")
 
     assert bench.drain() == ["alpha"]
     shown = reports.show(services.database, services.now(), "alpha")
@@ -116,7 +116,7 @@ def test_a_dataset_is_promoted_once_its_stored_data_keep_the_contract(
 def test_a_dataset_without_output_is_not_promoted(bench: Bench, project: str) -> None:
     bench.provision(prices(project))
     with pytest.raises(NothingStored):
-        promoted_spec(bench.services, "prices", "alpha", {})
+        build_promoted_spec(bench.services, "prices", "alpha", {})
 
 
 def test_an_experiment_is_promoted_with_the_ops_that_it_saw(bench: Bench, project: str) -> None:
@@ -133,17 +133,17 @@ def test_an_experiment_is_promoted_with_the_ops_that_it_saw(bench: Bench, projec
         }
     )
     with pytest.raises(NothingStored):
-        promoted_spec(services, "idea", "alpha", {})
+        build_promoted_spec(services, "idea", "alpha", {})
     bench.drain()
     with pytest.raises(BreaksContract):
-        promoted_spec(services, "idea", "alpha", {"max_value": 0.5})
+        build_promoted_spec(services, "idea", "alpha", {"max_value": 0.5})
     with pytest.raises(InvalidSpec) as caught:
-        promoted_spec(services, "idea", "alpha", {"min_value": 2, "max_value": 1, "top": 3})
+        build_promoted_spec(services, "idea", "alpha", {"min_value": 2, "max_value": 1, "top": 3})
     assert {problem.path for problem in caught.value.problems} == {"signal.max_value", "signal.top"}
 
-    spec = promoted_spec(services, "idea", "alpha", {"min_value": -5, "max_value": 5})
+    spec = build_promoted_spec(services, "idea", "alpha", {"min_value": -5, "max_value": 5})
     done = provision(services, spec, bench.ports(services, spec))
-    tell(services, done, f"{project}/idea")
+    record_promotion(services, done, f"{project}/idea")
     assert bench.drain() == ["alpha"]
 
     shown = reports.show(services.database, services.now(), "alpha")
@@ -159,7 +159,7 @@ def test_an_experiment_is_promoted_with_the_ops_that_it_saw(bench: Bench, projec
         told = select(OutboxEvent.payload).where(OutboxEvent.name == "instance.promoted")
         assert [payload["experiment"] for payload in session.scalars(told)] == ["idea"]
     with pytest.raises(InvalidSpec):
-        promoted_spec(services, "alpha", "beta", {})
+        build_promoted_spec(services, "alpha", "beta", {})
 
 
 @pytest.mark.usefixtures("pair")
@@ -234,18 +234,18 @@ def test_of_two_applies_of_a_project_one_waits_and_is_told(bench: Bench, project
     told: list[str] = []
     a_moment = timedelta(seconds=0.6)
 
-    with projects_held(bench.services, [project], first.id, told.append):
+    with lock_projects(bench.services, [project], first.id, told.append):
         assert told == []
         with (
             pytest.raises(BusyElsewhere) as busy,
-            projects_held(bench.services, [project, "other"], uuid4(), told.append, a_moment),
+            lock_projects(bench.services, [project, "other"], uuid4(), told.append, a_moment),
         ):
             raise AssertionError("both hold the project")
         assert told == [str(busy.value)]
-        with projects_held(bench.services, ["elsewhere"], uuid4(), told.append):
+        with lock_projects(bench.services, ["elsewhere"], uuid4(), told.append):
             pass
 
-    with projects_held(bench.services, [project, "other"], uuid4(), told.append) as prolong:
+    with lock_projects(bench.services, [project, "other"], uuid4(), told.append) as prolong:
         prolong()
     assert len(told) == 1
     bench.services.prefect.cancel_run(first.id)

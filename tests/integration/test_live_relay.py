@@ -15,11 +15,15 @@ from prefect_instances.libs.adapters.centrifugo.connection import Connection
 from prefect_instances.libs.core.subscriber_messages import RelayState
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.outbox import (
-    forget_published,
+    delete_published,
     mark_published,
-    unpublished,
+    select_unpublished,
 )
-from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting, write_relay
+from prefect_instances.libs.db.repositories.subscribers import (
+    count_pending_messages,
+    read_relay,
+    write_relay,
+)
 from prefect_instances.libs.services.state.event_relay import KEEP_PUBLISHED
 from prefect_instances.libs.services.state.subscriber_relay import LEASE
 from tests.centrifugo.fixtures import connection_to
@@ -57,7 +61,7 @@ def state(database: Database) -> RelayState:
 
 def waits(database: Database) -> int:
     with database.read() as session:
-        return waiting(session)[0]
+        return count_pending_messages(session)[0]
 
 
 def put(database: Database, changed: RelayState) -> None:
@@ -69,7 +73,7 @@ def test_a_change_reaches_both_channels_with_every_key(
 ) -> None:
     world = World(database, instances=2)
     live = world.live(centrifugo)
-    assert live.look()
+    assert live.check_broker()
     world.change(0)
     world.change(1)
     world.change(0)
@@ -97,11 +101,11 @@ def test_without_a_broker_nothing_is_published_and_nothing_waits(
     world.change(times=3)
     unconfigured = world.live(None)
     assert unconfigured.drain(10) == 0
-    assert not unconfigured.look()
+    assert not unconfigured.check_broker()
     assert waits(database) == 0
 
     live = world.live(centrifugo)
-    assert live.look()
+    assert live.check_broker()
     world.change()
     assert live.drain(10) == 1
     assert seqs(centrifugo, world.channel()) == [4]
@@ -111,7 +115,7 @@ def test_a_kick_publishes_in_the_background_and_the_end_waits_for_it(
     database: Database, centrifugo: Connection
 ) -> None:
     world = World(database)
-    world.live(centrifugo).look()
+    world.live(centrifugo).check_broker()
     live = world.live(centrifugo)
     world.change()
     live.kick()
@@ -127,7 +131,7 @@ def test_many_relays_at_once_neither_double_nor_reorder(
     database: Database, server: ContractServer
 ) -> None:
     world = World(database, instances=3)
-    world.live(connection_to(server)).look()
+    world.live(connection_to(server)).check_broker()
 
     def commit_and_tell(at: int) -> None:
         live = world.live(connection_to(server))
@@ -165,7 +169,7 @@ def test_a_fault_opens_the_circuit_and_the_rest_follows_in_order(
     now = [datetime.now(UTC)]
     connection = connection_to(server, timeout_seconds=0.3)
     live = world.live(connection, lambda: now[0])
-    live.look()
+    live.check_broker()
     world.change()
     live.drain(10)
     if fault == "down":
@@ -194,7 +198,7 @@ def test_pauses_grow_and_are_bounded(database: Database, server: ContractServer)
     world = World(database)
     now = [datetime.now(UTC)]
     live = world.live(connection_to(server), lambda: now[0])
-    live.look()
+    live.check_broker()
     server.fault = "500"
     world.change()
     pauses = []
@@ -212,7 +216,7 @@ def test_the_end_of_a_run_does_not_wait_for_a_broker_that_hangs(
     database: Database, server: ContractServer
 ) -> None:
     world = World(database)
-    world.live(connection_to(server)).look()
+    world.live(connection_to(server)).check_broker()
     server.fault = "slow"
     live = world.live(connection_to(server, timeout_seconds=8))
     world.change()
@@ -234,7 +238,7 @@ def test_a_relay_that_died_is_followed_by_another(
     world = World(database)
     now = [datetime.now(UTC)]
     live = world.live(centrifugo, lambda: now[0])
-    live.look()
+    live.check_broker()
     world.change(times=2)
     put(database, replace(state(database), holder=uuid4(), lease_until=now[0] + LEASE))
     assert live.drain(10) == 0
@@ -253,13 +257,13 @@ def test_what_was_published_but_not_marked_is_not_doubled(
 ) -> None:
     world = World(database)
     live = world.live(centrifugo)
-    live.look()
+    live.check_broker()
     world.change(times=2)
     with database.read() as session:
         from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
-        from prefect_instances.libs.db.repositories.subscribers import untold
+        from prefect_instances.libs.db.repositories.subscribers import select_pending_messages
 
-        first = untold(session, 1)[0]
+        first = select_pending_messages(session, 1)[0]
     Publisher(centrifugo).publish(first.channels[0], first.payload, first.key)  # and then it died
 
     live.drain(10)
@@ -271,7 +275,7 @@ def test_the_doctor_says_why_and_since_when(database: Database, server: Contract
     world, now = World(database), datetime.now(UTC)
     assert "not configured" in check_live(database, now).detail
     live = world.live(connection_to(server))
-    live.look()
+    live.check_broker()
     assert check_live(database, now).level is Level.OK
     server.fault = "401"
     world.change()
@@ -289,8 +293,8 @@ def test_what_waits_is_forgotten_with_the_outbox(database: Database) -> None:
     world.change(times=3)
     week = datetime.now(UTC) + timedelta(days=8)
     with database.read() as session:
-        ids = [event.id for event in unpublished(session, 10)]
+        ids = [event.id for event in select_unpublished(session, 10)]
     database.transact(lambda session: mark_published(session, ids, datetime.now(UTC)))
     assert waits(database) == 3
-    database.transact(lambda session: forget_published(session, week - KEEP_PUBLISHED))
+    database.transact(lambda session: delete_published(session, week - KEEP_PUBLISHED))
     assert waits(database) == 0

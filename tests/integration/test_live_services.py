@@ -26,10 +26,14 @@ from prefect_instances.libs.core.ids import WORK_POOL, instance_channel, project
 from prefect_instances.libs.core.subscriber_messages import RelayState
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base, FlowExecutionResource, Resource
-from prefect_instances.libs.db.repositories.subscribers import read_relay, waiting, write_relay
+from prefect_instances.libs.db.repositories.subscribers import (
+    count_pending_messages,
+    read_relay,
+    write_relay,
+)
 from prefect_instances.libs.services.runs.heartbeat import heartbeat
 from prefect_instances.libs.services.state.ledger import Ask
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.services.views.subscribing import grant_subscription
 from prefect_instances.libs.services.views.watching import scope_of, watch
@@ -54,7 +58,9 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
     settings = made.services.settings.model_copy(
         update={"centrifugo_block": f"live-{uuid4().hex[:8]}"}
     )
-    live = Live(database, made.services.ledger.clock, lambda: open_broker(settings, gateway))
+    live = SubscriberRelay(
+        database, made.services.ledger.clock, lambda: open_broker(settings, gateway)
+    )
     object.__setattr__(made.services, "settings", settings)
     object.__setattr__(made.services, "live", live)
     return made
@@ -63,7 +69,7 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Bench:
 def configure(bench: Bench, server: ContractServer, **more: Any) -> None:
     block = Centrifugo(url=server.url, api_key=API_KEY, hmac_secret=HMAC_SECRET, **more)
     bench.services.prefect.save_block(block, bench.services.settings.centrifugo_block)
-    bench.services.live.look()
+    bench.services.live.check_broker()
 
 
 def settled(bench: Bench) -> None:
@@ -72,7 +78,7 @@ def settled(bench: Bench) -> None:
     for _ in range(3000):
         bench.services.live.drain(5)
         with bench.services.database.read() as session:
-            if not waiting(session)[0] and read_relay(session).holder is None:
+            if not count_pending_messages(session)[0] and read_relay(session).holder is None:
                 return
         pause.wait(0.02)
     raise AssertionError("messages still wait")
@@ -176,7 +182,7 @@ def test_a_block_that_cannot_be_used_is_told_without_its_values(
         ),
         bench.services.settings.centrifugo_block,
     )
-    assert not bench.services.live.look()
+    assert not bench.services.live.check_broker()
     with bench.services.database.read() as session:
         reason = read_relay(session).reason
     assert "timeout_seconds" in reason
@@ -200,7 +206,7 @@ def test_secrets_are_nowhere(
         server.fault = fault
         bench.run("prices")
         later = bench.services.now() + timedelta(hours=1)
-        Live(
+        SubscriberRelay(
             bench.services.database,
             lambda at=later: at,
             lambda: open_broker(bench.services.settings, bench.services.prefect),

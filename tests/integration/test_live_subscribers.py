@@ -117,7 +117,7 @@ def test_a_thousand_changes_and_fifty_disconnects_lose_double_and_reorder_nothin
     chance = random.Random(SEED)  # repeatable
     world = World(quick, instances=5)
     live = world.live(centrifugo)
-    live.look()
+    live.check_broker()
     breaks = set(chance.sample(range(100), DISCONNECTS))
     api = Api(centrifugo.url, centrifugo.api_key.get_secret_value())
 
@@ -251,7 +251,7 @@ def test_after_a_history_is_lost_a_subscriber_is_told_to_read_the_state(
 ) -> None:
     world = World(quick)
     live = world.live(connection_to(server))
-    live.look()
+    live.check_broker()
     centrifugo = connection_to(server)
 
     async def follow() -> None:

@@ -62,7 +62,7 @@ def test_a_model_lives_on_servers_and_leaves_nothing_there_or_here(
     (reported,) = watched.list_reports(row.evidently_project_id)
 
     shown = reports.show(services.database, services.now(), "m")
-    found = links.of_instance(services.settings, shown["handles"])
+    found = links.link_instance(services.settings, shown["handles"])
     assert found["MLflow experiment"].startswith(mlflow_server.url)
     assert found["Evidently project"].startswith(f"{evidently_server.url}/projects/")
     assert _links_of_runs(served) == {
@@ -99,7 +99,7 @@ def _links_of_runs(bench: Bench) -> dict[str, dict[str, str]]:
     found = {}
     for run in reports.runs(database, "m")["runs"]:
         document = reports.run_info(database, run["id"])
-        pages = links.of_run(settings, document["handles"], document["metrics"])
+        pages = links.link_run(settings, document["handles"], document["metrics"])
         found[run["flow_kind"]] = {title: page.rpartition("/")[2] for title, page in pages.items()}
     return found
 

@@ -33,7 +33,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     NOTIFY_NAME,
     START_FLOW,
     START_NAME,
-    account_for_bad_ends,
+    plan_recovery,
 )
 from tests.prefect_server import eventually
 from tests.property.graphs import chain
@@ -52,7 +52,7 @@ def aggregate_status(gateway: PrefectGateway) -> UUID:
 
 @pytest.fixture(scope="module")
 def _automations(gateway: PrefectGateway, aggregate_status: UUID) -> Iterator[None]:
-    plans = (START_FLOW, account_for_bad_ends(aggregate_status))
+    plans = (START_FLOW, plan_recovery(aggregate_status))
     for plan in plans:
         gateway.ensure_automation(plan)
     yield
@@ -261,7 +261,7 @@ class TestAnAutomation:
     def test_that_selects_a_deployment_is_left_as_it_is_too(
         self, gateway: PrefectGateway, aggregate_status: UUID
     ) -> None:
-        plan = replace(account_for_bad_ends(aggregate_status), name=f"test {uuid4()}")
+        plan = replace(plan_recovery(aggregate_status), name=f"test {uuid4()}")
         gateway.ensure_automation(plan)
         assert gateway.ensure_automation(plan).unchanged
         assert gateway.delete_automation(plan.name)

@@ -17,7 +17,7 @@ from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import LineageEdge
-from prefect_instances.libs.db.repositories.outbox import unpublished
+from prefect_instances.libs.db.repositories.outbox import select_unpublished
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from prefect_instances.libs.services.views import explaining, reports
 from tests.databases import on_each_database
@@ -59,7 +59,7 @@ def sweep(database: Database) -> None:
 
 def relay(database: Database) -> None:
     with database.read() as session:
-        unpublished(session, 200)
+        select_unpublished(session, 200)
 
 
 ACTS: dict[str, Act] = {

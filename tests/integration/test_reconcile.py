@@ -21,7 +21,7 @@ from prefect_instances.libs.core.ids import DIVERGED, WORK_POOL
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
-from prefect_instances.libs.db.repositories.resources import newest_version
+from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
     model_row,
@@ -34,7 +34,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     START_FLOW,
     START_NAME,
 )
-from prefect_instances.libs.services.lifecycle.external_resources import Ports, deployment_plan
+from prefect_instances.libs.services.lifecycle.external_resources import Ports, plan_deployment
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
 from prefect_instances.libs.services.lifecycle.observing import PlanOf, observe
 from prefect_instances.libs.services.lifecycle.reconciling import (
@@ -77,7 +77,7 @@ def ports_of(bench: Bench) -> PortsOf:
 def plan_of(bench: Bench) -> PlanOf:
     def plan(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
         ports = bench.ports(bench.services, spec)
-        return deployment_plan(bench.services, id_, spec, ports, kind)
+        return plan_deployment(bench.services, id_, spec, ports, kind)
 
     return plan
 
@@ -595,7 +595,7 @@ def damage(bench: Bench, name: str) -> None:
     """What a newer version, or a hand, left in the database."""
 
     def write(session: Session) -> None:
-        version = newest_version(session, bench.instance_id(name))
+        version = select_newest_version(session, bench.instance_id(name))
         assert version is not None
         version.spec_json = {**version.spec_json, "type": "UnknownInstance"}
 

@@ -20,7 +20,12 @@ from prefect_instances.libs.db.models import OpMacroDef, Resource, ResourceVersi
 from prefect_instances.libs.definitions import Argument, Axis, DefinitionKind, Op
 from prefect_instances.libs.services.composition.catalog import recorded_calls, with_saved
 from prefect_instances.libs.services.composition.components import read_version
-from prefect_instances.libs.services.lifecycle.macros import Saved, Wish, plan_macro, save_macro
+from prefect_instances.libs.services.lifecycle.macros import (
+    MacroRequest,
+    Saved,
+    plan_macro,
+    save_macro,
+)
 from prefect_instances.libs.services.lifecycle.manifests import plan_one
 from prefect_instances.libs.services.runs.rerun import rerun
 from prefect_instances.libs.services.state.context import Services
@@ -43,8 +48,8 @@ class Lab:
     def services(self) -> Services:
         return self.bench.services
 
-    def wish(self, experiment: str, name: str, **more: Any) -> Wish:
-        return Wish(f"{self.project}/{experiment}", name, **more)
+    def wish(self, experiment: str, name: str, **more: Any) -> MacroRequest:
+        return MacroRequest(f"{self.project}/{experiment}", name, **more)
 
     def save(self, experiment: str, name: str, **more: Any) -> Saved:
         return save_macro(self.services, self.wish(experiment, name, **more))

@@ -42,7 +42,7 @@ from prefect_instances.libs.services.runs.execution import NotASession, execute
 from prefect_instances.libs.services.runs.run_context import Job, Result, Stored, Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.services.state.sweeping import sweep
 from prefect_instances.libs.settings import load_settings
 from prefect_instances.libs.specs import ScheduleSpec, load_manifest, native_crons, native_zone
@@ -247,7 +247,7 @@ class Desk:
         seconds = round(SWEEP.total_seconds())
         settings = load_settings(home=home, database_url=str(database.url), sweep_seconds=seconds)
         prefect: Any = self.scheduler
-        live = Live(database, ledger.clock, lambda: None)
+        live = SubscriberRelay(database, ledger.clock, lambda: None)
         self.services = Services(settings, database, prefect, discover(), ledger, live)
         self.specs = load_manifest(MANIFEST).instances
         execution = {name: (path, {}) for name, (path, _) in EXECUTION.items()}

@@ -25,7 +25,7 @@ from prefect_instances.libs.db.models import (
     RunRecord,
     RunRequest,
 )
-from prefect_instances.libs.db.repositories.outbox import mark_published, unpublished
+from prefect_instances.libs.db.repositories.outbox import mark_published, select_unpublished
 from prefect_instances.libs.db.repositories.region import load_region, read_parameters, read_run
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
 from tests.property.backend import DEFAULT_RETRY, EPOCH, TICK, Wish
@@ -89,7 +89,7 @@ class SqlBackend:
 
     def take_events(self) -> list[Event]:
         def take(session: Session) -> list[Event]:
-            events = unpublished(session, 1000)
+            events = select_unpublished(session, 1000)
             mark_published(session, [event.id for event in events], self.now)
             return events
 

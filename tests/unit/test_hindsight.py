@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from prefect_instances.libs.services.procedures.hindsight import late_rows
+from prefect_instances.libs.services.procedures.hindsight import count_late_rows
 
 
 def test_predictions_dated_before_their_model_are_in_hindsight() -> None:
@@ -19,5 +19,5 @@ def test_predictions_dated_before_their_model_are_in_hindsight() -> None:
     made = {1: date(2024, 1, 2), 2: date(2024, 1, 9)}
 
     # Version 1 saw the 1st before it was there, version 2 the 2nd; of version 3 nothing is known.
-    assert late_rows(rows, made) == 2
-    assert late_rows(rows, {}) == 0
+    assert count_late_rows(rows, made) == 2
+    assert count_late_rows(rows, {}) == 0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from prefect_instances.libs.services.procedures.features import (
     LABEL_END,
     TARGET,
-    labels,
-    purged_split,
+    build_labels,
+    split_purged,
 )
 
 MONDAY = date(2024, 1, 1)
@@ -29,7 +29,7 @@ def prices(days: dict[str, list[int]]) -> pl.DataFrame:
 
 
 def labelled(days: dict[str, list[int]], horizon: int) -> pl.DataFrame:
-    return labels(prices(days).lazy(), "close", horizon).collect().sort("date", "symbol")
+    return build_labels(prices(days).lazy(), "close", horizon).collect().sort("date", "symbol")
 
 
 def test_a_label_ends_with_the_symbols_own_row() -> None:
@@ -43,7 +43,7 @@ def test_a_label_ends_with_the_symbols_own_row() -> None:
 
 def test_a_seldom_quoted_symbol_teaches_nothing_of_the_validation() -> None:
     rows = labelled({"DAILY": list(range(100)), "WEEKLY": list(range(0, 140, 7))}, 5)
-    parts = purged_split(rows, 0.25, 5)
+    parts = split_purged(rows, 0.25, 5)
 
     first = parts.predict_from
     before = rows.filter(pl.col("date") < first - timedelta(days=5), symbol="WEEKLY")
@@ -55,7 +55,7 @@ def test_a_seldom_quoted_symbol_teaches_nothing_of_the_validation() -> None:
 
 def test_of_one_calendar_the_last_horizon_of_sessions_is_left_out() -> None:
     rows = labelled({"A": list(range(50)), "B": list(range(50))}, 5)
-    learned = purged_split(rows, 0.2, 0).training["date"].max()
+    learned = split_purged(rows, 0.2, 0).training["date"].max()
 
     # 45 labelled sessions, the last 9 to judge by; those of the 5 before end within them.
     assert learned == MONDAY + timedelta(days=45 - 9 - 5 - 1)
@@ -75,7 +75,7 @@ def test_no_label_reaches_into_the_validation(
     days: dict[str, list[int]], horizon: int, validation: float, embargo: int
 ) -> None:
     rows = labelled(days, horizon)
-    parts = purged_split(rows, validation, embargo)
+    parts = split_purged(rows, validation, embargo)
 
     if parts.validation.height:
         reaching = pl.col(LABEL_END) >= parts.predict_from

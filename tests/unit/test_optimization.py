@@ -16,8 +16,8 @@ from prefect_instances.libs.quant.prices import usable
 from prefect_instances.libs.quant.sessions import find_sessions
 from prefect_instances.libs.services.composition.instance_types.optimizers import constraints_of
 from prefect_instances.libs.services.procedures.optimization import (
-    History,
-    Market,
+    OptimizationInputs,
+    WeightHistory,
     decide_weights,
     take_sessions,
 )
@@ -39,7 +39,7 @@ def walk(count: int, assets: int, seed: int = 5) -> Floats:
     return np.asarray(50 * np.exp(np.cumsum(steps, axis=0)))
 
 
-def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Market:
+def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> OptimizationInputs:
     symbols = SYMBOLS if prices.shape[1] == len(SYMBOLS) else tuple("ABCDEFGH"[: prices.shape[1]])
     spec = parse_spec(
         {
@@ -57,7 +57,7 @@ def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Mar
     assert isinstance(optimizer, PortfolioOptimizer)
     panel = take_sessions(Panel(tuple(dates), symbols, prices))
     scores = np.tile(np.linspace(-1, 1, len(symbols)), (len(panel.dates), 1))
-    return Market(
+    return OptimizationInputs(
         spec=spec,
         optimizer=optimizer,
         constraints=constraints_of(spec.constraints),
@@ -67,7 +67,7 @@ def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Mar
     )
 
 
-def weights_of(history: History) -> Floats:
+def weights_of(history: WeightHistory) -> Floats:
     return np.nan_to_num(np.array(history.rows))
 
 

@@ -8,9 +8,9 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from prefect_instances.libs.services.procedures.backtesting import notes_of
+from prefect_instances.libs.services.procedures.backtesting import list_notes
 from prefect_instances.libs.services.procedures.panels import Panel
-from prefect_instances.libs.services.procedures.preview import coefficients_of
+from prefect_instances.libs.services.procedures.preview import compute_coefficients
 
 NAN = math.nan
 START = date(2024, 1, 1)
@@ -61,8 +61,8 @@ def test_rows_of_other_symbols_change_no_information_coefficient() -> None:
     coin = np.exp(np.cumsum(rng.normal(0, 0.05, (200, 1)), axis=0))
     both = Panel(days(*every), (*stocks, "COIN"), np.hstack([alone.on(days(*every)).values, coin]))
 
-    expected = coefficients_of(values, alone, [1, 5])
-    found = coefficients_of(values, both, [1, 5])
+    expected = compute_coefficients(values, alone, [1, 5])
+    found = compute_coefficients(values, both, [1, 5])
 
     for horizon in (1, 5):
         assert np.array_equal(found[horizon], expected[horizon], equal_nan=True)
@@ -72,6 +72,6 @@ def test_rows_of_other_symbols_change_no_information_coefficient() -> None:
 def test_a_report_tells_what_is_unusual_and_nothing_else() -> None:
     found = {"unusable_prices": 2.0, "partial_bars": 0.0, "orders_waited": 3.0}
 
-    told = notes_of(found)
+    told = list_notes(found)
 
     assert [text.split()[0] for text in told] == ["2", "3"]

@@ -11,9 +11,9 @@ from prefect_instances.libs.services.rendering.diagrams import (
     MOST_BOXES,
     Arrow,
     Box,
-    flowchart,
-    freshness_picture,
-    mermaid,
+    draw_flowchart,
+    draw_freshness,
+    draw_lineage,
 )
 
 
@@ -22,7 +22,7 @@ def box(key: str, *lines: str, **more: Any) -> Box:
 
 
 def direction(boxes: list[Box], arrows: list[Arrow]) -> str:
-    (found,) = re.findall(r"^flowchart (\w+)$", flowchart(boxes, arrows), re.MULTILINE)
+    (found,) = re.findall(r"^flowchart (\w+)$", draw_flowchart(boxes, arrows), re.MULTILINE)
     return str(found)
 
 
@@ -42,14 +42,14 @@ def labels(diagram: str) -> list[str]:
     ],
 )
 def test_any_text_stays_what_it_is_and_ends_no_label(text: str) -> None:
-    diagram = flowchart([box("a", text)], [])
+    diagram = draw_flowchart([box("a", text)], [])
 
     assert labels(diagram) == [text]
     assert not set(re.findall(r'n0\["(.*)"\]', diagram)[0]) & set('"<>[]{}|`&')
 
 
 def test_a_text_of_several_lines_is_one_line_of_a_box() -> None:
-    assert labels(flowchart([box("a", "one\n  two", "three")], [])) == ["one two<br/>three"]
+    assert labels(draw_flowchart([box("a", "one\n  two", "three")], [])) == ["one two<br/>three"]
 
 
 def test_a_chain_is_drawn_downwards_and_a_fan_to_the_right() -> None:
@@ -69,7 +69,7 @@ def test_arrows_tell_what_blocks_and_what_does_not_trigger() -> None:
         Arrow("b", "elsewhere"),
     ]
 
-    lines = flowchart([box("a"), box("b"), box("c")], arrows).splitlines()
+    lines = draw_flowchart([box("a"), box("b"), box("c")], arrows).splitlines()
 
     assert [line.strip() for line in lines if re.search(r"n\d .*n\d$", line)] == [
         "n0 --> n1",
@@ -79,18 +79,18 @@ def test_arrows_tell_what_blocks_and_what_does_not_trigger() -> None:
 
 
 def test_roots_have_a_thick_frame_and_the_flow_asked_about_is_round() -> None:
-    diagram = flowchart([box("a", root=True), box("b", asked=True), box("c", root=True)], [])
+    diagram = draw_flowchart([box("a", root=True), box("b", asked=True), box("c", root=True)], [])
 
     assert '  n1(["b"]):::READY' in diagram
     assert diagram.endswith("  class n0,n2 root")
     assert "classDef root stroke-width" in diagram
-    assert "root" not in flowchart([box("a")], [])
+    assert "root" not in draw_flowchart([box("a")], [])
 
 
 def test_a_flow_that_is_ready_and_waits_all_the_same_has_a_dashed_frame() -> None:
     nodes = [node("a", status="READY"), node("b"), node("c", status="READY", waits_for=[])]
 
-    diagram = freshness_picture({"nodes": nodes, "edges": []})
+    diagram = draw_freshness({"nodes": nodes, "edges": []})
 
     assert "\n  class n0 waits\n" in diagram
     assert "stroke-dasharray" in diagram
@@ -118,7 +118,7 @@ def test_a_flow_that_waits_names_the_first_of_many_roots() -> None:
     roots = [f"r{at}.refresh" for at in range(5)]
     graph = {"nodes": [node("a", root_causes=roots)], "edges": []}
 
-    (label,) = labels(freshness_picture(graph))
+    (label,) = labels(draw_freshness(graph))
 
     assert label.endswith("waits for r0.refresh, r1.refresh, r2.refresh and 2 more")
 
@@ -126,7 +126,7 @@ def test_a_flow_that_waits_names_the_first_of_many_roots() -> None:
 def test_a_root_says_since_when_and_why_at_a_length_that_a_box_holds() -> None:
     root = node("a", waits_for=[], root=True, status="ERROR", reason="RunFailed", why="word " * 90)
 
-    (label,) = labels(freshness_picture({"nodes": [root], "edges": []}))
+    (label,) = labels(draw_freshness({"nodes": [root], "edges": []}))
 
     first, state, since, why = label.split("<br/>")
     assert (first, state) == ("a.refresh", "ERROR · RunFailed")
@@ -141,5 +141,5 @@ def test_a_lineage_that_no_page_draws_is_a_sentence() -> None:
         for at in range(MOST_BOXES + 1)
     ]
 
-    assert "```" not in mermaid({"nodes": nodes, "edges": []})
-    assert mermaid({"nodes": nodes[1:], "edges": []}).count("```") == 2
+    assert "```" not in draw_lineage({"nodes": nodes, "edges": []})
+    assert draw_lineage({"nodes": nodes[1:], "edges": []}).count("```") == 2

@@ -10,7 +10,7 @@ import pytest
 from prefect_instances.libs.plugins.market_data import MarketDataPipeline
 from prefect_instances.libs.quant.backtest import Costs, Slippage, simulate
 from prefect_instances.libs.quant.calendar import Frequency, decision_bars
-from prefect_instances.libs.services.procedures.panels import Panel, panel
+from prefect_instances.libs.services.procedures.panels import Panel, build_panel
 
 CAPITAL = 1_000_000.0
 
@@ -24,7 +24,7 @@ def prices() -> Panel:
     config = {"source": "us_stocks", "start_date": "2015-01-01", "end_date": "2022-11-30"}
     context = ExtractContext("prices", datetime(2022, 12, 1, tzinfo=UTC))
     frame = MarketDataPipeline(config).extract(context, (), None).frame
-    return panel(frame.sort("date", "symbol"), "close")
+    return build_panel(frame.sort("date", "symbol"), "close")
 
 
 def peer_equity(prices: Panel, targets: dict[int, np.ndarray], commission: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Columns as migrations write them: the vendor's types only, so that our code may change later."""
+"""Columns for migrations: SQLAlchemy's own types only, so that our types may change later."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from prefect_instances.libs.db.types import UtcDateTime
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
-    """Write our column types as the vendor's, so that a migration never changes with our code."""
+    """Render our column types as SQLAlchemy's, so that a migration never changes with our code."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(item, JSON):

@@ -1,4 +1,4 @@
-"""The tables, one aggregate a file."""
+"""The tables, one module for each aggregate."""
 
 from prefect_instances.libs.db.models.backfills import Backfill
 from prefect_instances.libs.db.models.base import Base

@@ -1,4 +1,4 @@
-"""Backfills: ranges of dates that are read anew, piece by piece."""
+"""Backfills: ranges of past dates that are read again, piece by piece."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prefect_instances.libs.db.types import UtcDateTime
 
 
 class Backfill(Base):
-    """What was asked for; how far it has come is what the runs since ``created_at`` have read.
+    """A requested backfill; the runs since ``created_at`` say how much of it is done.
 
-    The dates are inclusive; ``finished_at`` is None until every piece was read.
+    The dates are inclusive. ``finished_at`` is None until every piece is read.
     """
 
     __tablename__ = "backfills"

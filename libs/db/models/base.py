@@ -15,6 +15,6 @@ NAMING = {
 
 
 class Base(DeclarativeBase):
-    """Base of all tables."""
+    """The base class of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)

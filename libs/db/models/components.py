@@ -15,7 +15,7 @@ from prefect_instances.libs.db.types import Json
 class ComponentColumns:
     """A definition, the version that was resolved, and the configuration.
 
-    ``owner_id`` is the instance whose spec made it inline, None for a shared one.
+    ``owner_id`` is the instance whose spec defines the component inline; None for a shared one.
     """
 
     resource_id: Mapped[UUID] = mapped_column(
@@ -34,7 +34,7 @@ class PipelineInstance(ComponentColumns, Base):
 
 
 class StoreInstance(ComponentColumns, Base):
-    """A configured store; its datasets keep their versions in folders of their own."""
+    """A configured store; each of its datasets has folders of its own."""
 
     __tablename__ = "store_instances"
 

@@ -14,7 +14,7 @@ from prefect_instances.libs.db.types import Json, UtcDateTime
 
 
 class DatasetColumns:
-    """The composition, configuration and handles that datasets and signals share.
+    """Composition, configuration and external ids of datasets and signals.
 
     ``definition_resource_id`` and ``definition_version_id`` are those of the pipeline.
     """
@@ -35,13 +35,13 @@ class DatasetColumns:
 
 
 class DatasetInstance(DatasetColumns, Base):
-    """A dataset: pipeline, store and accessor."""
+    """A dataset: it has a pipeline, a store and an accessor."""
 
     __tablename__ = "dataset_instances"
 
 
 class SignalInstance(DatasetColumns, Base):
-    """A dataset that keeps a signal contract."""
+    """A dataset that must satisfy a signal contract."""
 
     __tablename__ = "signal_instances"
 
@@ -49,10 +49,10 @@ class SignalInstance(DatasetColumns, Base):
 
 
 class DatasetVersion(Base):
-    """An immutable snapshot that a run published; a row exists only once it is published.
+    """An immutable output that a run published; the row is written when it is published.
 
-    ``changed_from`` is the first date that differs from the version before, None where that may be
-    any.
+    ``changed_from`` is the first date that differs from the previous version; None if any date may
+    differ.
     """
 
     __tablename__ = "dataset_versions"

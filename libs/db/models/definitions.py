@@ -1,4 +1,4 @@
-"""Extension tables of definitions: one a kind; each version is a resource version."""
+"""Extension tables of definitions, one for each kind; each version is a resource version."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prefect_instances.libs.db.types import Json
 
 
 class DefinitionCall(Base):
-    """A version of a definition that another one works with by name, as an expression with an op.
+    """A definition version that another one uses by name, as an expression uses an op.
 
-    ``owner_id`` is the component instance, or the instance, that keeps to this version.
+    ``owner_id`` is the component instance, or the instance, for which this version is pinned.
     """
 
     __tablename__ = "definition_calls"
@@ -29,7 +29,7 @@ class DefinitionCall(Base):
 
 
 class DefinitionColumns:
-    """Columns that every kind of definition has: those of the newest version registered."""
+    """Columns of every kind of definition; they describe the newest registered version."""
 
     resource_id: Mapped[UUID] = mapped_column(
         ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
@@ -41,42 +41,42 @@ class DefinitionColumns:
 
 
 class PipelineDef(DefinitionColumns, Base):
-    """Where a dataset's rows come from."""
+    """A pipeline: the source of a dataset's rows."""
 
     __tablename__ = "pipeline_defs"
 
 
 class StoreDef(DefinitionColumns, Base):
-    """Where a dataset's versions are kept."""
+    """A store: where a dataset's versions are."""
 
     __tablename__ = "store_defs"
 
 
 class AccessorDef(DefinitionColumns, Base):
-    """How a dataset's rows are read."""
+    """An accessor: how a dataset's rows are read."""
 
     __tablename__ = "accessor_defs"
 
 
 class OpDef(DefinitionColumns, Base):
-    """A typed function of expressions."""
+    """An op: a typed function that expressions call."""
 
     __tablename__ = "op_defs"
 
 
 class OpMacroDef(DefinitionColumns, Base):
-    """A saved expression with parameters."""
+    """A macro: a saved expression with parameters."""
 
     __tablename__ = "op_macro_defs"
 
 
 class MLModuleDef(DefinitionColumns, Base):
-    """How a model is trained, predicts and is monitored."""
+    """An ML module: how a model is trained, predicts and is monitored."""
 
     __tablename__ = "ml_module_defs"
 
 
 class PortfolioOptimizerDef(DefinitionColumns, Base):
-    """How signals and a covariance become weights."""
+    """An optimizer: how signals and a covariance become weights."""
 
     __tablename__ = "portfolio_optimizer_defs"

@@ -1,4 +1,4 @@
-"""Flow execution resources and the lineage between them."""
+"""Flow execution resources and the lineage edges between them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from prefect_instances.libs.db.types import Json, UtcDateTime, enum_column
 
 
 class FlowExecutionResource(Base):
-    """One Prefect deployment of one instance: the capability to execute, and how it stands.
+    """One flow of an instance: its Prefect deployment and its state.
 
     The columns are those of ``libs.core.records.FlowState``, and ``schedule_json``: the schedule
-    that the definition gives the flow where the instance says none.
+    that the definition gives the flow if the instance has none for it.
     """
 
     __tablename__ = "flow_execution_resources"
@@ -65,9 +65,9 @@ class FlowExecutionResource(Base):
 
 
 class LineageEdge(Base):
-    """A flow-to-flow dependency and what the downstream last consumed over it.
+    """A dependency between two flows, and the generation that the downstream last read over it.
 
-    ``position`` is that of the reference in the downstream's list of upstreams.
+    ``position`` is the position of the reference in the downstream's list of upstreams.
     """
 
     __tablename__ = "lineage_edges"

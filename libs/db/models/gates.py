@@ -1,4 +1,4 @@
-"""Gate openings and remembered requests."""
+"""Gate openings and run requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_instances.libs.db.types import Json, UtcDateTime, enum_column
 
 
 class GateOpening(Base):
-    """One opening of a flow's gate, for inputs or for a request; see ``libs.core.records``."""
+    """One opening of a flow's gate, for new inputs or for a request; see ``libs.core.records``."""
 
     __tablename__ = "gate_openings"
     __table_args__ = (
@@ -42,7 +42,7 @@ class GateOpening(Base):
 
 
 class RunRequest(Base):
-    """A wish that a flow run; at most one pending a flow."""
+    """A request to run a flow; each flow has at most one pending request."""
 
     __tablename__ = "run_requests"
     __table_args__ = (

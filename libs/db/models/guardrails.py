@@ -1,4 +1,4 @@
-"""Guardrail reports: what was checked at a gate, and how it came out."""
+"""Guardrail reports: what was checked at a gate, and the result."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from prefect_instances.libs.db.types import Json, UtcDateTime
 
 
 class GuardrailReport(Base):
-    """One contract checked once; ``run_id`` is None for a check at ``instance.create``.
+    """The result of checking one contract once.
 
-    ``mode`` is ``warn`` or ``block``.
+    ``run_id`` is None for a check at ``instance.create``. ``mode`` is ``warn`` or ``block``.
     """
 
     __tablename__ = "guardrail_reports"

@@ -1,4 +1,4 @@
-"""Extension tables of the instances that compute from datasets and signals."""
+"""Extension tables of experiments, models, optimizers and backtests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_instances.libs.db.types import Json
 
 
 class InstanceColumns:
-    """What every one of them has."""
+    """Columns that all of these instances have."""
 
     resource_id: Mapped[UUID] = mapped_column(
         ForeignKey("resources.id", ondelete="CASCADE"), primary_key=True
@@ -25,7 +25,7 @@ class InstanceColumns:
 
 
 class DefinedColumns(InstanceColumns):
-    """With the definition and the version of it that was resolved.
+    """Columns of instances with a definition, and the version of it that was resolved.
 
     Both are None only for an experiment on a bare expression.
     """
@@ -35,7 +35,7 @@ class DefinedColumns(InstanceColumns):
 
 
 class ExperimentInstance(DefinedColumns, Base):
-    """An expression that is tried out."""
+    """An expression under test."""
 
     __tablename__ = "experiment_instances"
 
@@ -59,7 +59,7 @@ class ModelInstance(DefinedColumns, Base):
 
 
 class PortfolioOptimizerInstance(DefinedColumns, Base):
-    """Signals and a covariance that become weights."""
+    """An optimizer that turns signals and a covariance into weights."""
 
     __tablename__ = "portfolio_optimizer_instances"
 
@@ -67,7 +67,7 @@ class PortfolioOptimizerInstance(DefinedColumns, Base):
 
 
 class BacktestInstance(InstanceColumns, Base):
-    """A backtest: the procedure is fixed, so it has no definition."""
+    """A backtest; its procedure is fixed, so it has no definition."""
 
     __tablename__ = "backtest_instances"
 

@@ -1,4 +1,4 @@
-"""What a database says of itself: who it is, and when the safety net last reached it."""
+"""Facts about the database itself: its identity and its last sweep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from prefect_instances.libs.db.types import UtcDateTime
 
 
 class DatabaseMark(Base):
-    """The only row has the id 1; ``swept_at`` is None until the first sweep."""
+    """The identity of the database and the time of its last sweep.
+
+    The only row has the id 1. ``swept_at`` is None until the first sweep.
+    """
 
     __tablename__ = "database_marks"
 

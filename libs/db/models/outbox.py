@@ -1,4 +1,4 @@
-"""The outbox: events written in the transaction that made them true, published after it."""
+"""The outbox: events that are written with the state change and published after it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from prefect_instances.libs.db.types import Json, UtcDateTime
 
 
 class OutboxEvent(Base):
-    """One event; ``published_at`` is None until the server has accepted it.
+    """One event; ``published_at`` is None until Prefect has accepted it.
 
     ``seq`` is the order of commits. ``live_seq`` numbers the messages to the subscribers of one
-    instance, None for what they are not told; ``told_at`` is None until the broker has accepted it.
+    instance; None if subscribers do not get the event. ``told_at`` is None until the broker has
+    accepted the message.
     """
 
     __tablename__ = "outbox"

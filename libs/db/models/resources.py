@@ -1,4 +1,4 @@
-"""Resources: everything that has a name, and the immutable versions of what it says."""
+"""Resources: everything that has a name, and the immutable versions of its specification."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from prefect_instances.libs.db.types import Json, UtcDateTime, enum_column
 class Resource(Base):
     """A project, definition, component instance or instance.
 
-    ``scope`` is what the name is unique in: the parent's id, or the type for what has no parent.
-    ``name_key`` is the name in lower case. ``condition`` says which step of provisioning failed.
-    ``status`` is None for what has no flows. ``live_seq`` numbers the messages to subscribers: the
-    last one's.
+    The name is unique within ``scope``: the parent's id, or the type of a resource without a
+    parent. ``name_key`` is the name in lower case. ``condition`` holds the lock of the flow run
+    that changes the resource, and the step that failed. ``status`` is None for a resource without
+    flows. ``live_seq`` is the number of the last message to subscribers.
     """
 
     __tablename__ = "resources"
@@ -45,7 +45,7 @@ class Resource(Base):
 
 
 class ResourceVersion(Base):
-    """What a resource said at one point: a definition version, or an instance's configuration."""
+    """One version of a resource: of a definition, or of an instance's configuration."""
 
     __tablename__ = "resource_versions"
     __table_args__ = (

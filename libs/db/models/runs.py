@@ -1,4 +1,4 @@
-"""Runs: the activities, immutable once ended."""
+"""Runs: executions of flows; a record does not change once the run has ended."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prefect_instances.libs.db.types import Json, UtcDateTime, enum_column
 class RunRecord(Base):
     """One execution of a flow by one Prefect flow run.
 
-    ``pins`` lists per upstream edge what was read: generation and output version. ``lease_until``
-    is set while the run works and moves on with its heartbeat.
+    ``pins`` lists for each upstream edge what the run reads: generation and output version.
+    ``lease_until`` is set while the run is in progress, and its heartbeat extends it.
     """
 
     __tablename__ = "runs"

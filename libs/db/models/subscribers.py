@@ -1,4 +1,4 @@
-"""The relay to subscribers: one row that says who publishes, and since when it fails."""
+"""The subscriber relay: one row that says which process publishes and since when it fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from prefect_instances.libs.db.types import UtcDateTime
 
 
 class LiveRelay(Base):
-    """The only row has the id 1; see ``libs.core.subscriber_messages.RelayState``."""
+    """The state of the relay to subscribers; see ``libs.core.subscriber_messages.RelayState``.
+
+    The only row has the id 1.
+    """
 
     __tablename__ = "live_relay"
 

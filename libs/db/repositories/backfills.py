@@ -1,4 +1,4 @@
-"""Backfills."""
+"""Statements on backfills."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def select_backfill(
 ) -> Backfill | None:
     """Select the newest backfill of a flow with exactly these choices; None if there is none.
 
-    The dates are inclusive. With ``unfinished`` it looks at those only that have not ended.
+    The dates are inclusive. ``unfinished`` selects only among backfills that have not ended.
     """
     query = (
         select(Backfill)

@@ -1,4 +1,4 @@
-"""Component instances: who owns and uses them; and the rows that a removal deletes."""
+"""Statements on component instances, their owners and users, and on rows that a removal deletes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USED_IN = {
     "StoreInstance": "store_instance_id",
     "AccessorInstance": "accessor_instance_id",
 }
-"""The column in which instances name the component that they use, by its type."""
+"""The column in which an instance names the component that it uses, by component type."""
 
 
 def select_owned(session: Session, instance_id: UUID) -> list[tuple[str, UUID]]:

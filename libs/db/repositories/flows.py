@@ -1,4 +1,4 @@
-"""Flows and the lineage edges between them."""
+"""Statements on flows and on the lineage edges between them."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def select_past_due(session: Session, now: datetime, limit: int) -> list[UUID]:
 def select_nodes(session: Session, flow_ids: Collection[UUID] | None = None) -> Sequence[Row[Any]]:
     """Select flows with their instances as rows of the lineage graph; None: all flows.
 
-    Rows have flow_id, instance_id, kind, status, name, type and project; ordered by project, then
-    by creation of the instance.
+    Rows have flow_id, instance_id, kind, status, name, type and project. They are ordered by
+    project, then by creation of the instance.
     """
     query = _nodes()
     if flow_ids is not None:
@@ -110,7 +110,7 @@ def _nodes() -> Select[Any]:
 
 
 def select_edges(session: Session, between: Collection[UUID] | None = None) -> Sequence[Row[Any]]:
-    """Select lineage edges as rows of all columns; ``between``: with both ends in these flows."""
+    """Select lineage edges, all columns; ``between``: only edges with both ends in these flows."""
     edge = LineageEdge
     query = select(*edge.__table__.c)
     if between is not None:
@@ -169,7 +169,7 @@ def select_upstream_datasets(session: Session, flow_id: UUID) -> list[tuple[str,
 def update_edge(
     session: Session, edge_id: UUID, *, position: int, require: Require, triggers: bool
 ) -> None:
-    """Change what the configuration says of an edge; what was consumed over it stays."""
+    """Update the configured part of an edge; the consumed generation stays."""
     session.execute(
         update(LineageEdge)
         .where(LineageEdge.id == edge_id)

@@ -1,4 +1,4 @@
-"""The one row that a database keeps about itself."""
+"""Statements on the row that describes the database itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ONLY = 1
 
 
 def ensure_identity(session: Session) -> UUID:
-    """Read which database this is, and give it a random identity at the first call."""
+    """Read the id of the database; create a random one at the first call."""
     return _mark(session).identity
 
 

@@ -1,4 +1,4 @@
-"""Gate openings and run requests."""
+"""Statements on gate openings and run requests."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def select_only_opening(session: Session, flow_id: UUID) -> UUID:
 
 
 def select_unclaimed(session: Session, before: datetime) -> Sequence[Row[Any]]:
-    """Select open openings of active instances that nobody claimed, oldest announcement first.
+    """Select open openings of active instances that no run has claimed, oldest announcement first.
 
-    They were announced, and might be claimed, before ``before``. Rows are (opening id, flow id,
+    They were announced, and could be claimed, before ``before``. Rows are (opening id, flow id,
     deployment id of the flow, name of the instance, kind of the flow).
     """
     flow = FlowExecutionResource
@@ -69,7 +69,7 @@ def has_pending_request(session: Session, instance_id: UUID) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def select_flows_asked_since(
+def select_flows_requested_since(
     session: Session, flow_ids: Collection[UUID], cause: Cause, since: datetime
 ) -> set[UUID]:
     """Select which of some flows got a request of a cause at ``since`` or later."""

@@ -1,4 +1,4 @@
-"""Writing events beside the state they tell of, and handing them to a publisher."""
+"""Write events together with the state change they describe, and hand them to a publisher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.subscriber_messages import subject
-from prefect_instances.libs.db.engine import driver_errors
+from prefect_instances.libs.db.engine import translate_driver_errors
 from prefect_instances.libs.db.models import OutboxEvent, Resource
 from prefect_instances.libs.db.repositories.region import among
 from prefect_instances.libs.db.types import json_text
@@ -23,7 +23,7 @@ _OUTBOX = cast("Table", OutboxEvent.__table__)
 
 
 def record_events(session: Session, events: Iterable[Event]) -> None:
-    """Add events to the outbox, in order, and number those that subscribers hear of."""
+    """Add events to the outbox, in order; number those that subscribers get."""
     events = list(events)
     numbers = _numbered(session, events)
     rows = [
@@ -50,7 +50,7 @@ def has_event(session: Session, event_id: UUID) -> bool:
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Add rows by the quickest way of each dialect: a commit may tell of thousands of flows."""
+    """Insert rows in the fastest way of each dialect: one commit may write thousands of events."""
     if connection.dialect.name == "sqlite":
         # The table, not the class: its unit of work would take most of the time.
         connection.execute(insert(_OUTBOX), rows)
@@ -59,7 +59,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     statement = f"COPY outbox ({', '.join(columns)}) FROM STDIN"
     driver: Any = connection.connection.driver_connection
     with (
-        driver_errors(connection, statement),
+        translate_driver_errors(connection, statement),
         driver.cursor() as cursor,
         cursor.copy(statement) as copy,
     ):
@@ -72,11 +72,11 @@ def _copied(value: object) -> object:
 
 
 UNANNOUNCED = frozenset({ids.RUN_PROGRESS})
-"""Events for subscribers only: Prefect sees for itself that a run goes on."""
+"""Events for subscribers only: Prefect knows by itself that a run is in progress."""
 
 
 def _numbered(session: Session, events: Iterable[Event]) -> dict[UUID, int]:
-    """The next numbers of the instances that events tell of, by event; set-based."""
+    """Reserve the next message numbers of the instances, by event id; set-based."""
     told = [(event.id, of) for event in events if (of := subject(event)) is not None]
     counts = Counter(of for _, of in told)
     last: dict[UUID, int] = {}
@@ -99,19 +99,19 @@ def _numbered(session: Session, events: Iterable[Event]) -> dict[UUID, int]:
     return numbers
 
 
-def unpublished(session: Session, limit: int) -> list[Event]:
-    """The oldest events that no server has accepted yet."""
+def select_unpublished(session: Session, limit: int) -> list[Event]:
+    """Select the oldest events that Prefect has not accepted yet, in the order of commits."""
     rows = session.scalars(
         select(OutboxEvent)
         .where(OutboxEvent.published_at.is_(None))
         .order_by(OutboxEvent.seq)
         .limit(limit)
     )
-    return [event_of(row) for row in rows]
+    return [read_event(row) for row in rows]
 
 
-def event_of(row: OutboxEvent) -> Event:
-    """The event that a row holds."""
+def read_event(row: OutboxEvent) -> Event:
+    """Build the event that a row holds."""
     return Event(
         id=row.id,
         name=row.name,
@@ -123,19 +123,19 @@ def event_of(row: OutboxEvent) -> Event:
 
 
 def mark_published(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
-    """Say that the server accepted these events."""
+    """Record that Prefect has accepted these events."""
     session.execute(
         update(OutboxEvent).where(OutboxEvent.id.in_(event_ids)).values(published_at=now)
     )
 
 
-def backlog(session: Session) -> int:
-    """How many events wait to be published."""
+def count_unpublished(session: Session) -> int:
+    """Count the events that wait to be published."""
     query = select(func.count()).select_from(OutboxEvent)
     return session.scalar(query.where(OutboxEvent.published_at.is_(None))) or 0
 
 
-def forget_published(session: Session, before: datetime) -> int:
-    """Delete events published before an instant; how many there were."""
+def delete_published(session: Session, before: datetime) -> int:
+    """Delete events that were published before an instant; return their number."""
     gone = session.execute(delete(OutboxEvent).where(OutboxEvent.published_at < before))
     return int(gone.rowcount)  # type: ignore[attr-defined]  # a delete returns a CursorResult

@@ -1,7 +1,7 @@
-"""Loading the region that a decision reads, and writing what it became.
+"""Load the part of the lineage graph that a decision reads, and write what the decision changed.
 
-Region queries touch the flow itself, its direct neighbours and, where a publication is marked,
-its descendants over triggering edges (one recursive query): never the whole graph.
+A region holds the flow itself, its direct neighbours and, after a publication, its descendants over
+triggering edges (one recursive query): never the whole graph.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def load_region(
     prefect_flow_run_id: UUID | None = None,
     instance_ids: Collection[UUID] = (),
 ) -> Region:
-    """The region around some flows, with some instances besides theirs.
+    """Load the region around some flows, with some more instances if given.
 
-    With ``descend`` it reaches all descendants over triggering edges and their direct downstreams,
-    as a success needs; with ``ascend`` all ancestors, as a recursive request needs; without, it is
-    the flows, their upstreams and their instances' other flows.
+    With ``descend`` it holds all descendants over triggering edges and their direct downstreams, as
+    a success needs them; with ``ascend`` all ancestors, as a recursive request needs them.
+    Otherwise it holds the flows, their upstreams and the other flows of their instances.
     """
-    evaluated = ancestors_of(session, flow_ids) if ascend else set(flow_ids)
+    evaluated = select_ancestors(session, flow_ids) if ascend else set(flow_ids)
     if descend:
         evaluated |= _reached(session, evaluated)
     edges = _edges_into(session, evaluated)
@@ -94,8 +94,8 @@ def load_region(
     )
 
 
-def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
-    """Some flows and all that is upstream of them."""
+def select_ancestors(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
+    """Select some flows and everything upstream of them."""
     first = select(FlowExecutionResource.id.label("id")).where(
         among(session, FlowExecutionResource.id, flow_ids)
     )
@@ -107,25 +107,26 @@ def ancestors_of(session: Session, flow_ids: Collection[UUID]) -> set[UUID]:
     return set(session.scalars(select(walk.c.id)))
 
 
-def descendants_of(
+def select_descendants(
     session: Session, flow_ids: Collection[UUID], *, triggered: bool = False
 ) -> set[UUID]:
-    """Some flows and all that is downstream of them, over triggering edges only if so asked."""
+    """Select some flows and everything downstream; ``triggered``: over triggering edges only."""
     walk = _walk_down(session, flow_ids, triggered=triggered)
     reached = select(walk.c.id)
     return set(session.scalars(reached.where(walk.c.triggers) if triggered else reached))
 
 
 def _reached(session: Session, start: Collection[UUID]) -> set[UUID]:
-    """Descendants over triggering edges, and the direct downstreams of all of them."""
+    """Select descendants over triggering edges, and the direct downstreams of all of them."""
     return set(session.scalars(select(_walk_down(session, start, triggered=True).c.id)))
 
 
 def _walk_down(session: Session, flow_ids: Collection[UUID], *, triggered: bool) -> CTE:
-    """Flows, and whether a triggering edge leads to them; one that does not ends a triggered walk.
+    """Build the query of flows and whether a triggering edge leads to them.
 
-    The edges are met once and without a condition of their own: for a second look, or for the
-    condition, planners read all of them (SQLite to index or to filter them, PostgreSQL to hash).
+    With ``triggered`` the walk ends at an edge that does not trigger. The edges are joined once and
+    without a condition of their own: for a second join, or for the condition, planners read all
+    edges (SQLite to index or filter them, PostgreSQL to hash them).
     """
     flow, edge = FlowExecutionResource, aliased(LineageEdge)
     first = select(flow.id.label("id"), true().label("triggers"))
@@ -157,7 +158,7 @@ def _edges_into(session: Session, flow_ids: Collection[UUID]) -> list[EdgeState]
 
 
 def _flows(session: Session, flow_ids: Collection[UUID]) -> list[FlowState]:
-    """The flows, and the other flows of their instances (an aggregate needs them)."""
+    """Load flows, and the other flows of their instances, which the aggregate status needs."""
     if not flow_ids:
         return []
     columns = FlowExecutionResource.__table__.c
@@ -199,7 +200,7 @@ def _instances(session: Session, ids: Collection[UUID]) -> list[InstanceState]:
 def _contract(
     document: Mapping[str, Any] | None, known: dict[str, AggregationContract]
 ) -> AggregationContract:
-    """Most instances have the same one: each is read once."""
+    """Parse a contract; equal ones, which most instances have, are parsed once."""
     text = repr(document)
     if text not in known:
         known[text] = parse_contract(document) if document else AggregationContract()
@@ -228,7 +229,7 @@ def _requests(session: Session, flow_ids: Collection[UUID]) -> list[Request]:
 def _runs(
     session: Session, flow_ids: Collection[UUID], prefect_flow_run_id: UUID | None
 ) -> list[Run]:
-    """The running runs of the flows, and the run of one Prefect flow run whatever its status."""
+    """Load the RUNNING runs of the flows, and the run of one Prefect flow run in any status."""
     columns = RunRecord.__table__.c
     query = select(*(columns[field.name] for field in fields(Run)))
     running = query.where(columns.status == RunStatus.RUNNING)
@@ -239,7 +240,7 @@ def _runs(
 
 
 def read_run(row: Mapping[str, Any]) -> Run:
-    """A run from its row."""
+    """Build a run from its row."""
     return Run(
         **{
             **row,
@@ -260,7 +261,7 @@ def _read_pin(document: Mapping[str, Any]) -> Pin:
 
 
 def read_parameters(document: Mapping[str, Any]) -> RunParameters:
-    """Run parameters from their JSON document."""
+    """Build run parameters from their JSON document."""
     return RunParameters(
         mode=Mode(document.get("mode", Mode.INCREMENTAL)),
         **{name: _date(document.get(name)) for name in DATES},
@@ -272,7 +273,7 @@ def read_parameters(document: Mapping[str, Any]) -> RunParameters:
 
 
 def write_parameters(parameters: RunParameters) -> dict[str, Any]:
-    """Run parameters as a JSON document."""
+    """Convert run parameters to a JSON document."""
     document = {**asdict(parameters), "mode": parameters.mode.value}
     for name in DATES:
         document[name] = document[name].isoformat() if document[name] else None
@@ -280,7 +281,7 @@ def write_parameters(parameters: RunParameters) -> dict[str, Any]:
 
 
 DATES = ("as_of", "start", "end")
-"""Run parameters that are dates; ISO texts in the document."""
+"""Run parameters that are dates; they are ISO texts in the document."""
 
 
 def _date(text: str | None) -> date | None:
@@ -295,9 +296,9 @@ def _rows(
 
 
 def among(session: Session, column: Any, ids: Collection[UUID]) -> ColumnElement[bool]:
-    """Whether a column holds one of the ids, however many: they are one parameter, not each one.
+    """Build the condition that a column holds one of the ids, given as one parameter.
 
-    So the statement is the same for any number, and no dialect's limit of parameters is met.
+    So the statement is the same for any number of ids, and no dialect's limit of parameters is met.
     """
     if session.get_bind().dialect.name == "sqlite":
         listed = func.json_each(json.dumps([id_.hex for id_ in ids])).table_valued("value")
@@ -306,7 +307,7 @@ def among(session: Session, column: Any, ids: Collection[UUID]) -> ColumnElement
 
 
 def save_changes(session: Session, before: Region, changes: Changes) -> None:
-    """Write the difference that a decision made; events are the outbox's to write."""
+    """Write the changes of a decision; ``record_events`` writes its events."""
     _update(session, Resource, before.instances, changes.instances, {"status", "lifecycle"})
     _update(session, FlowExecutionResource, before.flows, changes.flows, None)
     _update_edges(session, changes.edges)
@@ -316,7 +317,7 @@ def save_changes(session: Session, before: Region, changes: Changes) -> None:
 
 
 def _update_edges(session: Session, edges: Iterable[EdgeState]) -> None:
-    """Edges change in what they consumed; those of one generation are written together."""
+    """Update the consumed generations, with one statement for each generation."""
     by_generation: dict[int, list[UUID]] = defaultdict(list)
     for edge in edges:
         by_generation[edge.consumed].append(edge.id)
@@ -325,7 +326,7 @@ def _update_edges(session: Session, edges: Iterable[EdgeState]) -> None:
 
 
 def _save_requests(session: Session, before: Region, changes: Changes) -> None:
-    # The unique index allows one pending request a flow: those that end make room first.
+    # The unique index allows one pending request for each flow, so requests that end come first.
     ordered = sorted(changes.requests, key=lambda r: r.status is RequestStatus.PENDING)
     _save(session, RunRequest, before.requests, ordered, _request_row)
 
@@ -361,11 +362,11 @@ RUN_TYPES = {
     "optimize": "PortfolioOptimizationRun",
     "backtest": "BacktestRun",
 }
-"""By the kind of flow; a run of any other kind, which a definition adds, is a DefinitionRun."""
+"""Type of run by kind of flow; flows that a definition adds have DefinitionRun."""
 
 
 def _pin_row(region: Region, pin: Pin) -> dict[str, Any]:
-    """A pin with the names it had then, so that a run still reads well when they are gone."""
+    """Build the document of a pin with the present names: it is readable when they are gone."""
     upstream = region.flows[pin.upstream]
     return {
         "edge": str(pin.edge_id),
@@ -383,10 +384,10 @@ def _request_row(request: Request) -> dict[str, Any]:
 
 
 def _save(session: Session, model: Any, before: Mapping[UUID, Any], records: Any, row: Any) -> None:
-    """Update what is known, then insert what is new; the updates in the order given."""
+    """Update records that exist, in the order given, then insert the new ones."""
     missing = [record.id for record in records if record.id not in before]
     columns = model.__table__.c
-    # An opening that was over comes back under its old id.
+    # An opening that had ended can return under its old id.
     back = {found.id for found in _rows(session, select(columns.id), columns.id, missing)}
     new = {record_id for record_id in missing if record_id not in back}
     _write_each(session, model, [row(record) for record in records if record.id not in new])
@@ -401,7 +402,7 @@ def _update(
     records: Iterable[Any],
     only: set[str] | None,
 ) -> None:
-    """Update the columns that changed; records that change alike are written together."""
+    """Update the columns that changed, with one statement for records that change alike."""
     changes: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     names: list[str] = sorted(only or ())
     for record in records:
@@ -417,7 +418,7 @@ def _update(
 
 
 def _write_alike(session: Session, model: Any, rows: list[dict[str, Any]]) -> None:
-    """Write rows that change in the same columns: one statement where also in the same values."""
+    """Write rows that change in the same columns; one statement if the values are equal too."""
     values = {name: value for name, value in rows[0].items() if name != "id"}
     if all(row == {"id": row["id"], **values} for row in rows):
         _write(session, model, [row["id"] for row in rows], values)
@@ -426,7 +427,7 @@ def _write_alike(session: Session, model: Any, rows: list[dict[str, Any]]) -> No
 
 
 def _write_each(session: Session, model: Any, rows: list[dict[str, Any]]) -> None:
-    """Write rows of the same columns, in order, as one prepared statement with many parameters."""
+    """Write rows of the same columns, in order, as one statement with many parameters."""
     if rows:
         table = model.__table__
         values = [

@@ -1,4 +1,4 @@
-"""Finding resources by name or id, and what hangs on them."""
+"""Find resources by name or id, and what depends on them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.region import among
 
 PROJECT = "Project"
-# Model classes by the type of the resource; Any, because their common columns come from mixins.
 INSTANCE_TYPES = tuple(member.value for member in InstanceType)
+# Model classes by the type of the resource; Any, because their common columns come from mixins.
 EXTENSIONS: dict[str, Any] = {
     InstanceType.DATASET: DatasetInstance,
     InstanceType.SIGNAL: SignalInstance,
@@ -58,7 +58,7 @@ class AmbiguousName(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An instance as people name it."""
+    """An instance with the names that people use for it."""
 
     id: UUID
     name: str
@@ -68,18 +68,18 @@ class Named:
 
     @property
     def label(self) -> str:
-        """``project/name``."""
+        """The name as ``project/name``."""
         return f"{self.project}/{self.name}"
 
 
 def find_project(session: Session, name: str) -> Resource | None:
-    """The project of that name, whatever its case."""
+    """Find the project of a name, in any case; None if there is none."""
     query = select(Resource).where(Resource.scope == PROJECT, Resource.name_key == name.lower())
     return session.scalars(query).one_or_none()
 
 
-def named_instances(session: Session) -> list[Named]:
-    """All instances, by project and name."""
+def select_instances(session: Session) -> list[Named]:
+    """Select all instances, ordered by project and name."""
     project = aliased(Resource)
     query = (
         select(Resource.id, Resource.name, project.name, Resource.type, Resource.lifecycle)
@@ -91,9 +91,9 @@ def named_instances(session: Session) -> list[Named]:
 
 
 def find_instance(session: Session, reference: str, project: str | None = None) -> Named | None:
-    """The instance that an id, ``name`` or ``project/name`` means; None if there is none.
+    """Find an instance by its id, ``name`` or ``project/name``; None if there is none.
 
-    A plain name is looked for in ``project``, or everywhere where that is None; it is
+    A plain name is searched in ``project``, or in all projects if that is None. Raises
     AmbiguousName if several projects have it.
     """
     parent, _, name = reference.rpartition("/")
@@ -128,15 +128,15 @@ def _as_uuid(text: str) -> UUID | None:
 
 
 def get_instance(session: Session, reference: str, project: str | None = None) -> Named:
-    """Like ``find_instance``, but NotFound where there is none."""
+    """Find an instance as ``find_instance`` does; raise NotFound if there is none."""
     found = find_instance(session, reference, project)
     if found is None:
         raise NotFound("instance", reference)
     return found
 
 
-def newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:
-    """What a resource says now; None where it never said anything."""
+def select_newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:
+    """Select the newest version of a resource; None if it has none."""
     query = (
         select(ResourceVersion)
         .where(ResourceVersion.resource_id == resource_id)
@@ -147,7 +147,7 @@ def newest_version(session: Session, resource_id: UUID) -> ResourceVersion | Non
 
 
 def select_conditions(session: Session, ids: Collection[UUID] | None = None) -> dict[UUID, Any]:
-    """Select the conditions of the resources that have one, by id; ``ids``: of these only."""
+    """Select the conditions of resources that have one, by id; ``ids``: only of these resources."""
     query = select(Resource.id, Resource.condition).where(Resource.condition.is_not(None))
     if ids is not None:
         query = query.where(among(session, Resource.id, ids))
@@ -161,20 +161,20 @@ def select_projects_of_instances(session: Session) -> set[UUID]:
 
 
 def flows_of(session: Session, instance_id: UUID) -> list[FlowExecutionResource]:
-    """The flows of an instance, by kind."""
+    """Select the flows of an instance, ordered by kind."""
     flow = FlowExecutionResource
     query = select(flow).where(flow.instance_id == instance_id).order_by(flow.kind)
     return list(session.scalars(query))
 
 
-def lineage_pairs(session: Session) -> list[tuple[UUID, UUID]]:
-    """Every edge as (upstream flow, downstream flow)."""
+def select_lineage_pairs(session: Session) -> list[tuple[UUID, UUID]]:
+    """Select every edge as (upstream flow id, downstream flow id)."""
     query = select(LineageEdge.upstream_flow_id, LineageEdge.downstream_flow_id)
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def dependents(session: Session, instance_id: UUID) -> list[Named]:
-    """Other instances that read from this one directly."""
+def select_dependents(session: Session, instance_id: UUID) -> list[Named]:
+    """Select the other instances that read directly from this one."""
     upstream, downstream = aliased(FlowExecutionResource), aliased(FlowExecutionResource)
     query = (
         select(downstream.instance_id)
@@ -183,11 +183,11 @@ def dependents(session: Session, instance_id: UUID) -> list[Named]:
         .where(upstream.instance_id == instance_id, downstream.instance_id != instance_id)
     )
     ids = set(session.scalars(query))
-    return [named for named in named_instances(session) if named.id in ids]
+    return [named for named in select_instances(session) if named.id in ids]
 
 
 def find_component(session: Session, project_id: UUID, name: str) -> Resource | None:
-    """The component instance of that name or id in a project."""
+    """Find the component instance of a name or id in a project; None if there is none."""
     identity = _as_uuid(name)
     chosen = Resource.id == identity if identity else Resource.name_key == name.lower()
     query = select(Resource).where(

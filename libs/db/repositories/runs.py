@@ -1,4 +1,4 @@
-"""Run records, and the guardrail reports of runs and creations."""
+"""Statements on run records, and on the guardrail reports of runs and creations."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def select_leases(
 ) -> Sequence[Row[tuple[UUID, UUID, RunStatus, datetime | None, datetime | None]]]:
     """Select runs as (run id, Prefect flow run id, status, end of the lease, end of the run).
 
-    Those of the Prefect flow runs given; None: those that are RUNNING.
+    ``flow_run_ids`` selects the runs of these Prefect flow runs; None: all RUNNING runs.
     """
     run = RunRecord
     query = select(run.id, run.prefect_flow_run_id, run.status, run.lease_until, run.ended_at)
@@ -95,7 +95,7 @@ def select_leases(
 
 
 def extend_lease(session: Session, run_id: UUID, until: datetime) -> bool:
-    """Move the lease of a RUNNING run on; return False if the run is not RUNNING."""
+    """Set the end of a RUNNING run's lease; return False if the run is not RUNNING."""
     moved = session.execute(
         update(RunRecord)
         .where(RunRecord.id == run_id, RunRecord.status == RunStatus.RUNNING)
@@ -130,9 +130,9 @@ def select_config_versions_used(session: Session, instance_id: UUID) -> Sequence
 
 
 def select_last_success_start(session: Session, flow_id: UUID) -> datetime | None:
-    """Select when the newest scheduled or requested success started; None if there is none.
+    """Select when the newest success started, reruns and backfills excluded; None if there is none.
 
-    Reruns and backfills do not count: they serve no slot of the schedule.
+    Reruns and backfills serve no slot of the schedule.
     """
     query = (
         select(RunRecord.started_at)
@@ -173,7 +173,7 @@ def select_runs_since(session: Session, flow_id: UUID, since: datetime) -> Seque
 def select_outcomes_since(
     session: Session, flow_id: UUID, since: datetime
 ) -> list[tuple[datetime, RunStatus, RunParameters]]:
-    """Select start, status and parameters of the same runs as ``select_runs_since``, oldest first.
+    """Select start, status and parameters of the runs of ``select_runs_since``, oldest first.
 
     It reads three columns only.
     """

@@ -1,4 +1,4 @@
-"""The relay's one row, and the messages that no broker has accepted yet."""
+"""Statements on the relay's row and on messages that the broker has not accepted yet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.subscriber_messages import Message, RelayState, build_message
 from prefect_instances.libs.db.models import LiveRelay, OutboxEvent
-from prefect_instances.libs.db.repositories.outbox import event_of
+from prefect_instances.libs.db.repositories.outbox import read_event
 
 _ONLY = 1
-_UNTOLD = OutboxEvent.live_seq.is_not(None) & OutboxEvent.told_at.is_(None)
+_PENDING = OutboxEvent.live_seq.is_not(None) & OutboxEvent.told_at.is_(None)
 
 
 def read_relay(session: Session) -> RelayState:
-    """Who relays, and how it goes."""
+    """Read which process publishes to subscribers, and whether it succeeds."""
     row = session.get(LiveRelay, _ONLY)
     if row is None:
         return RelayState()
@@ -35,30 +35,30 @@ def read_relay(session: Session) -> RelayState:
 
 
 def write_relay(session: Session, state: RelayState) -> None:
-    """Record it, in the transaction that read it."""
+    """Write the state of the relay, in the transaction that read it."""
     session.merge(LiveRelay(id=_ONLY, **asdict(state)))
 
 
-def untold(session: Session, limit: int) -> list[Message]:
-    """The oldest messages that no broker has accepted, in the order of their commits."""
+def select_pending_messages(session: Session, limit: int) -> list[Message]:
+    """Select the oldest messages that the broker has not accepted, in the order of commits."""
     rows = session.scalars(
-        select(OutboxEvent).where(_UNTOLD).order_by(OutboxEvent.seq).limit(limit)
+        select(OutboxEvent).where(_PENDING).order_by(OutboxEvent.seq).limit(limit)
     )
-    return [build_message(event_of(row), row.live_seq or 0) for row in rows]
+    return [build_message(read_event(row), row.live_seq or 0) for row in rows]
 
 
-def mark_told(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
-    """Say that the broker accepted these messages."""
+def mark_messages_published(session: Session, event_ids: Collection[UUID], now: datetime) -> None:
+    """Record that the broker has accepted these messages."""
     session.execute(update(OutboxEvent).where(OutboxEvent.id.in_(event_ids)).values(told_at=now))
 
 
-def drop_untold(session: Session, now: datetime) -> None:
-    """Let nothing wait for a broker that nobody has configured."""
-    session.execute(update(OutboxEvent).where(_UNTOLD).values(told_at=now))
+def drop_pending_messages(session: Session, now: datetime) -> None:
+    """Mark all waiting messages as sent, because no broker is configured."""
+    session.execute(update(OutboxEvent).where(_PENDING).values(told_at=now))
 
 
-def waiting(session: Session) -> tuple[int, datetime | None]:
-    """How many messages wait, and since when the oldest does."""
-    query = select(func.count(), func.min(OutboxEvent.occurred)).where(_UNTOLD)
+def count_pending_messages(session: Session) -> tuple[int, datetime | None]:
+    """Count the waiting messages; return the number and when the oldest occurred (None: none)."""
+    query = select(func.count(), func.min(OutboxEvent.occurred)).where(_PENDING)
     row = session.execute(query).one()
     return row[0], row[1]

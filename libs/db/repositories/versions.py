@@ -1,4 +1,4 @@
-"""Versions of definitions and configurations, and the dataset versions that flows published."""
+"""Statements on versions of definitions and configurations, and on published outputs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def select_newest_versions(session: Session) -> dict[UUID, ResourceVersion]:
 
 
 def select_documents_in_scope(session: Session, scope: str) -> Sequence[dict[str, Any]]:
-    """Select what all versions of the resources of a scope say, by name and version."""
+    """Select the documents of all versions in a scope, ordered by name and version."""
     query = (
         select(ResourceVersion.spec_json)
         .join(Resource, Resource.id == ResourceVersion.resource_id)
@@ -94,7 +94,7 @@ def select_calls(session: Session, owner_id: UUID) -> Sequence[Row[tuple[str, st
 
 
 def replace_calls(session: Session, owner_id: UUID, version_ids: Collection[UUID]) -> None:
-    """Pin these definition versions for an owner, in place of those pinned before."""
+    """Pin these definition versions for an owner and remove those pinned before."""
     session.execute(delete(DefinitionCall).where(DefinitionCall.owner_id == owner_id))
     session.add_all(
         DefinitionCall(owner_id=owner_id, definition_version_id=version) for version in version_ids
@@ -186,6 +186,6 @@ def select_first_published(
 
 
 def published_any(session: Session, run_ids: Collection[UUID]) -> bool:
-    """Return True if any of some runs published a version: it has the id of its run."""
+    """Return True if any of these runs published a version; a version has the id of its run."""
     query = select(DatasetVersion.id).where(DatasetVersion.id.in_(run_ids)).limit(1)
     return session.scalar(query) is not None

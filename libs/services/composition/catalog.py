@@ -1,4 +1,4 @@
-"""Registering installed definitions: a resource a name, a version row a (name, version)."""
+"""Register installed definitions: one resource for each name, one row for each version."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ EXTENSIONS: dict[DefinitionKind, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The rows of one definition version."""
+    """The ids of the rows of one definition version."""
 
     resource_id: UUID
     version_id: UUID
 
 
 def definition_id(kind: DefinitionKind, name: str) -> UUID:
-    """Id of a definition's resource: the same in every database."""
+    """Compute the id of a definition's resource, which is the same in every database."""
     return uuid5(NAMESPACE_URL, f"prefect-instances:{kind}:{name}")
 
 
 def register(session: Session, definition: type[Definition], now: datetime) -> Registered:
-    """Make sure that a definition version has its rows.
+    """Find the rows of a definition version, or add them; return their ids.
 
-    Raises DefinitionUnavailable where the same version was registered with other code, and
-    InvalidSpec where its aggregation contract is wrong.
+    Raises DefinitionUnavailable if the same version is registered with other code, and InvalidSpec
+    if its aggregation contract is wrong.
     """
     parse_contract(definition.status_aggregation_contract)
     resource_id = definition_id(definition.kind, definition.name)
@@ -84,7 +84,7 @@ def register(session: Session, definition: type[Definition], now: datetime) -> R
 def record_calls(
     session: Session, owner_id: UUID, calls: Iterable[type[Definition]], now: datetime
 ) -> None:
-    """Keep the owner to these versions of the definitions that it calls, instead of any before.
+    """Pin these definition versions for an owner, instead of those pinned before.
 
     Raises as ``register``.
     """
@@ -92,13 +92,13 @@ def record_calls(
 
 
 def recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKind, str], str]:
-    """The versions that an owner keeps to, by kind and name of the definition."""
+    """Read the versions that are pinned for an owner, by kind and name of the definition."""
     calls = select_calls(session, owner_id)
     return {(DefinitionKind(kind), name): label for kind, name, label in calls}
 
 
 def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
-    """What can be used, where definitions that an owner calls are in the versions it keeps to."""
+    """Return the registry with the definition versions that are pinned for an owner."""
     calls = recorded_calls(session, owner_id)
     if any(kind is DefinitionKind.OP_MACRO for kind, _ in calls):
         registry = with_saved(session, registry)
@@ -106,7 +106,7 @@ def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
 
 
 def with_saved(session: Session, registry: Registry) -> Registry:
-    """``registry`` and the macros that are saved in the database, all their versions."""
+    """Return the registry with all versions of the macros that are saved in the database."""
     found = select_documents_in_scope(session, DefinitionKind.OP_MACRO.value)
     documents = [said["saved"] for said in found if "saved" in said]
     return registry.extended(map(saved_macro, documents)) if documents else registry

@@ -1,6 +1,6 @@
-"""Checking a spec against what is installed and what exists, all problems at once.
+"""Check a spec against what is installed and what exists; report all problems at once.
 
-The outcome is a ``Blueprint``: every reference resolved, ready to be written. Nothing is changed.
+The result is a ``Blueprint``: every reference is resolved, and it can be written. Nothing changes.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRe
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A spec with everything that it refers to."""
+    """A spec with everything that it refers to, resolved."""
 
     spec: InstanceSpec
     components: Mapping[str, Component]
@@ -76,28 +76,28 @@ class Blueprint:
 
     @property
     def kit(self) -> Kit:
-        """What is particular to the type of instance."""
+        """The description of the type of instance."""
         return KITS[self.spec.type]
 
     @property
     def composition(self) -> Composition:
-        """The resolved parts, as kits look at them."""
+        """The resolved parts, as the checks of the instance type receive them."""
         return Composition(self.spec, self.components, self.shapes, self.registry)
 
     @property
     def definition(self) -> type[Definition] | None:
-        """The definition in charge, whose flows, lineage and status contracts hold."""
+        """The main definition, which decides flows, lineage and status; None if there is none."""
         main = self.components.get(self.kit.main)
         return main.definition if main else None
 
     @property
     def shape(self) -> Shape:
-        """The flows of the instance, those that its definition adds among them."""
+        """The flows of the instance, including those that its definition adds."""
         return shape_of(self.spec.type, self.definition)
 
     @property
     def contract(self) -> Mapping[str, object]:
-        """How the instance's status aggregates."""
+        """The aggregation contract of the instance's status."""
         return self.definition.status_aggregation_contract if self.definition else MIN_SEVERITY
 
 
@@ -110,7 +110,7 @@ class _Findings:
 
 
 def label_of(spec: InstanceSpec) -> str:
-    """``project/name`` in lower case: what names are unique by."""
+    """Return ``project/name`` in lower case, the key by which names are unique."""
     return f"{spec.project}/{spec.name}".lower()
 
 
@@ -121,7 +121,7 @@ def examine(
     now: datetime,
     pending: Pending | None = None,
 ) -> Blueprint:
-    """The blueprint of a spec; InvalidSpec with every problem where it cannot be provisioned.
+    """Check a spec and return its blueprint; raise InvalidSpec with every problem.
 
     ``pending`` are the specs, by label, that will exist when this one is provisioned.
     """
@@ -193,7 +193,10 @@ def _components(
 
 
 def kinds_of(session: Session, registry: Registry, spec: InstanceSpec) -> tuple[str, ...]:
-    """The kinds of flow of an instance; those of its type where its definition cannot be found."""
+    """List the kinds of flow of an instance.
+
+    If its definition cannot be found, they are those of its type.
+    """
     main = KITS[spec.type].main
     try:
         definition = _component(session, registry, spec, main).definition if main else None
@@ -219,7 +222,7 @@ def _inline(
 
 
 def _definition_name(session: Session, reference: str, kind: DefinitionKind) -> str:
-    """Definitions are named, or meant by the id of their resource."""
+    """Return the name of a definition that is given by its name or its resource's id."""
     try:
         identity = UUID(reference)
     except ValueError:
@@ -244,7 +247,7 @@ def _shared(
 
 
 def definition_of(session: Session, registry: Registry, component: Any) -> type[Definition]:
-    """The class of a stored component's definition, in the version that was resolved for it."""
+    """Return the class of a stored component's definition, in the version resolved for it."""
     definition = session.get_one(Resource, component.definition_resource_id)
     version = session.get_one(ResourceVersion, component.definition_version_id)
     return registry.get(DefinitionKind(definition.type), definition.name, version.label)

@@ -1,4 +1,4 @@
-"""An instance's data: its composition brought to life, and its versions."""
+"""Instantiate an instance's components, and open its stored versions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Storage:
     """Where the versions of a dataset or signal are, and the accessor that reads them.
 
-    ``needs`` are the columns that store and accessor need, by what to call these.
+    ``needs`` are the columns that store and accessor need, by a name for each in messages.
     """
 
     store: StoreHandle
@@ -68,8 +68,8 @@ class VersionReader:
 def open_storage(services: Services, session: Session, instance_id: UUID) -> Storage:
     """Open the store and the accessor of a dataset or signal; its pipeline is not needed.
 
-    Raises NotFound for an instance that is gone, DefinitionUnavailable where a pinned version is
-    not installed, InvalidSpec where a configuration is not valid any more.
+    Raises NotFound if the instance is gone, DefinitionUnavailable if a pinned version is not
+    installed, InvalidSpec if a configuration is no longer valid.
     """
     resource = session.get(Resource, instance_id)
     extension = session.get(EXTENSIONS[resource.type], instance_id) if resource else None
@@ -104,9 +104,10 @@ def bind_storage(
 def made(
     services: Services, session: Session, row: Any, component: ComponentSpec | None = None
 ) -> Definition:
-    """A component from its row, or as ``component`` once said; a shared one as it is now.
+    """Instantiate a component from its row, or with the configuration of an earlier ``component``.
 
-    Raises DefinitionUnavailable, and InvalidSpec where the configuration does not fit any more.
+    A shared component always has today's configuration. Raises DefinitionUnavailable, and
+    InvalidSpec if the configuration is no longer valid.
     """
     registry = kept_by(session, services.registry, row.resource_id)
     if component is not None:
@@ -121,7 +122,7 @@ def made(
 
 
 def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle:
-    """Where the outputs of a flow are kept that is not a dataset's or signal's refresh."""
+    """Open the store of a flow's output; not for the refresh of a dataset or signal."""
     store = services.registry.get(DefinitionKind.STORE, "delta")({})
     assert isinstance(store, Store)
     return store.open(_output_root(services, instance_id) / kind)
@@ -164,7 +165,7 @@ def open_version(
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:
-    """Remove every stored version of an instance."""
+    """Delete every stored version of an instance."""
     with services.database.read() as session:
         kinds = {flow.kind for flow in flows_of(session, instance_id)}
         stored = FlowKind.REFRESH in kinds

@@ -1,4 +1,4 @@
-"""Guardrail contracts in force, and the rows that say what an instance consists of."""
+"""Guardrail contracts that apply to an instance, and the rows of its components."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def effective(
     definitions: Mapping[str, type[Definition]],
     spec: InstanceSpec,
 ) -> list[Contract]:
-    """The contracts that apply: the instance's, and what they leave of the definitions'.
+    """List the contracts that apply: the instance's own, and those of its definitions.
 
-    Raises InvalidSpec where one of a kind is declared that is not installed any more.
+    A contract of the instance replaces one of the definitions with the same key. Raises InvalidSpec
+    if a contract has a kind that is not installed.
     """
     own = [
         Declared(**written.model_dump()).made(kinds, "the instance")
@@ -55,7 +56,7 @@ def contracts_of(
 
 
 def composition_of(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:
-    """The rows by role that say which definitions an instance consists of, as resolved."""
+    """Read the rows that hold the instance's resolved definitions, by role."""
     extension = session.get_one(EXTENSIONS[type_], instance_id)
     found = {}
     for role, part in KITS[type_].roles.items():

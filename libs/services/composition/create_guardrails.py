@@ -1,7 +1,7 @@
-"""The gate ``instance.create``: what definitions demand before an instance is made or changed.
+"""The guardrail gate ``instance.create``: contracts judged before an instance is written.
 
-There is no run yet: what blocks is a problem of the spec, what only warns is stored with the
-instance when it is written.
+There is no run yet: a broken contract that blocks is a problem of the spec, one that only warns is
+stored with the instance.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def admit(
     upstreams: Iterable[tuple[Upstream, UpstreamShape]],
     now: datetime,
 ) -> list[tuple[str, Report]]:
-    """The reports of the gate, each with the role whose definition declares the contract."""
+    """Judge the contracts of the gate; return each report with the role that declares it."""
     found: list[tuple[str, Contract]] = [
         (role, contract)
         for role, component in components.items()
@@ -73,7 +73,7 @@ def _made(
 def _facts(
     session: Session, registry: Registry, upstream: Upstream, shape: UpstreamShape
 ) -> InputFacts:
-    """What is known of an upstream; nothing of its data while it is only planned."""
+    """Return what is known of an upstream; without its data if it is only planned."""
     flow = session.get(FlowExecutionResource, upstream.flow_id) if upstream.flow_id else None
     if flow is None:
         return InputFacts(shape.resource, shape.role)
@@ -88,7 +88,10 @@ def _facts(
 
 
 def _point_in_time(session: Session, registry: Registry, instance_id: UUID) -> bool | None:
-    """Whether the upstream's accessor says what was known when; None where it has no accessor."""
+    """Return True if the upstream's accessor knows what was known when.
+
+    None if the upstream has no accessor.
+    """
     resource = session.get_one(Resource, instance_id)
     extension = session.get_one(EXTENSIONS[resource.type], instance_id)
     accessor_id = getattr(extension, "accessor_instance_id", None)
@@ -103,7 +106,7 @@ def _point_in_time(session: Session, registry: Registry, instance_id: UUID) -> b
 def report_rows(
     instance_id: UUID, run_id: UUID | None, reports: Sequence[Report], now: datetime
 ) -> list[GuardrailReport]:
-    """The rows that keep the reports; ``run_id`` is None where no run is judged."""
+    """Build the rows of the reports; ``run_id`` is None if no run was judged."""
     return [
         GuardrailReport(
             id=uuid4(),

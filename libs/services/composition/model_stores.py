@@ -1,4 +1,4 @@
-"""Where models and their reports are kept: the embedded stores of the home, or servers."""
+"""The stores of models and their reports: embedded in the home, or on servers."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from prefect_instances.libs.settings import Settings
 
 
 def tracking(services: Services) -> Tracking:
-    """MLflow as the settings name it."""
+    """Open MLflow with the settings of the services."""
     return open_tracking(services.settings)
 
 
 def monitoring(services: Services) -> Monitoring:
-    """Evidently as the settings name it."""
+    """Open Evidently with the settings of the services."""
     return open_monitoring(services.settings)
 
 
 def open_tracking(settings: Settings) -> Tracking:
-    """As ``tracking``, where there are only settings."""
+    """Open MLflow with these settings."""
     return Tracking(settings.home / "mlflow", settings.mlflow_tracking_uri)
 
 
 def open_monitoring(settings: Settings) -> Monitoring:
-    """As ``monitoring``, where there are only settings."""
+    """Open Evidently with these settings."""
     secret = settings.evidently_secret.get_secret_value()
     return Monitoring(settings.home / "evidently", settings.evidently_url, secret)
 
 
 def experiment_name(project: str, name: str, instance_id: UUID) -> str:
-    """Holds the id: MLflow keeps the names of deleted experiments taken."""
+    """Build the name of an experiment; with the id, because MLflow never frees a name."""
     return f"{project}/{name} {instance_id}"
 
 
 def model_name(project: str, name: str, instance_id: UUID) -> str:
-    """Name of the registered model."""
+    """Build the name of a registered model."""
     return f"{project}.{name}.{instance_id}"
 
 
 def model_row(services: Services, instance_id: UUID) -> ModelInstance:
-    """The extension row of a model; raises NotFound where it is gone."""
+    """Read the extension row of a model; raise NotFound if it is gone."""
     with services.database.read() as session:
         row = session.get(ModelInstance, instance_id)
         if row is None:
@@ -54,5 +54,5 @@ def model_row(services: Services, instance_id: UUID) -> ModelInstance:
 
 
 def version_number(location: str) -> int:
-    """The version in ``models:/<name>/<n>``."""
+    """Read the version number from ``models:/<name>/<n>``."""
     return int(location.rpartition("/")[2])

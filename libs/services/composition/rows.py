@@ -1,6 +1,6 @@
-"""The rows of an instance: written when it is provisioned, rewritten when it is updated.
+"""Write the rows of an instance when it is provisioned, and parts of them when it is updated.
 
-What belongs here: turning a ``Blueprint`` into rows. What must not: deciding whether to.
+What belongs here: converting a ``Blueprint`` to rows. What must not: the decision to do so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from prefect_instances.libs.specs import InstanceSpec, output_fingerprint, spec_
 
 
 def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resource:
-    """Everything that the database holds of a new instance, PROVISIONING."""
+    """Write all rows of a new instance, which is PROVISIONING; return its resource."""
     spec = blueprint.spec
     project = ensure_project(session, spec.project, now)
     resource = _resource(project.id, spec.name, spec.type, Lifecycle.PROVISIONING, now)
@@ -64,7 +64,7 @@ def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resourc
 
 
 def ensure_project(session: Session, name: str, now: datetime) -> Resource:
-    """The project of that name, made where there is none."""
+    """Find the project of a name, or add it."""
     project = find_project(session, name)
     if project is None:
         project = _resource(None, name, PROJECT, Lifecycle.ACTIVE, now)
@@ -92,7 +92,7 @@ def _resource(
 def version_row(
     resource_id: UUID, spec: InstanceSpec, now: datetime, number: int = 1
 ) -> ResourceVersion:
-    """The configuration as it is from now on."""
+    """Build the row of a configuration version."""
     return ResourceVersion(
         id=uuid4(),
         resource_id=resource_id,
@@ -106,7 +106,7 @@ def version_row(
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The rows of a component; ``instance_id`` is None where it has no instance of its own."""
+    """The ids of a component's rows; ``instance_id`` is None without a component instance."""
 
     instance_id: UUID | None
     definition_id: UUID
@@ -116,7 +116,10 @@ class Recorded:
 def record_component(
     session: Session, owner: Resource, role: str, blueprint: Blueprint, now: datetime
 ) -> Recorded:
-    """Rows of a component that the instance owns; of a shared one only what they are."""
+    """Write the rows of a component that the instance owns, and return the ids.
+
+    Nothing is written for a shared component.
+    """
     component, part = blueprint.components[role], blueprint.kit.roles[role]
     if component.shared is not None:
         row = session.get_one(COMPONENTS[part.component_type], component.shared)
@@ -146,7 +149,10 @@ def record_component(
 def record_instance_calls(
     session: Session, instance_id: UUID, blueprint: Blueprint, now: datetime
 ) -> None:
-    """The versions that the instance itself keeps to: its kit's, and of definitions of its own."""
+    """Pin the definition versions that the instance itself uses.
+
+    These are the calls of its type, and of definitions that have no component instance.
+    """
     calls = [*blueprint.kit.calls(blueprint.composition)]
     for role, component in blueprint.components.items():
         if not blueprint.kit.roles[role].component_type:
@@ -155,7 +161,7 @@ def record_instance_calls(
 
 
 def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) -> dict[str, Any]:
-    """The columns of the extension row, without its key and its handles."""
+    """Build the columns of the extension row, without its key and external ids."""
     spec, kit = blueprint.spec, blueprint.kit
     columns: dict[str, Any] = {
         f"{role}_instance_id": recorded.instance_id
@@ -177,7 +183,7 @@ def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) 
 def flow_row(
     instance_id: UUID, kind: str, definition: type[Definition] | None, now: datetime
 ) -> FlowExecutionResource:
-    """A new flow, which never ran."""
+    """Build the row of a new flow that has never run."""
     row = FlowExecutionResource(
         id=uuid5(instance_id, kind),
         instance_id=instance_id,
@@ -198,16 +204,16 @@ def flow_row(
 
 
 def declare(row: FlowExecutionResource, definition: type[Definition] | None) -> None:
-    """Write down what the definition in charge says of a flow."""
+    """Write what the main definition declares for a flow into the flow's row."""
     spec = definition.flow_spec(row.kind) if definition else None
     row.schedule_json = dict(spec.schedule) if spec and spec.schedule else None
     row.aggregated = spec is None or spec.aggregated
 
 
 def wanted_edges(blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]) -> list[WantedEdge]:
-    """Each upstream into every flow that reads it, then the edges among the flows themselves.
+    """List the edges from each upstream to the flows that read it, then those between own flows.
 
-    Every upstream has to exist by now.
+    Every upstream must exist.
     """
     last, edges = len(blueprint.upstreams), []
     for kind in shape.readers:
@@ -224,7 +230,7 @@ def wanted_edges(blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]) 
 
 
 def edge_row(edge: WantedEdge) -> LineageEdge:
-    """A new edge, over which nothing was read yet."""
+    """Build the row of a new edge, over which nothing has been read."""
     return LineageEdge(
         id=uuid4(),
         upstream_flow_id=edge.upstream,

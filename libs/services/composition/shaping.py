@@ -1,4 +1,4 @@
-"""What the definition in charge of an instance makes of its flows and its upstreams. Pure."""
+"""Derive flows and upstreams of an instance from its main definition; pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Placed = tuple[str, UpstreamRef]
 
 
 def shape_of(type_: str, definition: type[Definition] | None) -> Shape:
-    """The flows of an instance of a type whose definition in charge is the given one, if any."""
+    """Return the shape of an instance type with the flows that the definition adds, if any."""
     shape = SHAPES[type_]
     for spec in definition.flow_specs if definition else ():
         if spec.kind not in shape.flows:
@@ -31,12 +31,12 @@ def shape_of(type_: str, definition: type[Definition] | None) -> Shape:
 
 
 def changed_components(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The roles whose component is another one now."""
+    """List the roles whose component has changed."""
     return [role for role, component in after.items() if before.get(role) != component]
 
 
 def schedule_problems(spec: InstanceSpec, shape: Shape) -> Iterable[Problem]:
-    """Schedules of flows that the instance does not have."""
+    """Yield a problem for each schedule of a flow that the instance does not have."""
     for kind in spec.flow_schedules:
         if kind not in shape.flows:
             added = [each for each in shape.flows if each not in SHAPES[spec.type].flows]
@@ -46,7 +46,7 @@ def schedule_problems(spec: InstanceSpec, shape: Shape) -> Iterable[Problem]:
 
 
 def bound(definition: type[Definition], references: Sequence[Placed]) -> list[Placed]:
-    """The references with what the lineage contracts say where the references say nothing."""
+    """Complete the references with the lineage contracts where the references say nothing."""
     contracts = {contract.role: contract for contract in definition.lineage_contracts}
     return [
         (path, _bound(ref, contracts[ref.role]) if ref.role in contracts else ref)
@@ -68,7 +68,7 @@ def _bound(ref: UpstreamRef, contract: LineageContract) -> UpstreamRef:
 def lineage_problems(
     definition: type[Definition], references: Sequence[Placed]
 ) -> Iterable[Problem]:
-    """Every way in which the references break the lineage contracts."""
+    """Yield every way in which the references break the lineage contracts."""
     says = f"{definition.name} says so"
     roles = {ref.role for _, ref in references}
     for contract in definition.lineage_contracts:

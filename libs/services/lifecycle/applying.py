@@ -1,4 +1,4 @@
-"""Applying what was planned: each step exactly as it was looked at, or a refusal that says why."""
+"""Apply one step of a plan, or refuse it if its instance has changed since the plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_instances.libs.specs import InstanceSpec
 def apply_step(services: Services, spec: InstanceSpec, ports: Ports, step: Step) -> Provisioned:
     """Create, update or resume one instance as a step of a plan says.
 
-    Raises MovedOn where the instance was made, changed or removed since the plan, and otherwise
+    Raises MovedOn if the instance was created, changed or removed since the plan, and otherwise
     what ``provision`` and ``update_instance`` raise.
     """
     with services.database.read() as session:

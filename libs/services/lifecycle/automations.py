@@ -1,4 +1,4 @@
-"""The automations: two in all, however many instances there are, and one for who wants it.
+"""Prefect automations: two for all instances, and an optional one that notifies of breaches.
 
 Prefect evaluates every automation against every event, so one for each instance would not scale.
 """
@@ -11,14 +11,14 @@ from prefect_instances.libs.adapters.prefect import AutomationPlan
 from prefect_instances.libs.core.ids import EXECUTION_TAG, GATE_OPENED, SLA_BREACHED
 
 AGGREGATE_STATUS = "aggregate-status/default"
-"""The lifecycle deployment that accounts for bad ends."""
+"""The lifecycle deployment that recovers runs that ended badly."""
 
 START_NAME = "instances: start the flow whose gate opened"
 BAD_END_NAME = "instances: account for runs that ended badly"
 NOTIFY_NAME = "instances: notify of missed deadlines"
 
 BAD_ENDS = ("FAILED", "CRASHED", "CANCELLED")
-"""Prefect's state types of a run that ended without telling us, or may have."""
+"""Prefect's state types of runs that may have ended without reporting."""
 
 START_FLOW = AutomationPlan(
     name=START_NAME,
@@ -46,14 +46,14 @@ START_FLOW = AutomationPlan(
         },
     ),
 )
-"""Starts whichever deployment the event names first, with the opening that it is to claim."""
+"""Starts the deployment that the event names first, with the opening that it must claim."""
 
 
-def account_for_bad_ends(aggregate_status_id: UUID) -> AutomationPlan:
-    """Runs ``aggregate-status`` (the deployment with this id) for an execution that ended badly.
+def plan_recovery(aggregate_status_id: UUID) -> AutomationPlan:
+    """Build the automation that runs ``aggregate-status`` when an execution ends badly.
 
-    Only runs that carry the tag of execution deployments count, so no lifecycle flow, and not
-    ``aggregate-status`` itself, can set it off.
+    ``aggregate_status_id`` is the id of that deployment. Only runs with the tag of execution
+    deployments match, so no lifecycle flow, including ``aggregate-status`` itself, can trigger it.
     """
     return AutomationPlan(
         name=BAD_END_NAME,
@@ -90,10 +90,11 @@ def account_for_bad_ends(aggregate_status_id: UUID) -> AutomationPlan:
     )
 
 
-def notify_of_breaches(notification_block_id: UUID) -> AutomationPlan:
-    """Sends a message for every deadline that passed; made only where somebody asks for it.
+def plan_breach_notice(notification_block_id: UUID) -> AutomationPlan:
+    """Build the optional automation that sends a message for each missed deadline.
 
-    The block document is any of Prefect's notification blocks (Slack, mail, Teams, a webhook …).
+    ``notification_block_id`` is the id of any of Prefect's notification blocks (Slack, mail, Teams,
+    a webhook …).
     """
     return AutomationPlan(
         name=NOTIFY_NAME,

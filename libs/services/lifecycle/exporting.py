@@ -1,4 +1,4 @@
-"""Writing the manifest of what exists, so that applying it changes nothing."""
+"""Export the manifest of what exists; applying it changes nothing."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from prefect_instances.libs.db.repositories.flows import select_owners
 from prefect_instances.libs.db.repositories.resources import (
     Named,
     get_instance,
-    lineage_pairs,
-    named_instances,
-    newest_version,
+    select_instances,
+    select_lineage_pairs,
+    select_newest_version,
 )
 
 
 def export(database: Database, references: Sequence[str] = ()) -> dict[str, Any]:
-    """The manifest document of the named instances, of all where none is named; upstreams first.
+    """Build the manifest document of the named instances, or of all instances, upstreams first.
 
-    One that is being removed is not part of it. Raises NotFound for a name that is none.
+    Instances that are being removed are left out. Raises NotFound for an unknown name.
     """
     with database.read() as session:
-        chosen = [get_instance(session, name) for name in references] or named_instances(session)
+        chosen = [get_instance(session, name) for name in references] or select_instances(session)
         kept = [named for named in chosen if named.lifecycle is not Lifecycle.DEPROVISIONING]
         instances = [_document(session, named) for named in _by_lineage(session, kept)]
     projects = {document["project"] for document in instances}
@@ -37,7 +37,7 @@ def export(database: Database, references: Sequence[str] = ()) -> dict[str, Any]
 
 
 def _document(session: Session, named: Named) -> dict[str, Any]:
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     document = dict(version.spec_json) if version is not None else {}
     first = {"name": named.name, "type": named.type, "project": named.project}
     return {**first, **{key: value for key, value in document.items() if key not in first}}
@@ -46,7 +46,7 @@ def _document(session: Session, named: Named) -> dict[str, Any]:
 def _by_lineage(session: Session, kept: Sequence[Named]) -> list[Named]:
     owners = select_owners(session)
     by_id = {named.id: named for named in kept}
-    pairs = {(owners[up], owners[down]) for up, down in lineage_pairs(session)}
+    pairs = {(owners[up], owners[down]) for up, down in select_lineage_pairs(session)}
     between = sorted((up, down) for up, down in pairs if up in by_id and down in by_id)
     order = topological_order(by_id, [(up, down) for up, down in between if up != down])
     return [by_id[id_] for id_ in order]

@@ -1,6 +1,6 @@
-"""An instance's handles in other systems: made, or found as they were made, and recorded.
+"""External resources of an instance: create or find them in other systems, and record their ids.
 
-Every step may be repeated; provisioning, updating and reconciling share them.
+Every step can be repeated; provisioning, updating and reconciling share them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from prefect_instances.libs.specs import InstanceSpec
 class Ports:
     """What provisioning needs from the flows above it.
 
-    ``execution`` gives per Prefect flow, by its name, the entrypoint and the parameter schema;
-    ``save_document`` keeps the configuration as a block document (given its name) and returns the
-    id; ``flow_run_id`` names the provisioning flow run.
+    ``execution`` gives the entrypoint and the parameter schema of each Prefect flow by its name.
+    ``save_document`` saves the configuration as a block document (given its name) and returns its
+    id. ``flow_run_id`` is the id of the flow run that provisions.
     """
 
     execution: Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -36,10 +36,10 @@ class Ports:
     flow_run_id: UUID
 
 
-def make_external(
+def create_external(
     services: Services, instance_id: UUID, spec: InstanceSpec, external: External
 ) -> None:
-    """Make the handle in another system and record it."""
+    """Create an external resource, or find it, and record its ids."""
     columns = external.create(services, instance_id, spec)
 
     def record(session: Session) -> None:
@@ -51,7 +51,7 @@ def make_external(
 
 
 def deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
-    """Make or patch the deployment of every flow of the instance, and record the ids."""
+    """Create or update the deployment of every flow of the instance, and record the ids."""
     with services.database.read() as session:
         kinds = [flow.kind for flow in flows_of(session, instance_id)]
     for kind in kinds:
@@ -61,17 +61,17 @@ def deploy(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Por
 def deploy_flow(
     services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
 ) -> EnsureResult:
-    """Make or patch the deployment of one flow of the instance, and record its id."""
-    plan = deployment_plan(services, instance_id, spec, ports, kind)
+    """Create or update the deployment of one flow of the instance, and record its id."""
+    plan = plan_deployment(services, instance_id, spec, ports, kind)
     ensured = services.prefect.ensure_deployment(plan)
     record_deployment(services, instance_id, kind, ensured.id)
     return ensured
 
 
-def deployment_plan(
+def plan_deployment(
     services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports, kind: str
 ) -> DeploymentPlan:
-    """What the deployment of one flow of the instance has to be."""
+    """Describe the deployment that one flow of the instance must have."""
     flow_name = ids.flow_name(kind)
     entrypoint, schema = ports.execution[flow_name]
     own = {"kind": kind} if flow_name == ids.DEFINITION_FLOW else {}
@@ -111,7 +111,7 @@ def record_deployment(
 
 
 def save_document(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> None:
-    """Keep the configuration as a block document, and record its id."""
+    """Save the configuration as a block document, and record its id."""
     document_id = ports.save_document(ids.block_document_name(spec.project, spec.name))
 
     def record(session: Session) -> None:

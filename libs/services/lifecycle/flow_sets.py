@@ -1,7 +1,7 @@
-"""The flows of an instance after its definition has changed: some are new, some are lost.
+"""The flows that an instance gains and loses when its definition changes.
 
-New ones get their rows with the change itself. Lost ones are read by nobody from then on; they are
-taken away with their deployments, in a step that may be repeated.
+New flows get their rows together with the change. Lost flows have no readers from then on; they and
+their deployments are removed in a step that can be repeated.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import parse_spec
 
 
-def loss_problems(
+def find_losses(
     session: Session, blueprint: Blueprint, before: ResourceVersion
 ) -> Iterable[Problem]:
-    """Flows that another definition in charge would take away while others read them."""
+    """Yield a problem for each flow that a new main definition would remove although it is read."""
     main, old = blueprint.kit.main, parse_spec(before.spec_json).components()
     if main not in changed_components(old, blueprint.spec.components()):
         return
@@ -47,10 +47,10 @@ def loss_problems(
 def sync_flows(
     services: Services, session: Session, type_: str, instance_id: UUID, version: int
 ) -> Shape:
-    """Bring the rows in line with the recorded definition; the shape of the instance from now on.
+    """Bring the rows of flows in line with the recorded definition; return the new shape.
 
-    New flows begin with configuration ``version``; lost ones keep their rows until ``drop_lost``.
-    Raises DefinitionUnavailable where the recorded version is not installed.
+    New flows start with configuration ``version``; lost flows keep their rows until
+    ``remove_lost_flows``. Raises DefinitionUnavailable if the recorded version is not installed.
     """
     definition = _recorded(session, services.registry, type_, instance_id)
     shape = shape_of(type_, definition)
@@ -66,8 +66,8 @@ def sync_flows(
     return shape
 
 
-def drop_lost(services: Services, instance_id: UUID) -> None:
-    """Take away the flows that the recorded definition does not have (any more)."""
+def remove_lost_flows(services: Services, instance_id: UUID) -> None:
+    """Remove the flows that the recorded definition does not have."""
     with services.database.read() as session:
         named = get_instance(session, str(instance_id))
         definition = _recorded(session, services.registry, named.type, instance_id)

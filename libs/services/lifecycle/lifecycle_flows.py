@@ -1,8 +1,8 @@
-"""The lifecycle flows' deployments, read from ``prefect.yaml``.
+"""The deployments of the lifecycle flows, read from ``prefect.yaml``.
 
-The file is the one list of them, because ``prefect deploy`` can read nothing else; so this module
-reads it too. What it uses of the file's format is little, and it refuses the rest rather than
-deploy something other than ``prefect deploy`` would.
+That file is their only list, because ``prefect deploy`` can read nothing else; so this module reads
+it too. It supports a small part of the file's format and refuses the rest, so that it never deploys
+something other than ``prefect deploy`` would.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ FILE_NAME = "prefect.yaml"
 SWEEP = "sweep-freshness/default"
 RECONCILE = "reconcile/default"
 LIFECYCLE_TAG = "instances-lifecycle"
-"""Carried by what the file lists, so that what it lists no more can be told and deleted."""
+"""Tag of these deployments, by which those that left the file can be found and deleted."""
 
 SCHEDULES: Mapping[str, Every] = {
     SWEEP: Every(60, yields=True),
     RECONCILE: Every(900, yields=True),
 }
-"""When lifecycle flows run by themselves, unless a person changed that or switched it off."""
+"""Default schedules of lifecycle flows; a person may change them or switch them off."""
 
 KEEP = "prefect_instances.deployments.deploy_hook.keep_what_people_set"
-"""The one step that the file may have: only ``prefect deploy`` needs it."""
+"""The only step that the file may have; only ``prefect deploy`` needs it."""
 
 _TOP = frozenset({"name", "prefect-version", "build", "push", "pull", "deployments"})
 _ENFORCE = "enforce_parameter_schema"
@@ -40,19 +40,18 @@ _DEPLOYMENT = frozenset({"name", "entrypoint", "tags", "parameters", "work_pool"
 
 
 def definition_file() -> Path:
-    """Return the path of ``prefect.yaml``, which the package holds."""
+    """Return the path of ``prefect.yaml``, which is part of the package."""
     return Path(str(files("prefect_instances") / FILE_NAME))
 
 
 def lifecycle_plans(
     pool: str = WORK_POOL, sweep_seconds: int | None = None, path: Path | None = None
 ) -> list[DeploymentPlan]:
-    """Plans of all lifecycle deployments, in the file's order, their flows imported.
+    """Read the plans of all lifecycle deployments, in the file's order; this imports their flows.
 
-    ``pool`` is the work pool that they run in, whatever the file says; ``sweep_seconds`` the time
-    between two sweeps, None where nobody asked for one: a new deployment then has the usual one,
-    and one that a person changed stays. Raises InvalidSpec for a file that says more than is
-    understood here.
+    ``pool`` is the work pool that they run in, whatever the file says. ``sweep_seconds`` is the
+    time between two sweeps; None: a new deployment gets the default, and one that a person changed
+    stays. Raises InvalidSpec for a file with content that is not supported here.
     """
     document = yaml.safe_load((path or definition_file()).read_text())
     if problems := list(_problems(document)):
@@ -81,7 +80,7 @@ def _plan(entry: Mapping[str, Any], pool: str) -> DeploymentPlan:
 
 
 def _problems(document: Any) -> Iterable[Problem]:
-    """Everything in the file that this module would not honour as ``prefect deploy`` does."""
+    """Yield a problem for each part of the file that only ``prefect deploy`` supports."""
     yield from _unknown(document, _TOP, FILE_NAME)
     for step in ("build", "push", "pull"):
         if document.get(step) and (step, document[step]) != ("build", [{KEEP: {}}]):

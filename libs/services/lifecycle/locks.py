@@ -1,6 +1,6 @@
-"""Holds: one flow run works on an instance at a time, and says at which step it is.
+"""Locks: one flow run at a time works on an instance, and records the step that it is at.
 
-A hold is kept in the resource's ``condition`` and is worth nothing once its flow run is over.
+A lock is in the resource's ``condition``. It ends with its lease, or when its flow run has ended.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from prefect_instances.libs.services.lifecycle.removal import delete_empty_proje
 from prefect_instances.libs.services.state.context import Services
 
 LEASE = timedelta(seconds=90)
-"""How long a process may be silent in one step before another may take over."""
+"""How long a process may be silent in one step before another one may take over."""
 
 DOING = {
     Lifecycle.DEPROVISIONING: "removed",
     Lifecycle.ACTIVE: "changed",
     Lifecycle.PAUSED: "changed",
 }
-"""What the holder does to an instance, by its lifecycle; anything else is provisioning."""
+"""What the owner of the lock does to an instance, by lifecycle; otherwise it provisions."""
 
 
 def require_free(services: Services, resource: Resource, flow_run_id: UUID) -> None:
-    """Raise BusyElsewhere where another living flow run holds the instance."""
+    """Raise BusyElsewhere if another flow run that is alive has locked the instance."""
     held = resource.condition or {}
     if held.get("by") in (None, str(flow_run_id)) or "error" in held:
         return
@@ -46,26 +46,26 @@ def require_free(services: Services, resource: Resource, flow_run_id: UUID) -> N
         raise BusyElsewhere(resource.name, DOING.get(resource.lifecycle, "provisioned"))
 
 
-def hold(
+def acquire_lock(
     resource: Resource, flow_run_id: UUID, now: datetime, step: str, lease: timedelta = LEASE
 ) -> None:
-    """Take or keep the hold for a step."""
+    """Acquire or renew the lock for a step."""
     until = (now + lease).isoformat()
     resource.condition = {"step": step, "by": str(flow_run_id), "until": until}
     resource.updated_at = now
 
 
-def mark(services: Services, instance_id: UUID, flow_run_id: UUID, step: str) -> None:
-    """Record which step is at work, and move the hold on."""
+def checkpoint(services: Services, instance_id: UUID, flow_run_id: UUID, step: str) -> None:
+    """Record the current step and renew the lock."""
     services.database.transact(
-        lambda session: hold(
+        lambda session: acquire_lock(
             session.get_one(Resource, instance_id), flow_run_id, services.now(), step
         )
     )
 
 
-def leave(services: Services, instance_id: UUID, error: Exception) -> None:
-    """Give the hold up and keep what stopped the step; the next attempt goes on from there."""
+def release_lock(services: Services, instance_id: UUID, error: Exception) -> None:
+    """Release the lock and record the error; the next attempt continues with the same step."""
 
     def work(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
@@ -76,7 +76,7 @@ def leave(services: Services, instance_id: UUID, error: Exception) -> None:
 
 
 LONG_LEASE = timedelta(minutes=10)
-"""As ``LEASE``, while a manifest is applied: it is prolonged after each instance."""
+"""Lease of a project's lock while a manifest is applied; it is renewed after each instance."""
 
 PATIENCE = timedelta(minutes=15)
 """How long an apply waits for another one; longer than the lease of one that died."""
@@ -85,17 +85,18 @@ LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def projects_held(
+def lock_projects(
     services: Services,
     names: Iterable[str],
     flow_run_id: UUID,
     say: Callable[[str], None],
     patience: timedelta = PATIENCE,
 ) -> Iterator[Callable[[], None]]:
-    """Keep projects for one apply, so that two at once are one after the other, never a mix.
+    """Lock projects for one apply, so that two applies run one after the other.
 
-    Gives what prolongs the hold. While another living flow run holds one of them this waits, and
-    ``say`` is told so; it raises BusyElsewhere where ``patience`` is over.
+    Yields a function that renews the lock. While another living flow run has locked one of the
+    projects this waits, and calls ``say`` once with the reason. Raises BusyElsewhere after
+    ``patience``.
     """
     listed = sorted(set(names))
 
@@ -103,7 +104,7 @@ def projects_held(
         for name in listed:
             project = ensure_project(session, name, services.now())
             require_free(services, project, flow_run_id)
-            hold(project, flow_run_id, services.now(), "apply", LONG_LEASE)
+            acquire_lock(project, flow_run_id, services.now(), "apply", LONG_LEASE)
 
     def give_back(session: Session) -> None:
         for name in listed:
@@ -121,7 +122,7 @@ def projects_held(
 
 
 def _in_turn(take: Callable[[], None], say: Callable[[str], None], patience: timedelta) -> None:
-    """Take the hold as soon as it is free; what waits is told once."""
+    """Acquire the lock as soon as it is free; report once that this waits."""
     until, told = time.monotonic() + patience.total_seconds(), False
     while True:
         try:

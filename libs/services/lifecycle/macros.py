@@ -1,4 +1,4 @@
-"""Saving an experiment's expression as a macro: checked, numbered, and kept in the database."""
+"""Save an experiment's expression as a macro: check it, give it a version, store it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import semver
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
-from prefect_instances.libs.db.repositories.resources import Named, get_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    get_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.db.repositories.versions import select_labels
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.expressions import (
@@ -37,11 +41,11 @@ LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be saved: the expression of an experiment, under a name.
+class MacroRequest:
+    """A request to save the expression of an experiment as a macro.
 
-    ``parameters`` turn constants of it into arguments that have them as defaults; without a
-    ``version`` it is the first, or the major one after the newest.
+    ``parameters`` are constants of the expression that become arguments, with their values as
+    defaults. Without ``version`` it is the first version, or the next major one.
     """
 
     experiment: str
@@ -52,13 +56,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A macro, and whether it is (to be) created or there as it is."""
+    """A macro, and whether saving creates it or leaves it unchanged."""
 
     macro: type[SavedMacro]
     action: str
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Convert to a JSON document."""
         return {
             "name": self.macro.name,
             "version": self.macro.version,
@@ -68,18 +72,19 @@ class Saved:
         }
 
 
-def plan_macro(services: Services, wish: Wish) -> Saved:
-    """The macro that saving would make; nothing is changed. Raises as ``save_macro``."""
+def plan_macro(services: Services, wish: MacroRequest) -> Saved:
+    """Return the macro that saving would create, and change nothing; raise as ``save_macro``."""
     with services.database.read() as session:
         return _planned(session, services.registry, wish)
 
 
-def save_macro(services: Services, wish: Wish) -> Saved:
-    """Keep the expression as a macro that expressions call from now on, as those installed.
+def save_macro(services: Services, wish: MacroRequest) -> Saved:
+    """Save the expression as a macro that expressions can call like installed ones.
 
-    One that is there already stays as it is. Raises NotFound, and InvalidSpec with every problem:
-    no experiment, a name that is taken, a parameter that means nothing, a cycle, an op in another
-    version than the experiment saw, a macro that could not be used any more.
+    A macro that exists with the same content stays as it is. Raises NotFound, and InvalidSpec with
+    every problem: not an experiment, a name that is taken, a parameter that the expression does not
+    have, a cycle, an op in another version than the experiment used, another macro that would stop
+    working.
     """
 
     def work(session: Session) -> Saved:
@@ -90,7 +95,7 @@ def save_macro(services: Services, wish: Wish) -> Saved:
     return services.database.transact(work)
 
 
-def _planned(session: Session, installed: Registry, wish: Wish) -> Saved:
+def _planned(session: Session, installed: Registry, wish: MacroRequest) -> Saved:
     named = get_instance(session, wish.experiment)
     spec = _spec(session, named)
     registry = with_saved(session, installed)
@@ -110,7 +115,7 @@ def _planned(session: Session, installed: Registry, wish: Wish) -> Saved:
 
 
 def _spec(session: Session, named: Named) -> ExperimentSpec:
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     spec = parse_spec(version.spec_json) if version else None
     if not isinstance(spec, ExperimentSpec):
         text = f"{named.label!r} is a {named.type}, not an experiment"
@@ -119,14 +124,14 @@ def _spec(session: Session, named: Named) -> ExperimentSpec:
 
 
 def _program(spec: ExperimentSpec, registry: Registry) -> Program:
-    """The expression with the newest of what it calls, as a macro is written out."""
+    """Compile the expression with the newest versions of what it calls, as a macro is compiled."""
     try:
         return compile_expression(spec.expression, registry)
     except InvalidSpec as error:
         raise InvalidSpec(problem.under("experiment") for problem in error.problems) from None
 
 
-def _name_problems(installed: Registry, wish: Wish) -> Iterable[Problem]:
+def _name_problems(installed: Registry, wish: MacroRequest) -> Iterable[Problem]:
     if not NAME.fullmatch(wish.name) or len(wish.name) > LONGEST:
         text = f"is not upper case letters, digits and _, at most {LONGEST}"
         yield Problem("name", f"{wish.name!r} {text}")
@@ -138,7 +143,7 @@ def _name_problems(installed: Registry, wish: Wish) -> Iterable[Problem]:
             return
 
 
-def _version_problems(wish: Wish) -> Iterable[Problem]:
+def _version_problems(wish: MacroRequest) -> Iterable[Problem]:
     if not wish.version:
         return
     if not semver.Version.is_valid(wish.version) or len(wish.version) > LONGEST:
@@ -148,7 +153,7 @@ def _version_problems(wish: Wish) -> Iterable[Problem]:
 def _calls_problems(
     seen: Mapping[tuple[DefinitionKind, str], str], program: Program
 ) -> Iterable[Problem]:
-    """The macro must mean what the experiment saw."""
+    """Yield a problem for each call whose version differs from the experiment's."""
     for each in program.calls:
         kept = seen.get((each.kind, each.name), each.version)
         if kept != each.version:
@@ -157,9 +162,9 @@ def _calls_problems(
 
 
 def _content(
-    spec: ExperimentSpec, program: Program, wish: Wish, registry: Registry
+    spec: ExperimentSpec, program: Program, wish: MacroRequest, registry: Registry
 ) -> dict[str, Any]:
-    """Expression, arguments and defaults: the fields first, then what constants became."""
+    """Return expression, arguments and defaults; fields first, then former constants."""
     named = name_constants(spec.expression, wish.parameters, registry)
     fields = dict.fromkeys(program.names, Argument.SERIES)
     return {
@@ -170,9 +175,13 @@ def _content(
 
 
 def _numbered(
-    session: Session, registry: Registry, wish: Wish, content: Mapping[str, Any], description: str
+    session: Session,
+    registry: Registry,
+    wish: MacroRequest,
+    content: Mapping[str, Any],
+    description: str,
 ) -> Saved:
-    """The macro under its version: the newest's, where that computes the same, or the next."""
+    """Return the macro with its version: the existing one if it computes the same, or the next."""
     ours = (each for each in registry.list() if issubclass(each, SavedMacro))
     before = {each.version: each for each in ours if each.name == wish.name}
     known = before.get(wish.version or next(reversed(before), ""))
@@ -188,7 +197,7 @@ def _numbered(
 
 
 def _use_problems(registry: Registry, macro: type[SavedMacro]) -> Iterable[Problem]:
-    """What is wrong with the macro itself, and with those that call it by its name."""
+    """Yield the problems of the macro itself, and of macros that call it."""
     after = registry.extended([macro])
     yield from macro_problems(macro, after)
     for other in after.list():

@@ -1,4 +1,4 @@
-"""Instances as code: a manifest checked and planned as one, in lineage order."""
+"""Check and plan a whole manifest, upstreams first."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_generations
 from prefect_instances.libs.db.repositories.resources import (
     Named,
-    named_instances,
     select_conditions,
+    select_instances,
 )
 from prefect_instances.libs.db.repositories.versions import select_newest_versions
 from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
-from prefect_instances.libs.services.lifecycle.flow_sets import loss_problems
+from prefect_instances.libs.services.lifecycle.flow_sets import find_losses
 from prefect_instances.libs.services.lifecycle.pruning import prune
-from prefect_instances.libs.services.lifecycle.updating import refusals
+from prefect_instances.libs.services.lifecycle.updating import find_refusals
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import (
     InstanceSpec,
@@ -42,7 +42,7 @@ COMPLETE = (Lifecycle.ACTIVE, Lifecycle.PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class _World:
-    """What there is: instances, newest versions and conditions, by id; names by label."""
+    """The existing state: instances by label; newest versions and conditions by id; the lineage."""
 
     named: Mapping[str, Named]
     versions: Mapping[UUID, ResourceVersion]
@@ -51,12 +51,11 @@ class _World:
 
 
 def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
-    """Check the whole manifest and say what applying it would do; nothing is changed.
+    """Check a whole manifest and return what applying it would do; nothing changes.
 
-    With ``pruning`` the instances of its projects that it does not name would be removed, last.
-
-    Raises InvalidSpec with every problem of every instance, each with its path: what was wrong
-    with the text, and what is wrong with what it means.
+    With ``pruning``, the plan ends with the removal of instances of its projects that it does not
+    list. Raises InvalidSpec with every problem of every instance, each with its path: of the text,
+    and of its meaning.
     """
     specs = list(survey.manifest.instances)
     placed = [*zip(survey.paths, specs, strict=True), *survey.salvaged]
@@ -82,14 +81,14 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
 
 
 def plan_one(services: Services, spec: InstanceSpec) -> Plan:
-    """As ``plan``, of one instance."""
+    """Plan one instance as ``plan`` does."""
     return plan(services, Survey(Manifest(spec.project, [spec]), ("",)))
 
 
 def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
-    """Raise MovedOn where a plan is not on the versions that the caller looked at.
+    """Raise MovedOn if an instance is not at the version that the caller saw.
 
-    An instance that needs no change any more is none of the caller's: somebody did the same.
+    An instance that needs no change any longer is ignored: somebody else made the same change.
     """
     now = planned.versions
     for name, version in versions.items():
@@ -100,7 +99,7 @@ def require_unmoved(planned: Plan, versions: Mapping[str, int]) -> None:
 
 
 def _observe(session: Session) -> _World:
-    named = {item.label.lower(): item for item in named_instances(session)}
+    named = {item.label.lower(): item for item in select_instances(session)}
     newest, conditions = select_newest_versions(session), select_conditions(session)
     return _World(named, newest, conditions, _lineage(session, named))
 
@@ -133,7 +132,7 @@ def _problems(
     spec: InstanceSpec,
     pending: Mapping[str, InstanceSpec],
 ) -> Iterable[Problem]:
-    """What is wrong with an instance that would be created or changed."""
+    """Return the problems of an instance that would be created or changed."""
     named = world.named.get(label_of(spec))
     version = world.versions.get(named.id) if named else None
     if named is not None and version is not None:
@@ -142,7 +141,7 @@ def _problems(
         if version.spec_json == spec_document(spec):
             return []
         if named.lifecycle in COMPLETE:
-            refused = list(refusals(session, named, version, spec))
+            refused = list(find_refusals(session, named, version, spec))
             return [*refused, *_faults(services, session, spec, pending, version)]
     return _faults(services, session, spec, pending)
 
@@ -158,7 +157,7 @@ def _faults(
         blueprint = examine(session, services.registry, spec, services.now(), pending)
     except InvalidSpec as error:
         return error.problems
-    return loss_problems(session, blueprint, before) if before else ()
+    return find_losses(session, blueprint, before) if before else ()
 
 
 def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
@@ -197,7 +196,7 @@ def _cycle_problems(
     pending: Mapping[str, InstanceSpec],
     lineage: Lineage,
 ) -> Iterable[Problem]:
-    """A problem at every instance that is part of a cycle, through what exists already too."""
+    """Yield a problem for each instance of the manifest in a cycle, existing edges included."""
     there = {(up[0], down[0]) for up, down in lineage.edges}
     pairs = [pair for pair in there if pair[1] not in pending and pair[0] != pair[1]]
     pairs += [

@@ -1,7 +1,7 @@
-"""What the database records of the instances, and what is seen of them in the other systems.
+"""Observe the records of instances and their counterparts in other systems, for reconciling.
 
-Prefect is read page by page, the block documents by their ids, and only runs that are RUNNING here
-are looked up, so that the work is bounded by the number of instances.
+Prefect is read page by page, block documents by their ids, and only runs that are RUNNING here are
+looked up, so the work is bounded by the number of instances.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from prefect_instances.libs.db.repositories.resources import (
     EXTENSIONS,
     Named,
     flows_of,
-    named_instances,
-    newest_version,
+    select_instances,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
     START_FLOW,
-    account_for_bad_ends,
+    plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
 from prefect_instances.libs.services.state.context import Services
@@ -56,7 +56,7 @@ SETTLED = frozenset({Lifecycle.ACTIVE, Lifecycle.PAUSED})
 
 @dataclass(frozen=True)
 class Sight:
-    """Both sides of the comparison; ``unseen`` says what could not be looked at, and why."""
+    """Both sides of the comparison; ``unseen`` says what could not be observed, and why."""
 
     recorded: tuple[RecordedInstance, ...]
     world: Observation
@@ -66,24 +66,25 @@ class Sight:
 
 @dataclass(slots=True)
 class _Handles:
-    """Which handles in other systems are gone, and which systems did not answer."""
+    """External resources that are missing, and systems that did not answer."""
 
     absent: set[tuple[UUID, str]] = field(default_factory=set)
     unseen: dict[str, str] = field(default_factory=dict)
 
 
 PlanOf = Callable[[UUID, InstanceSpec, str], DeploymentPlan]
-"""What the deployment of a flow has to be: of an instance, its configuration and a flow kind."""
+"""Returns the required deployment of a flow: of an instance id, its spec and a flow kind."""
 
 
 def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentPlan] = ()) -> Sight:
-    """Read both sides; ``lifecycle`` are the deployments of the lifecycle flows as they have to be.
+    """Read the records and the other systems.
 
-    Raises Unavailable where Prefect or the database does not answer.
+    ``lifecycle`` are the required deployments of the lifecycle flows. Raises Unavailable if Prefect
+    or the database does not answer.
     """
     views = services.prefect.deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
-        named = named_instances(session)
+        named = select_instances(session)
         settled = [one for one in named if is_settled(session.get_one(Resource, one.id))]
         recorded = tuple(_recorded(session, one) for one in settled)
         rows = {one.id: _handle_rows(session, one) for one in settled}
@@ -107,12 +108,12 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
 
 
 def is_settled(resource: Resource) -> bool:
-    """Whether nobody is at work on the instance, and nobody died at it."""
+    """Return True if no flow run is changing the instance, and none died while changing it."""
     return resource.lifecycle in SETTLED and resource.condition is None
 
 
 def _recorded(session: Session, named: Named) -> RecordedInstance:
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     extension = session.get_one(EXTENSIONS[named.type], named.id)
     return RecordedInstance(
         id=named.id,
@@ -129,7 +130,7 @@ def recorded_deployments(database: Database) -> dict[str, UUID | None]:
     with database.read() as session:
         return {
             f"{named.label}.{flow.kind}": flow.deployment_id
-            for named in named_instances(session)
+            for named in select_instances(session)
             if session.get_one(Resource, named.id).lifecycle is Lifecycle.ACTIVE
             for flow in flows_of(session, named.id)
         }
@@ -149,7 +150,7 @@ def _look_at_handles(
     rows: Mapping[UUID, Mapping[str, Any]],
     failures: Failures,
 ) -> _Handles:
-    """A system that does not answer hides only its own handles."""
+    """Check external resources; a system that does not answer hides only its own."""
     found = _Handles()
     for named in settled:
         for external in KITS[named.type].externals:
@@ -172,7 +173,7 @@ def _deployments(
     plan_of: PlanOf,
     failures: Failures,
 ) -> Iterable[SeenDeployment]:
-    """Those that carry our tag, and those that are recorded and lost it."""
+    """Yield the deployments that have our tag, and recorded ones that lost it."""
     owners = {id_: (one, kind) for one in recorded for kind, id_ in one.deployments.items() if id_}
     views = {view.id: view for view in tagged}
     for id_ in owners.keys() - views.keys():
@@ -211,7 +212,7 @@ def _documents(
 
 
 def read_document(data: Mapping[str, Any], type_: str) -> SeenDocument:
-    """What a block document of an instance type says, in the form that the records have."""
+    """Convert the content of a block document to the form of the records."""
     own = {key: value for key, value in data.items() if key != "block_type_slug"}
     spec, problems = read_spec({**own, "type": type_})
     if spec is None or problems:
@@ -222,7 +223,7 @@ def read_document(data: Mapping[str, Any], type_: str) -> SeenDocument:
 def _lifecycle(
     services: Services, planned: Sequence[DeploymentPlan]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which lifecycle deployments are gone, and which are there and planned no more."""
+    """Return the names of missing lifecycle deployments, and of those no longer planned."""
     if not planned:
         return (), ()
     tagged = {view.full_name for view in services.prefect.deployments_tagged(LIFECYCLE_TAG)}
@@ -233,9 +234,9 @@ def _lifecycle(
 
 
 def _automation_plans(services: Services) -> list[AutomationPlan]:
-    """Our automations; the second one as far as the deployment that it starts is there."""
+    """Return our automations; the second one only if its deployment exists."""
     account = services.prefect.find_deployment_by_name(AGGREGATE_STATUS)
-    return [START_FLOW] if account is None else [START_FLOW, account_for_bad_ends(account.id)]
+    return [START_FLOW] if account is None else [START_FLOW, plan_recovery(account.id)]
 
 
 def _automation(services: Services, plan: AutomationPlan) -> SeenAutomation:
@@ -263,7 +264,7 @@ def _running(session: Session, settled: Iterable[Named]) -> list[_Running]:
 
 
 def _ended(services: Services, running: Iterable[_Running]) -> Iterable[SeenRun]:
-    """The runs that are over in Prefect. One that Prefect does not know is left to its lease."""
+    """Yield runs that have ended in Prefect; the lease ends those that Prefect does not know."""
     wanted = list(running)
     views = services.prefect.read_runs([one.flow_run_id for one in wanted])
     for one in wanted:

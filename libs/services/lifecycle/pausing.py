@@ -1,6 +1,6 @@
-"""Pausing and resuming an instance: its gates here, its schedules in Prefect.
+"""Pause and resume an instance: its gates here, its schedules in Prefect.
 
-Both may be repeated. What runs goes on; what is asked meanwhile is remembered.
+Both can be repeated. Current runs continue; requests made meanwhile are remembered.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ EITHER = (Lifecycle.ACTIVE, Lifecycle.PAUSED)
 
 
 def pause(services: Services, reference: str) -> Named:
-    """Shut the gates and stop the schedules of an instance.
+    """Stop the schedules of an instance and keep its gates closed.
 
-    Raises NotFound, or WrongLifecycle for one that is being made or removed.
+    Raises NotFound, or WrongLifecycle for an instance that is being created or removed.
     """
     named = _named(services, reference)
     services.ledger.set_lifecycle(named.id, Lifecycle.PAUSED, only_from=EITHER)
@@ -29,7 +29,7 @@ def pause(services: Services, reference: str) -> Named:
 
 
 def resume(services: Services, reference: str) -> Named:
-    """Start the schedules again and evaluate the gates: what came meanwhile runs, once.
+    """Start the schedules again and evaluate the gates; what came in meanwhile runs once.
 
     Raises as ``pause``.
     """
@@ -47,7 +47,7 @@ def _named(services: Services, reference: str) -> Named:
 
 
 def _set_paused(services: Services, instance_id: UUID, *, paused: bool) -> None:
-    """One that was deleted in Prefect has no schedules to stop; reconciling brings it back."""
+    """Pause or resume the deployments that exist; reconciling restores deleted ones."""
     with services.database.read() as session:
         found = [flow.deployment_id for flow in flows_of(session, instance_id)]
     for deployment_id in found:

@@ -1,6 +1,6 @@
-"""Promoting a dataset or an experiment: a signal that computes the same.
+"""Promote a dataset or an experiment to a signal that computes the same.
 
-What is stored must keep the signal's contract first; of an experiment that is what it looked at.
+The stored data must satisfy the signal's contract; for an experiment that is its preview.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
     get_instance,
-    newest_version,
+    select_newest_version,
 )
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.content import check_frame, check_signal
@@ -41,7 +41,7 @@ from prefect_instances.libs.specs import (
 )
 
 PROMOTABLE = (FlowKind.REFRESH, FlowKind.PREVIEW)
-"""The flows whose output can become a signal's."""
+"""The kinds of flow whose output can become a signal."""
 
 Calls = Mapping[tuple[DefinitionKind, str], str]
 
@@ -55,24 +55,24 @@ class NothingStored(PermanentError):
 
 
 class BreaksContract(PermanentError):
-    """The stored data are no such signal: mend the data, or choose another contract."""
+    """The stored data do not satisfy the contract: correct the data, or choose another contract."""
 
     def __init__(self, name: str, why: DataRejected) -> None:
         self.name, self.report = name, why.report
         super().__init__(f"the stored data of {name!r} do not satisfy the contract: {why}")
 
 
-def promoted_spec(
+def build_promoted_spec(
     services: Services, reference: str, name: str, contract: Mapping[str, Any]
 ) -> InstanceSpec:
-    """The spec of the signal ``name`` that an instance becomes; its stored data are checked.
+    """Build the spec of the signal that an instance becomes, and check the instance's stored data.
 
-    Raises NotFound, InvalidSpec for what is neither dataset nor experiment and for a wrong
-    contract, NothingStored, BreaksContract.
+    Raises NotFound, InvalidSpec for an instance that is neither dataset nor experiment and for a
+    wrong contract, NothingStored, BreaksContract.
     """
     with services.database.read() as session:
         named = get_instance(session, reference)
-        version = newest_version(session, named.id)
+        version = select_newest_version(session, named.id)
         flow = next((f for f in flows_of(session, named.id) if f.kind in PROMOTABLE), None)
         calls = recorded_calls(session, named.id)
     if version is None or flow is None or named.type == InstanceType.SIGNAL:
@@ -93,7 +93,7 @@ def promoted_spec(
 def _of_experiment(
     before: ExperimentSpec, document: Mapping[str, Any], calls: Calls
 ) -> dict[str, Any]:
-    """What a signal shares with the experiment, its expression in the versions that were seen."""
+    """Build the part that a signal shares with the experiment; the ops keep their versions."""
     shared = ("project", "upstream_refs", "description")
     ops = {name: version for (kind, name), version in calls.items() if kind in FUNCTIONS}
     config = {"expression": before.expression, "inputs": dict(before.inputs), "ops": ops}
@@ -123,8 +123,8 @@ def _check(
         raise BreaksContract(named.label, error) from error
 
 
-def tell(services: Services, done: Provisioned, dataset: str) -> None:
-    """Say by an event that something was promoted; once, however often it is tried."""
+def record_promotion(services: Services, done: Provisioned, dataset: str) -> None:
+    """Record the event of the promotion once, however often this is repeated."""
 
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))

@@ -1,13 +1,13 @@
-"""Provisioning: a saga of idempotent steps that ends with the instance ACTIVE.
+"""Provisioning: a saga of steps that can be repeated; it ends with the instance ACTIVE.
 
 1. *reserve*: one transaction writes every row; the instance is PROVISIONING and opens no gate.
-2. the type's handles in other systems (``Kit.externals``), each recorded.
+2. The external resources of the type, each recorded.
 3. *deployment*: the Prefect deployment of each flow; its id is recorded.
 4. *document*: the block document that holds the configuration; its id is recorded.
-5. *activate*: ACTIVE, and the first run asked for.
+5. *activate*: ACTIVE, with a request for the first run.
 
-Run again after a crash at any point it goes on where it was. What fails for good leaves nothing
-behind; what fails for now leaves the instance FAILED with the step in its condition.
+An attempt after a crash continues with the interrupted step. A permanent error undoes every step. A
+temporary error leaves the instance FAILED, with the step in its condition.
 """
 
 from __future__ import annotations
@@ -36,18 +36,23 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.resources import (
     find_instance,
-    newest_version,
+    select_newest_version,
 )
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
+    create_external,
     deploy,
-    make_external,
     save_document,
 )
-from prefect_instances.libs.services.lifecycle.locks import hold, leave, mark, require_free
+from prefect_instances.libs.services.lifecycle.locks import (
+    acquire_lock,
+    checkpoint,
+    release_lock,
+    require_free,
+)
 from prefect_instances.libs.services.lifecycle.removal import (
     DOCUMENT_STEP,
     delete_rows,
@@ -60,7 +65,7 @@ from prefect_instances.libs.specs import InstanceSpec, spec_document
 
 @dataclass(frozen=True)
 class Provisioned:
-    """The outcome: the instance's id and which step did what."""
+    """The result: id and label of the instance, what was done to it, and the steps."""
 
     instance_id: UUID
     label: str
@@ -69,11 +74,11 @@ class Provisioned:
 
 
 def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provisioned:
-    """Make the instance that ``spec`` describes; see the module.
+    """Create the instance that ``spec`` describes; see the module.
 
-    Raises InvalidSpec with every problem, AlreadyExists where the name is taken by another
-    configuration, BusyElsewhere where another flow run provisions it, Unavailable for what a later
-    attempt may find mended.
+    Raises InvalidSpec with every problem, AlreadyExists if the name is taken by another
+    configuration, BusyElsewhere if another flow run provisions it, and a TemporaryError if a later
+    attempt may succeed.
     """
     reserved = _reserved(services, spec, ports)
     label = f"{spec.project}/{spec.name}"
@@ -93,7 +98,7 @@ def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provision
 
 @dataclass(frozen=True, slots=True)
 class _Reserved:
-    """The instance; ``displaced`` is an unfinished one that has to make way first."""
+    """The reserved instance; ``displaced``: an unfinished one must be removed first."""
 
     id: UUID
     done: bool = False
@@ -117,38 +122,38 @@ def _reserve(services: Services, session: Session, spec: InstanceSpec, ports: Po
         return _displace(services, session, resource, spec, ports)
     blueprint = examine(session, services.registry, spec, services.now())
     resource = write_rows(session, blueprint, services.now())
-    hold(resource, ports.flow_run_id, services.now(), "reserve")
+    acquire_lock(resource, ports.flow_run_id, services.now(), "reserve")
     return _Reserved(resource.id)
 
 
 def _displace(
     services: Services, session: Session, resource: Resource, spec: InstanceSpec, ports: Ports
 ) -> _Reserved:
-    """The unfinished instance of another configuration makes way once the new one is right."""
+    """Prepare to replace an unfinished instance, once the new configuration is valid."""
     _replaceable(services, resource, ports)
     with session.begin_nested() as attempt:
         delete_rows(session, resource.id)
         examine(session, services.registry, spec, services.now())
         attempt.rollback()
     step = (resource.condition or {}).get("step", "replace")
-    hold(resource, ports.flow_run_id, services.now(), step)
+    acquire_lock(resource, ports.flow_run_id, services.now(), step)
     return _Reserved(resource.id, displaced=True)
 
 
 def _adopt(services: Services, session: Session, resource: Resource, ports: Ports) -> _Reserved:
-    """The same configuration again: nothing to do, or go on where an earlier attempt ended."""
+    """Handle the same configuration again: nothing to do, or continue an earlier attempt."""
     if resource.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         return _Reserved(resource.id, done=True)
     _require_kept(resource)
     require_free(services, resource, ports.flow_run_id)
     resource.lifecycle = Lifecycle.PROVISIONING
-    hold(resource, ports.flow_run_id, services.now(), "resume")
+    acquire_lock(resource, ports.flow_run_id, services.now(), "resume")
     session.flush()
     return _Reserved(resource.id)
 
 
 def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:
-    """Another configuration under this name: allowed only where the first never became ACTIVE."""
+    """Refuse another configuration for a name whose instance was once ACTIVE."""
     if resource.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         detail = "with another configuration; update-instance changes it"
         raise AlreadyExists("instance", resource.name, detail)
@@ -157,18 +162,18 @@ def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:
 
 
 def _require_kept(resource: Resource) -> None:
-    """What is half removed is not gone on with: its data may be gone already."""
+    """Refuse an instance that is partly removed: its data may be gone already."""
     if resource.lifecycle is Lifecycle.DEPROVISIONING:
         raise WrongLifecycle(resource.name, resource.lifecycle, ["removed to its end first"])
 
 
 def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
-    version = newest_version(session, resource.id)
+    version = select_newest_version(session, resource.id)
     return version.spec_json if version is not None else None
 
 
 def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
-    connected = partial(make_external, services, instance_id, spec)
+    connected = partial(create_external, services, instance_id, spec)
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         *((external.name, partial(connected, external)) for external in KITS[spec.type].externals),
         ("deployment", lambda: deploy(services, instance_id, spec, ports)),
@@ -176,13 +181,13 @@ def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: 
         ("activate", lambda: _activate(services, instance_id, spec)),
     )
     for name, step in steps:
-        mark(services, instance_id, ports.flow_run_id, name)
+        checkpoint(services, instance_id, ports.flow_run_id, name)
         step()
     return [name for name, _ in steps]
 
 
 def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
-    """ACTIVE, and a request for the first run, which is remembered until its gate opens."""
+    """Set ACTIVE and request the first run, which waits until its gate opens."""
 
     def clear(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
@@ -222,10 +227,10 @@ def _fail(services: Services, instance_id: UUID, error: TemporaryError) -> None:
         session.get_one(Resource, instance_id).lifecycle = Lifecycle.FAILED
 
     services.database.transact(work)
-    leave(services, instance_id, error)
+    release_lock(services, instance_id, error)
 
 
 def _undo(services: Services, instance_id: UUID) -> None:
-    """Take back every step of an attempt that can never succeed; nothing ran in it yet."""
+    """Undo every step of an attempt that cannot succeed; no run has started in it."""
     remove_handles(services, instance_id, purge=True)
     services.database.transact(lambda session: delete_rows(session, instance_id))

@@ -1,4 +1,4 @@
-"""Pruning: what the projects of a manifest hold beyond it, removed after all else is applied."""
+"""Prune: remove instances that a manifest's projects hold but the manifest does not list."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.lineage import topological_order
 from prefect_instances.libs.core.plan import Step
-from prefect_instances.libs.db.repositories.resources import Named, dependents, named_instances
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    select_dependents,
+    select_instances,
+)
 from prefect_instances.libs.services.composition.checks import label_of
-from prefect_instances.libs.services.lifecycle.removal import removal_step
+from prefect_instances.libs.services.lifecycle.removal import plan_removal_step
 from prefect_instances.libs.specs import InstanceSpec
 from prefect_instances.libs.specs.reading.names import full_name
 
@@ -22,18 +26,19 @@ Placed = Sequence[tuple[str, InstanceSpec]]
 def prune(
     session: Session, placed: Placed, projects: Collection[str]
 ) -> tuple[list[Step], list[Problem]]:
-    """The removals, readers first, and what stands against them; other projects are not touched.
+    """Plan the removals, readers first, and return them with the problems that prevent them.
 
-    A reader that the manifest keeps, or that is in a project that it does not name, is a problem.
+    Other projects are not touched. It is a problem if an instance that stays reads from one that
+    would be removed.
     """
     wanted = {label_of(spec) for _, spec in placed}
     within = {project.lower() for project in projects}
     surplus = {
         named.label.lower(): named
-        for named in named_instances(session)
+        for named in select_instances(session)
         if named.project.lower() in within and named.label.lower() not in wanted
     }
-    readers = {label: dependents(session, named.id) for label, named in surplus.items()}
+    readers = {label: select_dependents(session, named.id) for label, named in surplus.items()}
     pairs = [
         (label, reader.label.lower())
         for label, found in readers.items()
@@ -41,7 +46,7 @@ def prune(
         if reader.label.lower() in surplus
     ]
     order = [surplus[label] for label in reversed(topological_order(surplus, pairs))]
-    steps = [removal_step(session, named, purge=False) for named in order]
+    steps = [plan_removal_step(session, named, purge=False) for named in order]
     return steps, [*_kept_readers(placed, surplus), *_outside(readers, wanted, surplus)]
 
 

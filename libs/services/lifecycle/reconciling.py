@@ -1,8 +1,8 @@
-"""Reconciling: what differs from the records is put right where that is safe, and told.
+"""Reconcile the records with other systems: repair what is safe to repair, report the rest.
 
-Observed first, compared purely (``libs.core.divergence``), then acted on one by one. Each repair
-looks again before it acts, and may be repeated. A difference that only a person can judge is
-reported, at most once a day by an event.
+Both sides are observed, compared by a pure function (``libs.core.divergence``), then repaired one
+by one. Each repair looks again before it acts, and can be repeated. A difference that only a person
+can judge is reported, by at most one event a day.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
 from prefect_instances.libs.db.repositories.outbox import has_event, record_events
-from prefect_instances.libs.db.repositories.resources import newest_version
+from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.instance_types import KITS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
-    account_for_bad_ends,
+    plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
+    create_external,
     deploy_flow,
-    deployment_plan,
-    make_external,
+    plan_deployment,
     save_document,
 )
 from prefect_instances.libs.services.lifecycle.observing import Sight, is_settled, observe
@@ -52,13 +52,13 @@ from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_r
 from prefect_instances.libs.specs import InstanceSpec, parse_spec
 
 REPAIRS = 100
-"""Repairs of one reconciliation; what is left over is the next one's."""
+"""How many repairs one reconciliation makes; the next one makes the others."""
 
 _log = logging.getLogger("instances.reconcile")
 
 
 class Outcome(StrEnum):
-    """What became of a difference."""
+    """What was done about a difference."""
 
     REPAIRED = "repaired"
     REPORTED = "reported"
@@ -68,14 +68,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One difference and what was done about it; ``note`` says why where it was not repaired."""
+    """One difference and what was done about it; ``note`` says why it was not repaired."""
 
     diverged: Diverged
     outcome: Outcome
     note: str = ""
 
     def row(self) -> dict[str, str]:
-        """For a table of texts."""
+        """Convert to a row of texts."""
         what = self.diverged
         return {
             "subject": what.subject,
@@ -88,18 +88,18 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """Every difference, and what could not be looked at."""
+    """Every difference, and what could not be observed."""
 
     items: tuple[Settled, ...]
     unseen: tuple[str, ...]
 
     def count(self, outcome: Outcome) -> int:
-        """How many ended so."""
+        """Count the differences with an outcome."""
         return sum(item.outcome is outcome for item in self.items)
 
 
 PortsOf = Callable[[InstanceSpec, UUID | None], Ports]
-"""Ports for a spec, and for the block document that holds it where that is to stay as it is."""
+"""Builds Ports for a spec and the block document that must stay (None: save a document)."""
 
 
 def reconcile(
@@ -111,14 +111,14 @@ def reconcile(
 ) -> Reconciled:
     """Compare the records with Prefect, MLflow and Evidently; repair, and report the rest.
 
-    ``lifecycle`` are the deployments of the lifecycle flows; none of them is looked for by default.
-    ``remove_unknown`` deletes deployments that belong to no instance of this database (another
-    database may use the same server: only a person can know).
-    Raises Unavailable where Prefect or the database does not answer.
+    ``lifecycle`` are the required deployments of the lifecycle flows; by default they are not
+    checked. ``remove_unknown`` deletes deployments that belong to no instance of this database
+    (another database may use the same server: only a person can know). Raises Unavailable if
+    Prefect or the database does not answer.
     """
 
     def plan_of(id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
-        return deployment_plan(services, id_, spec, ports(spec, None), kind)
+        return plan_deployment(services, id_, spec, ports(spec, None), kind)
 
     sight = observe(services, plan_of, lifecycle)
     by_name = {plan.full_name: plan for plan in lifecycle}
@@ -134,12 +134,12 @@ def reconcile(
 
 
 class _Vanished(Exception):
-    """The difference is gone when looked at again: nothing to repair, nothing to tell."""
+    """The difference is gone at the second look: there is nothing to repair or report."""
 
 
 @dataclass
 class Repairer:
-    """Acts on differences, on at most ``REPAIRS`` of them."""
+    """Repairs differences, at most ``budget`` of them."""
 
     services: Services
     sight: Sight
@@ -149,7 +149,7 @@ class Repairer:
     budget: int = REPAIRS
 
     def settle(self, diverged: Diverged) -> Settled | None:
-        """Repair or report; None where there is nothing to be said any more."""
+        """Repair or report a difference; None if it is gone."""
         repair = self._repairs().get(diverged.kind)
         if repair is None:
             return Settled(diverged, Outcome.REPORTED)
@@ -197,10 +197,10 @@ class Repairer:
             raise _Vanished
 
     def _register(self, diverged: Diverged) -> None:
-        """The automation of bad ends names its deployment by id: it follows to the new one."""
+        """Create the deployment; the automation of bad ends names one by id and is updated."""
         made = self.services.prefect.ensure_deployment(self.lifecycle[diverged.subject])
         if diverged.subject == AGGREGATE_STATUS:
-            self.services.prefect.ensure_automation(account_for_bad_ends(made.id))
+            self.services.prefect.ensure_automation(plan_recovery(made.id))
 
     def _automate(self, diverged: Diverged) -> None:
         self.services.prefect.ensure_automation(self.sight.plans[diverged.subject])
@@ -210,14 +210,14 @@ class Repairer:
         save_document(self.services, id_, spec, self.ports(spec, None))
 
     def _apply(self, diverged: Diverged) -> None:
-        """Update the instance to what its block says now; its name is not the block's to change."""
+        """Update the instance to the content of its block, which must not rename it."""
         id_, spec, _ = self._settled(diverged)
         document_id = UUID(diverged.part)
         wanted = parse_spec(self.sight.world.documents[document_id].document or {})
         if (wanted.project, wanted.name, wanted.type) != (spec.project, spec.name, spec.type):
             raise PermanentError("a block cannot rename its instance; create another block instead")
         with self.services.database.read() as session:
-            version = newest_version(session, id_)
+            version = select_newest_version(session, id_)
         planned_on = version.number if version is not None else None
         ports = self.ports(wanted, document_id)
         update_instance(self.services, wanted, ports, planned_on)
@@ -225,7 +225,7 @@ class Repairer:
     def _connect(self, diverged: Diverged) -> None:
         id_, spec, _ = self._settled(diverged)
         external = next(one for one in KITS[spec.type].externals if one.name == diverged.part)
-        make_external(self.services, id_, spec, external)
+        create_external(self.services, id_, spec, external)
 
     def _end(self, diverged: Diverged) -> None:
         run = next(run for run in self.sight.world.runs if str(run.run_id) == diverged.part)
@@ -238,25 +238,25 @@ class Repairer:
         self.services.prefect.delete_deployment(UUID(diverged.part))
 
     def _settled(self, diverged: Diverged) -> tuple[UUID, InstanceSpec, Lifecycle]:
-        """The instance as it is now; vanished where somebody has begun to remove it."""
+        """Read the present instance; raise _Vanished if somebody is changing or removing it."""
         assert diverged.instance_id is not None
         with self.services.database.read() as session:
             resource = session.get(Resource, diverged.instance_id)
-            version = newest_version(session, diverged.instance_id)
+            version = select_newest_version(session, diverged.instance_id)
             if resource is None or version is None or not is_settled(resource):
                 raise _Vanished
             return resource.id, parse_spec(version.spec_json), resource.lifecycle
 
 
 def restore_deployment(services: Services, ports: PortsOf, flow_id: UUID) -> UUID:
-    """Make the deployment of a flow anew from the recorded configuration; its id.
+    """Create the deployment of a flow again from the recorded configuration; return its id.
 
-    Raises NotFound where the flow's instance is gone, BusyElsewhere where somebody is changing it.
+    Raises NotFound if the flow's instance is gone, BusyElsewhere if somebody is changing it.
     """
     with services.database.read() as session:
         flow = session.get(FlowExecutionResource, flow_id)
         resource = session.get(Resource, flow.instance_id) if flow else None
-        version = newest_version(session, resource.id) if resource else None
+        version = select_newest_version(session, resource.id) if resource else None
         if flow is None or resource is None or version is None:
             raise NotFound("flow", str(flow_id))
         if not is_settled(resource):
@@ -273,7 +273,7 @@ def _deployment_of(session: Session, flow_id: UUID) -> UUID | None:
 
 
 def _announce(services: Services, item: Settled) -> None:
-    """Put the event into the outbox; one for a difference that stays, a day."""
+    """Record an event; a difference that stays gets one event a day."""
     event = _event(services, item)
 
     def write(session: Session) -> None:
@@ -316,5 +316,5 @@ def _payload(item: Settled) -> dict[str, Any]:
 
 
 def rows(items: Iterable[Settled]) -> list[dict[str, str]]:
-    """The differences as a table of texts."""
+    """Convert the differences to a table of texts."""
     return [item.row() for item in items]

@@ -1,6 +1,6 @@
-"""Removing an instance: its handles outside, then its rows.
+"""Remove an instance: its external resources, then its rows.
 
-Each step is idempotent, so that a removal that died is simply run again.
+Each step can be repeated, so that a removal that was interrupted is simply started again.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
     EXTENSIONS,
     Named,
-    dependents,
     flows_of,
     get_instance,
-    newest_version,
+    select_dependents,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.db.repositories.versions import delete_versions
@@ -54,23 +54,23 @@ DOCUMENT_STEP = "document"
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed, downstream first."""
+    """The labels of the removed instances, downstream first."""
 
     labels: tuple[str, ...]
 
 
-def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Named]:
-    """The instances that go, downstream first.
+def order_removal(session: Session, named: Named, *, cascade: bool) -> list[Named]:
+    """List the instances to remove, downstream first.
 
-    Raises HasDependents where others read from it and ``cascade`` is not said.
+    Raises HasDependents if others read from the instance and ``cascade`` is False.
     """
-    direct = dependents(session, named.id)
+    direct = select_dependents(session, named.id)
     if direct and not cascade:
         raise HasDependents(named.label, [other.label for other in direct])
     reached, pairs, queue = {named.id: named}, [], [named]
     while queue:
         upstream = queue.pop()
-        for downstream in dependents(session, upstream.id):
+        for downstream in select_dependents(session, upstream.id):
             pairs.append((upstream.id, downstream.id))
             if downstream.id not in reached:
                 reached[downstream.id] = downstream
@@ -81,16 +81,16 @@ def removal_order(session: Session, named: Named, *, cascade: bool) -> list[Name
 def plan_removal(
     services: Services, reference: str, *, cascade: bool = False, purge: bool = False
 ) -> Plan:
-    """What ``deprovision`` would remove, in its order; nothing is changed. Raises as that does."""
+    """Plan what ``deprovision`` would remove, in its order; raise as it does. Nothing changes."""
     with services.database.read() as session:
-        order = removal_order(session, get_instance(session, reference), cascade=cascade)
-        steps = [removal_step(session, named, purge=purge) for named in order]
+        order = order_removal(session, get_instance(session, reference), cascade=cascade)
+        steps = [plan_removal_step(session, named, purge=purge) for named in order]
     return Plan(tuple(steps))
 
 
-def removal_step(session: Session, named: Named, *, purge: bool) -> Step:
-    """What removing one instance takes away."""
-    version = newest_version(session, named.id)
+def plan_removal_step(session: Session, named: Named, *, purge: bool) -> Step:
+    """Describe what the removal of one instance deletes."""
+    version = select_newest_version(session, named.id)
     flows = flows_of(session, named.id)
     generations = sum(flow.generation for flow in flows)
     parts = [f"{len(flows)} deployments" if len(flows) > 1 else "1 deployment"]
@@ -104,9 +104,10 @@ def removal_step(session: Session, named: Named, *, purge: bool) -> Step:
 def deprovision(
     services: Services, reference: str, *, cascade: bool = False, purge: bool = False
 ) -> Removed:
-    """Remove an instance, with ``cascade`` all that reads from it, with ``purge`` its data too.
+    """Remove an instance.
 
-    Raises NotFound, or HasDependents naming who reads from it.
+    ``cascade`` also removes all instances that read from it, ``purge`` also the stored data. Raises
+    NotFound, or HasDependents with the names of the instances that read from it.
     """
     order = services.database.transact(lambda session: _begin(session, reference, cascade))
     for named in order:
@@ -116,15 +117,15 @@ def deprovision(
 
 
 def _begin(session: Session, reference: str, cascade: bool) -> list[Named]:
-    """Shut the gates of everything that goes, so that nothing new starts meanwhile."""
-    order = removal_order(session, get_instance(session, reference), cascade=cascade)
+    """Set the lifecycle of all instances to remove, so that no new run starts."""
+    order = order_removal(session, get_instance(session, reference), cascade=cascade)
     for named in order:
         session.get_one(Resource, named.id).lifecycle = Lifecycle.DEPROVISIONING
     return order
 
 
 def remove(services: Services, named: Named, *, purge: bool) -> None:
-    """Remove one instance whose gates are shut."""
+    """Remove one instance whose lifecycle is DEPROVISIONING."""
     _stop_runs(services, instance_id=named.id)
     if purge:
         purge_data(services, named.id)
@@ -139,7 +140,7 @@ def remove(services: Services, named: Named, *, purge: bool) -> None:
 
 
 def remove_flow(services: Services, named: Named, flow: FlowExecutionResource) -> None:
-    """Remove one flow of an instance with its output and its deployment; it may be done again."""
+    """Remove one flow of an instance with its output and its deployment; this can be repeated."""
     _stop_runs(services, flow_id=flow.id)
     deployment_id = flow.deployment_id or _unrecorded(services, named, flow.kind)
     if deployment_id is not None:
@@ -158,14 +159,14 @@ def _stop_runs(
         try:
             services.ledger.end_badly(run_id, RunStatus.CANCELLED, "its flow is being removed")
         except Interrupted:
-            continue  # It ended by itself in between, which is all that is wanted.
+            continue  # The run ended by itself in between.
 
 
 @dataclass(frozen=True, slots=True)
 class _Handles:
-    """What an instance has in other systems, as far as it was recorded.
+    """The recorded external resources of an instance.
 
-    ``unsaved`` says that a process died at saving the block document, before its id was recorded.
+    ``unsaved``: a process died while it saved the block document, before its id was recorded.
     """
 
     named: Named
@@ -176,9 +177,9 @@ class _Handles:
 
 
 def remove_handles(services: Services, instance_id: UUID, *, purge: bool = False) -> None:
-    """Delete the deployments, our own block document and the handles in other systems.
+    """Delete the deployments, our own block document and the resources in MLflow and Evidently.
 
-    Those too that were made by a process that died before it could record them.
+    Also those that a process created and died before it recorded them.
     """
     with services.database.read() as session:
         if session.get(Resource, instance_id) is None:
@@ -214,7 +215,7 @@ def _unrecorded(services: Services, named: Named, kind: str) -> UUID | None:
 
 
 def _delete_document(services: Services, handles: _Handles) -> None:
-    """A document that a person made and picked is theirs to delete."""
+    """Delete our own block document; one that a person created and chose stays."""
     named = handles.named
     slug = ids.BLOCK_OF_TYPE[named.type]
     name = ids.block_document_name(named.project, named.name)
@@ -242,7 +243,7 @@ def delete_rows(session: Session, instance_id: UUID) -> None:
 def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> None:
     for type_, id_ in components:
         if select_users(session, type_, id_):
-            # Another instance shares it: it lives on without an owner.
+            # Another instance uses it: it stays, without an owner.
             session.get_one(COMPONENTS[type_], id_).owner_id = None
             session.flush()
             continue
@@ -250,15 +251,15 @@ def _delete_components(session: Session, components: list[tuple[str, UUID]]) -> 
 
 
 def delete_unused(session: Session, instance_id: UUID) -> None:
-    """Delete the components that an instance owns and does not use any more, nor any other."""
+    """Delete the components that an instance owns and that no instance uses."""
     own = select_owned(session, instance_id)
     _delete_components(
         session, [(type_, id_) for type_, id_ in own if not select_users(session, type_, id_)]
     )
 
 
-def sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
-    """Names of the other instances that use the component which an instance owns in a role."""
+def list_sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
+    """List the other instances that use the component that an instance owns in a role."""
     column = f"{role}_instance_id"
     users: set[UUID] = set()
     for type_, id_ in select_owned(session, instance_id):
@@ -268,7 +269,7 @@ def sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
 
 
 def delete_empty_project(session: Session, project_id: UUID | None) -> None:
-    """Delete a project that holds nothing any more."""
+    """Delete a project that holds nothing."""
     if project_id is None:
         return
     if not has_children(session, project_id):

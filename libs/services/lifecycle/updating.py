@@ -1,13 +1,13 @@
-"""Updating: a new configuration for an instance that exists, in steps that may be repeated.
+"""Update an instance to a new configuration, in steps that can be repeated.
 
-1. *commit*: one transaction writes the new version, its rows and edges, and decides what becomes
-   STALE and whose gates open. From here on the new configuration holds.
-2. *deployment*: flows that the definition has no more are removed; the deployments are patched
-   where they differ; their ids and what a person switched off stay.
+1. *commit*: one transaction writes the new version, its rows and edges, and decides which flows
+   become STALE and which gates open. From here on the new configuration holds.
+2. *deployment*: flows that the definition no longer has are removed; deployments that differ are
+   updated; their ids stay, and so does what a person switched off.
 3. *document*: the block document is saved.
-4. *finish*: the hold is given up, and ``instance.updated`` told.
+4. *finish*: the lock is released, and ``instance.updated`` is recorded.
 
-A process that dies after the commit leaves its step in the condition; the same update goes on.
+If a process dies after the commit, its step stays in the condition; the same update continues.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
     get_instance,
-    lineage_pairs,
-    newest_version,
+    select_lineage_pairs,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_last_success_start
 from prefect_instances.libs.services.composition.catalog import record_calls, register
@@ -67,10 +67,23 @@ from prefect_instances.libs.services.lifecycle.external_resources import (
     deploy,
     save_document,
 )
-from prefect_instances.libs.services.lifecycle.flow_sets import drop_lost, loss_problems, sync_flows
-from prefect_instances.libs.services.lifecycle.locks import hold, leave, mark, require_free
+from prefect_instances.libs.services.lifecycle.flow_sets import (
+    find_losses,
+    remove_lost_flows,
+    sync_flows,
+)
+from prefect_instances.libs.services.lifecycle.locks import (
+    acquire_lock,
+    checkpoint,
+    release_lock,
+    require_free,
+)
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
-from prefect_instances.libs.services.lifecycle.removal import DOCUMENT_STEP, delete_unused, sharers
+from prefect_instances.libs.services.lifecycle.removal import (
+    DOCUMENT_STEP,
+    delete_unused,
+    list_sharers,
+)
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 from prefect_instances.libs.specs import (
@@ -88,11 +101,12 @@ DONE = "unchanged"
 def update_instance(
     services: Services, spec: InstanceSpec, ports: Ports, planned_on: int | None = None
 ) -> Provisioned:
-    """Bring an instance to a new configuration; see the module.
+    """Update an instance to a new configuration; see the module.
 
-    ``planned_on`` is the version that the caller looked at. Raises MovedOn where another one is the
-    newest now (unless that says the same), InvalidSpec with every problem, NotFound, BusyElsewhere
-    where another flow run works on it, Unavailable for what a later attempt may find mended.
+    ``planned_on`` is the version that the caller saw. Raises MovedOn if another version is the
+    newest now (unless its configuration is the same), InvalidSpec with every problem, NotFound,
+    BusyElsewhere if another flow run works on the instance, and a TemporaryError if a later attempt
+    may succeed.
     """
     id_, action = services.database.transact(
         lambda session: _commit(services, session, spec, ports, planned_on)
@@ -103,7 +117,7 @@ def update_instance(
     try:
         steps = _carry_on(services, id_, spec, ports)
     except TemporaryError as error:
-        leave(services, id_, error)
+        release_lock(services, id_, error)
         raise
     relay_or_leave(services)
     return Provisioned(id_, label, action, ["commit", *steps])
@@ -118,31 +132,31 @@ def _commit(
 ) -> tuple[UUID, str]:
     named = get_instance(session, f"{spec.project}/{spec.name}")
     resource = session.get_one(Resource, named.id)
-    version = newest_version(session, named.id)
+    version = select_newest_version(session, named.id)
     assert version is not None
     if version.spec_json == spec_document(spec):
         if resource.condition is None:
             return named.id, DONE
         require_free(services, resource, ports.flow_run_id)
-        hold(resource, ports.flow_run_id, services.now(), "resume")
+        acquire_lock(resource, ports.flow_run_id, services.now(), "resume")
         return named.id, "resumed"
     if planned_on not in (None, version.number):
         raise MovedOn(named.label, planned_on or 0, version.number)
     require_free(services, resource, ports.flow_run_id)
-    if problems := list(refusals(session, named, version, spec)):
+    if problems := list(find_refusals(session, named, version, spec)):
         raise InvalidSpec(problems)
     blueprint = examine(session, services.registry, spec, services.now())
-    if problems := list(loss_problems(session, blueprint, version)):
+    if problems := list(find_losses(session, blueprint, version)):
         raise InvalidSpec(problems)
     write_update(services, session, blueprint, version)
-    hold(resource, ports.flow_run_id, services.now(), "commit")
+    acquire_lock(resource, ports.flow_run_id, services.now(), "commit")
     return named.id, "updated"
 
 
-def refusals(
+def find_refusals(
     session: Session, named: Named, version: ResourceVersion, spec: InstanceSpec
 ) -> Iterable[Problem]:
-    """Why an instance cannot become what the spec says, whatever is installed."""
+    """Yield the reasons why an instance cannot become what the spec says, whatever is installed."""
     if spec.type != named.type:
         hint = "; promote-dataset creates a signal from a dataset" if "Signal" in spec.type else ""
         text = f"{named.label!r} is a {named.type}; delete it first to replace it{hint}"
@@ -154,7 +168,7 @@ def refusals(
         yield Problem("name", f"{named.label!r} is {named.lifecycle}; it cannot be updated now")
     before, after = parse_spec(version.spec_json).components(), spec.components()
     for role in changed_components(before, after):
-        if others := sharers(session, named.id, role):
+        if others := list_sharers(session, named.id, role):
             yield Problem(role, f"is shared by {', '.join(others)}; change these first")
     if "store" in before and _moves(before["store"], after["store"]) and _published(session, named):
         text = "the stored versions stay where they are; delete the instance to store it elsewhere"
@@ -172,7 +186,7 @@ def _published(session: Session, named: Named) -> bool:
 def write_update(
     services: Services, session: Session, blueprint: Blueprint, before: ResourceVersion
 ) -> None:
-    """Everything that a new configuration changes here, in the caller's transaction."""
+    """Write everything that a new configuration changes, in the caller's transaction."""
     instance_id, now = before.resource_id, services.now()
     old = parse_spec(before.spec_json)
     schedules = _schedules(session, old, instance_id)
@@ -185,7 +199,7 @@ def write_update(
     after = _schedules(session, blueprint.spec, instance_id)
     change = Reconfiguration(
         flows=tuple(kinds[kind] for kind in shape.flows),
-        changed={kinds[kind] for kind in changed_kinds(old, blueprint.spec, shape.flows)},
+        changed={kinds[kind] for kind in find_changed_kinds(old, blueprint.spec, shape.flows)},
         version=before.number + 1,
         due={
             kinds[kind]: _due(session, kinds[kind], schedules[kind], after[kind], now)
@@ -203,22 +217,24 @@ def write_update(
 
 
 def _schedules(session: Session, spec: InstanceSpec, id_: UUID) -> dict[str, ScheduleSpec]:
-    """When each flow is due by a spec, and by what was recorded of the definition."""
+    """Return the schedule of each flow by the spec and the recorded definition, by kind."""
     flows = flows_of(session, id_)
     return {flow.kind: spec.schedule_of(flow.kind, flow.schedule_json) for flow in flows}
 
 
-def changed_kinds(before: InstanceSpec, after: InstanceSpec, kinds: Iterable[str]) -> list[str]:
-    """The flows whose output the change decides anew."""
+def find_changed_kinds(
+    before: InstanceSpec, after: InstanceSpec, kinds: Iterable[str]
+) -> list[str]:
+    """List the kinds of flow whose output the change affects."""
     return [k for k in kinds if flow_fingerprint(before, k) != flow_fingerprint(after, k)]
 
 
 def _due(
     session: Session, flow_id: UUID, before: ScheduleSpec, after: ScheduleSpec, now: datetime
 ) -> Due:
-    """The next slot of the new schedule, and its deadline; None before the first success.
+    """Return the next slot of the new schedule and its deadline; None before the first success.
 
-    Slots count from the last success, but from now on where there was no schedule before.
+    Slots count from the last success, but from now on if there was no schedule before.
     """
     served = select_last_success_start(session, flow_id)
     if served is None:
@@ -258,7 +274,7 @@ def _rewritten(
     blueprint: Blueprint,
     extension: Any,
 ) -> Recorded:
-    """The component in its new form: in the row it had, where that is the instance's own."""
+    """Write the component's new form into its row, if that belongs to the instance."""
     component, part = blueprint.components[role], blueprint.kit.roles[role]
     current = getattr(extension, f"{role}_instance_id", None)
     row = session.get_one(COMPONENTS[part.component_type], current) if current else None
@@ -274,7 +290,7 @@ def _rewritten(
 
 
 def _as_it_was(session: Session, role: str, blueprint: Blueprint, extension: Any) -> Recorded:
-    """A component that did not change keeps the version that was resolved for it."""
+    """Return the rows of a component that did not change, with its resolved version."""
     part = blueprint.kit.roles[role]
     if not part.component_type:
         return Recorded(None, extension.definition_resource_id, extension.definition_version_id)
@@ -286,7 +302,7 @@ def _as_it_was(session: Session, role: str, blueprint: Blueprint, extension: Any
 def _rewire(
     session: Session, blueprint: Blueprint, shape: Shape, kinds: Mapping[str, UUID]
 ) -> None:
-    """Write the new edges; InvalidSpec with the path where they would close a cycle."""
+    """Write the new edges; raise InvalidSpec with the path if they would close a cycle."""
     region = load_region(session, list(kinds.values()))
     own = [edge for edge in region.edges.values() if edge.downstream in kinds.values()]
     change = rewiring.rewire(own, wanted_edges(blueprint, shape, kinds))
@@ -294,7 +310,7 @@ def _rewire(
     _write_kept(session, change)
     session.add_all(edge_row(edge) for edge in change.added)
     session.flush()
-    if change.added and (cycle := find_cycle(lineage_pairs(session))):
+    if change.added and (cycle := find_cycle(select_lineage_pairs(session))):
         names = select_flow_names(session)
         around = " -> ".join(names[flow_id] for flow_id in cycle)
         raise InvalidSpec([Problem("upstream_refs", f"would make a cycle: {around}")])
@@ -318,13 +334,13 @@ def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -
         ("finish", lambda: _finish(services, id_, spec)),
     )
     for name, step in steps:
-        mark(services, id_, ports.flow_run_id, name)
+        checkpoint(services, id_, ports.flow_run_id, name)
         step()
     return [name for name, _ in steps]
 
 
 def _deploy(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> None:
-    drop_lost(services, id_)
+    remove_lost_flows(services, id_)
     deploy(services, id_, spec, ports)
 
 
@@ -332,7 +348,7 @@ def _finish(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
     def work(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
         resource.condition = None
-        version = newest_version(session, instance_id)
+        version = select_newest_version(session, instance_id)
         number = version.number if version else 0
         record_events(session, [_updated(services, resource, spec, number)])
 

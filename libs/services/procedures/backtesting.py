@@ -1,8 +1,8 @@
-"""The fixed procedure of backtests: signals to weights, weights through the market, a tear sheet.
+"""The procedure of backtests: signals to weights, simulated trades, a tear sheet.
 
 Bars are the dates on which a symbol of the universe has a usable price. A decision on the close of
-a bar sees only signals and weights dated that day or before; it is executed on the close of the
-next bar, an order without a price there on the next bar that has one.
+a bar sees only signals and weights dated that day or before. It is executed on the close of the
+next bar; an order without a price there is executed on the next bar that has one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ from prefect_instances.libs.quant.calendar import Frequency, bars_per_year, deci
 from prefect_instances.libs.quant.measures import drawdown_of, measures
 from prefect_instances.libs.quant.statistics import ranks
 from prefect_instances.libs.services.composition.components import open_output
-from prefect_instances.libs.services.procedures.hindsight import in_hindsight
-from prefect_instances.libs.services.procedures.markets import Market, market_of
-from prefect_instances.libs.services.procedures.panels import Panel, long_of, of_role, panel_of
-from prefect_instances.libs.services.rendering.plots import equity_plot, weights_plot
+from prefect_instances.libs.services.procedures.hindsight import count_hindsight
+from prefect_instances.libs.services.procedures.markets import Market, read_market
+from prefect_instances.libs.services.procedures.panels import (
+    Panel,
+    build_long_frame,
+    read_panel,
+    select_inputs,
+)
+from prefect_instances.libs.services.rendering.plots import plot_equity, plot_weights
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import BacktestSpec
 
@@ -41,26 +46,32 @@ PORTFOLIO, BENCHMARK = "PORTFOLIO", "BENCHMARK"
 """Symbols of the rows of the equity frame."""
 
 SHOWN_TRADES = 200
-"""Trades that the artifact lists, the newest first; the equity frame has all of their effect."""
+"""How many trades the artifact lists, newest first; the equity frame includes all of them."""
 
 
 def backtest(job: Job) -> Result:
-    """Equity, cash, drawdown and exposure a bar of the portfolio; the benchmark beside it."""
+    """Simulate the portfolio and compare it with the benchmark.
+
+    The output has equity, cash, drawdown and exposure for each bar, of both.
+    """
     assert isinstance(job.spec, BacktestSpec)
     spec = job.spec
-    market = market_of(job, spec)
+    market = read_market(job, spec)
     targets = _targets(job, spec, market.prices)
     if not targets:
         raise DataRejected("no signal has a value on any rebalancing date of the backtest")
     history = _simulated(spec, market, targets)
-    found = _measured(market, history) | in_hindsight(job)
+    found = _measured(market, history) | count_hindsight(job)
     store = open_output(job.services, job.instance.id, job.kind)
     frame = _frame(spec, market, history)
     return Result(Frame(frame, store), found, _pages(job, market, history, found))
 
 
 def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]) -> History:
-    """The run of the weights through the market; DataRejected where it has no end."""
+    """Simulate the trades.
+
+    Raises DataRejected if the portfolio cannot pay a trade's costs, or has lost all its value.
+    """
     config, dates = spec.config, market.prices.dates
     costs = Costs(config.transaction_costs, Slippage(config.slippage_model), config.slippage_rate)
     try:
@@ -86,13 +97,13 @@ def _measured(market: Market, history: History) -> dict[str, float]:
 
 
 def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
-    """Weights by the bar on which they were decided; bars without any signal are left out."""
+    """Return the weights by the bar of their decision; bars without any signal are left out."""
     config = spec.config
     bars = decision_bars(prices.dates, Frequency(config.rebalance_frequency), config.rebalance_day)
     days = [prices.dates[bar] for bar in bars]
-    held = of_role(job, "optimizer")
+    held = select_inputs(job, "optimizer")
     if held:
-        rows = _of_optimizer(panel_of(held[0], "weight"), prices, days, config.max_age_days)
+        rows = _of_optimizer(read_panel(held[0], "weight"), prices, days, config.max_age_days)
     else:
         rows = _from_signals(job, spec, prices, days)
     decided = {bar: row for bar, row in zip(bars, rows, strict=True) if np.isfinite(row).any()}
@@ -100,7 +111,10 @@ def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
 
 
 def _of_optimizer(weights: Panel, prices: Panel, days: list[date], max_age_days: int) -> Floats:
-    """Per day the newest decision, a whole portfolio: what it does not hold is 0; NaN without."""
+    """Return the newest decision of each day as a whole portfolio; NaN if there is none.
+
+    An asset that the decision does not hold is 0.
+    """
     whole = weights.whole_rows(days, max_age_days)
     decided = np.isfinite(whole).any(axis=1)
     rows = Panel(tuple(days), weights.symbols, whole).limited(prices.symbols).values
@@ -111,8 +125,8 @@ def _of_optimizer(weights: Panel, prices: Panel, days: list[date], max_age_days:
 def _from_signals(job: Job, spec: BacktestSpec, prices: Panel, days: list[date]) -> Floats:
     config = spec.config
     known = [
-        panel_of(item).limited(prices.symbols).known(days, config.max_age_days)
-        for item in of_role(job, "primary", "secondary")
+        read_panel(item).limited(prices.symbols).known(days, config.max_age_days)
+        for item in select_inputs(job, "primary", "secondary")
     ]
     if config.weighting == "proportional":
         return np.array([_proportional(rows) for rows in _by_day(known)])
@@ -120,14 +134,14 @@ def _from_signals(job: Job, spec: BacktestSpec, prices: Panel, days: list[date])
 
 
 def _by_day(known: list[Floats]) -> list[Floats]:
-    """Per day signals x assets."""
+    """Arrange the values as one matrix (signals x assets) for each day."""
     return [np.stack([values[day] for values in known]) for day in range(len(known[0]))]
 
 
 def _top(signals: Floats, fraction: float) -> Floats:
-    """Equal weights of the assets whose mean rank is highest; NaN where no asset has all signals.
+    """Weight the assets with the highest mean rank equally; NaN if no asset has all signals.
 
-    Of equal ranks the first in the order of the universe is taken.
+    Among equal ranks, the order of the universe decides.
     """
     usable = np.nonzero(np.isfinite(signals).all(axis=0))[0]
     weights = np.full(signals.shape[1], np.nan)
@@ -142,7 +156,10 @@ def _top(signals: Floats, fraction: float) -> Floats:
 
 
 def _proportional(signals: Floats) -> Floats:
-    """Weights in proportion to the positive part of the mean signal; all cash without any."""
+    """Weight assets in proportion to the positive part of their mean signal.
+
+    All weights are 0 (cash) if no mean is positive, and NaN if no asset has all signals.
+    """
     usable = np.isfinite(signals).all(axis=0)
     weights = np.full(signals.shape[1], np.nan)
     if not usable.any():
@@ -162,7 +179,7 @@ def _frame(spec: BacktestSpec, market: Market, history: History) -> pl.DataFrame
         equities.append(market.benchmark / market.benchmark[0] * capital)
         others["cash"].append(np.zeros(len(history.equity)))
         others["exposure"].append(np.ones(len(history.equity)))
-    return long_of(
+    return build_long_frame(
         market.prices.dates,
         columns,
         equity=np.stack(equities, axis=1),
@@ -174,13 +191,13 @@ def _frame(spec: BacktestSpec, market: Market, history: History) -> pl.DataFrame
 def _pages(job: Job, market: Market, history: History, found: Mapping[str, float]) -> list[Page]:
     dates, name = market.prices.dates, job.instance.label
     drawdown = drawdown_of(history.equity)
-    curve = equity_plot("equity and drawdown", dates, history.equity, drawdown, market.benchmark)
+    curve = plot_equity("equity and drawdown", dates, history.equity, drawdown, market.benchmark)
     held = {s: history.weights[:, i] for i, s in enumerate(market.prices.symbols)}
     shown = {symbol: row for symbol, row in held.items() if row.any()}
     plots = [f"![equity and drawdown]({curve})"]
     if shown:
-        plots.append(f"![weights]({weights_plot('weights', dates, shown)})")
-    notes = [f"- {text}" for text in notes_of(found)]
+        plots.append(f"![weights]({plot_weights('weights', dates, shown)})")
+    notes = [f"- {text}" for text in list_notes(found)]
     sheet = "\n\n".join([_tear_sheet(name, dates, found), "\n".join(notes), *plots])
     pages = [
         Page("tear-sheet", "markdown", sheet, "Measures, equity, drawdown and weights"),
@@ -192,8 +209,8 @@ def _pages(job: Job, market: Market, history: History, found: Mapping[str, float
     return pages
 
 
-def notes_of(found: Mapping[str, float]) -> list[str]:
-    """Say in sentences what a reader must know of the data before the measures of a backtest."""
+def list_notes(found: Mapping[str, float]) -> list[str]:
+    """List, in sentences, what a reader of a backtest must know about its data."""
     told = (
         (
             "unusable_prices",
@@ -263,7 +280,7 @@ def _trades(market: Market, history: History) -> list[dict[str, object]]:
 
 
 def _waiting(market: Market, history: History) -> list[dict[str, object]]:
-    """The orders that met no price, the newest first."""
+    """List the orders that met no price, newest first."""
     waiting, dates = history.waiting, market.prices.dates
     return [
         {

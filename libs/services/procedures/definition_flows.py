@@ -1,4 +1,4 @@
-"""The procedure of the flows that definitions add: an ordinary one, whose work a plugin does."""
+"""The procedure of flows that definitions add; a method of the definition computes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 
 
-def run_added(job: Job) -> Result:
-    """What the definition's method makes of the pinned inputs.
+def run_definition_method(job: Job) -> Result:
+    """Call the definition's method with the pinned inputs.
 
-    Raises NotFound where the definition has no such flow (any more), DataRejected where it returns
-    what its declaration does not say.
+    Raises NotFound if the definition has no such flow, DataRejected if the method returns something
+    other than the definition declares.
     """
     definition = job.opened.main
     spec = definition.flow_spec(job.kind)

@@ -1,4 +1,4 @@
-"""Features and targets of models: what was known on each date, and what came of it."""
+"""Features and targets of models: what was known on each date, and what followed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.quant.prices import is_usable
-from prefect_instances.libs.services.procedures.panels import only
+from prefect_instances.libs.services.procedures.panels import get_input
 from prefect_instances.libs.services.runs.run_context import Job
 from prefect_instances.libs.specs import ModelSpec
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 TARGET = "realised"
 LABEL_END = "label_end"
-"""Column of the date on which a label is known: that of the price it ends with."""
+"""Column of the date on which a label is known: the date of the price that it ends with."""
 
 MIN_ROWS = 30
-"""Rows below which nothing is learned or judged."""
+"""How many rows training and validation need at least."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled rows to learn from and, after the embargo, to judge by; both by date, symbol."""
+    """Labelled rows for training and, after the embargo, for validation; by date, symbol."""
 
     training: pl.DataFrame
     validation: pl.DataFrame
 
     @property
     def predict_from(self) -> date:
-        """The first date that the model did not learn from."""
+        """The first date of the validation rows; training uses no data from this date on."""
         first = self.validation["date"].min()
         assert isinstance(first, date)
         return first
 
 
-def spec_of(job: Job) -> ModelSpec:
-    """The model's spec."""
+def get_model_spec(job: Job) -> ModelSpec:
+    """Return the model's spec."""
     assert isinstance(job.spec, ModelSpec)
     return job.spec
 
 
-def feature_names(spec: ModelSpec) -> tuple[str, ...]:
-    """``role.column`` or ``role.column.lag``, in the order of the spec."""
+def list_features(spec: ModelSpec) -> tuple[str, ...]:
+    """List the feature names ``role.column`` or ``role.column.lag``, in the order of the spec."""
     return tuple(
         f"{item.role}.{item.column}" + (f".{lag}" if lag else "")
         for item in spec.features
@@ -54,19 +54,21 @@ def feature_names(spec: ModelSpec) -> tuple[str, ...]:
     )
 
 
-def features(job: Job) -> pl.DataFrame:
-    """(date x symbol) with one column a feature: rows where all of them are known and finite.
+def build_features(job: Job) -> pl.DataFrame:
+    """Build the rows (date x symbol) with one column a feature, where all features are finite.
 
-    A lag counts sessions of the symbol in its own upstream, of one that is read point-in-time those
-    of the target: nothing after the date is looked at.
+    A lag counts the symbol's sessions in its own upstream; in an upstream that is read
+    point-in-time, it counts the sessions of the target. No feature uses data after its date.
     """
     import polars as pl
 
-    spec = spec_of(job)
+    spec = get_model_spec(job)
     frame = _target_rows(job).select("date", "symbol").collect()
-    names = iter(feature_names(spec))
+    names = iter(list_features(spec))
     for item in spec.features:
-        rows = only(job, item.role).known_on(frame["date"]).select("date", "symbol", item.column)
+        rows = (
+            get_input(job, item.role).known_on(frame["date"]).select("date", "symbol", item.column)
+        )
         value = pl.col(item.column).cast(pl.Float64)
         lagged = rows.sort("symbol", "date").select(
             "date",
@@ -74,21 +76,21 @@ def features(job: Job) -> pl.DataFrame:
             *(value.shift(lag).over("symbol").alias(next(names)) for lag in item.lags),
         )
         frame = frame.join(lagged.collect(), on=["date", "symbol"], how="left")
-    known = [pl.col(name).is_finite().fill_null(value=False) for name in feature_names(spec)]
+    known = [pl.col(name).is_finite().fill_null(value=False) for name in list_features(spec)]
     return frame.filter(*known).sort("date", "symbol")
 
 
-def targets(job: Job) -> pl.DataFrame:
+def build_targets(job: Job) -> pl.DataFrame:
     """Return (date, symbol, realised, label_end): the return that followed each date, and its end.
 
     The horizon counts the symbol's own rows with a usable price, so a label of a symbol that is
     quoted seldom ends later than that of one quoted daily.
     """
-    target = spec_of(job).target
-    return labels(_target_rows(job), target.column, target.horizon).collect()
+    target = get_model_spec(job).target
+    return build_labels(_target_rows(job), target.column, target.horizon).collect()
 
 
-def labels(rows: pl.LazyFrame, column: str, horizon: int) -> pl.LazyFrame:
+def build_labels(rows: pl.LazyFrame, column: str, horizon: int) -> pl.LazyFrame:
     """Label each (date, symbol, column) with the return over the next ``horizon`` rows of a symbol.
 
     ``rows`` hold usable prices only. Rows too new to have a label are left out.
@@ -105,22 +107,22 @@ def labels(rows: pl.LazyFrame, column: str, horizon: int) -> pl.LazyFrame:
 
 
 def _target_rows(job: Job) -> pl.LazyFrame:
-    """The rows of the target with a usable price; one without is the same as no row."""
+    """Read the target's rows with a usable price; other rows count as absent."""
     import polars as pl
 
-    target = spec_of(job).target
-    frame = only(job, target.role).frame.select("date", "symbol", target.column)
+    target = get_model_spec(job).target
+    frame = get_input(job, target.role).frame.select("date", "symbol", target.column)
     return frame.filter(is_usable(pl.col(target.column).cast(pl.Float64)))
 
 
-def split(job: Job, known: pl.DataFrame) -> Split:
-    """Split the labelled rows by time into those to learn from and those to judge by.
+def split_rows(job: Job, known: pl.DataFrame) -> Split:
+    """Split the labelled rows by time into training and validation rows.
 
-    Raises DataRejected where either part is too small.
+    Raises DataRejected if either part is too small.
     """
-    spec = spec_of(job)
-    rows = known.join(targets(job), on=["date", "symbol"], how="inner").sort("date", "symbol")
-    made = purged_split(rows, spec.split.validation, spec.split.embargo)
+    spec = get_model_spec(job)
+    rows = known.join(build_targets(job), on=["date", "symbol"], how="inner").sort("date", "symbol")
+    made = split_purged(rows, spec.split.validation, spec.split.embargo)
     if min(made.training.height, made.validation.height) < MIN_ROWS:
         raise DataRejected(
             f"{made.training.height} training rows and {made.validation.height} validation rows "
@@ -129,13 +131,12 @@ def split(job: Job, known: pl.DataFrame) -> Split:
     return made
 
 
-def purged_split(rows: pl.DataFrame, validation: float, embargo: int) -> Split:
-    """Split (date, symbol, label_end, ...) in time, so that no label reaches from one part into
-    the other.
+def split_purged(rows: pl.DataFrame, validation: float, embargo: int) -> Split:
+    """Split (date, symbol, label_end, ...) by time, so that no label reaches into the other part.
 
-    ``validation`` is the share of the dates, the newest ones, to judge by. Of the rows before them
-    those of the last ``embargo`` dates are dropped, and those whose label ends on or after the
-    first date to judge by (López de Prado 2018, 7.4.1).
+    ``validation`` is the share of dates, the newest ones, in the validation part. Of the rows
+    before it, those of the last ``embargo`` dates are dropped, and those whose label ends on or
+    after the first validation date (López de Prado 2018, 7.4.1).
     """
     import polars as pl
 

@@ -1,7 +1,7 @@
-"""Which predictions a backtest reads that were made after their dates, by a later model.
+"""Find the predictions of a backtest that a later model made after their dates.
 
-A training predicts its own validation dates anew and is promoted by how well it does on them. What
-a backtest earns on such dates is not what the predictions made at the time would have earned.
+A training also predicts its own validation dates and is promoted by its scores on them. A backtest
+on such dates does not show what predictions made at the time would have earned.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from prefect_instances.libs.services.composition.model_stores import version_num
 from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
 
 MODEL_VERSION = "model_version"
-"""Column of predictions that names the model they are from."""
+"""Column of predictions with the version of the model that made them."""
 
 
-def in_hindsight(job: Job) -> dict[str, float]:
+def count_hindsight(job: Job) -> dict[str, float]:
     """Count the predictions that a backtest reads, and those dated before their model was made.
 
-    Looks at the inputs that are predictions themselves; empty where none is.
+    Only inputs that are predictions themselves count; empty if there are none.
     """
     rows, late = 0, 0
     for item in job.inputs:
         if MODEL_VERSION in item.version.columns:
             made = _predictions(item)
             rows += made.height
-            late += late_rows(made, _made_on(job, item))
+            late += count_late_rows(made, _made_on(job, item))
     return {"predictions": float(rows), "predictions_in_hindsight": float(late)} if rows else {}
 
 
-def late_rows(predictions: pl.DataFrame, made_on: dict[int, date]) -> int:
+def count_late_rows(predictions: pl.DataFrame, made_on: dict[int, date]) -> int:
     """Count the predictions (date, model_version) dated before the day their model was made.
 
-    ``made_on``: by version of the model; one that is not there counts as made at the time.
+    ``made_on`` holds the day of each model version; a version without one counts as made in time.
     """
     versions = pl.DataFrame(
         {MODEL_VERSION: list(made_on), "made": list(made_on.values())},
@@ -51,7 +51,7 @@ def _predictions(item: PinnedInput) -> pl.DataFrame:
 
 
 def _made_on(job: Job, item: PinnedInput) -> dict[int, date]:
-    """When each version of the input's model was published first."""
+    """Read the day on which each model version of the input was first published."""
     with job.services.database.read() as session:
         found = select_first_published(session, item.instance_id, FlowKind.TRAINING)
     return {version_number(location): made.date() for location, made in found}

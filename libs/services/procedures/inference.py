@@ -1,4 +1,4 @@
-"""The procedure of inferences: predictions by the champion that was pinned."""
+"""The procedure of inference: predictions of the pinned champion model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from prefect_instances.libs.services.composition.model_stores import (
     tracking,
     version_number,
 )
-from prefect_instances.libs.services.procedures.features import feature_names, features, spec_of
-from prefect_instances.libs.services.procedures.panels import only
-from prefect_instances.libs.services.procedures.training import module_of
+from prefect_instances.libs.services.procedures.features import (
+    build_features,
+    get_model_spec,
+    list_features,
+)
+from prefect_instances.libs.services.procedures.panels import get_input
+from prefect_instances.libs.services.procedures.training import open_module
 from prefect_instances.libs.services.runs.run_context import Frame, Job, PinnedInput, Result
 
 if TYPE_CHECKING:
@@ -31,15 +35,15 @@ _log = logging.getLogger("instances.inference")
 
 
 def infer(job: Job) -> Result:
-    """Predictions (date, symbol, prediction, model_version).
+    """Compute predictions (date, symbol, prediction, model_version).
 
-    A model predicts only dates that it did not learn from; earlier dates keep the predictions of
-    the models before it, as they were made.
+    A model predicts only dates that it was not trained on. Earlier dates keep the predictions of
+    the models before it.
     """
-    pinned, store = only(job, "model"), tracking(job.services)
+    pinned, store = get_input(job, "model"), tracking(job.services)
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
     meant = version_number(pinned.version.location)
-    version = meant if job.rehearsal else _chosen(job, store, name, pinned)
+    version = meant if job.replay else _chosen(job, store, name, pinned)
     metrics: dict[str, object] = {"model_version": version}
     if version != meant:
         text = f"the alias {CHAMPION} was moved by hand to version {version}; pinned was {meant}"
@@ -47,15 +51,15 @@ def infer(job: Job) -> Result:
         metrics["warning"] = text
     loaded = store.load(name, version)
     begin = date.fromisoformat(loaded.tags["predict_from"])
-    names = feature_names(spec_of(job))
+    names = list_features(get_model_spec(job))
     if loaded.tags.get("features", json.dumps(names)) != json.dumps(names):
         raise DataRejected(
             "the champion was trained on other features; the next training fits the present ones"
         )
-    rows = _from(features(job), begin)
+    rows = _from(build_features(job), begin)
     if not rows.height:
         raise DataRejected(f"no date from {begin} on has all of {len(names)} features")
-    predicted = module_of(job).predict(loaded.model, rows.select(names).to_numpy())
+    predicted = open_module(job).predict(loaded.model, rows.select(names).to_numpy())
     frame = _frame(rows, predicted, version)
     whole = _with_history(job, frame, begin)
     metrics |= {"predicted": frame.height, "predict_from": str(begin)}
@@ -63,13 +67,13 @@ def infer(job: Job) -> Result:
 
 
 def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
-    """The pinned version, unless a person moved the alias to one that no later training made."""
+    """Return the pinned version, or one to which a person moved the alias by hand."""
     meant = version_number(pinned.version.location)
     alias = store.version_of(name, CHAMPION)
     if alias == meant:
         return meant
     if alias is None or CHAMPION not in store.tags_of(name, meant):
-        # Its training publishes first and moves the alias then; it may be about to, or be dead.
+        # The training publishes first, then moves the alias; it may be in between, or dead.
         store.promote(name, CHAMPION, meant)
         return meant
     location = f"models:/{name}/{alias}"

@@ -1,4 +1,4 @@
-"""The market of a backtest: the prices of its universe on their own bars, and the benchmark."""
+"""The market of a backtest: prices of its universe on the universe's bars, and the benchmark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.quant.prices import usable
-from prefect_instances.libs.services.procedures.panels import Panel, of_role, only, panel_of
+from prefect_instances.libs.services.procedures.panels import (
+    Panel,
+    get_input,
+    read_panel,
+    select_inputs,
+)
 from prefect_instances.libs.services.runs.run_context import Job
 from prefect_instances.libs.specs import BacktestSpec
 
@@ -19,11 +24,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Market:
-    """What is traded, on the bars of the backtest.
+    """Prices of the universe and the benchmark, on the bars of the backtest.
 
-    ``prices``: NaN where there is no usable price; each bar has at least one. ``benchmark``: its
-    price on each bar. ``unusable``: prices of the universe that are there but infinite, zero or
-    negative. ``partial``: bars on which a symbol has no price between its first and its last.
+    ``prices``: NaN if there is no usable price; each bar has at least one. ``benchmark``: its price
+    on each bar, or None. ``unusable``: number of prices of the universe that are infinite, zero or
+    negative. ``partial``: number of bars on which a symbol has no price between its first and its
+    last.
     """
 
     prices: Panel
@@ -32,9 +38,12 @@ class Market:
     partial: int
 
 
-def market_of(job: Job, spec: BacktestSpec) -> Market:
-    """Read the market of a backtest; DataRejected where a symbol or a second bar is missing."""
-    prices = panel_of(only(job, "prices"), spec.assets.price_column)
+def read_market(job: Job, spec: BacktestSpec) -> Market:
+    """Read the market of a backtest.
+
+    Raises DataRejected if a symbol is missing or if there are fewer than two bars.
+    """
+    prices = read_panel(get_input(job, "prices"), spec.assets.price_column)
     universe = list(dict.fromkeys(spec.assets.universe)) or list(prices.symbols)
     missing = [symbol for symbol in universe if symbol not in prices.symbols]
     if missing:
@@ -55,7 +64,7 @@ def market_of(job: Job, spec: BacktestSpec) -> Market:
 
 
 def _partial(priced: NDArray[np.bool_]) -> int:
-    """On how many bars a symbol has no price, but earlier and later ones."""
+    """Count the bars on which a symbol has no price, but earlier and later ones."""
     before = np.logical_or.accumulate(priced, axis=0)
     after = np.logical_or.accumulate(priced[::-1], axis=0)[::-1]
     return int((before & after & ~priced).any(axis=1).sum())
@@ -64,12 +73,12 @@ def _partial(priced: NDArray[np.bool_]) -> int:
 def _benchmark(
     job: Job, spec: BacktestSpec, prices: Panel, dates: tuple[date, ...]
 ) -> Floats | None:
-    """The benchmark's price on each bar: the newest there is."""
+    """Return the newest known price of the benchmark on each bar; None if there is no benchmark."""
     symbol = spec.assets.benchmark
     if not symbol:
         return None
-    other = of_role(job, "benchmark")
-    panel = panel_of(other[0], spec.assets.price_column) if other else prices
+    other = select_inputs(job, "benchmark")
+    panel = read_panel(other[0], spec.assets.price_column) if other else prices
     if symbol not in panel.symbols:
         raise DataRejected(f"there are no prices of the benchmark {symbol!r}")
     known = panel.priced([symbol]).known(dates, spec.config.max_age_days)[:, 0]

@@ -1,4 +1,4 @@
-"""The procedure of monitoring: predictions against what happened, features against the past."""
+"""The procedure of monitoring: predictions against outcomes, features against the past."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from prefect_instances.libs.services.procedures.features import (
     LABEL_END,
     MIN_ROWS,
     TARGET,
-    feature_names,
-    features,
-    spec_of,
-    targets,
+    build_features,
+    build_targets,
+    get_model_spec,
+    list_features,
 )
-from prefect_instances.libs.services.procedures.panels import only
-from prefect_instances.libs.services.procedures.training import module_of
+from prefect_instances.libs.services.procedures.panels import get_input
+from prefect_instances.libs.services.procedures.training import open_module
 from prefect_instances.libs.services.rendering.links import (
     EVIDENTLY_REPORT,
-    of_instance,
-    of_run,
-    paragraph,
+    format_links,
+    link_instance,
+    link_run,
 )
 from prefect_instances.libs.services.runs.run_context import Job, Result
 from prefect_instances.libs.services.state.ledger import Drift
@@ -37,22 +37,25 @@ if TYPE_CHECKING:
 
 
 def monitor(job: Job) -> Result:
-    """The numbers of the report; it publishes nothing that others read."""
+    """Judge predictions and drift; the result has metrics and no output."""
     rows = _judged(job)
     reference, current = _windows(job, rows)
     if min(reference.height, current.height) < MIN_ROWS:
         known: dict[str, object] = {"judged_rows": rows.height, "report": "too few rows yet"}
         return Result(None, known)
-    spec, project = spec_of(job), model_row(job.services, job.instance.id).evidently_project_id
+    spec, project = (
+        get_model_spec(job),
+        model_row(job.services, job.instance.id).evidently_project_id,
+    )
     assert project is not None
-    names = feature_names(spec)
+    names = list_features(spec)
     report = monitoring(job.services).report(
         project,
         str(job.run.id),
         Comparison(reference.to_pandas(), current.to_pandas(), names),
-        save=not job.rehearsal,
+        save=not job.replay,
     )
-    module = module_of(job)
+    module = open_module(job)
     quality = module.monitor(current["prediction"].to_numpy(), current[TARGET].to_numpy())
     drifted = report.drift_share >= spec.monitoring.drift_threshold and report.drift_share > 0
     numbers: dict[str, object] = {
@@ -74,19 +77,19 @@ def monitor(job: Job) -> Result:
 
 
 def _judged(job: Job) -> pl.DataFrame:
-    """Predictions whose outcome is known, with their features: by date, symbol."""
+    """Join the predictions whose outcome is known with their features; by date, symbol."""
     keys = ["date", "symbol"]
-    predictions = only(job, "predictions").frame.select(*keys, "prediction").collect()
-    outcomes = targets(job).drop(LABEL_END)
-    rows = predictions.join(outcomes, on=keys).join(features(job), on=keys)
+    predictions = get_input(job, "predictions").frame.select(*keys, "prediction").collect()
+    outcomes = build_targets(job).drop(LABEL_END)
+    rows = predictions.join(outcomes, on=keys).join(build_features(job), on=keys)
     return rows.sort(keys)
 
 
 def _windows(job: Job, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The reference window, and the newest sessions right after it."""
+    """Return the rows of the reference window and of the newest sessions, which follow it."""
     import polars as pl
 
-    asked = spec_of(job).monitoring
+    asked = get_model_spec(job).monitoring
     dates: list[date] = rows["date"].unique().sort().to_list()
     newest = dates[-asked.current_days :]
     before = dates[: -asked.current_days][-asked.reference_days :]
@@ -94,7 +97,7 @@ def _windows(job: Job, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _drift(job: Job, report: Report) -> Drift:
-    asked = spec_of(job).monitoring
+    asked = get_model_spec(job).monitoring
     retrain = _training_flow(job) if asked.on_drift == "retrain" else None
     said = {
         "drift_share": report.drift_share,
@@ -121,7 +124,7 @@ def _pages(job: Job, report: Report) -> list[Page]:
         "",
         f"{report.drift_share:.0%} of the features drifted.",
         *(["", f"The report is the file `{report.html}`."] if report.html else []),
-        *paragraph(_links(job, report)),
+        *format_links(_links(job, report)),
         "",
         "| feature | stability index |",
         "|---|---|",
@@ -139,6 +142,6 @@ def _links(job: Job, report: Report) -> dict[str, str]:
         "evidently_project_id": model_row(job.services, job.instance.id).evidently_project_id
     }
     return {
-        **of_run(settings, handles, {EVIDENTLY_REPORT: report.id}),
-        **of_instance(settings, handles),
+        **link_run(settings, handles, {EVIDENTLY_REPORT: report.id}),
+        **link_instance(settings, handles),
     }

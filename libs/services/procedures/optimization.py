@@ -1,14 +1,14 @@
 """The procedure of portfolio optimizers: weights for every rebalancing date so far.
 
-Each date uses only what was known on it: returns up to its close and signals dated no later.
-Returns are taken from session to session of the assets (see ``libs.quant.sessions``): where only
-some of them trade on weekends, weekends are no sessions. A price that is not usable (see
-``libs.quant.prices``) is none; the newest one before stands for a missing one for two weeks. An
-asset without a whole lookback of prices, or whose price never moved in it, is left out of that
-date. A date without a solution keeps the last weights or is cash, as the instance says.
-Expected returns follow Grinold, "Alpha is Volatility Times IC Times Score" (1994): per asset
-``information_coefficient * daily volatility * score``, the score being the mean over the signals
-of their z-scores across the assets of the date.
+Each date uses only what was known on it: returns up to its close, and signals dated no later.
+Returns are taken between consecutive sessions of the assets (see ``libs.quant.sessions``): if only
+some assets trade on weekends, weekends are not sessions. An unusable price (see
+``libs.quant.prices``) counts as missing; the newest price before replaces a missing one for two
+weeks. An asset without a full lookback of prices, or with a constant price in it, is left out on
+that date. A date without a solution keeps the last weights or is cash, as the instance says.
+Expected returns follow Grinold, "Alpha is Volatility Times IC Times Score" (1994): for each asset
+``information_coefficient * daily volatility * score``; the score is the mean over the signals of
+their z-scores across the assets of the date.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from prefect_instances.libs.services.composition.instance_types.optimizers impor
 )
 from prefect_instances.libs.services.procedures.panels import (
     Panel,
-    long_of,
-    of_role,
-    only,
-    panel,
-    panel_of,
+    build_long_frame,
+    build_panel,
+    get_input,
+    read_panel,
+    select_inputs,
 )
-from prefect_instances.libs.services.rendering.plots import weights_plot
+from prefect_instances.libs.services.rendering.plots import plot_weights
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import OptimizerSpec
 
@@ -53,12 +53,17 @@ SIGNAL_AGE_DAYS = 40
 MIN_ASSETS = 2
 
 NAMED = 20
-"""How many dates and assets a report names."""
+"""How many dates and assets a report lists by name."""
 
 
 @dataclass(frozen=True)
-class Market:
-    """Everything that is read, on the dates of the prices."""
+class OptimizationInputs:
+    """All inputs of the optimization, on the dates of the prices.
+
+    ``scores`` (date x symbol) is None without a signal. ``covariance`` is None unless a dataset
+    gives it. ``other_dates`` counts the dates that are not sessions, ``unusable`` the unusable
+    prices.
+    """
 
     spec: OptimizerSpec
     optimizer: PortfolioOptimizer
@@ -71,11 +76,11 @@ class Market:
 
 
 @dataclass
-class History:
-    """What was decided: dates, weights (date x symbol; NaN for an asset that was not chosen from).
+class WeightHistory:
+    """The decisions: dates, and weights (date x symbol; NaN for an asset that could not be chosen).
 
-    ``left_out`` counts by symbol the dates on which its price did not move, ``unsolved`` says by
-    date why it has no solution.
+    ``left_out`` counts by symbol the dates on which its price was constant. ``unsolved`` says by
+    date why there is no solution.
     """
 
     dates: list[date] = field(default_factory=list)
@@ -85,7 +90,7 @@ class History:
 
 
 def optimize(job: Job) -> Result:
-    """Weights (date x symbol) for every rebalancing date for which there is a whole lookback."""
+    """Compute weights (date x symbol) for each rebalancing date with a full lookback of prices."""
     market = _market(job)
     history = decide_weights(market)
     dates, weights = history.dates, np.array(history.rows)
@@ -97,15 +102,15 @@ def optimize(job: Job) -> Result:
             f"there is no rebalancing date with {market.spec.lookback_days} sessions of prices "
             f"and signals before it; shorten lookback_days or start earlier"
         )
-    frame = long_of(dates, market.prices.symbols, weight=weights)
+    frame = build_long_frame(dates, market.prices.symbols, weight=weights)
     store = open_output(job.services, job.instance.id, job.kind)
     metrics = {**_metrics(market, dates, weights), **_told(history), **_sources(market)}
     pages = _pages(job, market, dates, weights, _notes(market, history))
     return Result(Frame(frame, store), metrics, pages)
 
 
-def _told(history: History) -> dict[str, object]:
-    """What was left out, for the run's record: at most ``NAMED`` assets and dates by name."""
+def _told(history: WeightHistory) -> dict[str, object]:
+    """Summarise what was left out for the run's record, with at most ``NAMED`` names."""
     left_out = dict(history.left_out.most_common(NAMED))
     unsolved = {str(day): why for day, why in list(history.unsolved.items())[-NAMED:]}
     found: dict[str, object] = {}
@@ -116,13 +121,13 @@ def _told(history: History) -> dict[str, object]:
     return found
 
 
-def _sources(market: Market) -> dict[str, object]:
+def _sources(market: OptimizationInputs) -> dict[str, object]:
     found = {"unusable_prices": market.unusable, "dates_no_session": market.other_dates}
     return {name: count for name, count in found.items() if count}
 
 
-def _notes(market: Market, history: History) -> list[str]:
-    """Sentences about everything that was left out."""
+def _notes(market: OptimizationInputs, history: WeightHistory) -> list[str]:
+    """List, in sentences, everything that was left out."""
     lines = []
     if market.other_dates:
         lines.append(
@@ -140,15 +145,15 @@ def _notes(market: Market, history: History) -> list[str]:
     return lines
 
 
-def _market(job: Job) -> Market:
+def _market(job: Job) -> OptimizationInputs:
     assert isinstance(job.spec, OptimizerSpec)
     optimizer = job.opened.main
     assert isinstance(optimizer, PortfolioOptimizer)
-    given = panel_of(only(job, "prices"), "close")
+    given = read_panel(get_input(job, "prices"), "close")
     prices = take_sessions(given)
-    signals = [panel_of(item) for item in of_role(job, *SIGNAL_ROLES)]
-    other = of_role(job, "covariance")
-    return Market(
+    signals = [read_panel(item) for item in select_inputs(job, *SIGNAL_ROLES)]
+    other = select_inputs(job, "covariance")
+    return OptimizationInputs(
         spec=job.spec,
         optimizer=optimizer,
         constraints=constraints_of(job.spec.constraints),
@@ -161,7 +166,10 @@ def _market(job: Job) -> Market:
 
 
 def take_sessions(given: Panel) -> Panel:
-    """Return the usable prices on the assets' sessions; where one is missing, the newest before."""
+    """Return the usable prices on the sessions of the assets.
+
+    The newest price before replaces a missing one.
+    """
     priced = Panel(given.dates, given.symbols, usable_prices(given.values))
     sessions = np.nonzero(find_sessions(given.dates, np.isfinite(priced.values)))[0]
     dates = tuple(given.dates[at] for at in sessions)
@@ -169,18 +177,21 @@ def take_sessions(given: Panel) -> Panel:
 
 
 def _covariance_input(frame: pl.LazyFrame, prices: Panel) -> Panel:
-    """The dataset as a panel of pairs: its rows are assets, its columns named like them."""
+    """Convert the covariance dataset to a panel with one symbol for each pair of assets.
+
+    In the dataset, rows are assets and columns have the names of assets.
+    """
     names = [name for name in frame.collect_schema().names() if name in prices.symbols]
     long = frame.select("date", "symbol", *names).collect()
     melted = long.unpivot(names, index=["date", "symbol"], variable_name="other")
     pairs = melted.select(
         "date", (pl.col("symbol") + "\0" + pl.col("other")).alias("symbol"), "value"
     )
-    return panel(pairs.sort("date", "symbol"), "value")
+    return build_panel(pairs.sort("date", "symbol"), "value")
 
 
 def _scores(signals: Sequence[Panel], prices: Panel) -> Floats:
-    """Mean over the signals of the z-score across the assets of each date."""
+    """Average the z-scores of the signals across the assets of each date."""
     total = np.zeros((len(prices.dates), len(prices.symbols)))
     for signal in signals:
         known = signal.limited(prices.symbols).known(prices.dates, SIGNAL_AGE_DAYS)
@@ -202,12 +213,12 @@ def _z_scores(values: Floats) -> Floats:
     return np.asarray(scores, dtype=np.float64)
 
 
-def decide_weights(market: Market) -> History:
-    """Decide on every rebalancing date that has a whole lookback of prices before it."""
+def decide_weights(market: OptimizationInputs) -> WeightHistory:
+    """Decide the weights of each rebalancing date with a full lookback of prices before it."""
     spec, prices = market.spec, market.prices
     bars = decision_bars(prices.dates, Frequency(spec.rebalance), spec.rebalance_day)
     first = date.fromisoformat(spec.start) if spec.start else date.min
-    history = History()
+    history = WeightHistory()
     for bar in bars:
         if bar < spec.lookback_days or prices.dates[bar] < first:
             continue
@@ -227,14 +238,14 @@ def decide_weights(market: Market) -> History:
 
 
 def _without_solution(policy: str, previous: Floats | None) -> Floats | None:
-    """The weights of a date without a solution; None while there is nothing to keep."""
+    """Return the weights of a date without a solution; None if there are none to keep."""
     if previous is None:
         return None
     return previous if policy == "keep" else np.zeros_like(previous)
 
 
-def _choose(market: Market, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The assets to choose from on a date, and those left out because their price never moved."""
+def _choose(market: OptimizationInputs, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the assets to choose from on a date, and those whose price was constant."""
     window = _window(market, bar)
     known = np.isfinite(window).all(axis=0)
     if market.scores is not None:
@@ -243,16 +254,16 @@ def _choose(market: Market, bar: int) -> tuple[NDArray[np.int64], NDArray[np.int
     return np.nonzero(moves)[0], np.nonzero(known & ~moves)[0]
 
 
-def _window(market: Market, bar: int) -> Floats:
+def _window(market: OptimizationInputs, bar: int) -> Floats:
     return market.prices.values[bar - market.spec.lookback_days : bar + 1]
 
 
 def _decide(
-    market: Market, bar: int, chosen: NDArray[np.int64], previous: Floats | None
+    market: OptimizationInputs, bar: int, chosen: NDArray[np.int64], previous: Floats | None
 ) -> Floats | None:
-    """Weights on one date; None before there are two assets with prices and signals.
+    """Return the weights of one date; None as long as fewer than two assets have data.
 
-    Raises DataRejected where there is no solution.
+    Raises DataRejected if there is no solution.
     """
     if len(chosen) < MIN_ASSETS:
         if previous is None:
@@ -277,7 +288,9 @@ def _decide(
     return weights
 
 
-def _covariance(market: Market, bar: int, returns: Floats, chosen: NDArray[np.int64]) -> Floats:
+def _covariance(
+    market: OptimizationInputs, bar: int, returns: Floats, chosen: NDArray[np.int64]
+) -> Floats:
     if market.covariance is not None:
         return _given_covariance(market, bar, chosen)
     if market.spec.covariance == "sample":
@@ -287,7 +300,7 @@ def _covariance(market: Market, bar: int, returns: Floats, chosen: NDArray[np.in
     return np.asarray(ledoit_wolf(returns)[0], dtype=np.float64)
 
 
-def _given_covariance(market: Market, bar: int, chosen: NDArray[np.int64]) -> Floats:
+def _given_covariance(market: OptimizationInputs, bar: int, chosen: NDArray[np.int64]) -> Floats:
     assert market.covariance is not None
     symbols = [market.prices.symbols[i] for i in chosen]
     pairs = [f"{one}\0{other}" for one in symbols for other in symbols]
@@ -299,7 +312,9 @@ def _given_covariance(market: Market, bar: int, chosen: NDArray[np.int64]) -> Fl
     return np.asarray((matrix + matrix.T) / 2, dtype=np.float64)
 
 
-def _metrics(market: Market, dates: Sequence[date], weights: Floats) -> dict[str, object]:
+def _metrics(
+    market: OptimizationInputs, dates: Sequence[date], weights: Floats
+) -> dict[str, object]:
     last = np.nan_to_num(weights[-1])
     moved = np.abs(np.diff(np.nan_to_num(weights), axis=0)).sum(axis=1)
     bar = market.prices.dates.index(dates[-1])
@@ -320,11 +335,15 @@ def _metrics(market: Market, dates: Sequence[date], weights: Floats) -> dict[str
 
 
 def _pages(
-    job: Job, market: Market, dates: Sequence[date], weights: Floats, notes: Sequence[str]
+    job: Job,
+    market: OptimizationInputs,
+    dates: Sequence[date],
+    weights: Floats,
+    notes: Sequence[str],
 ) -> list[Page]:
     filled = np.nan_to_num(weights)
     symbols = market.prices.symbols
-    plot = weights_plot(
+    plot = plot_weights(
         "weights over time", dates, {s: filled[:, i] for i, s in enumerate(symbols)}
     )
     newest = sorted(zip(symbols, filled[-1], strict=True), key=lambda pair: -abs(pair[1]))

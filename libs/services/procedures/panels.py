@@ -1,4 +1,4 @@
-"""Inputs as panels: dates x symbols matrices of one column, as portfolio procedures read them."""
+"""Panels: one column of an input as a matrix (dates x symbols), for portfolio procedures."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
 Floats = NDArray[np.float64]
 
 VALUE_COLUMNS = ("value", "prediction", "weight")
-"""What the column of an upstream is called that says one thing only."""
+"""Names of the main column of an upstream, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """``values``: dates x symbols, NaN where there is none; dates ascend, symbols are sorted."""
+    """A matrix ``values`` (dates x symbols), NaN for missing; dates ascend, symbols are unique."""
 
     dates: tuple[date, ...]
     symbols: tuple[str, ...]
     values: Floats
 
     def limited(self, symbols: Sequence[str]) -> Panel:
-        """The same with these symbols, in this order; one that is not there is all NaN."""
+        """Return the panel of these symbols, in this order; a missing symbol is all NaN."""
         index = {symbol: at for at, symbol in enumerate(self.symbols)}
         values = np.full((len(self.dates), len(symbols)), np.nan)
         for at, symbol in enumerate(symbols):
@@ -40,9 +40,10 @@ class Panel:
         return Panel(self.dates, tuple(symbols), values)
 
     def known(self, dates: Sequence[date], max_age_days: int) -> Floats:
-        """Per date and symbol the newest value dated then or before, no older than so many days.
+        """Return for each date and symbol the newest value dated then or before.
 
-        Only values whose own date has come are seen: nothing of the future.
+        NaN if that value is older than ``max_age_days`` calendar days. No value of the future is
+        used.
         """
         own = np.array(self.dates, dtype="datetime64[D]").astype(np.int64)
         asked = np.array(dates, dtype="datetime64[D]").astype(np.int64)
@@ -69,7 +70,7 @@ class Panel:
         return Panel(tuple(self.dates[bar] for bar in bars), chosen.symbols, values[bars])
 
     def on(self, dates: Sequence[date]) -> Panel:
-        """Return the panel with exactly these dates; one that is not there is all NaN."""
+        """Return the panel with exactly these dates; a missing date is all NaN."""
         index = {day: at for at, day in enumerate(self.dates)}
         there = [at for at, day in enumerate(dates) if day in index]
         values = np.full((len(dates), len(self.symbols)), np.nan)
@@ -77,15 +78,15 @@ class Panel:
         return Panel(tuple(dates), self.symbols, values)
 
     def between(self, first: date, last: date) -> Panel:
-        """Return the rows dated from ``first`` to ``last``, both included."""
+        """Return the panel of the dates from ``first`` to ``last``, both included."""
         begin, end = bisect_left(self.dates, first), bisect_right(self.dates, last)
         return Panel(self.dates[begin:end], self.symbols, self.values[begin:end])
 
     def whole_rows(self, dates: Sequence[date], max_age_days: int) -> Floats:
         """Return for each date the newest row dated then or before, as one decision.
 
-        What the row does not hold is 0, whatever older rows hold. NaN throughout where no row with
-        a value is as new as ``max_age_days`` calendar days.
+        Missing values of that row are 0, whatever older rows hold. All NaN if no row with a value
+        is as new as ``max_age_days`` calendar days.
         """
         there = np.isfinite(self.values).any(axis=1, keepdims=True)
         age = np.where(there, 0.0, np.nan)
@@ -97,23 +98,23 @@ class Panel:
         return rows
 
 
-def of_role(job: Job, *roles: str) -> list[PinnedInput]:
-    """The inputs in one of these roles, in the order of the references."""
+def select_inputs(job: Job, *roles: str) -> list[PinnedInput]:
+    """List the inputs in any of these roles, in the order of the references."""
     return [item for item in job.inputs if item.role in roles]
 
 
-def only(job: Job, role: str) -> PinnedInput:
-    """The one input in a role; DataRejected where it has published nothing."""
-    found = of_role(job, role)
+def get_input(job: Job, role: str) -> PinnedInput:
+    """Return the only input in a role; raise DataRejected unless exactly one has published data."""
+    found = select_inputs(job, role)
     if len(found) != 1:
         raise DataRejected(f"needs one upstream with data in the role {role}, has {len(found)}")
     return found[0]
 
 
-def panel_of(item: PinnedInput, column: str = "") -> Panel:
-    """One column of an input as a panel; empty takes the one that says what the input is about.
+def read_panel(item: PinnedInput, column: str = "") -> Panel:
+    """Convert one column of an input to a panel; an empty ``column`` means the main column.
 
-    Raises DataRejected where there is no such column.
+    Raises DataRejected if there is no such column, or no main one.
     """
     frame = item.frame
     present = field_columns(frame.collect_schema().names())
@@ -124,11 +125,11 @@ def panel_of(item: PinnedInput, column: str = "") -> Panel:
             {"resource": item.resource, "columns": present},
         )
     long = frame.select("date", "symbol", pl.col(name).cast(pl.Float64)).collect()
-    return panel(long.sort("date", "symbol"), name)
+    return build_panel(long.sort("date", "symbol"), name)
 
 
-def panel(long: pl.DataFrame, column: str) -> Panel:
-    """A panel of a long frame (date, symbol, column)."""
+def build_panel(long: pl.DataFrame, column: str) -> Panel:
+    """Convert a long frame (date, symbol, column) to a panel; its symbols are sorted."""
     if not long.height:
         return Panel((), (), np.empty((0, 0)))
     wide = long.pivot("symbol", index="date", values=column).sort("date")
@@ -150,8 +151,10 @@ def _main_column(item: PinnedInput, present: Sequence[str]) -> str:
     )
 
 
-def long_of(dates: Sequence[date], symbols: Sequence[str], **fields: Floats) -> pl.DataFrame:
-    """A long frame of matrices (dates x symbols), without the rows where all of them are NaN."""
+def build_long_frame(
+    dates: Sequence[date], symbols: Sequence[str], **fields: Floats
+) -> pl.DataFrame:
+    """Convert matrices (dates x symbols) to a long frame, without rows in which all are NaN."""
     count = len(symbols)
     data = {
         "date": np.repeat(np.array(dates, dtype="datetime64[D]"), count),
@@ -163,7 +166,7 @@ def long_of(dates: Sequence[date], symbols: Sequence[str], **fields: Floats) -> 
     return frame.filter(present)
 
 
-def common(panels: Iterable[Panel]) -> list[str]:
-    """The symbols that every panel has, sorted."""
+def find_common_symbols(panels: Iterable[Panel]) -> list[str]:
+    """List the symbols that all panels have, sorted."""
     sets = [set(one.symbols) for one in panels]
     return sorted(set.intersection(*sets)) if sets else []

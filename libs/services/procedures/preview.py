@@ -1,4 +1,4 @@
-"""The procedure of experiments: evaluate an expression, and say what it would have been worth."""
+"""The procedure of experiments: evaluate an expression and measure its predictive value."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import ExtractContext, Pipeline
 from prefect_instances.libs.quant.statistics import distribution, information_coefficients, mean_of
 from prefect_instances.libs.services.composition.components import open_output
-from prefect_instances.libs.services.procedures.panels import Panel, panel, panel_of
-from prefect_instances.libs.services.rendering.formatting import shown
-from prefect_instances.libs.services.rendering.plots import bars_plot, histogram
+from prefect_instances.libs.services.procedures.panels import Panel, build_panel, read_panel
+from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.plots import plot_bars, plot_histogram
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import ExperimentSpec
 
@@ -28,13 +28,13 @@ Coefficients = Mapping[int, NDArray[np.float64]]
 
 
 def preview(job: Job) -> Result:
-    """Values (date x symbol) of the expression, with their statistics as metrics and pages."""
+    """Evaluate the expression (date x symbol); report its statistics as metrics and pages."""
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
     rows = _looked_at(_evaluated(job), spec)
     if not rows.height:
         raise DataRejected("the expression has no value on these dates for these symbols")
-    values = panel(rows.sort("date", "symbol"), "value")
+    values = build_panel(rows.sort("date", "symbol"), "value")
     coefficients = _coefficients(job, spec, values)
     metrics = _metrics(values, coefficients)
     pages = [Page("statistics", "markdown", _page(job, spec, rows, values, coefficients, metrics))]
@@ -61,21 +61,21 @@ def _looked_at(frame: pl.DataFrame, spec: ExperimentSpec) -> pl.DataFrame:
 
 
 def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients:
-    """Information coefficients; none where no upstream has the price column."""
+    """Compute the information coefficients; empty if no upstream has the price column."""
     for item in job.inputs:
         if spec.price_column in item.version.columns:
-            prices = panel_of(item, spec.price_column)
+            prices = read_panel(item, spec.price_column)
             break
     else:
         return {}
-    return coefficients_of(values, prices, spec.horizons)
+    return compute_coefficients(values, prices, spec.horizons)
 
 
-def coefficients_of(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
-    """Compute per horizon the rank correlation of each bar's values with the returns that follow.
+def compute_coefficients(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
+    """Compute the rank correlation of each bar's values with the returns that follow, by horizon.
 
     A horizon counts the bars of the symbols that have values: the dates on which one of them has a
-    usable price. Other symbols of ``prices`` are not looked at.
+    usable price. Other symbols of ``prices`` are ignored.
     """
     bars = prices.priced(values.symbols)
     return information_coefficients(values.on(bars.dates).values, bars.values, horizons)
@@ -107,15 +107,18 @@ def _page(
         "",
         "| statistic | |",
         "|---|---:|",
-        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
+        *(
+            f"| {name.replace('_', ' ')} | {format_value(value)} |"
+            for name, value in metrics.items()
+        ),
         "",
     ]
     if coefficients:
         decay = {f"{horizon} d": mean_of(series) for horizon, series in coefficients.items()}
         known = {name: value for name, value in decay.items() if math.isfinite(value)}
-        uri = bars_plot("mean information coefficient by horizon", known, ordered=False)
+        uri = plot_bars("mean information coefficient by horizon", known, ordered=False)
         lines += [f"![information coefficient]({uri})", ""]
-    lines += [f"![distribution]({histogram('distribution of the values', values.values)})", ""]
+    lines += [f"![distribution]({plot_histogram('distribution of the values', values.values)})", ""]
     newest = rows.sort(["date", "value"], descending=[True, True]).head(SHOWN_ROWS)
     lines += ["| date | symbol | value |", "|---|---|---:|"]
     lines += [f"| {row[0]} | {row[1]} | {row[2]:.4g} |" for row in newest.iter_rows()]

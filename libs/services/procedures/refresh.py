@@ -1,4 +1,4 @@
-"""The procedure of datasets and signals: extract, merge with what is stored, check the contract."""
+"""The procedure of datasets and signals: extract, merge with the stored rows, check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.definitions.widening import widen
 from prefect_instances.libs.services.composition.components import Storage
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Result,
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 def refresh(job: Job) -> Result:
-    """The whole dataset as it will be after this run, or only what it adds to it."""
+    """Read new data and return the whole dataset after this run, or only the rows to append.
+
+    Raises DataRejected if the rows break the signal contract, lack columns or lose stored rows.
+    """
     assert isinstance(job.spec, DatasetSpec)
     pipeline, storage = _parts(job)
     output = _output(job, pipeline, storage)
@@ -42,7 +45,7 @@ def refresh(job: Job) -> Result:
         assert job.current is not None
         before = storage.store.scan(job.current.location).collect()
         check_continuity(before, output.rows, pipeline.max_loss)
-    frame = output.later if isinstance(output, Added) else output.rows
+    frame = output.later if isinstance(output, Appended) else output.rows
     _check_needs(storage.needs, "what the pipeline delivers", frame.schema)
     if isinstance(job.spec, SignalSpec) and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
@@ -60,7 +63,7 @@ def _parts(job: Job) -> tuple[Pipeline, Storage]:
 def _check_needs(
     needs: Mapping[str, Mapping[str, str]], label: str, schema: Mapping[str, object]
 ) -> None:
-    """Raise DataRejected where a frame, called ``label``, has not the columns that are needed."""
+    """Raise DataRejected if a frame, called ``label``, lacks columns that are needed."""
     columns = {name: str(dtype) for name, dtype in schema.items()}
     found = [
         f"{who} {misfit}" for who, needed in needs.items() for misfit in misfits(needed, columns)
@@ -80,7 +83,7 @@ def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
     )
 
 
-def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Added:
+def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
     parameters = job.run.parameters
     stored = _stored(job, storage)
     newest = job.flow.last_data_date if stored is not None else None
@@ -98,10 +101,10 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Added:
     if stored is None:
         return Frame(merge(None, extract, since, until), storage.store)
     later = None
-    if not (job.rehearsal or parameters.force):
+    if not (job.replay or parameters.force):
         later = later_rows(stored, extract, since, newest, until)
     if later is not None:
-        return Added(later, storage.store)
+        return Appended(later, storage.store)
     return Frame(merge(stored.collect(), extract, since, until), storage.store)
 
 
@@ -118,9 +121,9 @@ def _inputs(job: Job, pipeline: Pipeline) -> list[Input]:
 def _stored(job: Job, storage: Storage) -> pl.LazyFrame | None:
     """What an incremental run adds to; None where everything is read anew.
 
-    That is the case for the first run, for mode full, after a change of the configuration, where
-    any date of an input may have changed, and when the data are asked for as of a day before the
-    newest that is stored.
+    Everything is read again in the first run, in mode full, after a change of the configuration, if
+    any date of an input may have changed, and if the run is as of a day before the newest stored
+    one.
     """
     flow, run = job.flow, job.run
     newest, as_of = flow.last_data_date, run.parameters.as_of
@@ -134,28 +137,27 @@ def _stored(job: Job, storage: Storage) -> pl.LazyFrame | None:
 
 
 def _is_reconfigured(job: Job) -> bool:
-    """Whether the current version is of another configuration."""
+    """Return True if the current version was made by another configuration."""
     return job.flow.consumed_config_version != job.run.config_version
 
 
 def _continues(job: Job) -> bool:
-    """Whether the new version must hold what the current one does.
+    """Return True if the new version must contain what the current one contains.
 
-    Not so where the configuration changed, the run is about a day of the past, repeats another, or
-    accepts a loss.
+    False if the configuration has changed, or if the run is as of a past day, is a rerun or accepts
+    a loss.
     """
     asked = job.run.parameters
-    if job.rehearsal or asked.accept_loss or asked.as_of is not None:
+    if job.replay or asked.accept_loss or asked.as_of is not None:
         return False
     return job.current is not None and not _is_reconfigured(job)
 
 
 def _dates(job: Job, newest: date | None) -> tuple[date | None, date | None]:
-    """From and up to which date the source is read, both inclusive; None: no limit on that side.
+    """Return the first and the last date to read from the source; None: no limit on that side.
 
-    ``newest`` is the last date stored, None where everything is read anew. A run that is asked for
-    a range reads just that, unless it has more to do: nothing is stored next to the range, or
-    inputs changed outside of it.
+    ``newest`` is the last stored date, None if everything is read again. A run for a range of dates
+    reads only that range, unless stored dates do not reach it or inputs changed outside of it.
     """
     asked = job.run.parameters
     if newest is None:

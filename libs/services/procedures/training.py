@@ -1,4 +1,4 @@
-"""The procedure of trainings: learn, judge, log, and promote by the rule."""
+"""The procedure of training: fit, validate, log, and promote by the rule."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from prefect_instances.libs.services.composition.model_stores import (
 from prefect_instances.libs.services.procedures.features import (
     TARGET,
     Split,
-    feature_names,
-    features,
-    spec_of,
-    split,
+    build_features,
+    get_model_spec,
+    list_features,
+    split_rows,
 )
-from prefect_instances.libs.services.rendering.formatting import shown
-from prefect_instances.libs.services.rendering.links import MLFLOW_RUN, of_run, paragraph
-from prefect_instances.libs.services.rendering.plots import bars_plot
+from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.links import MLFLOW_RUN, format_links, link_run
+from prefect_instances.libs.services.rendering.plots import plot_bars
 from prefect_instances.libs.services.runs.run_context import Job, Result, Stored
 from prefect_instances.libs.specs import PromotionSpec
 
@@ -55,7 +55,7 @@ SMALLER_IS_BETTER = frozenset({"rmse"})
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A fitted model with how it did on the validation rows; ``digest`` is what it predicts."""
+    """A fitted model with its validation scores; ``digest`` is the hash of its predictions."""
 
     module: MLModule
     model: Any
@@ -66,9 +66,9 @@ class _Candidate:
 
 
 def train(job: Job) -> Result:
-    """A new model; it is published only where it becomes the champion."""
-    module = module_of(job)
-    candidate = _candidate(job, module, features(job))
+    """Train a model; publish it only if it becomes the champion."""
+    module = open_module(job)
+    candidate = _candidate(job, module, build_features(job))
     incumbent, lost = _incumbent(job)
     metrics: dict[str, object] = {**candidate.scores}
     better = True
@@ -76,20 +76,20 @@ def train(job: Job) -> Result:
         against = _scores_of_incumbent(job, candidate, incumbent)
         metrics["champion_version"] = incumbent.version
         metrics |= {f"champion_{name}": value for name, value in against.items()}
-        better = is_better(spec_of(job).promotion, candidate.scores, against)
-    # Files that are gone are made again, though the model be the same.
+        better = is_better(get_model_spec(job).promotion, candidate.scores, against)
+    # If the files are gone, the version is published again, even if the model is the same.
     same = not lost and job.current is not None and candidate.digest == job.current.content_hash
     promoted = better and (not same or job.run.parameters.force)
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
     name = model_name(job.instance.project, job.instance.name, job.instance.id)
     version, blocked = 0, None
-    if not job.rehearsal:
+    if not job.replay:
         known = same and not promoted
         version, run_id = _keep(job, candidate, name, same=known)
         metrics |= {"model_version": version, MLFLOW_RUN: run_id}
         blocked = None if known else _mark(job, name, version)
     pages = _pages(job, candidate, metrics)
-    if not promoted and not (job.rehearsal and same):
+    if not promoted and not (job.replay and same):
         challenge = None if same else _alias(job, CHALLENGER, name, version)
         return Result(None, metrics, pages, after=challenge, blocked=blocked)
     return Result(
@@ -103,16 +103,19 @@ def train(job: Job) -> Result:
 
 
 def _alias(job: Job, alias: str, name: str, version: int) -> Callable[[], None]:
-    """Point the alias at the version, which the run has made by then."""
+    """Return a callback that points the alias at the version."""
     return lambda: tracking(job.services).promote(name, alias, version)
 
 
 def _mark(job: Job, name: str, version: int) -> Callable[[str], None]:
-    """Say with the version why it serves nobody: it stays, as what the guardrail judged."""
+    """Return a callback that records on the model version why a guardrail blocked it.
+
+    The version is kept as evidence.
+    """
     return lambda why: tracking(job.services).block(name, version, why)
 
 
-def module_of(job: Job) -> MLModule:
+def open_module(job: Job) -> MLModule:
     """The model's definition, configured."""
     module = job.opened.main
     assert isinstance(module, MLModule)
@@ -120,8 +123,8 @@ def module_of(job: Job) -> MLModule:
 
 
 def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
-    names = feature_names(spec_of(job))
-    parts = split(job, known)
+    names = list_features(get_model_spec(job))
+    parts = split_rows(job, known)
     sample = Sample(
         names, parts.training.select(names).to_numpy(), parts.training[TARGET].to_numpy()
     )
@@ -135,10 +138,11 @@ def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
 
 
 def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
-    """Load the published model, unless it was made from other features; and whether it is lost.
+    """Load the published model; return it, and True if it is lost.
 
-    One whose version or files are gone from MLflow counts as none, or no training could ever
-    replace it. Raises Unavailable where MLflow does not answer.
+    The model is None if there is none or it was trained on other features. A model whose version or
+    files are gone from MLflow counts as lost, otherwise no training could ever replace it. Raises
+    Unavailable if MLflow does not answer.
     """
     if job.current is None:
         return None, False
@@ -149,24 +153,24 @@ def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
     except PermanentError as gone:
         _log.warning("version %d of %s is lost, this run replaces it: %s", version, name, gone)
         return None, True
-    same = loaded.tags.get("features") == json.dumps(feature_names(spec_of(job)))
+    same = loaded.tags.get("features") == json.dumps(list_features(get_model_spec(job)))
     return (loaded if same else None), False
 
 
 def _scores_of_incumbent(
     job: Job, candidate: _Candidate, incumbent: LoadedModel
 ) -> dict[str, float]:
-    """On the same rows as the candidate's."""
+    """Score the published model on the candidate's validation rows."""
     rows = candidate.split.validation
-    values = rows.select(feature_names(spec_of(job))).to_numpy()
+    values = rows.select(list_features(get_model_spec(job))).to_numpy()
     predicted = candidate.module.predict(incumbent.model, values)
     return dict(candidate.module.monitor(predicted, rows[TARGET].to_numpy()))
 
 
 def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
-    """Whether a model with the scores ``new`` takes the place of one with ``old``.
+    """Return True if a model with the scores ``new`` replaces one with the scores ``old``.
 
-    A score that is no number is worse than any that is one.
+    NaN is worse than any number.
     """
     if rule.rule == "always":
         return True
@@ -179,7 +183,10 @@ def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, f
 
 
 def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[int, str]:
-    """Log the run; register its model, unless it is the ``same`` as the published one."""
+    """Log the run and register its model; return model version and MLflow run id.
+
+    With ``same``, the published model is the same, and no version is registered.
+    """
     store, row = tracking(job.services), model_row(job.services, job.instance.id)
     assert row.mlflow_experiment_id is not None
     made_as = experiment_name(job.instance.project, job.instance.name, job.instance.id)
@@ -193,21 +200,21 @@ def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[in
         return version_number(job.current.location), run_id
     tags = {
         "run": str(job.run.id),
-        "features": json.dumps(feature_names(spec_of(job))),
+        "features": json.dumps(list_features(get_model_spec(job))),
         "predict_from": str(candidate.split.predict_from),
     }
     return store.register(name, run_id, tags), run_id
 
 
 def _logged(job: Job, candidate: _Candidate) -> Training:
-    spec = spec_of(job)
+    spec = get_model_spec(job)
     rows = candidate.split.training.head(EXAMPLE_ROWS)
     parameters = {
         "module": f"{candidate.module.name} {candidate.module.version}",
         **candidate.module.config.model_dump(mode="json"),
         **{f"target.{key}": value for key, value in spec.target.model_dump().items()},
         **{f"split.{key}": value for key, value in spec.split.model_dump().items()},
-        "features": ", ".join(feature_names(spec)),
+        "features": ", ".join(list_features(spec)),
     }
     inputs = [
         LoggedInput(
@@ -225,7 +232,7 @@ def _logged(job: Job, candidate: _Candidate) -> Training:
         metrics=candidate.scores,
         inputs=inputs,
         model=candidate.model,
-        example=rows.select(feature_names(spec)).to_pandas(),
+        example=rows.select(list_features(spec)).to_pandas(),
         requirements=candidate.module.requirements,
         tags={"run": str(job.run.id), "instance": str(job.instance.id)},
     )
@@ -244,7 +251,7 @@ def _stored(candidate: _Candidate, name: str, version: int, *, renewed: bool) ->
 
 
 def _record_name(session: Session, job: Job, name: str) -> None:
-    """The registered model counts as made when its first version is published."""
+    """Record the registered model's name, which exists once a version is published."""
     session.get_one(ModelInstance, job.instance.id).mlflow_registered_model_name = name
 
 
@@ -255,12 +262,15 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in metrics.items()),
+        *(
+            f"| {name.replace('_', ' ')} | {format_value(value)} |"
+            for name, value in metrics.items()
+        ),
     ]
     row = model_row(job.services, job.instance.id)
     handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
-    lines += paragraph(of_run(job.services.settings, handles, metrics))
+    lines += format_links(link_run(job.services.settings, handles, metrics))
     if found:
-        plot = bars_plot("feature importance", dict(found))
+        plot = plot_bars("feature importance", dict(found))
         lines += ["", f"![feature importance]({plot})"]
     return [Page("model", "markdown", "\n".join(lines), "Scores and feature importance")]

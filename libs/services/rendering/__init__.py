@@ -1,4 +1,4 @@
-"""Documents drawn for people: diagrams, plots, numbers and links.
+"""Documents for people: diagrams, plots, numbers and links.
 
-What belongs here: text and pictures made from values. What must not: reads of the database.
+What belongs here: text and pictures built from values. What must not: reads of the database.
 """

@@ -1,4 +1,4 @@
-"""Lineage drawn as mermaid diagrams, coloured by status.
+"""Lineage as mermaid diagrams, coloured by status.
 
 Prefect's pages draw them at most 700 pixels wide and refuse very large ones.
 """
@@ -21,23 +21,23 @@ COLOURS = {
 }
 
 MOST_BOXES, MOST_ARROWS = 200, 400
-"""What Prefect's pages draw at most: they refuse 500 arrows."""
+"""The largest diagram that is drawn; Prefect's pages refuse 500 arrows."""
 
 WRAP = '%%{init: {"flowchart": {"wrappingWidth": 200}}}%%'
-"""Pixels of a line in a box: three boxes side by side fill a page."""
+"""Width of a line in a box, in pixels: three boxes side by side fill a page."""
 
 NAMED = 3
-"""Root causes that a box names; of more it says how many."""
+"""How many root causes a box names; it counts the others."""
 
 SENTENCE = 140
-"""Letters of a message in a box; the page has the whole."""
+"""How many characters of a message a box shows; the page has the whole message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One flow in a diagram: round where it is asked about.
+    """One flow in a diagram; round if the diagram is about it.
 
-    Its frame is thick if it is a root cause, dashed if it is READY and waits all the same.
+    Its frame is thick if it is a root cause, dashed if it is READY but waits.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """From upstream to downstream: dotted where it does not trigger, thick where it blocks."""
+    """An arrow from upstream to downstream: dotted if it does not trigger, thick if it blocks."""
 
     upstream: str
     downstream: str
@@ -59,8 +59,8 @@ class Arrow:
     text: str = ""
 
 
-def mermaid(lineage: Mapping[str, Any]) -> str:
-    """A fenced mermaid flowchart of a ``reports.lineage`` document; of a large one a sentence."""
+def draw_lineage(lineage: Mapping[str, Any]) -> str:
+    """Draw a ``reports.lineage`` document as a fenced mermaid flowchart, or say it is too large."""
     if len(lineage["nodes"]) > MOST_BOXES or len(lineage["edges"]) > MOST_ARROWS:
         return f"{len(lineage['nodes'])} flows are too many to draw: see `instances lineage`."
     boxes = [
@@ -80,11 +80,11 @@ def mermaid(lineage: Mapping[str, Any]) -> str:
         )
         for edge in lineage["edges"]
     ]
-    return fenced(flowchart(boxes, arrows))
+    return fence(draw_flowchart(boxes, arrows))
 
 
-def freshness_picture(graph: Mapping[str, Any]) -> str:
-    """A fenced mermaid flowchart of the graph of an ``explaining.freshness`` document."""
+def draw_freshness(graph: Mapping[str, Any]) -> str:
+    """Draw the graph of an ``explaining.freshness`` document as a fenced mermaid flowchart."""
     boxes = [
         Box(
             node["flow_id"],
@@ -100,34 +100,34 @@ def freshness_picture(graph: Mapping[str, Any]) -> str:
         Arrow(edge["upstream"], edge["downstream"], edge["triggers"], edge["blocks"])
         for edge in graph["edges"]
     ]
-    return fenced(flowchart(boxes, arrows))
+    return fence(draw_flowchart(boxes, arrows))
 
 
 def _said(node: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a box says: how the flow stands and, if it blocks or is blocked, why."""
+    """Return the lines of a box: the status, and why the flow blocks or is blocked."""
     lines = (f"{node['resource']}.{node['flow_kind']}", f"{node['status']} · {node['reason']}")
     if not node["explained"]:
         return lines
     if not node["waits_for"]:
-        since = (f"since {minute(node['since'])}",) if node["since"] else ()
+        since = (f"since {format_minute(node['since'])}",) if node["since"] else ()
         return (*lines, *since, shorten(node["why"], SENTENCE, placeholder=" …"))
     roots = node["root_causes"]
     more = f" and {len(roots) - NAMED} more" if len(roots) > NAMED else ""
     return (*lines, f"waits for {', '.join(roots[:NAMED])}{more}")
 
 
-def minute(moment: str) -> str:
-    """An ISO time of UTC as people read it: ``2026-01-05 09:00 UTC``."""
+def format_minute(moment: str) -> str:
+    """Format an ISO time of UTC for people: ``2026-01-05 09:00 UTC``."""
     return f"{moment[:16].replace('T', ' ')} UTC"
 
 
-def fenced(diagram: str) -> str:
-    """A diagram as a part of a Markdown page."""
+def fence(diagram: str) -> str:
+    """Wrap a diagram for a Markdown page."""
     return f"```mermaid\n{diagram}\n```"
 
 
-def flowchart(boxes: Sequence[Box], arrows: Iterable[Arrow]) -> str:
-    """A mermaid flowchart; arrows that begin or end outside of it are left out."""
+def draw_flowchart(boxes: Sequence[Box], arrows: Iterable[Arrow]) -> str:
+    """Draw a mermaid flowchart; arrows that start or end outside of it are left out."""
     keys = {box.key: f"n{at}" for at, box in enumerate(boxes)}
     inside = [arrow for arrow in arrows if arrow.upstream in keys and arrow.downstream in keys]
     lines = [WRAP, f"flowchart {_direction(keys, inside)}"]
@@ -157,13 +157,13 @@ def _line(arrow: Arrow) -> str:
 
 
 def _direction(keys: Iterable[str], arrows: Iterable[Arrow]) -> str:
-    """Downwards, or to the right where more boxes are on one level than there are levels."""
+    """Choose the direction: to the right if a level has more boxes than there are levels."""
     grouped = levels(keys, [(arrow.upstream, arrow.downstream) for arrow in arrows])
     return "LR" if max(map(len, grouped), default=0) > len(grouped) else "TB"
 
 
 def _escaped(text: str) -> str:
-    """Text that a mermaid label shows as it is: all that has a meaning there as entities."""
+    """Escape text so that a mermaid label shows it unchanged."""
     plain = " ".join(text.split())
     return "".join(c if c.isalnum() or c in _HARMLESS else f"#{ord(c)};" for c in plain)
 

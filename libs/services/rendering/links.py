@@ -1,6 +1,6 @@
-"""Where people see what MLflow and Evidently hold of an instance or a run.
+"""Links to the pages of MLflow and Evidently about an instance or a run.
 
-Addresses, not contents: nothing here asks a server. Where no pages are served there is no link.
+Nothing here asks a server. If no pages are served, there are no links.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ MLFLOW_RUN, EVIDENTLY_REPORT = "mlflow_run", "evidently_report"
 """Metrics of a training and of a monitoring: the ids by which their pages are found."""
 
 
-def paragraph(links: Mapping[str, str]) -> list[str]:
-    """The links as lines of markdown, after an empty one; no line where there is no link."""
+def format_links(links: Mapping[str, str]) -> list[str]:
+    """Format the links as Markdown lines after an empty one; no lines if there are no links."""
     text = " · ".join(f"[{title}]({address})" for title, address in links.items())
     return ["", text] if text else []
 
 
 def mlflow_pages(settings: Settings) -> mlflow.Pages:
-    """The pages that ``up --with mlflow`` serves, or those of the server that is configured."""
+    """Return the MLflow pages of ``up --with mlflow``, or of the configured server."""
     return mlflow.Pages(settings.mlflow_ui_url or _public(settings.mlflow_tracking_uri))
 
 
 def evidently_pages(settings: Settings) -> evidently.Pages:
-    """The pages that ``up --with evidently`` serves, or those of the server that is configured."""
+    """Return the Evidently pages of ``up --with evidently``, or of the configured server."""
     return evidently.Pages(settings.evidently_ui_url or _public(settings.evidently_url))
 
 
@@ -36,8 +36,8 @@ def _public(address: str) -> str:
     return Address.parse(address).url if address else ""
 
 
-def of_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str]:
-    """Title and address of each page of an instance with these ``handles`` (columns by name)."""
+def link_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str]:
+    """Return title and address of each page of an instance; ``handles`` are columns by name."""
     models, monitored = mlflow_pages(settings), evidently_pages(settings)
     experiment = handles.get("mlflow_experiment_id")
     name = handles.get("mlflow_registered_model_name")
@@ -50,10 +50,10 @@ def of_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str
     return {title: address for title, address in found.items() if address}
 
 
-def of_run(
+def link_run(
     settings: Settings, handles: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Title and address of each page of a run with these ``metrics``."""
+    """Return title and address of each page of a run with these ``metrics``."""
     experiment, run = handles.get("mlflow_experiment_id"), metrics.get(MLFLOW_RUN)
     project, report = handles.get("evidently_project_id"), metrics.get(EVIDENTLY_REPORT)
     found = {

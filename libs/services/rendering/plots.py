@@ -16,10 +16,10 @@ LEGEND_ROWS = 12
 """Assets that a weights plot tells apart; the others are drawn as one."""
 
 
-def equity_plot(
+def plot_equity(
     title: str, dates: Sequence[date], equity: Floats, drawdown: Floats, benchmark: Floats | None
 ) -> str:
-    """Equity (and the benchmark, scaled to the same start) above its drawdown."""
+    """Plot equity (and the benchmark, scaled to the same start) above its drawdown."""
     figure, (upper, lower) = _figure(2, heights=(3, 1))
     upper.plot(dates, equity, color=BLUE, linewidth=1.4, label="portfolio")
     if benchmark is not None:
@@ -33,8 +33,8 @@ def equity_plot(
     return _uri(figure)
 
 
-def weights_plot(title: str, dates: Sequence[date], weights: Mapping[str, Floats]) -> str:
-    """Weights over time, stacked; the largest on average each in a colour of its own."""
+def plot_weights(title: str, dates: Sequence[date], weights: Mapping[str, Floats]) -> str:
+    """Plot weights over time, stacked; the largest on average have a colour of their own."""
     import numpy as np
 
     figure, (axis,) = _figure(1)
@@ -57,8 +57,8 @@ def weights_plot(title: str, dates: Sequence[date], weights: Mapping[str, Floats
     return _uri(figure)
 
 
-def histogram(title: str, values: Floats) -> str:
-    """How often values occur; what is not finite is left out."""
+def plot_histogram(title: str, values: Floats) -> str:
+    """Plot how often values occur; values that are not finite are left out."""
     import numpy as np
 
     figure, (axis,) = _figure(1)
@@ -67,8 +67,8 @@ def histogram(title: str, values: Floats) -> str:
     return _uri(figure)
 
 
-def bars_plot(title: str, values: Mapping[str, float], *, ordered: bool = True) -> str:
-    """Named values as horizontal bars: the largest on top, or the first unless ``ordered``."""
+def plot_bars(title: str, values: Mapping[str, float], *, ordered: bool = True) -> str:
+    """Plot named values as horizontal bars; ``ordered``: the largest on top."""
     figure, (axis,) = _figure(1)
     names = sorted(values, key=lambda name: values[name]) if ordered else list(values)[::-1]
     axis.barh(names, [values[name] for name in names], color=BLUE)
@@ -83,7 +83,7 @@ def _colours() -> list[Any]:
 
 
 def _figure(count: int, heights: Sequence[int] | None = None) -> tuple[Any, list[Any]]:
-    """A figure of its own: the global state of pyplot is not used."""
+    """Create a figure without the global state of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,10 +1,10 @@
-"""Backfills: a range of dates of a dataset or signal read anew, piece after piece.
+"""Backfills: read a range of past dates of a dataset or signal again, piece by piece.
 
-Each piece is a run of the instance's own flow, made by a request like any other: it waits for its
-upstreams, is repeated after a crash, and publishes a version where it finds the past revised.
-Pieces come one after another, because each adds to the version that the one before it published.
-How far a backfill has come is read off the runs, so one that died goes on where it was when it is
-asked for again.
+Each piece is a normal run of the instance's flow, made by a run request: it waits for its
+upstreams, is repeated after a crash, and publishes a version if the source has revised the past.
+Pieces run one after another, because each adds to the version that the previous one published. The
+progress of a backfill is read from its runs, so one that was interrupted continues where it stopped
+when it is requested again.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.backfills import select_backfill
 from prefect_instances.libs.db.repositories.flows import select_instance_ids, select_pairs_into
 from prefect_instances.libs.db.repositories.openings import (
-    select_flows_asked_since,
+    select_flows_requested_since,
     select_pending_parameters,
 )
-from prefect_instances.libs.db.repositories.region import descendants_of, read_parameters
+from prefect_instances.libs.db.repositories.region import read_parameters, select_descendants
 from prefect_instances.libs.db.repositories.resources import Named, flows_of, get_instance
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since, select_runs_since
 from prefect_instances.libs.db.repositories.versions import published_any
@@ -45,14 +45,14 @@ from prefect_instances.libs.services.state.event_relay import relay_or_leave
 
 POLL_SECONDS = 0.5
 MOST_PIECES = 10_000
-"""A backfill of more pieces is refused: it would be a mistake of the unit."""
+"""A backfill by days with more pieces is refused: its chunk must be a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What to read anew: the dates (inclusive) and how they are cut.
+class BackfillRequest:
+    """A requested backfill: the dates (inclusive) and the size of its pieces.
 
-    With ``downstream`` everything below runs again too, also what no upstream triggers.
+    With ``downstream`` also those flows downstream run again that no upstream triggers.
     """
 
     start: date
@@ -61,7 +61,7 @@ class Asked:
     downstream: bool = False
 
     def pieces(self) -> list[Piece]:
-        """The pieces in order; raises InvalidSpec with every fault of the dates."""
+        """Return the pieces in order; raise InvalidSpec with every problem of the dates."""
         faults = []
         if self.end < self.start:
             faults.append(Problem("end", f"{self.end} is before the start {self.start}"))
@@ -75,7 +75,7 @@ class Asked:
 
 
 class NotBackfilled(PermanentError):
-    """A piece did not complete: mend what its run says, then ask for the same backfill again."""
+    """A piece did not complete: correct what its run says, then request the same backfill again."""
 
     def __init__(self, instance: str, piece: Piece, why: str) -> None:
         self.instance, self.piece, self.why = instance, piece, why
@@ -86,7 +86,10 @@ class NotBackfilled(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill is: pieces done of all, and the one at hand (None: all are done)."""
+    """The progress of a backfill: pieces done, pieces in total, and the current piece.
+
+    ``piece`` is None if all pieces are done.
+    """
 
     instance: Named
     done: int
@@ -105,17 +108,17 @@ Tell = Callable[[Progress], None]
 def backfill(
     services: Services,
     reference: str,
-    asked: Asked,
+    asked: BackfillRequest,
     tell: Tell = lambda _: None,
     wait: Callable[[float], None] = time.sleep,
 ) -> list[dict[str, Any]]:
-    """Read a range of dates anew, and return what each piece found, in order.
+    """Read a range of dates again and return the result of each piece, in order.
 
-    That is its dates, its run, and the generation that this published with the first date that
-    differs from the one before (both None: the source gave what is stored). An unfinished backfill
-    of the same words goes on where it was. Raises NotFound, InvalidSpec, WrongLifecycle for an
-    instance that is not ACTIVE, and NotBackfilled where a piece fails for good; what was read
-    before it stays.
+    A result holds the dates, the run, the published generation and the first date that differs from
+    the generation before; both are None if the source returned what is stored. An unfinished
+    backfill with the same parameters continues where it stopped. Raises NotFound, InvalidSpec,
+    WrongLifecycle for an instance that is not ACTIVE, and NotBackfilled if a piece fails finally;
+    the pieces before it stay.
     """
     listed = asked.pieces()
     with services.database.read() as session:
@@ -142,7 +145,7 @@ class _Batch:
 
 
 def _refresh_flow(session: Session, instance: Named) -> UUID:
-    """The flow whose history can be read anew."""
+    """Return the id of the refresh flow; raise if the instance is not active or has none."""
     if instance.lifecycle is not Lifecycle.ACTIVE:
         raise WrongLifecycle(instance.label, instance.lifecycle, [Lifecycle.ACTIVE])
     for flow in flows_of(session, instance.id):
@@ -159,8 +162,8 @@ def _refresh_flow(session: Session, instance: Named) -> UUID:
     )
 
 
-def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Batch:
-    """The unfinished backfill of the same words, or a new one."""
+def _opened(session: Session, flow_id: UUID, asked: BackfillRequest, now: datetime) -> _Batch:
+    """Find the unfinished backfill with the same parameters, or add a new one."""
     row = _newest(session, flow_id, asked, unfinished=True)
     if row is None:
         row = Backfill(
@@ -178,7 +181,7 @@ def _opened(session: Session, flow_id: UUID, asked: Asked, now: datetime) -> _Ba
 
 
 def _newest(
-    session: Session, flow_id: UUID, asked: Asked, *, unfinished: bool = False
+    session: Session, flow_id: UUID, asked: BackfillRequest, *, unfinished: bool = False
 ) -> Backfill | None:
     return select_backfill(
         session,
@@ -204,7 +207,7 @@ def _read_piece(
     piece: Piece,
     wait: Callable[[float], None],
 ) -> None:
-    """Ask for the run of a piece unless somebody has, and wait until it has completed."""
+    """Request the run of a piece, unless it is already requested, and wait until it is complete."""
     asked_at: datetime | None = None
     while (state := _state(services, batch, piece)) is not PieceState.DONE:
         if state is PieceState.OPEN:
@@ -225,13 +228,13 @@ def _state(services: Services, batch: _Batch, piece: Piece) -> PieceState:
 
 
 def _asked_of(session: Session, batch: _Batch) -> list[tuple[RunStatus, RunParameters]]:
-    """How the runs since the backfill began stand, and what was asked of them."""
+    """Read status and parameters of the runs since the backfill began."""
     found = select_outcomes_since(session, batch.flow_id, batch.begun)
     return [(status, parameters) for _, status, parameters in found]
 
 
 def _runs(session: Session, batch: _Batch) -> Sequence[RunRecord]:
-    """The runs of the flow since the backfill began, newest first."""
+    """Read the runs of the flow since the backfill began, newest first."""
     return select_runs_since(session, batch.flow_id, batch.begun)
 
 
@@ -244,7 +247,7 @@ def _still_active(services: Services, instance: Named, piece: Piece) -> None:
 
 
 def _why(services: Services, batch: _Batch, since: datetime) -> str:
-    """What became of the run that was asked for."""
+    """Explain why the requested run did not complete."""
     with services.database.read() as session:
         for run in _runs(session, batch):
             if run.started_at >= since and run.status is not RunStatus.COMPLETED:
@@ -256,23 +259,23 @@ def _why(services: Services, batch: _Batch, since: datetime) -> str:
 
 
 def _ask_below(services: Services, batch: _Batch) -> None:
-    """Ask what is below and not triggered to run again, upstreams first, if anything changed."""
+    """If anything changed, request runs of untriggered downstream flows, upstreams first."""
     with services.database.read() as session:
         if not published_any(session, [run.id for run in _runs(session, batch)]):
             return
-        below = descendants_of(session, [batch.flow_id])
-        by_itself = descendants_of(session, [batch.flow_id], triggered=True)
+        below = select_descendants(session, [batch.flow_id])
+        by_itself = select_descendants(session, [batch.flow_id], triggered=True)
         order = topological_order(below - by_itself, select_pairs_into(session, below))
-        # A backfill that died may have asked some of them.
-        asked = select_flows_asked_since(session, order, Cause.BACKFILL, batch.begun)
+        # An interrupted backfill may have requested some of these runs.
+        asked = select_flows_requested_since(session, order, Cause.BACKFILL, batch.begun)
     for flow_id in order:
         if flow_id not in asked:
             services.ledger.ask(flow_id, Cause.BACKFILL)
     relay_or_leave(services)
 
 
-def how_far(database: Database, reference: str, asked: Asked) -> Progress | None:
-    """How far the newest backfill of the same words has come; None where there is none."""
+def read_progress(database: Database, reference: str, asked: BackfillRequest) -> Progress | None:
+    """Read the progress of the newest backfill with these parameters; None if there is none."""
     listed = asked.pieces()
     with database.read() as session:
         instance = get_instance(session, reference)
@@ -300,7 +303,7 @@ def _found(services: Services, batch: _Batch, listed: Sequence[Piece]) -> list[d
 
 
 def _row(session: Session, piece: Piece, run: RunRecord) -> dict[str, Any]:
-    """What one piece found; its run's id is also that of the version that it published."""
+    """Describe the result of one piece; a published version has the id of its run."""
     version = session.get(DatasetVersion, run.id)
     first = version.changed_from if version else None
     return {
@@ -313,8 +316,8 @@ def _row(session: Session, piece: Piece, run: RunRecord) -> dict[str, Any]:
 
 
 def downstream(database: Database, reference: str) -> list[str]:
-    """The instance and all below it, as ``project/name``."""
+    """List the instance and everything downstream of it, as ``project/name``."""
     with database.read() as session:
         own = [flow.id for flow in flows_of(session, get_instance(session, reference).id)]
-        ids = select_instance_ids(session, descendants_of(session, own))
+        ids = select_instance_ids(session, select_descendants(session, own))
         return [get_instance(session, str(id_)).label for id_ in ids]

@@ -1,4 +1,4 @@
-"""One run of a flow, whatever its kind: claim, read the pinned inputs, compute, publish."""
+"""Execute one run of a flow of any kind: claim, read the pinned inputs, compute, publish."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Gate, Report
-from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, guard, rows_of
+from prefect_instances.libs.services.runs.guardrails import (
+    GuardrailBlocked,
+    guard,
+    tabulate_reports,
+)
 from prefect_instances.libs.services.runs.heartbeat import heartbeat
 from prefect_instances.libs.services.runs.opened import open_instance
 from prefect_instances.libs.services.runs.preflight import begin
 from prefect_instances.libs.services.runs.publishing import Finished, publish, retry_policy
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Procedure,
     Result,
     Stored,
     Work,
-    job_of,
+    build_job,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -43,7 +47,7 @@ _log = logging.getLogger("instances.execution")
 
 @dataclass(frozen=True, slots=True)
 class NotASession:
-    """A scheduled run on a day that its calendar has no session: there is nothing to do."""
+    """A scheduled run on a day without a session in its calendar: there is nothing to do."""
 
     calendar: str
 
@@ -54,8 +58,9 @@ Outcome = Finished | Skipped | AskedAgain | Blocked | NotASession
 def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
     """Run a flow of an instance once.
 
-    Any error is recorded as the failure of the run and raised again. Raises Interrupted where the
-    run lost its claim meanwhile: then nothing was published; DefinitionUnavailable without a run.
+    Any error of a claimed run is recorded as its failure and raised again. Raises Interrupted if
+    the run has lost its claim: then nothing is published. Raises DefinitionUnavailable before a run
+    starts if a definition cannot be used.
     """
     opened = open_instance(services, work.instance_id, work.kind)
     schedule = opened.spec.schedule_of(work.kind, opened.flow.schedule_json)
@@ -68,7 +73,7 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
         return started
     try:
         with heartbeat(services, started.run.id):
-            job = job_of(services, opened, started.run)
+            job = build_job(services, opened, started.run)
             reports = guard(job, Gate.START)
             result = procedure(job)
             reports += _guard_output(job, result)
@@ -83,8 +88,8 @@ def execute(services: Services, work: Work, procedure: Procedure) -> Outcome:
 
 
 def _guard_output(job: Job, result: Result) -> list[Report]:
-    """Judge what a run has made; raises as ``guard``."""
-    kept = job.current.rows if job.current and isinstance(result.output, Added) else 0
+    """Judge the output of a run; raise as ``guard`` does."""
+    kept = job.current.rows if job.current and isinstance(result.output, Appended) else 0
     try:
         return guard(job, Gate.WRITE, _written(result.output), result.metrics, kept)
     except GuardrailBlocked as error:
@@ -93,7 +98,7 @@ def _guard_output(job: Job, result: Result) -> list[Report]:
 
 
 def _tell(result: Result, blocked: GuardrailBlocked) -> None:
-    """Note the verdict with an output that is kept already; if that fails, the verdict stands."""
+    """Record why a guardrail blocks an output that is already stored; only log an error here."""
     if result.blocked is None:
         return
     try:
@@ -102,23 +107,23 @@ def _tell(result: Result, blocked: GuardrailBlocked) -> None:
         _log.warning("the blocked output could not be marked: %s", error)
 
 
-def _written(output: Frame | Added | Stored | None) -> pl.DataFrame | None:
-    """The rows that are about to be written; of a version that grows, only those added."""
+def _written(output: Frame | Appended | Stored | None) -> pl.DataFrame | None:
+    """Return the rows that are about to be written; of a version that grows, only the new rows."""
     if isinstance(output, Frame):
         return output.rows
-    return output.later if isinstance(output, Added) and output.later.height else None
+    return output.later if isinstance(output, Appended) and output.later.height else None
 
 
 def _with_guardrails(result: Result, reports: Sequence[Report]) -> Result:
-    page = Page("guardrails", "table", rows_of(reports), "Guardrail contracts")
+    page = Page("guardrails", "table", tabulate_reports(reports), "Guardrail contracts")
     return replace(result, pages=[*result.pages, page]) if reports else result
 
 
 def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
-    """Whether a run that began after the slot has done, or does, what the slot is for.
+    """Return True if a run that started after the slot has succeeded or is in progress.
 
-    So of slots that come late together, when a worker was away, the first one is run for all. A
-    run about the past serves no slot.
+    So if several slots are late together, because no worker was running, one run serves all of
+    them. A run about a past range of dates serves no slot.
     """
     serving = (RunStatus.RUNNING, RunStatus.COMPLETED)
     with services.database.read() as session:
@@ -129,7 +134,7 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
 
 
 def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:
-    """Commit the failure; a run that was declared dead meanwhile has its end already."""
+    """Record the failure, unless the run was declared dead meanwhile and has ended already."""
     text = str(error).strip() or type(error).__name__
     if not isinstance(error, InstancesError):
         text = f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""Guardrail contracts in force: collecting the evidence, judging it, and storing the reports."""
+"""Judge the guardrail contracts of a run and store the reports."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class GuardrailBlocked(PermanentError):
-    """A contract with mode block is broken: mend the data, or change the contract.
+    """The output breaks a contract with mode block: correct the data, or change the contract.
 
-    ``reports`` are those of all contracts that were judged at the gate, ``instance`` is whose.
+    ``reports`` are the reports of all contracts judged at the gate; ``instance`` is the instance of
+    the run.
     """
 
     def __init__(self, instance: Named, reports: Sequence[Report]) -> None:
@@ -44,10 +45,11 @@ def guard(
     metrics: Mapping[str, object] | None = None,
     kept_rows: int = 0,
 ) -> list[Report]:
-    """Judge what a run is about to read or write, and store the reports with it.
+    """Judge what a run is about to read or write, and store the reports.
 
-    Raises GuardrailBlocked where a broken contract says so. A rehearsal has no contracts: what is
-    repeated was judged.
+    ``frame`` holds the rows to write, ``kept_rows`` is the number of stored rows that stay before
+    them. Raises GuardrailBlocked if a broken contract has mode block. A rerun has no contracts,
+    because its original run was judged.
     """
     if all(contract.gate is not gate for contract in job.contracts):
         return []
@@ -99,8 +101,8 @@ def _store(job: Job, reports: Sequence[Report]) -> None:
     job.services.database.transact(lambda session: session.add_all(rows))
 
 
-def rows_of(reports: Iterable[Report]) -> list[dict[str, object]]:
-    """The reports as a table for people."""
+def tabulate_reports(reports: Iterable[Report]) -> list[dict[str, object]]:
+    """Convert reports to a table for people."""
     return [
         {
             "contract": report.kind,

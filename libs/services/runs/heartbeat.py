@@ -1,4 +1,4 @@
-"""The sign of life of a run: its lease moves on while it works."""
+"""The heartbeat of a run: it extends the run's lease while the run is in progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger("instances.heartbeat")
 
 @contextmanager
 def heartbeat(services: Services, run_id: UUID) -> Iterator[None]:
-    """Extend the lease of a run in the background while the block runs."""
+    """Extend the lease of a run in a background thread during the block."""
     stop = threading.Event()
     thread = threading.Thread(
         target=_beat, args=(services, run_id, stop), name=f"heartbeat-{run_id}", daemon=True

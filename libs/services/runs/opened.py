@@ -17,7 +17,11 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource, ResourceVersion
 from prefect_instances.libs.db.repositories.flows import select_flow, select_upstream_datasets
-from prefect_instances.libs.db.repositories.resources import Named, find_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    Named,
+    find_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.definitions.accessor import Accessor
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.guardrails import Contract
@@ -73,7 +77,7 @@ def open_instance(
     with services.database.read() as session:
         named = find_instance(session, str(instance_id))
         flow = select_flow(session, instance_id, kind)
-        version = newest_version(session, instance_id)
+        version = select_newest_version(session, instance_id)
         if named is None or flow is None or version is None:
             raise NotFound("instance", str(instance_id))
         spec = then or parse_spec(version.spec_json)

@@ -13,7 +13,7 @@ from prefect_instances.libs.services.state.event_relay import relay_or_leave
 def begin(
     services: Services, opened: OpenedInstance, work: Work
 ) -> Started | Skipped | AskedAgain | Blocked:
-    """Claim the work; see ``Ledger.start``.
+    """Check the definitions, then claim the work; see ``Ledger.start``.
 
     Raises DefinitionUnavailable where a definition that it needs is missing, broken, or does not
     take its configuration any more: nothing ran then, and the flow says so until a new request.

@@ -1,4 +1,4 @@
-"""Which procedure each kind of flow runs, imported only by the runs that need it."""
+"""The procedure of each kind of flow, imported only by the runs that need it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PROCEDURES: dict[str, str] = {
     FlowKind.OPTIMIZE: "prefect_instances.libs.services.procedures.optimization:optimize",
     FlowKind.BACKTEST: "prefect_instances.libs.services.procedures.backtesting:backtest",
 }
-"""Module and function of each kind."""
+"""Module and function of the procedure, by kind of flow."""
 
 ADDED = "prefect_instances.libs.services.procedures.definition_flows:run_added"
-"""Those of every kind that a definition adds."""
+"""The procedure of every flow that a definition adds."""
 
 
-def procedure_of(kind: str) -> Procedure:
-    """The procedure of a kind of flow."""
+def load_procedure(kind: str) -> Procedure:
+    """Import and return the procedure of a kind of flow."""
     module, _, name = PROCEDURES.get(kind, ADDED).partition(":")
     return cast(Procedure, getattr(import_module(module), name))

@@ -1,4 +1,4 @@
-"""Publishing what a run made: the output to its store, then the success in one transaction."""
+"""Publish the output of a run: write it to its store, then commit the success."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect_instances.libs.db.repositories.versions import select_locations
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Result,
@@ -39,12 +39,15 @@ from prefect_instances.libs.specs import (
 _log = logging.getLogger("instances.execution")
 
 SWEEP_EVERY = 20
-"""Publications between two sweeps of a store: leftovers stay few, and sweeping costs nothing."""
+"""Publications between two clean-ups of a store.
+
+Unused files stay few, and cleaning up costs almost nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that succeeded: ``published`` is False where the output was unchanged."""
+    """A run that succeeded; ``published`` is False if the output was unchanged."""
 
     instance: Named
     kind: str
@@ -59,10 +62,11 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """An output as it is published; ``stored`` is None where it equals what is published.
+class PreparedOutput:
+    """An output that is ready to publish; ``stored`` is None if it equals the published one.
 
-    ``changed_from`` is the first date that differs from it, None where that may be any.
+    ``changed_from`` is the first date that differs from the published output; None if any date may
+    differ.
     """
 
     digest: str
@@ -74,9 +78,9 @@ class Made:
 
 
 def publish(job: Job, result: Result) -> Finished:
-    """Write the output, commit the success and do what follows it.
+    """Write the output, commit the success, then do what follows a publication.
 
-    Raises Interrupted where the run has lost its claim: then nothing is published.
+    Raises Interrupted if the run has lost its claim: then nothing is published.
     """
     services, run = job.services, job.run
     made = _made(job, result.output)
@@ -103,7 +107,11 @@ def publish(job: Job, result: Result) -> Finished:
     )
     _follow_up(job, result)
     generation = job.flow.generation + (1 if made.stored else 0)
-    if made.stored and isinstance(result.output, Frame | Added) and generation % SWEEP_EVERY == 0:
+    if (
+        made.stored
+        and isinstance(result.output, Frame | Appended)
+        and generation % SWEEP_EVERY == 0
+    ):
         _sweep_store(services, result.output.store, run.flow_id)
     return Finished(
         instance=job.instance,
@@ -119,19 +127,19 @@ def publish(job: Job, result: Result) -> Finished:
     )
 
 
-def _made(job: Job, output: Frame | Added | Stored | None) -> Made:
-    """Write what is new; nothing is visible before the transaction that publishes it."""
-    if output is None or (isinstance(output, Added) and not output.later.height):
+def _made(job: Job, output: Frame | Appended | Stored | None) -> PreparedOutput:
+    """Write the output if it is new; it is invisible until the transaction that publishes it."""
+    if output is None or (isinstance(output, Appended) and not output.later.height):
         current, flow = job.current, job.flow
         rows = current.rows if current else 0
-        return Made(flow.content_hash, flow.last_data_date, rows, (), None)
-    if isinstance(output, Added):
+        return PreparedOutput(flow.content_hash, flow.last_data_date, rows, (), None)
+    if isinstance(output, Appended):
         return _made_of_added(job, output)
     if isinstance(output, Stored):
         forced = job.run.parameters.force or output.renewed
         new = forced or output.digest != job.flow.content_hash
         version = output.version
-        return Made(
+        return PreparedOutput(
             output.digest,
             version.max_date,
             version.rows,
@@ -141,7 +149,7 @@ def _made(job: Job, output: Frame | Added | Stored | None) -> Made:
     return _made_of_frame(job, output)
 
 
-def _made_of_frame(job: Job, output: Frame) -> Made:
+def _made_of_frame(job: Job, output: Frame) -> PreparedOutput:
     from prefect_instances.libs.definitions.content import check_frame, content_hash
 
     check_frame(output.rows)
@@ -152,11 +160,11 @@ def _made_of_frame(job: Job, output: Frame) -> Made:
         stored = output.store.write(output.rows, job.run.id, base)
         changed = _changed_from(job, output)
     columns = tuple(output.rows.columns)
-    return Made(digest, output.newest, output.rows.height, columns, stored, changed)
+    return PreparedOutput(digest, output.newest, output.rows.height, columns, stored, changed)
 
 
 def _changed_from(job: Job, output: Frame) -> date | None:
-    """The first date that differs from what is published, where that was made alike."""
+    """Return the first date that differs from an output of the same configuration, or None."""
     from prefect_instances.libs.definitions.content import first_change
 
     if job.current is None or job.flow.consumed_config_version != job.run.config_version:
@@ -164,8 +172,8 @@ def _changed_from(job: Job, output: Frame) -> date | None:
     return first_change(output.store.scan(job.current.location).collect(), output.rows)
 
 
-def _made_of_added(job: Job, output: Added) -> Made:
-    """Without the rows that are there already: what it costs depends on the new ones only."""
+def _made_of_added(job: Job, output: Appended) -> PreparedOutput:
+    """Append the new rows; the cost does not depend on the rows that are already stored."""
     from prefect_instances.libs.definitions.content import check_frame, extend_hash
 
     assert job.current is not None
@@ -174,7 +182,7 @@ def _made_of_added(job: Job, output: Added) -> Made:
     stored = output.store.append(later, job.run.id, job.current.location)
     digest = extend_hash(job.flow.content_hash, later)
     first = cast("date | None", later["date"].min())
-    return Made(digest, stored.max_date, stored.rows, tuple(later.columns), stored, first)
+    return PreparedOutput(digest, stored.max_date, stored.rows, tuple(later.columns), stored, first)
 
 
 def _follow_up(job: Job, result: Result) -> None:
@@ -187,21 +195,21 @@ def _follow_up(job: Job, result: Result) -> None:
 
 
 def _of_inputs(job: Job) -> dict[str, object]:
-    """From which date on the inputs differ from those of the run before, where it is known."""
+    """Return the metric of the first date at which the inputs changed, if it is known."""
     first = inputs_changed_from(job.inputs)
     return {} if first in (None, date.min) else {"inputs_changed_from": str(first)}
 
 
 def _serves_slot(job: Job) -> bool:
-    """Whether the run brought what is due; one about the past leaves that as it is."""
+    """Return True if the run serves the slot that is due; a run about the past does not."""
     asked, newest = job.run.parameters, job.flow.last_data_date
     return asked.end is None and not (asked.as_of and newest and asked.as_of < newest)
 
 
 def _expected(job: Job, result: Result) -> date | None:
-    """What the slot that this run serves demands of the newest data; None: it is not judged.
+    """Return the newest data date that the served slot demands; None if it is not judged.
 
-    After a run about a range of dates the last slot that was served counts, as it did before.
+    After a run about a range of dates the last served slot still counts.
     """
     run, schedule = job.run, job.schedule
     if not result.frequency or run.parameters.as_of or run.cause is Cause.RERUN:
@@ -214,7 +222,7 @@ def _expected(job: Job, result: Result) -> date | None:
 
 
 def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:
-    """Remove what runs left behind that died before they published; a failure costs only space."""
+    """Remove files of runs that died before publication; a failure is only logged."""
     with services.database.read() as session:
         published = select_locations(session, flow_id)
     try:
@@ -223,8 +231,10 @@ def _sweep_store(services: Services, store: StoreHandle, flow_id: UUID) -> None:
         _log.warning("unused files stay until the next clean-up of this store: %s", error)
 
 
-def _version_row(run: Run, made: Made, stored: StoredVersion, now: datetime) -> DatasetVersion:
-    """The version's id is its run's: one run publishes at most one."""
+def _version_row(
+    run: Run, made: PreparedOutput, stored: StoredVersion, now: datetime
+) -> DatasetVersion:
+    """Build the row of a version; it has the id of its run, which publishes at most one."""
     return DatasetVersion(
         id=run.id,
         flow_id=run.flow_id,
@@ -243,7 +253,7 @@ def _version_row(run: Run, made: Made, stored: StoredVersion, now: datetime) -> 
 
 
 def retry_policy(services: Services, schedule: ScheduleSpec, run: Run) -> RetryPolicy:
-    """The schedule says how often a failure is repeated; crashes have a setting of their own."""
+    """Return the retry policy: failures by the schedule, crashes by the settings."""
     base = services.ledger.retry
     delay = retry_delay(schedule, run.retries + 1, str(run.id))
     if delay is None:

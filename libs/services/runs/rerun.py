@@ -1,4 +1,4 @@
-"""Repeating a run on what it read then, and comparing what comes of it. Nothing is published."""
+"""Repeat a run on its recorded inputs and compare the results; nothing is published."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from prefect_instances.libs.db.repositories.versions import select_output_before
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.rendering.links import EVIDENTLY_REPORT, MLFLOW_RUN
 from prefect_instances.libs.services.runs.opened import open_instance
-from prefect_instances.libs.services.runs.procedures import procedure_of
+from prefect_instances.libs.services.runs.procedures import load_procedure
 from prefect_instances.libs.services.runs.run_context import (
-    Added,
+    Appended,
     Frame,
     Job,
     Result,
-    pinned_inputs,
+    load_pinned_inputs,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import parse_spec
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 SAMPLE = 5
-"""How many differing rows a report shows."""
+"""How many changed rows a comparison shows."""
 
 
 class NotRepeatable(PermanentError):
-    """The run cannot be repeated as it was: run the instance anew instead."""
+    """The run cannot be repeated as it was: start a new run of the instance instead."""
 
     def __init__(self, run_id: UUID, why: str) -> None:
         self.run_id, self.why = run_id, why
@@ -51,10 +51,11 @@ class NotRepeatable(PermanentError):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """How a repetition compares with the run: ``differences`` is empty where it is identical.
+class RerunComparison:
+    """The comparison of a rerun with its original run.
 
-    ``compared`` is what was looked at: the ``output``, or the ``metrics`` of a run that has none.
+    ``differences`` is empty if they are identical. ``compared`` is ``output``, or ``metrics`` for a
+    run without an output.
     """
 
     run_id: UUID
@@ -66,7 +67,7 @@ class Comparison:
     compared: str = "output"
 
     def document(self) -> dict[str, Any]:
-        """The comparison as JSON."""
+        """Convert the comparison to a JSON document."""
         return {
             "run": str(self.run_id),
             "rerun": str(self.rerun_id),
@@ -78,26 +79,26 @@ class Comparison:
         }
 
 
-def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> Comparison:
-    """Repeat a run on its recorded inputs, parameters and configuration, and compare.
+def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> RerunComparison:
+    """Repeat a run with its recorded inputs, parameters and configuration, and compare.
 
-    The repetition is a run of its own in the list, of cause ``rerun``; the instance's status and
-    output stay as they are. Raises NotFound for an unknown run, NotRepeatable for one that did not
-    complete or whose configuration is gone.
+    The rerun is recorded as a run with the cause ``rerun``; status and output of the instance do
+    not change. Raises NotFound for an unknown run, NotRepeatable for a run that did not complete or
+    whose configuration is gone.
     """
     started = services.now()
     with services.database.read() as session:
         record = _record(session, run_id)
         job = _job_of(services, session, record)
         expected = _expected(session, record, job)
-    result = procedure_of(job.kind)(job)
+    result = load_procedure(job.kind)(job)
     has_output = result.output is not None and expected is not None
     differences = (
         _differences(services, result, expected)
         if has_output
         else compare_metrics(record.metrics, result.metrics)
     )
-    comparison = Comparison(
+    comparison = RerunComparison(
         run_id=record.id,
         rerun_id=uuid4(),
         instance=job.instance.label,
@@ -129,13 +130,13 @@ def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
     columns = {column.key: getattr(record, column.key) for column in RunRecord.__table__.columns}
     run = read_run({key: columns[key] for key in read_run_fields()})
     base = select_output_before(session, record)
-    inputs = pinned_inputs(services, session, opened, run)
+    inputs = load_pinned_inputs(services, session, opened, run)
     then = _flow_then(session, flow, base)
-    return Job(services, opened, then, run, inputs, base, rehearsal=True)
+    return Job(services, opened, then, run, inputs, base, replay=True)
 
 
 def read_run_fields() -> tuple[str, ...]:
-    """The columns that make a ``Run``."""
+    """List the columns from which a ``Run`` is built."""
     from dataclasses import fields
 
     from prefect_instances.libs.core.records import Run
@@ -144,7 +145,7 @@ def read_run_fields() -> tuple[str, ...]:
 
 
 def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[str, Any]:
-    """The configuration of the run."""
+    """Read the configuration that the run used."""
     then = select_version(session, instance_id, record.config_version)
     if then is None:
         raise NotRepeatable(record.id, "its configuration is not recorded")
@@ -154,7 +155,7 @@ def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[s
 def _flow_then(
     session: Session, flow: FlowExecutionResource, base: DatasetVersion | None
 ) -> FlowExecutionResource:
-    """The flow with what a procedure looks at as it was: its output and the configuration of it."""
+    """Return the flow as it was for procedures: its output, and that output's configuration."""
     maker = session.get(RunRecord, base.produced_by_run) if base else None
     return FlowExecutionResource(
         id=flow.id,
@@ -170,7 +171,7 @@ def _flow_then(
 
 
 def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion | None:
-    """The output to compare with: what the run published, or found unchanged; None: it has none."""
+    """Return the version that the run published or found unchanged; None if there is none."""
     version = session.get(DatasetVersion, record.output_version) if record.output_version else None
     return version or job.current
 
@@ -178,20 +179,20 @@ def _expected(session: Session, record: RunRecord, job: Job) -> DatasetVersion |
 OF_THE_RUN = frozenset(
     {"rows", "seconds", "inputs_changed_from", "model_version", MLFLOW_RUN, EVIDENTLY_REPORT}
 )
-"""Metrics that say when and where a run was, not what it found."""
+"""Metrics that describe when and where a run took place, not its result."""
 
 
 def compare_metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics that differ, each as [before, after]; None where a side has not got it."""
+    """Return the metrics that differ, as [before, after]; None for a missing value."""
     known, found = _jsonable(before), _jsonable(after)
     names = sorted((known.keys() | found.keys()) - OF_THE_RUN)
     pairs = ((name, known.get(name), found.get(name)) for name in names)
-    # As texts: a NaN equals itself.
+    # Compare texts, in which NaN equals NaN.
     return {name: [one, two] for name, one, two in pairs if json.dumps(one) != json.dumps(two)}
 
 
 def _jsonable(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """As the database keeps them."""
+    """Convert metrics to the values that the database returns."""
     text = json.dumps(dict(metrics), sort_keys=True, default=str)
     return cast("dict[str, Any]", json.loads(text))
 
@@ -199,10 +200,10 @@ def _jsonable(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _differences(
     services: Services, result: Result, expected: DatasetVersion | None
 ) -> dict[str, Any]:
-    """What differs, in words and counts; empty where the output is bit for bit the same."""
+    """Describe how the outputs differ; empty if they are identical, bit for bit."""
     assert result.output is not None
     assert expected is not None
-    assert not isinstance(result.output, Added), "a repeated run has no partial output"
+    assert not isinstance(result.output, Appended), "a repeated run has no partial output"
     if not isinstance(result.output, Frame):
         same = result.output.digest == expected.content_hash
         return {} if same else {"digest": [expected.content_hash, result.output.digest]}
@@ -210,11 +211,11 @@ def _differences(
 
     if content_hash(result.output.rows) == expected.content_hash:
         return {}
-    return compare(read_version(services, expected.id).collect(), result.output.rows)
+    return compare_frames(read_version(services, expected.id).collect(), result.output.rows)
 
 
-def compare(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
-    """How two frames (date x symbol, long) differ: columns, and rows by their key."""
+def compare_frames(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
+    """Compare two frames (date x symbol, long): columns, and rows by their key."""
     from prefect_instances.libs.definitions.content import conform, key_columns
 
     before, after = conform(before), conform(after)
@@ -247,11 +248,11 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 def _note(
     services: Services,
     record: RunRecord,
-    comparison: Comparison,
+    comparison: RerunComparison,
     flow_run_id: UUID,
     started: datetime,
 ) -> None:
-    """Write the repetition down as a run that has ended; the flow's state is not touched."""
+    """Record the rerun as a run that has ended; the state of the flow does not change."""
     metrics = {
         "rerun_of": str(record.id),
         "compared": comparison.compared,

@@ -1,7 +1,8 @@
-"""What a run works with and what it makes: the job of a procedure, and its result.
+"""The input and output of a run's computation: ``Job`` and ``Result``.
 
-What a kind of flow computes is its *procedure*: a function from a ``Job`` to a ``Result``, in a
-module of its own beside this one; ``execution`` does the rest, the same for all.
+Each kind of flow has a *procedure* that computes: a function from a ``Job`` to a ``Result``, in a
+module of ``libs.services.procedures``. ``execution`` does the rest, which is the same for all
+kinds.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a Prefect flow run was started to do; ``slot`` is the schedule's, if that started it."""
+    """The task of a Prefect flow run.
+
+    ``opening_id`` is the opening to claim, or None; ``ask`` is the run request to make if there is
+    no opening. ``slot`` is the time of the schedule's slot; None if the schedule did not start the
+    run.
+    """
 
     instance_id: UUID
     flow_run_id: UUID
@@ -52,11 +58,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class PinnedInput:
-    """What one upstream edge was pinned to: the version, and its rows through the accessor.
+    """The version that one upstream edge is pinned to, and its rows, read through the accessor.
 
-    ``frame`` is read only when it is collected; for a version that is no frame (a model) it is
-    not to be collected at all. ``advanced`` says that the run before read an older version;
-    ``changed_from`` is the first date that differs from it, None where that may be any.
+    ``frame`` reads nothing before it is collected; it must not be collected for a version that is
+    not a frame (a model). ``advanced`` is True if the last successful run read another version.
+    ``changed_from`` is the first date that differs from that version; None if any date may differ.
     """
 
     resource: str
@@ -78,15 +84,15 @@ class PinnedInput:
         return self.reader.as_known(dates)
 
     def as_input(self) -> Input:
-        """As a pipeline gets it."""
+        """Convert to the input that a pipeline receives."""
         return Input(self.resource, self.role, self.frame, self.known_on)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a procedure works with. ``current`` is the version that is published now.
+    """Everything that a procedure needs.
 
-    ``flow`` is the flow as it was when the run had started. In a ``rehearsal`` nothing outside may
+    ``flow`` is the flow as it was when the run had started. In a ``replay`` nothing outside may
     change and no contract is judged: the result is compared and thrown away.
     """
 
@@ -96,7 +102,7 @@ class Job:
     run: Run
     inputs: Sequence[PinnedInput]
     current: DatasetVersion | None
-    rehearsal: bool = False
+    replay: bool = False
 
     @property
     def instance(self) -> Named:
@@ -111,7 +117,7 @@ class Job:
     @property
     def contracts(self) -> Sequence[Contract]:
         """The guardrails that its inputs and its output are to keep."""
-        return () if self.rehearsal else self.opened.contracts
+        return () if self.replay else self.opened.contracts
 
     @property
     def kind(self) -> str:
@@ -120,28 +126,31 @@ class Job:
 
     @property
     def schedule(self) -> ScheduleSpec:
-        """When the flow is due."""
+        """The schedule of the flow."""
         return self.spec.schedule_of(self.kind, self.flow.schedule_json)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Rows to publish, and the store that keeps them."""
+    """Rows to publish, and the store that they are written to."""
 
     rows: pl.DataFrame
     store: StoreHandle
 
     @property
     def newest(self) -> date | None:
-        """The newest date of the rows."""
+        """The newest date of the rows; None if there are no rows or no dates."""
         if not self.rows.height or "date" not in self.rows.columns:
             return None
         return cast("date | None", self.rows["date"].max())
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """Rows, all of later dates, by which the published version grows; none: it stays current."""
+class Appended:
+    """New rows to append, all later than the stored ones.
+
+    Without rows the current version stays.
+    """
 
     later: pl.DataFrame
     store: StoreHandle
@@ -149,10 +158,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An output that is no frame, kept elsewhere already: where, and what identifies it.
+    """An output that is not a frame and is already stored elsewhere.
 
-    ``digest`` equals that of the published output exactly where both are the same; ``renewed``
-    publishes it even then, because the published one is lost.
+    ``digest`` equals that of the published output if and only if both are the same. ``renewed``
+    publishes the output even then, because the published one is lost.
     """
 
     version: StoredVersion
@@ -163,16 +172,16 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a procedure made. ``output`` is None where the published one stays current.
+    """The outcome of a procedure.
 
-    ``frequency`` says how often the source has new data, None where lateness is not judged.
-    ``drift`` is what monitoring found past its threshold; ``record`` writes more in the
-    transaction that publishes, ``after`` does elsewhere what only a published output deserves: it
-    is lost with a process that dies before it, and an error of it fails nothing any more.
-    ``blocked`` is given the sentence of the guardrail that keeps the output from being published.
+    ``output`` is None if the published output stays current. ``frequency`` says how often the
+    source has new data; None if lateness is not judged. ``drift`` is drift above its threshold.
+    ``record`` writes more rows in the transaction that publishes. ``after`` runs after the
+    publication: it is not run if the process dies before it, and its errors do not fail the run.
+    ``blocked`` is called with the message of a guardrail that prevents the publication.
     """
 
-    output: Frame | Added | Stored | None
+    output: Frame | Appended | Stored | None
     metrics: Mapping[str, object] = field(default_factory=dict)
     pages: Sequence[Page] = ()
     frequency: str | None = None
@@ -185,7 +194,7 @@ class Result:
 Procedure = Callable[[Job], Result]
 
 
-def job_of(services: Services, opened: OpenedInstance, run: Run) -> Job:
+def build_job(services: Services, opened: OpenedInstance, run: Run) -> Job:
     """Return the job of a run that has started: what it pinned, and what is published now.
 
     Where the configuration changed between loading and claim, the instance is loaded again.
@@ -197,11 +206,11 @@ def job_of(services: Services, opened: OpenedInstance, run: Run) -> Job:
     with services.database.read() as session:
         flow = session.get_one(FlowExecutionResource, run.flow_id)
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
-        inputs = pinned_inputs(services, session, opened, run)
+        inputs = load_pinned_inputs(services, session, opened, run)
     return Job(services, opened, flow, run, inputs, current)
 
 
-def pinned_inputs(
+def load_pinned_inputs(
     services: Services, session: Session, opened: OpenedInstance, run: Run
 ) -> list[PinnedInput]:
     """Return what a run reads; an upstream that had published nothing is left out."""
@@ -214,7 +223,7 @@ def pinned_inputs(
 
 
 def _consumed_before(session: Session, run: Run) -> dict[str, int]:
-    """Of each edge the generation that the last success before a run read."""
+    """Read the generation of each edge that the last success before a run read, by edge id."""
     pins = select_pins_of_success_before(session, run)
     return {pin["edge"]: pin["generation"] for pin in pins}
 
@@ -238,7 +247,7 @@ def _pinned_input(
 
 
 def _changed_from(session: Session, pin: Pin, consumed: int) -> date | None:
-    """The first date that any of the versions after the consumed one changed."""
+    """Return the first date changed after the consumed generation; None if any may differ."""
     dates = (
         select_first_changes(session, pin.upstream, consumed, pin.generation) if consumed else []
     )
@@ -247,9 +256,9 @@ def _changed_from(session: Session, pin: Pin, consumed: int) -> date | None:
 
 
 def inputs_changed_from(inputs: Sequence[PinnedInput]) -> date | None:
-    """The first date at which any input differs from what the run before read.
+    """Return the first date at which any input differs from what the run before read.
 
-    ``date.min`` where that may be any date, None where no input has advanced.
+    ``date.min`` if any date may differ, None if no input has advanced.
     """
     advanced = [item.changed_from or date.min for item in inputs if item.advanced]
     return min(advanced, default=None)

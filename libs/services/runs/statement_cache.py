@@ -1,8 +1,8 @@
-"""What a process does once so that those forked from it need not: compile a run's statements.
+"""Compile the SQL statements of a run once, so that forked runs need not.
 
-SQLAlchemy compiles a statement when it is first executed, in some 5 ms, and a run executes dozens.
-So the process that runs are forked from lives through the provisioning and the runs of two
-datasets, in a transaction that is taken back.
+SQLAlchemy compiles a statement when it is first executed, which takes about 5 ms, and a run
+executes dozens. So the process from which runs are forked provisions and runs two datasets in a
+transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core.commands import Started
 from prefect_instances.libs.core.status import Cause, FlowKind, Lifecycle
 from prefect_instances.libs.db.repositories.openings import select_only_opening
-from prefect_instances.libs.db.repositories.outbox import mark_published, unpublished
+from prefect_instances.libs.db.repositories.outbox import mark_published, select_unpublished
 from prefect_instances.libs.definitions.guardrails import Gate
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.composition.checks import examine
@@ -23,7 +23,7 @@ from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.runs.guardrails import guard
 from prefect_instances.libs.services.runs.opened import open_instance
 from prefect_instances.libs.services.runs.publishing import publish
-from prefect_instances.libs.services.runs.run_context import Result, Stored, job_of
+from prefect_instances.libs.services.runs.run_context import Result, Stored, build_job
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import BATCH
 from prefect_instances.libs.services.state.ledger import Ledger
@@ -33,15 +33,15 @@ COLUMNS = ("date", "symbol", "close")
 
 
 def warm(services: Services) -> None:
-    """Execute what the runs of datasets execute, and keep for forks what that compiled.
+    """Execute the statements of dataset runs and share the compiled statements with forks.
 
-    Nobody sees any of it; another writer waits for it, less than a second.
+    Nothing becomes visible; other writers wait for less than a second.
     """
     known = services.ledger
-    with services.database.undone() as database:
+    with services.database.simulate() as database:
         ledger = Ledger(database, known.clock, lease=known.lease, retry=known.retry)
         _live_through(replace(services, database=database, ledger=ledger))
-    services.database.keep()
+    services.database.share_engine()
 
 
 def _live_through(services: Services) -> None:
@@ -77,10 +77,10 @@ def _run(services: Services, instance_id: UUID) -> None:
         opening = select_only_opening(session, opened.flow.id)
     started = services.ledger.start(opened.flow.id, uuid4(), opening_id=opening)
     assert isinstance(started, Started)
-    job = job_of(services, opened, started.run)
+    job = build_job(services, opened, started.run)
     guard(job, Gate.START)
     version = StoredVersion("nowhere", 0, None, None, "")
     publish(job, Result(Stored(version, "nothing", COLUMNS)))
     with services.database.read() as session:
-        waiting = [event.id for event in unpublished(session, BATCH)]
+        waiting = [event.id for event in select_unpublished(session, BATCH)]
     services.database.transact(lambda s: mark_published(s, waiting, services.now()))

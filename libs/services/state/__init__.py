@@ -1,6 +1,6 @@
-"""The store of state, and what follows a commit.
+"""Stored state, and what follows a commit.
 
 What belongs here: transactions that apply decisions of the core, delivery of events to Prefect and
-to subscribers, and recovery of runs that ended without a word. What must not: what an instance
+to subscribers, and recovery of runs that ended without reporting. What must not: what an instance
 consists of, or what a run computes.
 """

@@ -1,4 +1,4 @@
-"""What every service works with."""
+"""Adapters, database and settings that every service receives."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.marks import ensure_identity
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.state.ledger import Ledger
-from prefect_instances.libs.services.state.subscriber_relay import Live
+from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.settings import Settings
 
 
 @dataclass(frozen=True)
 class Services:
-    """The adapters, the database and the settings of one process; ``live`` tells subscribers."""
+    """Adapters, database and settings of one process.
+
+    ``live`` publishes messages to subscribers.
+    """
 
     settings: Settings
     database: Database
     prefect: PrefectGateway
     registry: Registry
     ledger: Ledger
-    live: Live
+    live: SubscriberRelay
 
     def now(self) -> datetime:
-        """The present instant, aware UTC."""
+        """Return the current instant, aware UTC."""
         return self.ledger.clock()
 
     def identity(self) -> UUID:
-        """Say which database this is; it is named at the first call."""
+        """Return the id of this database; create it at the first call."""
         return self.database.transact(ensure_identity)
 
     def refuse_foreign(self, tags: Iterable[str]) -> None:
-        """Raise WrongDatabase where the tags of a run say that it is for another database."""
+        """Raise WrongDatabase if the tags of a run name another database."""
         found = database_tag(self.identity())
         for tag in tags:
             if tag.startswith(f"{DATABASE_TAG}:") and tag != found:

@@ -1,7 +1,7 @@
-"""Publishing what the outbox holds, at once by who committed it and later by the sweep.
+"""Publish the events of the outbox: right after a commit, or later by the sweep.
 
-An event counts as published when the server has accepted it. Two relays at once may publish one
-event twice; its id is the same both times, and a gate's claim lets only one run work.
+An event counts as published once the server has accepted it. Two relays that run at the same time
+may publish one event twice: its id is the same both times, and only one run can claim an opening.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db.repositories.outbox import (
-    forget_published,
+    delete_published,
     mark_published,
-    unpublished,
+    select_unpublished,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
@@ -29,17 +29,18 @@ _log = logging.getLogger("instances.relay")
 
 
 def relay(services: Services, failures: Failures | None = None) -> int:
-    """Publish everything that waits; the number of events. Raises Unavailable when it cannot.
+    """Publish all waiting events and return their number.
 
-    What others commit meanwhile is theirs to publish. An event that the server will never take is
-    noted in ``failures`` and given up, so that those behind it go on: the sweep starts what a gate
-    opened for, and the status is in the database.
+    It reads batches until one is not full; events that another process commits later are published
+    by that process. An event that the server refuses is recorded in ``failures`` and counts as
+    published, so that it does not block later ones: the sweep starts the run of its opening, and
+    the status is in the database. Raises Unavailable if Prefect does not answer.
     """
     failures = failures or Failures()
     count, full = 0, True
     while full:
         with services.database.read() as session:
-            batch = unpublished(session, BATCH)
+            batch = select_unpublished(session, BATCH)
         if batch:
             _publish(services, batch, failures)
             _mark(services, [event.id for event in batch])
@@ -52,10 +53,10 @@ def _mark(services: Services, accepted: list[UUID]) -> None:
 
 
 def relay_or_leave(services: Services) -> None:
-    """Publish now if the server answers; otherwise the sweep will.
+    """Publish events now if the server answers; otherwise leave them to the sweep.
 
-    A state change that is committed must not fail because its announcement does. Subscribers are
-    told in the background meanwhile.
+    A committed state change must not fail because its events cannot be sent. Messages to
+    subscribers are published in the background.
     """
     services.live.kick()
     try:
@@ -64,17 +65,17 @@ def relay_or_leave(services: Services) -> None:
         _log.warning("events wait in the outbox for the next sweep: %s", error)
 
 
-def forget(services: Services) -> int:
-    """Delete what was published long ago, so that the outbox stays bounded."""
+def delete_old_events(services: Services) -> int:
+    """Delete events published more than ``KEEP_PUBLISHED`` ago and return their number."""
     before = services.now() - KEEP_PUBLISHED
-    return services.database.transact(lambda session: forget_published(session, before))
+    return services.database.transact(lambda session: delete_published(session, before))
 
 
 def _publish(services: Services, events: Sequence[Event], failures: Failures) -> None:
-    """Announce events; an opening that is to wait is scheduled in Prefect instead.
+    """Send events; if an opening must wait, schedule its run in Prefect instead.
 
-    A retry after a crash starts after a pause. Its event would start it at once, so the run is
-    created for that instant with the key that also the sweep would use.
+    A retry after a crash starts after a delay, but its event would start it at once. So the run is
+    created for that time, with the idempotency key that the sweep would use.
     """
     delayed = [event for event in events if _not_before(event) > services.now()]
     _post(services, [event for event in events if event not in delayed], failures)
@@ -84,7 +85,7 @@ def _publish(services: Services, events: Sequence[Event], failures: Failures) ->
 
 
 def _post(services: Services, events: Sequence[Event], failures: Failures) -> None:
-    """Post the events together; singly where one of them is refused."""
+    """Send the events in one request, or one by one if one of them is refused."""
     try:
         services.prefect.publish(events)
     except PermanentError:

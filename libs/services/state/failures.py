@@ -1,4 +1,4 @@
-"""What goes wrong with single items of a batch is noted, and the rest of the batch goes on."""
+"""Failures of single items, collected so that the rest of a batch continues."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _log = logging.getLogger("instances.failures")
 
 
 class Failures:
-    """The failures of one batch, a line each, in the order in which they happened."""
+    """Failures of one batch, one line each, in the order in which they happened."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def note(self, what: str, error: Exception) -> None:
-        """Keep and log the failure of an item; ``what`` names the item for people."""
+        """Record and log the failure of an item; ``what`` names the item for people."""
         text = str(error).strip() or type(error).__name__
         self.lines.append(f"{what}: {text.splitlines()[0]}")
         _log.warning("%s", self.lines[-1], exc_info=error)
 
     @contextmanager
     def item(self, what: str) -> Iterator[None]:
-        """Note what the block raises; Unavailable passes, because every other item meets it too."""
+        """Record what the block raises; Unavailable passes, because it affects every item."""
         try:
             yield
         except Unavailable:
@@ -35,7 +35,7 @@ class Failures:
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
-        """Note what the block raises, Unavailable too: other steps may need other services."""
+        """Record what the block raises, also Unavailable: other steps may need other services."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - as above

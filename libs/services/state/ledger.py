@@ -1,7 +1,7 @@
-"""The one place that applies the core's decisions: each method is one serial transaction.
+"""Apply the decisions of the core; each method is one serial transaction.
 
-A transaction loads the region that the decision reads, lets ``libs.core.transitions`` decide on
-it, and writes the difference together with the events that tell of it.
+A transaction loads the part of the graph that the decision reads, calls ``libs.core.transitions``,
+and writes the difference together with its events.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from prefect_instances.libs.db.repositories.runs import extend_lease, update_res
 from prefect_instances.libs.db.repositories.subscribers import read_relay
 
 PAST_DUE_BATCH = 1000
-"""Flows that one transaction marks past due."""
+"""How many flows one transaction marks as past due."""
 
 Clock = Callable[[], datetime]
 Answer = TypeVar("Answer")
 
 
 def utc_now() -> datetime:
-    """The present instant, aware UTC."""
+    """Return the current instant, aware UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a flow run that no gate opened wants: its cause and parameters."""
+    """A run request made by a flow run that no opening started: its cause and parameters."""
 
     cause: Cause
     parameters: RunParameters = RunParameters()
@@ -55,7 +55,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Drift past its threshold: the numbers, and the flow to run again, None where none is to."""
+    """Drift above its threshold: the report, and the flow to run again (None: none)."""
 
     report: Mapping[str, object]
     retrain: UUID | None
@@ -63,9 +63,9 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a success records: its metrics and artifacts, and the version if it publishes one.
+    """What a success records: metrics, artifacts, and the version it publishes (None: none).
 
-    ``record`` writes more in the same transaction.
+    ``record`` writes more rows in the same transaction.
     """
 
     version: DatasetVersion | None
@@ -76,10 +76,10 @@ class Publication:
 
 
 class Ledger:
-    """All changes of state over one database.
+    """All changes of state in one database.
 
-    ``clock`` gives the instant of each decision, ``lease`` how long a run may be silent before it
-    counts as dead.
+    ``clock`` returns the instant of each decision. ``lease`` is how long a run may be silent before
+    it counts as dead.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Ledger:
         ask: Ask | None = None,
         unusable: str = "",
     ) -> Start:
-        """Claim an opening, or make a request and claim that; see ``starting.start``."""
+        """Claim an opening, or create a run request and claim that; see ``starting.start``."""
         run_id, request_id = uuid4(), uuid4()
 
         def decide(draft: Draft) -> Start:
@@ -130,9 +130,11 @@ class Ledger:
         publication: Publication | None = None,
         retry: RetryPolicy | None = None,
     ) -> Changes:
-        """Record a success and publish its version, if any; Interrupted if the claim is lost.
+        """Record a success and publish its version, if any.
 
-        ``retry`` says how often a source that is delayed is asked again.
+        ``retry`` says how often a run is repeated because its source is delayed. If the same
+        success is already committed, nothing changes. Raises Interrupted if the run has lost its
+        claim.
         """
         retry_id = uuid4()
         flow_id, request_id = self._flow_of_run(run_id), uuid4()
@@ -173,7 +175,10 @@ class Ledger:
     def end_badly(
         self, run_id: UUID, status: RunStatus, error: str, retry: RetryPolicy | None = None
     ) -> Changes:
-        """Record a failure, crash or cancellation; Interrupted if the run is not running."""
+        """Record a failure, crash or cancellation.
+
+        Raises Interrupted if the run is not RUNNING.
+        """
         end = BadEnd(run_id, status, error, uuid4())
         policy = retry or self.retry
         return self._decide(
@@ -188,7 +193,7 @@ class Ledger:
         cause: Cause,
         parameters: RunParameters = RunParameters(),  # frozen
     ) -> Changes:
-        """Remember a request and open the gate for it if that is possible now."""
+        """Save a run request and open the gate for it if that is possible now."""
         request_id, wish = uuid4(), Ask(cause, parameters)
         return self._decide(
             [flow_id],
@@ -197,7 +202,7 @@ class Ledger:
         )[1]
 
     def reconfigure(self, flow_id: UUID) -> Changes:
-        """The configuration changed in a way that affects the output."""
+        """Record a change of a flow's configuration that affects its output."""
 
         def decide(draft: Draft) -> None:
             transitions.mark_reconfigured(draft, flow_id, draft.flows[flow_id].config_version + 1)
@@ -213,10 +218,10 @@ class Ledger:
         write: Callable[[Session], None] | None = None,
         only_from: Collection[Lifecycle] = tuple(Lifecycle),
     ) -> Changes:
-        """Activate, pause or resume an instance; an active one has its gates evaluated.
+        """Activate, pause or resume an instance; evaluate the gates of an active one.
 
-        ``first_run`` leaves a request of that cause for each of its flows; ``write`` writes more
-        in the same transaction. Raises WrongLifecycle where the instance is in none of
+        ``first_run`` adds a run request of that cause for each flow. ``write`` writes more rows in
+        the same transaction. Raises WrongLifecycle if the current lifecycle is not in
         ``only_from``.
         """
         flow_ids = self._flows_of(instance_id)
@@ -240,9 +245,10 @@ class Ledger:
         )[1]
 
     def mark_past_due(self) -> Changes:
-        """Announce passed deadlines; READY flows become STALE / PastDue and are asked to run.
+        """Announce missed deadlines; READY flows become STALE / PastDue and get a run request.
 
-        Each call takes the ``PAST_DUE_BATCH`` longest overdue; call it until nothing changes.
+        Each call handles the ``PAST_DUE_BATCH`` longest overdue flows; call it until it changes
+        nothing.
         """
         with self.database.read() as session:
             flow_ids = select_past_due(session, self.clock(), PAST_DUE_BATCH)
@@ -261,7 +267,10 @@ class Ledger:
         return self._decide(flow_ids, decide)[1]
 
     def announce_again(self, opening_id: UUID) -> Changes:
-        """Announce an opening whose run died before it claimed."""
+        """Announce an opening again because its run died before it claimed it.
+
+        Nothing changes if the opening is not open.
+        """
         with self.database.read() as session:
             opening = session.get(GateOpening, opening_id)
             if opening is None or opening.status is not OpeningStatus.OPEN:
@@ -275,7 +284,7 @@ class Ledger:
         return self._decide([flow_id], decide)[1]
 
     def recompute(self, instance_id: UUID) -> Changes:
-        """Aggregate an instance's status anew and evaluate its gates."""
+        """Aggregate the status of an instance again and evaluate its gates."""
 
         def decide(draft: Draft) -> None:
             draft.touched.add(instance_id)
@@ -288,7 +297,10 @@ class Ledger:
             return select_flow_ids(session, [instance_id])
 
     def extend_lease(self, run_id: UUID) -> bool:
-        """A sign of life of a running run; False where it has lost its claim."""
+        """Extend the lease of a run; return False if the run has lost its claim.
+
+        If a broker is configured, an event tells subscribers that the run is in progress.
+        """
         until = self.clock() + self.lease
 
         def work(session: Session) -> bool:
@@ -300,7 +312,7 @@ class Ledger:
         return self.database.transact(work)
 
     def _tell_progress(self, session: Session, run_id: UUID) -> None:
-        """Subscribers hear that a long run goes on."""
+        """Record an event for subscribers that a run is still in progress."""
         run = session.get_one(RunRecord, run_id)
         draft = Draft(load_region(session, [run.flow_id]), self.clock())
         seconds = round((draft.now - run.started_at).total_seconds(), 1)
@@ -318,7 +330,7 @@ class Ledger:
             return run.flow_id
 
     def _is_published(self, run_id: UUID, output: Output) -> bool:
-        """True where a commit whose answer was lost had gone through."""
+        """Return True if the success was committed although the answer was lost."""
         with self.database.read() as session:
             run = session.get(RunRecord, run_id)
             return (
@@ -358,7 +370,7 @@ class Ledger:
         decide: Callable[[Draft], Answer],
         write: Callable[[Session, Changes], None] | None = None,
     ) -> tuple[Answer, Changes]:
-        """Decide on a loaded region and write the outcome in the caller's transaction."""
+        """Decide on a loaded part of the graph; write the outcome in the caller's transaction."""
         draft = Draft(region, self.clock())
         answer = decide(draft)
         changes = draft.changes()

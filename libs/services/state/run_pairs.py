@@ -1,4 +1,4 @@
-"""Bringing Prefect's flow runs and the runs on record to the same end, pair by pair."""
+"""Compare Prefect's flow runs with the runs on record; end what is dead on either side."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ STATE_OF_STATUS: Mapping[RunStatus, RunState] = {
     RunStatus.COMPLETED: RunState.COMPLETED,
     **{status: state for state, status in BAD_STATES.items()},
 }
-"""The state of Prefect that says how a run ended here."""
+"""Prefect's state for each way in which a run on record has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The part of a run on record that a decision needs."""
+    """The fields of a run on record that the decision needs."""
 
     id: UUID
     flow_run_id: UUID
@@ -40,17 +40,22 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One flow run on both sides; ``view`` None: absent in Prefect, ``record`` None: unclaimed."""
+    """One flow run on both sides.
+
+    ``view`` is None if Prefect does not have the flow run, ``record`` is None if no run is on
+    record.
+    """
 
     flow_run_id: UUID
     view: RunView | None
     record: Record | None
 
 
-def settle_runs(services: Services, failures: Failures) -> int:
-    """End what is dead on either side, as ``libs.core.pairing`` decides; how many were ended.
+def end_dead_runs(services: Services, failures: Failures) -> int:
+    """End the runs that are dead on either side and return their number.
 
-    Each pair is dealt with on its own. Flow runs of other databases are left alone.
+    ``libs.core.pairing`` decides. A failure of one pair does not stop the others. Flow runs of
+    other databases are left alone.
     """
     with services.database.read() as session:
         swept_at = read_swept(session)
@@ -62,7 +67,7 @@ def settle_runs(services: Services, failures: Failures) -> int:
 
 
 def _pairs(services: Services) -> list[Pair]:
-    """The flow runs that were picked up, and the runs that are RUNNING here."""
+    """Pair the flow runs that were picked up with the runs that are RUNNING here."""
     # The records come first: a run that ends in between is then seen to have ended in Prefect.
     running = _records(services)
     started = {view.id: view for view in _ours(services)}
@@ -73,7 +78,7 @@ def _pairs(services: Services) -> list[Pair]:
 
 
 def _ours(services: Services) -> Iterable[RunView]:
-    """The started flow runs of instances of this database."""
+    """Read the started flow runs of instances of this database."""
     with services.database.read() as session:
         instances = {f"instance:{id_}" for id_ in select_ids(session)}
     started = services.prefect.started_runs(EXECUTION_TAG)
@@ -83,7 +88,7 @@ def _ours(services: Services) -> Iterable[RunView]:
 def _records(
     services: Services, flow_run_ids: Collection[UUID] | None = None
 ) -> dict[UUID, Record]:
-    """The runs on record of these flow runs by their id; None: those that are RUNNING."""
+    """Read the runs on record of these flow runs, by flow run id; None: the RUNNING ones."""
     with services.database.read() as session:
         return {row[1]: Record(*row) for row in select_leases(session, flow_run_ids)}
 
@@ -106,7 +111,7 @@ def _is_silent(services: Services, pair: Pair, swept_at: datetime | None) -> boo
 
 
 def _act(services: Services, pair: Pair, verdict: Verdict) -> bool:
-    """Do what was decided; False where nothing ended."""
+    """Carry out a verdict; return False if nothing ended."""
     match verdict:
         case Verdict.CRASH_THERE:
             return services.prefect.crash_run(pair.flow_run_id, f"{SILENT} before it began")
@@ -136,6 +141,6 @@ def _crash_here(services: Services, pair: Pair, verdict: Verdict) -> bool:
     message = "its flow run is over in Prefect and published nothing" if over else SILENT
     end_run(services, pair.record.id, RunStatus.CRASHED, message)
     if verdict is Verdict.CRASH_BOTH:
-        # Our record comes first: the crash makes Prefect start an account of this run.
+        # Our record comes first: the crash makes Prefect start aggregate-status for this run.
         services.prefect.crash_run(pair.flow_run_id, message)
     return True

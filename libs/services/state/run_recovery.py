@@ -1,4 +1,4 @@
-"""Bringing our records in line with what became of flow runs that could not tell themselves."""
+"""Reconcile run records with flow runs that ended without reporting."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BAD_STATES: Mapping[RunState, RunStatus] = {
 }
 
 QUICK_ATTEMPTS = 3
-"""Announcements of one opening that follow each other at once; later ones wait for the sweep."""
+"""Attempts to start the run of an opening without delay; later ones wait for the sweep."""
 
 
-def account_for(services: Services, flow_run_id: UUID) -> str:
-    """Record the bad end of a flow run that did not record it itself; one line on what was done.
+def recover_run(services: Services, flow_run_id: UUID) -> str:
+    """Record the failure of a flow run that did not report it; return one line on what was done.
 
-    A run that died before it claimed its opening has that opening announced again.
+    If the run died before it claimed its opening, the event of that opening is sent again.
     """
     view = services.prefect.read_runs([flow_run_id]).get(flow_run_id)
     if view is None or view.state not in BAD_STATES:
@@ -43,7 +43,7 @@ def account_for(services: Services, flow_run_id: UUID) -> str:
 
 
 def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -> str:
-    """Record the bad end of a run that is RUNNING here; one line on what was done."""
+    """Record that a RUNNING run failed, crashed or was cancelled; return one line on the result."""
     text = message.strip().splitlines()[0] if message.strip() else f"the flow run {status}"
     try:
         services.ledger.end_badly(run_id, status, text)
@@ -54,7 +54,7 @@ def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -
 
 
 def _died_before_claim(services: Services, view: RunView) -> str:
-    opening_id = opening_of(view.parameters)
+    opening_id = read_opening_id(view.parameters)
     if opening_id is None:
         return f"flow run {view.id} claimed nothing"
     with services.database.read() as session:
@@ -70,8 +70,8 @@ def _died_before_claim(services: Services, view: RunView) -> str:
     return f"opening {opening_id}: its event is sent again"
 
 
-def opening_of(parameters: Mapping[str, Any]) -> UUID | None:
-    """Read which opening a flow run with these parameters was started for; None: for none."""
+def read_opening_id(parameters: Mapping[str, Any]) -> UUID | None:
+    """Read the id of the opening that a flow run was started for; None if there is none."""
     value = parameters.get("opening")
     try:
         return UUID(str(value)) if value else None

@@ -1,9 +1,9 @@
-"""Telling subscribers: at once by who committed, and by the sweep for what was left.
+"""Publish status changes to subscribers: in the background after a commit, or by the sweep.
 
-A lease in the database lets one relay publish at a time, so messages are neither doubled nor out of
-order. A broker that fails opens a circuit, also in the database: until it closes, nobody tries, and
-a run pays one read for it. Runs publish from a thread of their own, which they never wait for while
-the broker keeps it waiting.
+A lease in the database lets one relay publish at a time, so messages are neither duplicated nor out
+of order. If the broker fails, a circuit breaker opens, also in the database: until it closes, no
+process tries, and a run pays one read for it. Runs publish from a background thread; at its end a
+run waits at most ``PATIENCE`` for an answer.
 """
 
 from __future__ import annotations
@@ -24,41 +24,47 @@ from prefect_instances.libs.core.errors import InstancesError, Unavailable
 from prefect_instances.libs.core.subscriber_messages import Message, RelayState
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.subscribers import (
-    drop_untold,
-    mark_told,
+    count_pending_messages,
+    drop_pending_messages,
+    mark_messages_published,
     read_relay,
-    untold,
-    waiting,
+    select_pending_messages,
     write_relay,
 )
 
 BATCH = 50
-"""Messages between two marks; what a dying process published unmarked is sent again, harmlessly."""
+"""Messages between two writes that record their acceptance.
+
+If a process dies in between, they are sent again, which is harmless.
+"""
 
 LEASE = timedelta(seconds=40)
-"""How long one relay may publish without a sign; longer than the slowest single publication."""
+"""How long one relay may publish without renewal; longer than the slowest publication."""
 
 PATIENCE = 0.5
 """Seconds for which the end of a run waits for an answer of the broker."""
 
 LONGEST_WAIT = 2.0
-"""Seconds for which it waits in all, while the broker answers well."""
+"""Seconds for which the end of a run waits in total while the broker answers."""
 
 _log = logging.getLogger("instances.live")
 
 
 class Broker(Protocol):
-    """What messages are published to."""
+    """The service that messages are published to."""
 
     def publish(self, channel: str, payload: Mapping[str, object], key: str) -> None:
-        """Publish one message; raises an InstancesError where it was not accepted."""
+        """Publish one message; raise an InstancesError if it is not accepted."""
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
 
 
-class Live:
-    """The relay of one process. ``open_broker`` gives None while no broker is configured."""
+class SubscriberRelay:
+    """The subscriber relay of one process.
+
+    ``open_broker`` returns None while no broker is configured.
+    """
 
     def __init__(
         self,
@@ -75,7 +81,7 @@ class Live:
         self._asking, self._last_answer = False, 0.0
 
     def kick(self) -> None:
-        """Something was committed: publish it in the background."""
+        """Publish in the background what was just committed."""
         if self._stop:
             return
         self._idle.clear()
@@ -86,7 +92,7 @@ class Live:
             self._thread.start()
 
     def close(self) -> None:
-        """Let what is under way end, but never wait for a broker that does not answer."""
+        """Finish what is in progress, but do not wait for a broker that does not answer."""
         if self._thread is None:
             return
         self._last_answer = max(self._last_answer, monotonic() - PATIENCE / 2)
@@ -101,7 +107,10 @@ class Live:
             self._abandon()
 
     def drain(self, seconds: float) -> int:
-        """Publish what waits, in this thread; the number of messages. Failures are recorded."""
+        """Publish waiting messages in this thread for at most ``seconds``; return their number.
+
+        A failure is recorded in the database.
+        """
         until, count = monotonic() + seconds, 0
         while monotonic() < until and self._take():
             published, error = self._publish_all(until)
@@ -112,8 +121,12 @@ class Live:
                 break
         return count
 
-    def look(self) -> bool:
-        """Whether a broker is configured, recorded for all; without one nothing is kept for it."""
+    def check_broker(self) -> bool:
+        """Check whether a broker is configured and record it; return True if it can be used.
+
+        Without a broker, waiting messages are dropped. If the broker's configuration is wrong, the
+        error is recorded. Raises Unavailable if Prefect or the database does not answer.
+        """
         error: InstancesError | None = None
         try:
             self._broker = self._open()
@@ -126,7 +139,7 @@ class Live:
         def work(session: Session) -> None:
             state = read_relay(session)
             if not configured:
-                drop_untold(session, self._clock())
+                drop_pending_messages(session, self._clock())
                 write_relay(session, RelayState())
             elif error is not None:
                 now = self._clock()
@@ -136,7 +149,7 @@ class Live:
                 write_relay(session, replace(state, configured=True))
 
         with self._database.read() as session:
-            state, (count, _) = read_relay(session), waiting(session)
+            state, (count, _) = read_relay(session), count_pending_messages(session)
         if error is not None or configured != state.configured or (count and not configured):
             self._database.transact(work)
         return configured and error is None
@@ -152,10 +165,10 @@ class Live:
                 self._idle.set()
 
     def _take(self) -> bool:
-        """Take the lease where there is something to publish and nobody else does."""
+        """Acquire the lease if messages wait and no other relay publishes."""
         now = self._clock()
         with self._database.read() as session:
-            if not read_relay(session).is_open_to(now) or not untold(session, 1):
+            if not read_relay(session).is_open_to(now) or not select_pending_messages(session, 1):
                 return False
 
         def work(session: Session) -> bool:
@@ -175,7 +188,7 @@ class Live:
         count, error = 0, None
         while error is None and not self._stop and monotonic() < until:
             with self._database.read() as session:
-                batch = untold(session, BATCH)
+                batch = select_pending_messages(session, BATCH)
             if not batch:
                 break
             accepted, error = self._publish(batch)
@@ -185,7 +198,7 @@ class Live:
         return count, error
 
     def _publish(self, batch: Sequence[Message]) -> tuple[list[UUID], InstancesError | None]:
-        """What the broker accepted of a batch, in order, and why it was not all of it."""
+        """Publish a batch in order; return the accepted event ids and the error that stopped it."""
         accepted: list[UUID] = []
         until = monotonic() + LEASE.total_seconds() / 2
         try:
@@ -209,11 +222,11 @@ class Live:
         return accepted, None
 
     def _mark(self, accepted: list[UUID]) -> bool:
-        """Record what was accepted and keep the lease; False where somebody else has it."""
+        """Record accepted messages and renew the lease; return False if another relay holds it."""
         now = self._clock()
 
         def work(session: Session) -> bool:
-            mark_told(session, accepted, now)
+            mark_messages_published(session, accepted, now)
             state = read_relay(session)
             if state.holder != self._holder:
                 return False
@@ -236,7 +249,7 @@ class Live:
         self._database.transact(work)
 
     def _abandon(self) -> None:
-        """Leave a thread behind that waits for an answer, and say so to the next relay."""
+        """Leave a thread behind that waits for an answer, and record why for the next relay."""
         detail = f"no answer for {PATIENCE:g} s when a run ended"
         try:
             self._release(Unavailable("Centrifugo", detail) if self._asking else None)

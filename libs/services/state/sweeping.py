@@ -1,4 +1,4 @@
-"""The safety net: what events and processes that got lost would have done is done here."""
+"""The safety net: do what was left undone by lost events and dead processes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from prefect_instances.libs.db.models import GateOpening
 from prefect_instances.libs.db.repositories.marks import record_swept
 from prefect_instances.libs.db.repositories.openings import select_unclaimed
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.event_relay import forget, relay, relay_or_leave
+from prefect_instances.libs.services.state.event_relay import (
+    delete_old_events,
+    relay,
+    relay_or_leave,
+)
 from prefect_instances.libs.services.state.failures import Failures
-from prefect_instances.libs.services.state.run_pairs import settle_runs
-from prefect_instances.libs.services.state.run_recovery import opening_of
+from prefect_instances.libs.services.state.run_pairs import end_dead_runs
+from prefect_instances.libs.services.state.run_recovery import read_opening_id
 
 TELL_SECONDS = 20.0
-"""How long one sweep publishes to subscribers; the next one goes on."""
+"""Seconds for which one sweep publishes to subscribers; the next sweep continues."""
 
 Restore = Callable[[UUID], UUID]
-"""Makes the deployment of a flow (given by its id) anew; returns the deployment's id."""
+"""Creates the deployment of a flow (given by its id) again and returns the deployment's id."""
 
 
 @dataclass(slots=True)
 class Swept:
-    """What one sweep found and did; ``failures`` says in a line each what it could not do."""
+    """Counts of what one sweep did; ``failures`` has one line for each thing that failed."""
 
     past_due: int = 0
     dead_runs: int = 0
@@ -39,7 +43,7 @@ class Swept:
 
     @property
     def idle(self) -> bool:
-        """True where there was nothing to do."""
+        """True if the sweep found nothing to do."""
         done = (self.past_due, self.dead_runs, self.published, self.started, self.told)
         return not any(done) and not self.failures
 
@@ -57,22 +61,23 @@ class Waiting:
 def sweep(services: Services, restore: Restore) -> Swept:
     """Find past-due flows, dead runs, unpublished events and unclaimed openings; act on each.
 
-    A step that fails does not stop the others, nor does one item those beside it.
+    It also deletes old events, publishes to subscribers and records that it ran. A failure of one
+    step or item does not stop the others. ``restore`` creates a missing deployment again.
     """
     swept, failures = Swept(), Failures()
     with failures.step("flows past due"):
         while marked := len(services.ledger.mark_past_due().flows):
             swept.past_due += marked
     with failures.step("dead runs"):
-        swept.dead_runs = settle_runs(services, failures)
+        swept.dead_runs = end_dead_runs(services, failures)
     with failures.step("events"):
         swept.published = relay(services, failures)
     with failures.step("unclaimed openings"):
         swept.started = _start_unclaimed(services, restore, failures)
     with failures.step("old events"):
-        swept.forgotten = forget(services)
+        swept.forgotten = delete_old_events(services)
     with failures.step("subscribers"):
-        if services.live.look():
+        if services.live.check_broker():
             swept.told = services.live.drain(TELL_SECONDS)
     with failures.step("the note of this sweep"):
         services.database.transact(lambda session: record_swept(session, services.now()))
@@ -81,13 +86,13 @@ def sweep(services: Services, restore: Restore) -> Swept:
 
 
 def _start_unclaimed(services: Services, restore: Restore, failures: Failures) -> int:
-    """Start the runs of openings whose event, or run, got lost."""
+    """Start runs for openings whose event or run was lost; return their number."""
     unclaimed = _unclaimed(services)
     live = services.prefect.live_runs({waiting.deployment_id for waiting in unclaimed})
     count = 0
     for waiting in unclaimed:
         runs = live.get(waiting.deployment_id, [])
-        if any(opening_of(run.parameters) == waiting.id for run in runs):
+        if any(read_opening_id(run.parameters) == waiting.id for run in runs):
             continue
         with failures.item(f"start of {waiting.label}"):
             _start(services, waiting, restore)
@@ -103,7 +108,7 @@ def _unclaimed(services: Services) -> list[Waiting]:
 
 
 def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
-    """Start one run with the opening's own key; a run of that key that died makes a new attempt."""
+    """Start the run of an opening; if the run with its key has died, announce a new attempt."""
     try:
         alive = _ask_for_run(services, waiting.id, waiting.deployment_id)
     except NotFound:
@@ -114,9 +119,10 @@ def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
 
 
 def _ask_for_run(services: Services, opening_id: UUID, deployment_id: UUID) -> bool:
-    """Whether a run of the opening is under way now.
+    """Start the run of an opening; return True if the run is under way.
 
-    A key that names the run of another deployment does so since that was deleted: it is used up.
+    False if the key belongs to a run that has ended, or to a run of another deployment, which was
+    deleted since: the key cannot be used again.
     """
     with services.database.read() as session:
         attempt = session.get_one(GateOpening, opening_id).attempt

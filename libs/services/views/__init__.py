@@ -1,4 +1,4 @@
-"""Read models: what people and tools are shown.
+"""Read models: documents for people and tools.
 
-What belongs here: documents made from the database. What must not: changes of any kind.
+What belongs here: documents built from the database. What must not: changes of any kind.
 """

@@ -1,4 +1,4 @@
-"""Why an instance is not READY, read from the database and told to people.
+"""Explain why an instance is not READY.
 
 One diagnosis serves ``instances why``, ``instances freshness`` and the pages in Prefect.
 """
@@ -20,10 +20,14 @@ from prefect_instances.libs.core.records import EdgeState
 from prefect_instances.libs.core.status import FlowStatus
 from prefect_instances.libs.core.unit_of_work import Draft
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.repositories.region import ancestors_of, load_region
+from prefect_instances.libs.db.repositories.region import load_region, select_ancestors
 from prefect_instances.libs.db.repositories.resources import flows_of, get_instance
-from prefect_instances.libs.services.rendering.diagrams import freshness_picture, minute
-from prefect_instances.libs.services.views.reports import flow_document, freshness_of, message
+from prefect_instances.libs.services.rendering.diagrams import draw_freshness, format_minute
+from prefect_instances.libs.services.views.reports import (
+    derive_freshness,
+    describe_status,
+    flow_document,
+)
 
 Document = dict[str, Any]
 Diagnoses = Mapping[UUID, Diagnosis]
@@ -41,7 +45,7 @@ LEGEND = (
 
 
 def why(database: Database, now: datetime, name: str, kind: str = "") -> Document:
-    """Per flow of an instance: what it waits for, the root causes, and what would unblock it.
+    """Explain for each flow of an instance what it waits for, the root causes and the remedies.
 
     ``kind`` limits it to one flow. Raises NotFound for an unknown instance or flow.
     """
@@ -60,10 +64,10 @@ def why(database: Database, now: datetime, name: str, kind: str = "") -> Documen
 
 
 def freshness(database: Database, now: datetime, name: str) -> Document:
-    """Every upstream flow of an instance: how it stands, whether it blocks, and why.
+    """Report for every upstream flow of an instance its status, whether it blocks, and why.
 
-    ``upstreams`` has an entry for each edge, with the root causes where it blocks; ``flows`` are
-    the instance's own as in ``why``; ``graph`` holds them and their ancestors, the blocking ones
+    ``upstreams`` has an entry for each edge, with the root causes if it blocks. ``flows`` are the
+    instance's own flows as in ``why``. ``graph`` holds them and their ancestors, blocking ones
     first, at most ``DRAWN``. Raises NotFound for an unknown instance.
     """
     with database.read() as session:
@@ -88,9 +92,9 @@ def freshness(database: Database, now: datetime, name: str) -> Document:
 def _ancestry(
     session: Session, now: datetime, instance_id: UUID, kind: str = ""
 ) -> tuple[list[UUID], Draft]:
-    """The flows of an instance, or the one of that kind, with all that is upstream of them."""
+    """Load the flows of an instance, or its flow of one kind, with all their ancestors."""
     own = [flow.id for flow in flows_of(session, instance_id) if kind in ("", flow.kind)]
-    return own, Draft(load_region(session, ancestors_of(session, own)), now)
+    return own, Draft(load_region(session, select_ancestors(session, own)), now)
 
 
 def _diagnosis(diagnosis: Diagnosis) -> Document:
@@ -134,31 +138,31 @@ def _upstream(draft: Draft, edge: EdgeState, diagnoses: Diagnoses, now: datetime
         "triggers": edge.triggers,
         "status": upstream.status.value,
         "reason": upstream.reason.value,
-        "message": message(upstream),
+        "message": describe_status(upstream),
         "since": _iso(upstream.since),
         "generation": upstream.generation,
         "consumed_generation": edge.consumed,
         "last_data_date": _iso(upstream.last_data_date),
-        "freshness": freshness_of(upstream, now).value,
+        "freshness": derive_freshness(upstream, now).value,
         "blocking": blocking,
-        "why": diagnosis.sentence() if blocking else message(upstream),
+        "why": diagnosis.sentence() if blocking else describe_status(upstream),
         "roots": [_finding(root) for root in _roots(diagnosis)] if blocking else [],
     }
 
 
 def _blocks(draft: Draft, edge: EdgeState, diagnoses: Diagnoses) -> bool:
-    """Whether the upstream lacks what the edge requires, or has yet to run first."""
+    """Return True if the upstream does not satisfy the edge, or must run first."""
     waits = edge.upstream in diagnoses[edge.downstream].subject.waits_for
     return waits or not gate.meets_requirement(edge, draft.flows[edge.upstream])
 
 
 def _roots(diagnosis: Diagnosis) -> tuple[Finding, ...]:
-    """What a blocking upstream waits for in the end; itself where that is nothing."""
+    """Return the root causes of a blocking upstream; the upstream itself if it has none."""
     return diagnosis.roots or (diagnosis.subject,)
 
 
 def _graph(draft: Draft, own: list[UUID], diagnoses: Diagnoses) -> Document:
-    """The flows with their ancestors: first what blocks, from its roots on, then the others."""
+    """Build the graph of the flows and their ancestors; blocking ones first, from the roots."""
     edges = [edge for flow_id in own for edge in draft.upstream_edges(flow_id)]
     blocking = {edge.upstream for edge in edges if _blocks(draft, edge, diagnoses)}
     told = [diagnoses[flow_id] for flow_id in dict.fromkeys([*own, *blocking])]
@@ -192,7 +196,7 @@ def _node(diagnosis: Diagnosis, own: list[UUID], roots: set[UUID], chain: set[UU
 
 
 def _arrows(draft: Draft, drawn: Diagnoses) -> list[Document]:
-    """The edges among the flows that are drawn, those that block first."""
+    """Return the edges between the flows that are drawn, blocking ones first."""
     inside = [e for e in draft.edges.values() if e.upstream in drawn and e.downstream in drawn]
     arrows = [
         {
@@ -211,7 +215,7 @@ def _iso(value: datetime | date | None) -> str | None:
 
 
 def headline(document: Mapping[str, Any]) -> str:
-    """A freshness document in a sentence or a few: what waits and blocks, and why."""
+    """Summarise a freshness document in a few sentences."""
     told = [flow["why"] for flow in document["flows"] if flow["status"] != "READY" or _waits(flow)]
     told += _besides(document)
     if not told:
@@ -224,7 +228,7 @@ def _waits(flow: Mapping[str, Any]) -> bool:
 
 
 def _besides(document: Mapping[str, Any]) -> list[str]:
-    """What blocks a flow that does not wait: one that is READY, or that fails by itself."""
+    """List sentences about blocking upstreams of flows that are not waiting themselves."""
     waiting = {flow["kind"] for flow in document["flows"] if _waits(flow)}
     told = (
         entry["why"]
@@ -235,18 +239,18 @@ def _besides(document: Mapping[str, Any]) -> list[str]:
 
 
 def remedies(roots: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Each root cause once: its flow, and what would unblock it, with when it goes on by itself."""
+    """List each root cause once: its flow, and what would unblock it or when it continues."""
     found: dict[str, str] = {}
     for root in roots:
         parts = [root["remedy"]] if root["remedy"] else []
-        parts += [f"continues at {minute(root['next_at'])}"] if root["next_at"] else []
+        parts += [f"continues at {format_minute(root['next_at'])}"] if root["next_at"] else []
         if parts:
             found[f"{root['resource']}.{root['flow_kind']}"] = "; ".join(parts)
     return list(found.items())
 
 
 def table(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of a freshness document, in the order in which a narrow page shows their columns."""
+    """Convert a freshness document to table rows; the most important columns come first."""
     several = len(document["flows"]) > 1
     rows = [_row(entry, several) for entry in document["upstreams"]]
     return rows or [{"upstream": "none", "why": "it reads no other instance"}]
@@ -264,7 +268,7 @@ def _row(entry: Mapping[str, Any], several: bool) -> dict[str, Any]:
         "why": entry["why"].removeprefix(upstream).lstrip(": "),
         "to unblock": "; ".join(f"{flow}: {what}" for flow, what in remedies(entry["roots"])),
         "reason": entry["reason"],
-        "since": minute(entry["since"]) if entry["since"] else "",
+        "since": format_minute(entry["since"]) if entry["since"] else "",
         "data up to": entry["last_data_date"],
         "generation": entry["generation"],
         "role": entry["role"],
@@ -272,7 +276,7 @@ def _row(entry: Mapping[str, Any], several: bool) -> dict[str, Any]:
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """A page of a freshness document: the sentences, the remedies, and the graph as a diagram."""
+    """Convert a freshness document to a Markdown page: sentences, remedies and a diagram."""
     lines = [f"## {document['project']}/{document['instance']}: status and causes", ""]
     for flow in document["flows"]:
         lines += [f"**{flow['kind']}**: {as_markdown(flow['why'])}", ""]
@@ -285,11 +289,11 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escape text so that Markdown shows it unchanged, on one line."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{letter}" if letter in "\\`*[]|~" else letter for letter in plain)
 
 
 def _picture(graph: Mapping[str, Any]) -> list[str]:
     more = f" {graph['left_out']} more upstream flows are not shown." if graph["left_out"] else ""
-    return [freshness_picture(graph), "", f"{LEGEND}{more}"]
+    return [draw_freshness(graph), "", f"{LEGEND}{more}"]

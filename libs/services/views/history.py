@@ -1,4 +1,4 @@
-"""The configurations that an instance had: what changed, when, and which runs used which."""
+"""The configurations of an instance: what changed, when, and which runs used them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Document = dict[str, Any]
 
 
 def history(database: Database, name: str) -> Document:
-    """Every version, newest first, with what it changed; ``affects_output`` where that mattered.
+    """List every version, newest first, with its changes and whether they affect the output.
 
-    ``runs`` counts those that used the version; a change that affects no output makes no flow use
-    its version, so it has none.
+    ``runs`` counts the runs that used the version. No run uses a version whose change does not
+    affect the output, so its count is 0.
     """
     with database.read() as session:
         named = get_instance(session, name)
@@ -35,9 +35,9 @@ def history(database: Database, name: str) -> Document:
 def diff(
     database: Database, name: str, first: int | None = None, last: int | None = None
 ) -> Document:
-    """What two versions of an instance differ in; by default the newest and the one before it.
+    """Compare two versions of an instance; by default the newest and the one before it.
 
-    Raises NotFound for a version that there is not.
+    Raises NotFound for a version that does not exist.
     """
     with database.read() as session:
         named = get_instance(session, name)

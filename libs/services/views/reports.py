@@ -1,4 +1,4 @@
-"""Read models: what people and tools are shown of instances, flows, lineage and runs.
+"""Read models of instances, flows, lineage and runs.
 
 All are JSON-serialisable documents; times are ISO 8601 with offset.
 """
@@ -30,9 +30,9 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.flows import select_edges, select_flow_ids, select_nodes
 from prefect_instances.libs.db.repositories.openings import has_pending_request
 from prefect_instances.libs.db.repositories.region import (
-    ancestors_of,
-    descendants_of,
     load_region,
+    select_ancestors,
+    select_descendants,
 )
 from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
@@ -40,9 +40,9 @@ from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
     get_instance,
-    named_instances,
-    newest_version,
     select_conditions,
+    select_instances,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import (
     select_guardrail_reports_of_creation,
@@ -59,7 +59,7 @@ Document = dict[str, Any]
 def status(
     database: Database, now: datetime, name: str | None = None, project: str | None = None
 ) -> Document:
-    """Every instance with its flows, or the one named; the shape of ``instances status --json``."""
+    """Report every instance with its flows, or one, as ``instances status --json`` shows it."""
     with database.read() as session:
         chosen = _chosen(session, name, project)
         draft = _draft(session, [named.id for named in chosen], now)
@@ -73,18 +73,18 @@ def _chosen(session: Session, name: str | None, project: str | None) -> list[Nam
         return [get_instance(session, name, project)]
     return [
         named
-        for named in named_instances(session)
+        for named in select_instances(session)
         if project is None or named.project.lower() == project.lower()
     ]
 
 
 def _draft(session: Session, instance_ids: Collection[UUID], now: datetime) -> Draft:
-    """The flows of some instances with all that their gates depend on."""
+    """Load the flows of some instances and everything on which their gates depend."""
     return Draft(load_region(session, select_flow_ids(session, instance_ids)), now)
 
 
 def _by_instance(draft: Draft) -> Mapping[UUID, Sequence[FlowState]]:
-    """The flows of each instance, in the order of their kinds."""
+    """Group the flows by instance, ordered by kind."""
     grouped: dict[UUID, list[FlowState]] = defaultdict(list)
     for flow in sorted(draft.flows.values(), key=lambda flow: flow.kind):
         grouped[flow.instance_id].append(flow)
@@ -111,20 +111,20 @@ def _instance(
         "lifecycle": named.lifecycle.value,
         "status": overall.value,
         "reason": worst.reason.value if worst else None,
-        "message": message(worst) if worst else "",
+        "message": describe_status(worst) if worst else "",
         "condition": condition,
-        "freshness": freshness_of(worst, now).value if worst else Freshness.UNKNOWN.value,
+        "freshness": derive_freshness(worst, now).value if worst else Freshness.UNKNOWN.value,
         "flows": [flow_document(draft, flow, now) for flow in flows],
     }
 
 
-def message(flow: FlowState) -> str:
-    """What a person is told of a flow's status."""
+def describe_status(flow: FlowState) -> str:
+    """Return the message that people see for a flow's status."""
     return flow.detail or MESSAGES[flow.reason]
 
 
-def freshness_of(flow: FlowState, now: datetime) -> Freshness:
-    """The displayed freshness: derived from status, reason and schedule, never stored."""
+def derive_freshness(flow: FlowState, now: datetime) -> Freshness:
+    """Derive the displayed freshness from status, reason and schedule; it is never stored."""
     if flow.status is FlowStatus.RUNNING:
         return Freshness.REFRESHING
     if flow.status is FlowStatus.ERROR:
@@ -138,16 +138,16 @@ def freshness_of(flow: FlowState, now: datetime) -> Freshness:
 
 
 def flow_document(draft: Draft, flow: FlowState, now: datetime) -> Document:
-    """One flow in the shape that it has in ``instances status --json``."""
+    """Report one flow as ``instances status --json`` shows it."""
     return {
         "id": str(flow.id),
         "kind": flow.kind,
         "deployment_id": str(flow.deployment_id) if flow.deployment_id else None,
         "status": flow.status.value,
         "reason": flow.reason.value,
-        "message": message(flow),
+        "message": describe_status(flow),
         "since": _iso(flow.since),
-        "freshness": freshness_of(flow, now).value,
+        "freshness": derive_freshness(flow, now).value,
         "generation": flow.generation,
         "last_data_date": _iso(flow.last_data_date),
         "last_ready_at": _iso(flow.last_ready_at),
@@ -158,7 +158,7 @@ def flow_document(draft: Draft, flow: FlowState, now: datetime) -> Document:
 
 
 def _blocked_by(draft: Draft, flow: FlowState) -> tuple[Blocker, ...]:
-    """Who keeps the gate shut; a flow that is READY or RUNNING waits for nobody."""
+    """Return what keeps the gate closed; empty for a READY or RUNNING flow."""
     if flow.status in (FlowStatus.READY, FlowStatus.RUNNING):
         return ()
     return gate.find_blockers(draft, flow.id)
@@ -178,7 +178,7 @@ def _blocker(blocker: Blocker) -> Document:
 
 
 def lineage(database: Database, name: str | None = None) -> Document:
-    """Flows as nodes and dependencies as edges: all, or what is upstream and downstream of one."""
+    """Report flows as nodes and dependencies as edges: all, or the neighbourhood of an instance."""
     with database.read() as session:
         wanted = _around(session, name) if name else None
         return {
@@ -188,9 +188,9 @@ def lineage(database: Database, name: str | None = None) -> Document:
 
 
 def _around(session: Session, name: str) -> set[UUID]:
-    """The flows of an instance, and all that is upstream and downstream of them."""
+    """Select the flows of an instance, and all their ancestors and descendants."""
     own = {flow.id for flow in flows_of(session, get_instance(session, name).id)}
-    return ancestors_of(session, own) | descendants_of(session, own)
+    return select_ancestors(session, own) | select_descendants(session, own)
 
 
 def _node(row: Any) -> Document:
@@ -217,14 +217,14 @@ def _edge(edge: Any) -> Document:
 
 
 def show(database: Database, now: datetime, name: str) -> Document:
-    """Everything about one instance: status, configuration, composition, handles, output."""
+    """Report everything about one instance: status, configuration, components, ids, output."""
     document: Document = status(database, now, name)["instances"][0]
     instance_id = UUID(document["id"])
     with database.read() as session:
         resource = session.get_one(Resource, instance_id)
         extension = session.get(EXTENSIONS[resource.type], instance_id)
         document["created_at"] = _iso(resource.created_at)
-        version = newest_version(session, instance_id)
+        version = select_newest_version(session, instance_id)
         document["config"] = version.spec_json if version else None
         document["components"] = _composition(session, extension)
         document["handles"] = _handles(extension)
@@ -267,7 +267,7 @@ def _defined(session: Session, row: Any) -> Document:
 
 
 def _calls(session: Session, owner_id: UUID) -> Document:
-    """The versions that an expression keeps to, if any."""
+    """Return the definition versions that are pinned for an expression; empty if there are none."""
     found = {name: at for (_, name), at in sorted(recorded_calls(session, owner_id).items())}
     return {"calls": found} if found else {}
 
@@ -302,7 +302,7 @@ def _output(session: Session, instance_id: UUID, kind: str) -> Document | None:
 
 
 def runs(database: Database, name: str, limit: int = 1000) -> Document:
-    """The runs of an instance, newest first."""
+    """List the runs of an instance, newest first."""
     with database.read() as session:
         instance_id = get_instance(session, name).id
         found = select_runs_of_instance(session, instance_id, limit)
@@ -310,7 +310,10 @@ def runs(database: Database, name: str, limit: int = 1000) -> Document:
 
 
 def run_info(database: Database, run_id: str) -> Document:
-    """One run by its id or that of its Prefect flow run, with everything that is recorded."""
+    """Report everything that is recorded about one run.
+
+    ``run_id`` is its id or that of its Prefect flow run. Raises NotFound.
+    """
     try:
         identity = UUID(run_id)
     except ValueError:
@@ -334,7 +337,7 @@ def run_info(database: Database, run_id: str) -> Document:
 
 
 def _guardrails(reports: Sequence[GuardrailReport]) -> list[Document]:
-    """Show how guardrail contracts came out, in the order given."""
+    """Convert guardrail reports to documents, in the given order."""
     return [
         {
             "kind": report.kind,
@@ -369,15 +372,15 @@ def _run(run: RunRecord, kind: str) -> Document:
 
 
 def cascade(database: Database, now: datetime, name: str) -> Document:
-    """How far the cascade that starts at an instance has come.
+    """Report the progress of the cascade that starts at an instance.
 
-    ``settled`` is True once nothing of it runs or is about to: what is not READY then will not
-    become READY by itself.
+    ``settled`` is True once none of its flows runs or is about to run: a flow that is not READY
+    then does not become READY by itself.
     """
     with database.read() as session:
         named = get_instance(session, name)
         own = [flow.id for flow in flows_of(session, named.id)]
-        reached = descendants_of(session, own, triggered=True)
+        reached = select_descendants(session, own, triggered=True)
         draft = Draft(load_region(session, reached), now)
     flows = [draft.flows[flow_id] for flow_id in reached]
     busy = [flow for flow in flows if _busy(draft, flow)]
@@ -391,14 +394,14 @@ def cascade(database: Database, now: datetime, name: str) -> Document:
 
 
 def _busy(draft: Draft, flow: FlowState) -> bool:
-    """Running, or with an opening that a run is on its way for."""
+    """Return True if the flow is RUNNING, or has an opening that a run can claim now."""
     if flow.status is FlowStatus.RUNNING:
         return True
     return bool(draft.unclaimed(flow.id)) and not gate.find_blockers(draft, flow.id)
 
 
 def has_request(database: Database, name: str) -> bool:
-    """True while something that was asked of an instance waits for its gate to open."""
+    """Return True if a run request of an instance is pending."""
     with database.read() as session:
         instance_id = get_instance(session, name).id
         return has_pending_request(session, instance_id)

@@ -1,4 +1,4 @@
-"""What applications need to subscribe: the address, the channels, and tokens for them."""
+"""What applications need in order to subscribe: address, channels and tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROJECT = "Project"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one subscriber gets: where, which channel, and two tokens until ``expires_at``."""
+    """Access for one subscriber: address, channel, and two tokens that expire at ``expires_at``."""
 
     label: str
     url: str
@@ -37,9 +37,9 @@ class Grant:
 
 
 def connection(settings: Settings, prefect: PrefectGateway) -> Connection | None:
-    """What the Centrifugo block says; None where there is none.
+    """Read the Centrifugo block; None if there is none.
 
-    Raises InvalidSpec, without any value of it, where it cannot be used.
+    Raises InvalidSpec, without any value of the block, if it cannot be used.
     """
     name = settings.centrifugo_block
     document = prefect.read_secrets(BLOCK_TYPE, name)
@@ -57,9 +57,9 @@ def connection(settings: Settings, prefect: PrefectGateway) -> Connection | None
 
 
 def grant_subscription(services: Services, name: str, user: str, *, project: bool = False) -> Grant:
-    """Make tokens for one subscriber of an instance, or with ``project`` of a whole project.
+    """Create tokens for one subscriber of an instance, or with ``project`` of a whole project.
 
-    Call it again to refresh them. Raises NotFound for what does not exist, and where no
+    Call it again to renew them. Raises NotFound if the instance or project does not exist, or if no
     Centrifugo is configured.
     """
     found = connection(services.settings, services.prefect)

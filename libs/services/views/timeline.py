@@ -1,4 +1,4 @@
-"""The slots of an instance before and after now, day by day, with the sessions of its exchange."""
+"""The slots of an instance before and after now, day by day, with the exchange's sessions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
-from prefect_instances.libs.db.repositories.resources import flows_of, get_instance, newest_version
+from prefect_instances.libs.db.repositories.resources import (
+    flows_of,
+    get_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.specs import (
     ScheduleSpec,
@@ -36,20 +40,20 @@ _STATES = {
     RunStatus.CRASHED: "failed",
     RunStatus.CANCELLED: "cancelled",
 }
-"""What is said of a slot by the best run of it, best first."""
+"""State of a slot by the status of its best run, best first."""
 
 
 def timeline(database: Database, now: datetime, name: str, days: int) -> Document:
-    """``days`` to each side of today, whole ones, never before the instance was made.
+    """Report the slots of an instance on the ``days`` days before and after today.
 
-    Each flow has its days, in the time zone of its schedule: the session of the exchange, if it has
-    a calendar, and the slots with what became of them (``done``, ``running``, ``failed``,
-    ``cancelled``, ``missed`` or ``coming``). ``next_slot`` is the first one that is coming, however
-    far away; None where there is none.
+    Days before the instance's creation are left out. Each flow has its days, in the time zone of
+    its schedule: the session of the exchange, if it has a calendar, and the slots with their state
+    (``done``, ``running``, ``failed``, ``cancelled``, ``missed`` or ``coming``). ``next_slot`` is
+    the next future slot, at any distance; None if there is none. Raises NotFound.
     """
     with database.read() as session:
         named = get_instance(session, name)
-        version = newest_version(session, named.id)
+        version = select_newest_version(session, named.id)
         if version is None:
             raise NotFound("instance", name)
         spec = parse_spec(version.spec_json)
@@ -75,14 +79,14 @@ def timeline(database: Database, now: datetime, name: str, days: int) -> Documen
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """So many days to each side of today, but none before the instance was made."""
+    """A number of days before and after today, from the instance's creation on."""
 
     created: datetime
     now: datetime
     days: int
 
     def bounds(self, zone: ZoneInfo) -> tuple[datetime, datetime]:
-        """Its first moment and the end of its last day, on the clock of a zone."""
+        """Return the start of the first day and the end of the last day, by a zone's local time."""
         today, around = self.now.astimezone(zone).date(), timedelta(days=self.days)
         first = datetime.combine(today - around, time(), zone)
         end = datetime.combine(today + around, time.max, zone)
@@ -90,7 +94,7 @@ class _Span:
 
 
 def _runs(session: Session, flow_id: UUID, since: datetime) -> list[tuple[datetime, RunStatus]]:
-    """When the runs began that may serve a slot; those about the past are no slot's."""
+    """Select start and status of the runs that may serve a slot; runs about the past do not."""
     return [
         (started_at, status)
         for started_at, status, parameters in select_outcomes_since(session, flow_id, since)
@@ -141,7 +145,7 @@ def _slots(schedule: ScheduleSpec, start: datetime, end: datetime) -> list[datet
 def _slot_states(
     moments: Sequence[datetime], runs: Sequence[tuple[datetime, RunStatus]], now: datetime
 ) -> list[str]:
-    """A run is of the last slot before it began."""
+    """Attribute each run to the latest slot at or before its start; return each slot's state."""
     found: dict[int, set[RunStatus]] = defaultdict(set)
     for started, status in runs:
         found[bisect_right(moments, started) - 1].add(status)
@@ -156,7 +160,7 @@ def _state(statuses: set[RunStatus], without: str) -> str:
 
 
 def _session(schedule: ScheduleSpec, day: date, zone: ZoneInfo) -> Document:
-    """The session of a day, ``closed`` saying why there is none; nothing without a calendar."""
+    """Return the session of a day, or in ``closed`` why there is none; empty without a calendar."""
     if not schedule.calendar:
         return {}
     hours = session_hours(schedule.calendar, day)
@@ -167,7 +171,7 @@ def _session(schedule: ScheduleSpec, day: date, zone: ZoneInfo) -> Document:
 
 
 def _is_early(calendar: str, day: date) -> bool:
-    """Whether the session is shorter than the longest within two weeks."""
+    """Return True if the session is shorter than the longest one within a week of it."""
     near = (session_hours(calendar, day + timedelta(days=at)) for at in range(-7, 8))
     spans = [closes - opens for opens, closes in filter(None, near)]
     opens, closes = session_hours(calendar, day) or (None, None)

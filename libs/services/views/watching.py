@@ -1,4 +1,4 @@
-"""What happens to instances, as it happens: over Centrifugo where configured, else over Prefect."""
+"""Watch instances live: over Centrifugo if it is configured, otherwise over Prefect's events."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ USER = "instances-watch"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is watched: the channels, and the instance if it is one; None for all."""
+    """What to watch: the channels, and the instance (None: all instances)."""
 
     channels: tuple[str, ...]
     instance_id: UUID | None = None
 
 
 def scope_of(services: Services, name: str) -> Scope:
-    """One instance, or with "" every project that there is now. Raises NotFound."""
+    """Build the scope of one instance, or of all present projects for ""; raise NotFound."""
     with services.database.read() as session:
         if name:
             found = get_instance(session, name)
@@ -39,9 +39,9 @@ def scope_of(services: Services, name: str) -> Scope:
 
 
 async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
-    """Yield messages of ``libs.core.subscriber_messages``; ``reload``: some may be missing.
+    """Yield messages of ``libs.core.subscriber_messages``; after ``reload`` some may be missing.
 
-    Over Prefect's event stream their ``seq`` is None, and runs do not tell of their progress.
+    Over Prefect's event stream ``seq`` is None, and there are no progress messages of runs.
     """
     found = connection(services.settings, services.prefect)
     if found is None:

@@ -41,7 +41,7 @@ COMPONENTS = ("pipeline_instances", "store_instances", "accessor_instances")
 
 
 def upgrade() -> None:
-    """Create every table, what is referenced first."""
+    """Create every table; referenced tables come first."""
     _create_resources()
     _create_definitions()
     _create_components()
@@ -446,5 +446,5 @@ def _create_partial_index(
 
 
 def downgrade() -> None:
-    """Refuse: before the baseline there is nothing to go back to."""
+    """Refuse: there is no revision before the baseline."""
     raise NotImplementedError("the baseline is the first revision")

@@ -1,7 +1,7 @@
-"""What provisioning must know about each type of instance: one module a type.
+"""Descriptions of the instance types, one module for each type.
 
-What belongs here: the composition of a type, its checks, its columns and its handles elsewhere.
-What must not: the saga itself (``libs.services.lifecycle.provisioning``) and what a run does.
+What belongs here: the composition of a type, its checks, its columns and its external resources.
+What must not: the provisioning saga (``libs.services.lifecycle.provisioning``) or what a run does.
 """
 
 from prefect_instances.libs.services.composition.instance_types.backtests import BACKTEST
@@ -23,7 +23,7 @@ from prefect_instances.libs.services.composition.instance_types.optimizers impor
 KITS: dict[str, Kit] = {
     kit.type: kit for kit in (DATASET, SIGNAL, EXPERIMENT, MODEL, OPTIMIZER, BACKTEST)
 }
-"""The kit of each type of instance that can be provisioned."""
+"""The description of each instance type that can be provisioned."""
 
 __all__ = [
     "KITS",

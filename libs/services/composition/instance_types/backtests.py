@@ -1,4 +1,4 @@
-"""Backtests: no definition; the prices may be found in the primary signal's lineage."""
+"""Backtests: no definition; prices can be derived from the lineage of the primary signal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEIGHTS = InstanceType.OPTIMIZER
 def _implied(
     session: Session, spec: InstanceSpec, pending: Pending
 ) -> list[tuple[str, UpstreamRef]]:
-    """The prices, where the spec names none: the one source that the primary signal reads."""
+    """Return the prices if the spec names none: the only source of the primary signal."""
     assert isinstance(spec, BacktestSpec)
     if spec.assets.prices.resource:
         return []
@@ -38,7 +38,7 @@ def _implied(
 
 
 def _sources(session: Session, pending: Pending, label: str) -> set[str]:
-    """Labels of the datasets without upstreams that an instance is computed from."""
+    """Collect the labels of the datasets without upstreams from which an instance is computed."""
     reached, queue, sources = {label}, [label], set()
     while queue:
         current = queue.pop()
@@ -53,7 +53,7 @@ def _sources(session: Session, pending: Pending, label: str) -> set[str]:
 
 
 def _upstreams(session: Session, pending: Pending, label: str) -> set[str] | None:
-    """Labels that an instance reads; None for one that does not exist."""
+    """Return the labels that an instance reads; None if it does not exist."""
     planned = pending.get(label)
     if planned is not None:
         return {_label(planned, ref.resource) for _, ref in planned.references()}

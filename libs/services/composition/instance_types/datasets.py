@@ -27,7 +27,7 @@ ROLES = {
 
 
 def _check(composition: Composition) -> Iterable[Problem]:
-    """What the pipeline says about its upstreams."""
+    """Yield the problems that the pipeline finds in its upstreams."""
     component = composition.components.get("pipeline")
     if component is None:
         return
@@ -38,7 +38,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
 
 
 def _fits(components: Mapping[str, Component], registry: Registry) -> Iterable[Problem]:
-    """What store and accessor need and the pipeline, as it is configured, does not deliver."""
+    """Yield what store and accessor need but the configured pipeline does not deliver."""
     if "pipeline" not in components:
         return
     pipeline = components["pipeline"].configured(registry)

@@ -1,4 +1,4 @@
-"""Experiments: an expression over upstreams, checked as the pipeline expression checks its own."""
+"""Experiments: an expression over upstreams, checked as the pipeline ``expression`` does."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from prefect_instances.libs.specs import ExperimentSpec
 
 
 def expression_pipeline(registry: Registry, spec: ExperimentSpec) -> Pipeline:
-    """The pipeline that evaluates the expression; raises InvalidSpec for faulty inputs.
+    """Build the pipeline that evaluates the expression; raise InvalidSpec for wrong inputs.
 
-    ``registry`` prefers the versions that the experiment keeps to.
+    ``registry`` prefers the versions that are pinned for the experiment.
     """
     definition = registry.get(DefinitionKind.PIPELINE, "expression")
     config = {"expression": spec.expression, "inputs": spec.inputs, "ops": spec.ops}

@@ -1,4 +1,4 @@
-"""What provisioning must know about one type of instance, as one value."""
+"""The description of one instance type, as one value."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Pending = Mapping[str, InstanceSpec]
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A component of a spec: the kind of definition, and the type of its component instance.
+    """A role in a spec: the kind of definition, and the type of its component instance.
 
-    ``component_type`` is empty where the definition is a column of the instance itself.
+    ``component_type`` is empty if the instance itself has a column for the definition.
     """
 
     kind: DefinitionKind
@@ -37,7 +37,8 @@ class Role:
 class Component:
     """A resolved component: the definition and its validated configuration.
 
-    ``shared`` is the id of the existing component instance, None for one that is made inline.
+    ``shared`` is the id of an existing component instance; None if the spec defines the component
+    inline.
     """
 
     definition: type[Definition]
@@ -45,15 +46,16 @@ class Component:
     shared: UUID | None = None
 
     def configured(self, registry: Registry) -> Definition:
-        """The definition with its configuration, which finds what it calls in ``registry``."""
+        """Instantiate the definition; it finds what it calls in ``registry``."""
         return self.definition(self.config, registry)
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A resolved reference. ``flow_id`` is None while the upstream is only planned.
+    """A resolved reference to an upstream.
 
-    ``require`` and ``triggers`` are None where the reference says nothing.
+    ``flow_id`` is None while the upstream is only planned. ``require`` and ``triggers`` are None if
+    the reference does not give them.
     """
 
     label: str
@@ -66,7 +68,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """The resolved parts of a spec, for a kit to look at as a whole."""
+    """The resolved parts of a spec, as the checks of an instance type receive them."""
 
     spec: InstanceSpec
     components: Mapping[str, Component]
@@ -75,7 +77,7 @@ class Composition:
 
 
 Calls = Callable[[Composition], Iterable[type[Definition]]]
-"""Finds the definitions that an instance works with by name."""
+"""Finds the definitions that an instance uses by name."""
 
 
 def _always(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
@@ -85,12 +87,12 @@ def _always(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """A handle in another system: one step of the provisioning saga.
+    """An external resource: one step of the provisioning saga.
 
-    ``create`` makes it, or finds the one an earlier attempt made, and returns the columns of the
-    extension row that record it. ``remove`` takes it away again, with ``purge`` its content too;
-    it is given those columns, finds also what was made and not recorded yet, and a handle that is
-    gone already is no error. ``present`` says whether what those columns record is still there.
+    ``create`` creates it, or finds the one of an earlier attempt, and returns the columns of the
+    extension row that record it. ``remove`` deletes it, with ``purge`` its content too: it receives
+    those columns, also finds a resource that was not recorded, and ignores one that is gone.
+    ``present`` returns True if the recorded resource still exists.
     """
 
     name: str
@@ -129,14 +131,14 @@ def _no_references(
 
 @dataclass(frozen=True)
 class Kit:
-    """How a type of instance is composed, checked, recorded and connected.
+    """An instance type: how it is composed, checked, recorded and connected to other systems.
 
-    ``main`` is the role whose definition gives the aggregation contract and the definition columns
-    (empty: none does). ``fits`` finds which of the components that are known do not fit one
-    another, ``check`` what is wrong with the whole. ``columns`` gives the columns of the extension
-    row that only this type has. ``implied`` finds upstreams that the spec means
-    without naming them. ``handles`` names the extension column of each flow's deployment. ``calls``
-    are the definitions that the instance itself works with by name, beside its components.
+    ``main`` is the role of the main definition, which gives the aggregation contract and the
+    definition columns (empty: none). ``fits`` finds components that do not fit together, ``check``
+    the problems of the whole. ``columns`` returns the extension columns that only this type has.
+    ``implied`` finds upstreams that the spec does not name. ``handles`` gives the extension column
+    of each flow's deployment. ``calls`` finds the definitions that the instance itself uses by
+    name, in addition to its components.
     """
 
     type: InstanceType
@@ -158,7 +160,10 @@ class Kit:
         return SHAPES[self.type]
 
     def handle(self, kind: str) -> str:
-        """The extension column of a flow's deployment; empty for a flow that a definition adds."""
+        """Return the extension column of a flow's deployment.
+
+        Empty for a flow that a definition adds.
+        """
         if kind not in self.shape.flows:
             return ""
         return self.handles.get(kind, "prefect_deployment_id")
@@ -166,11 +171,11 @@ class Kit:
     def references(
         self, session: Session, spec: InstanceSpec, pending: Pending
     ) -> list[tuple[str, UpstreamRef]]:
-        """Every upstream with its path: those that the spec names, then those that it implies."""
+        """Return every upstream with its path: first those of the spec, then the implied ones."""
         return [*spec.references(), *self.implied(session, spec, pending)]
 
 
 def model_handles() -> dict[str, str]:
-    """The deployment columns of a type with several flows, by the names of the tables."""
+    """Return the deployment columns of a model's flows, by kind of flow."""
     kinds = (FlowKind.TRAINING, FlowKind.INFERENCE, FlowKind.MONITORING)
     return {kind: f"prefect_{kind}_deployment_id" for kind in kinds}

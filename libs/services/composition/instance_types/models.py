@@ -1,4 +1,4 @@
-"""Models: one definition, what it reads, and its handles in MLflow and Evidently."""
+"""Models: one definition, its upstreams, and its resources in MLflow and Evidently."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def _make_experiment(services: Services, id_: UUID, spec: InstanceSpec) -> Mappi
 
 
 def _drop_experiment(services: Services, named: Named, row: Mapping[str, Any], purge: bool) -> None:
-    """Without ``purge`` the runs stay to be looked at; the experiment is archived."""
+    """Archive the experiment, so that its runs can be read; ``purge`` deletes it."""
     tracking = model_stores.tracking(services)
     if purge:
-        # By its name: it is recorded only with the first version that was promoted.
+        # Use the name, because only the first promoted version records it.
         tracking.delete_model(model_stores.model_name(named.project, named.name, named.id))
     name = _store_name(named)
-    # By name too: what is recorded may be of another store, or not be recorded yet.
+    # Search by name too: the recorded id may be missing, or belong to another store.
     for id_ in {row["mlflow_experiment_id"], tracking.find_experiment(name)} - {None}:
         tracking.delete_experiment(id_, name, purge=purge)
 
@@ -95,7 +95,7 @@ def _make_project(services: Services, id_: UUID, spec: InstanceSpec) -> Mapping[
 
 
 def _drop_project(services: Services, named: Named, row: Mapping[str, Any], purge: bool) -> None:
-    """Reports are the model's history: only a purge takes them away, and what has none."""
+    """Delete the project if ``purge``, or if it was never recorded; otherwise keep its reports."""
     monitoring = model_stores.monitoring(services)
     id_ = row["evidently_project_id"]
     if id_ is None:

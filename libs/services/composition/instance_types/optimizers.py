@@ -1,4 +1,4 @@
-"""Portfolio optimizers: one definition, its constraints, and what it reads."""
+"""Portfolio optimizers: one definition, its constraints and its upstreams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROLES = (*SIGNAL_ROLES, "prices", "covariance")
 
 
 def constraints_of(spec: ConstraintsSpec) -> Constraints:
-    """The constraints as the definitions take them."""
+    """Convert the constraints of a spec to the form that definitions receive."""
     return Constraints(
         min_weight=spec.min_weight,
         max_weight=spec.max_weight,
