@@ -25,10 +25,10 @@ MODEL_SERVERS = {
 """What to do about a server that does not answer."""
 
 NAMED = 5
-"""Flows that one finding names; the others are counted."""
+"""Number of flows that one finding names; the others are counted."""
 
 LOOKED_AT = 50
-"""Sweeps among which the last good one is looked for."""
+"""Number of recent sweeps that are searched for the last completed one."""
 
 
 class Level(StrEnum):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FAILED = 1
 WRONG_USAGE = 2
 NOT_READY = 3
-"""Exit codes beside 0; typer, too, ends with 2 for wrong usage."""
+"""Exit codes other than 0; typer also uses 2 for wrong usage."""
 
 STATUS_STYLES = {
     "READY": "green",
@@ -40,7 +40,7 @@ STATUS_STYLES = {
     "cancelled": "yellow",
     "running": "cyan",
 }
-"""Colours of the words that stand for a state, wherever they are shown."""
+"""Colours of the names of states."""
 
 
 def console(*, stderr: bool = False) -> Console:

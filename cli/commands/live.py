@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefect_instances.libs.services.state.context import Services
 
 REDRAW_SECONDS = 0.3
-"""The table is read again at most this often."""
+"""Seconds between two reads of the table, at least."""
 
 Print = Callable[[Mapping[str, Any]], None]
 

@@ -44,7 +44,7 @@ UNSAID = {
     "smart": False,
     "accept_loss": False,
 }
-"""What a flow does of itself, and so need not be told; not every flow knows all of it."""
+"""The defaults of a flow's options, which are not sent; not every flow has all of them."""
 
 
 class RunMode(StrEnum):

@@ -15,7 +15,7 @@ from prefect_instances.cli.session import open_database, utc_now
 
 HEADERS = ("flow", "day", "session", "slots")
 MOST = 4
-"""Slots of one day that are listed; more are counted."""
+"""Number of slots of one day that are listed; the others are counted."""
 
 MOMENT = "%a %Y-%m-%d %H:%M"
 

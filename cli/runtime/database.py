@@ -23,7 +23,7 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-"""Schemes that a person may write, and the one that is meant."""
+"""Maps each accepted URL scheme to the one that is used."""
 
 
 class UnusableDatabase(PermanentError):

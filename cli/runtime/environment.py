@@ -18,7 +18,7 @@ KEPT_PREFECT = frozenset(
         "PREFECT_WORKER_QUERY_SECONDS",
     }
 )
-"""Prefect's settings that a person sets for any server; all others may belong to another one."""
+"""Prefect settings that do not depend on the server; all others may belong to another server."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -31,7 +31,7 @@ QUIET = {
     "NO_COLOR": "1",
     "PYTHONUNBUFFERED": "1",
 }
-"""Nothing is reported to anybody, nothing is asked, and logs are plain text."""
+"""Settings without telemetry, without prompts, and with plain-text logs."""
 
 
 def base_environment(home: Home) -> dict[str, str]:

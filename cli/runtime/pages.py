@@ -66,7 +66,7 @@ KINDS = {
         Kind("evidently", "Evidently", "evidently_url", "/api/version", _evidently),
     )
 }
-"""What ``instances up --with`` may name."""
+"""The values of ``instances up --with``."""
 
 
 class ServedElsewhere(PermanentError):

@@ -26,7 +26,7 @@ CREATED_TOLERANCE_SECONDS = 2.0
 LOG_LIMIT_BYTES = 20_000_000
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Kept so that Python does not complain of processes that outlive their ``Popen``."""
+"""References to started processes; without one, Python warns about a running ``Popen``."""
 
 
 @dataclass(frozen=True, slots=True)

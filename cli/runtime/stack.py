@@ -14,7 +14,7 @@ from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.settings import Settings, load_settings
 
 Say = Callable[[str], None]
-"""Takes one line for the person who waits."""
+"""A function that shows one line to the person who waits."""
 
 PORT_ATTEMPTS = 3
 ADVICE = (
@@ -24,7 +24,7 @@ ADVICE = (
 WORKER_GRACE_SECONDS = 20.0
 SERVER_GRACE_SECONDS = 10.0
 ROLES = (worker.ROLE, *pages.KINDS, server.ROLE)
-"""All that may run, in the order in which it is ended: the worker first, its runs must report."""
+"""All roles in the order in which they end: the worker first, because its runs must report."""
 
 
 @dataclass(frozen=True, slots=True)

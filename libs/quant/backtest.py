@@ -93,7 +93,7 @@ class Trades:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingOrders:
     """One entry for each order without a price on its bar ``due``.
 
     ``done`` is the bar of its execution; -1 if the next decision or the end came first.
@@ -112,7 +112,7 @@ class History:
     cash: Floats
     weights: Floats
     trades: Trades
-    waiting: Waiting
+    waiting: WaitingOrders
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,9 +322,9 @@ def _trades(book: _Book, market: _Market) -> Trades:
     return Trades(bar, asset, deltas[at, asset], market.known[bar, asset], costs[at, asset])
 
 
-def _waiting(book: _Book) -> Waiting:
+def _waiting(book: _Book) -> WaitingOrders:
     none: Whole = np.empty(0, dtype=np.int64)
-    return Waiting(
+    return WaitingOrders(
         np.repeat(
             np.array([due for due, _, _ in book.waited], dtype=np.int64),
             [len(assets) for _, assets, _ in book.waited],

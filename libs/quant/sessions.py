@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ALIVE_DAYS = 14
-"""An asset without a price for more calendar days is suspended or delisted; holidays are shorter.
-For data whose usual step is longer than a few days, the limit is three steps."""
+"""An asset without a price for more calendar days than this is suspended or delisted; holidays are
+shorter. For data whose usual step is longer than a few days, the limit is three steps."""
 
 SHARE = 0.9
 """On a session, more than this share of the live assets usually trade on that weekday."""

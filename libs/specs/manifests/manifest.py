@@ -99,7 +99,7 @@ def load_manifest(path: Path) -> Manifest:
 def survey_files(path: Path) -> Survey:
     """Load as ``load_manifest`` does, but return valid parts and problems instead of raising.
 
-    Raises ``InvalidSpec`` where there is nothing to read.
+    Raises ``InvalidSpec`` if there is nothing to read.
     """
     gathered = _Gathered()
     if not path.exists():

@@ -39,7 +39,7 @@ class NativeCron:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ClockChange:
     """A forward clock change, which skips the times from ``start`` to before ``end``.
 
     It occurs in ``month`` on a day of ``days`` that is a ``weekday``. ``exact``: on no other days.
@@ -64,7 +64,7 @@ class _Cron:
     months: frozenset[int]
     weekday: str
 
-    def skipped(self, change: Change) -> frozenset[time]:
+    def skipped(self, change: ClockChange) -> frozenset[time]:
         """Return the expression's times of day that the change skips."""
         times = (time(hour, minute) for hour in self.hours for minute in self.minutes)
         return frozenset(one for one in times if _is_skipped(one, change))
@@ -105,7 +105,7 @@ def split_at_changes(crons: list[str], zone: str) -> list[NativeCron]:
 
 
 @lru_cache(maxsize=256)
-def changes_forward(zone: str) -> tuple[Change, ...]:
+def changes_forward(zone: str) -> tuple[ClockChange, ...]:
     """Return the zone's forward clock changes, one for each rule or month of the year."""
     months: dict[int, list[tuple[datetime, datetime]]] = {}
     for gap in _gaps(ZoneInfo(zone)):
@@ -146,14 +146,16 @@ def _gap(zone: ZoneInfo, moment: datetime, length: timedelta) -> tuple[datetime,
     return end - length, end
 
 
-def _changes(month: int, gaps: list[tuple[datetime, datetime]], *, exact: bool) -> list[Change]:
+def _changes(
+    month: int, gaps: list[tuple[datetime, datetime]], *, exact: bool
+) -> list[ClockChange]:
     """Return one change for each weekday and time of day among the gaps of a month."""
     groups: dict[tuple[int, time, time, bool], set[int]] = {}
     for start, end in gaps:
         key = (start.isoweekday() % _WEEK, start.time(), end.time(), end.date() > start.date())
         groups.setdefault(key, set()).add(start.day)
     return [
-        Change(
+        ClockChange(
             month, _week_of(days) if exact else frozenset(days), weekday, start, end, late, exact
         )
         for (weekday, start, end, late), days in groups.items()
@@ -166,7 +168,7 @@ def _week_of(days: set[int]) -> frozenset[int]:
     return frozenset(range(last - _WEEK + 1, last + 1))
 
 
-def _follows(change: Change, gaps: list[tuple[datetime, datetime]]) -> bool:
+def _follows(change: ClockChange, gaps: list[tuple[datetime, datetime]]) -> bool:
     """Return True if the rule matches the days of the gaps and no other days, in every year."""
     named = {
         day
@@ -178,7 +180,7 @@ def _follows(change: Change, gaps: list[tuple[datetime, datetime]]) -> bool:
     return named == {start.date() for start, _ in gaps} and not next_month
 
 
-def _differs(crons: list[_Cron], change: Change) -> bool:
+def _differs(crons: list[_Cron], change: ClockChange) -> bool:
     """Return True if Prefect would fire otherwise than once at the end of the gap."""
     hit = [cron for cron in crons if change.month in cron.months and cron.skipped(change)]
     if not hit:
@@ -193,11 +195,11 @@ def _differs(crons: list[_Cron], change: Change) -> bool:
     )
 
 
-def _meets(cron: _Cron, changes: list[Change]) -> bool:
+def _meets(cron: _Cron, changes: list[ClockChange]) -> bool:
     return any(one.month in cron.months and cron.skipped(one) for one in changes)
 
 
-def _without(cron: _Cron, changes: list[Change]) -> list[NativeCron]:
+def _without(cron: _Cron, changes: list[ClockChange]) -> list[NativeCron]:
     """Return the expression without its skipped times on the days of the changes."""
     skipped = frozenset[time]().union(*(cron.skipped(one) for one in changes))
     kept = [NativeCron(cron.timed(hours, minutes)) for hours, minutes in _grouped(cron, skipped)]
@@ -215,7 +217,7 @@ def _without(cron: _Cron, changes: list[Change]) -> list[NativeCron]:
     return kept
 
 
-def _at_end(crons: list[_Cron], change: Change) -> NativeCron | None:
+def _at_end(crons: list[_Cron], change: ClockChange) -> NativeCron | None:
     """Return the expression for the end of the gap; None if another slot is at that time anyway."""
     due: frozenset[int] = frozenset()
     regular: frozenset[int] = frozenset()
@@ -265,7 +267,7 @@ def _by_hour(times: Iterable[time]) -> list[tuple[list[int], list[int]]]:
     return [(some, list(found)) for found, some in hours.items()]
 
 
-def _is_skipped(one: time, change: Change) -> bool:
+def _is_skipped(one: time, change: ClockChange) -> bool:
     return one >= change.start and (change.overnight or one < change.end)
 
 
