@@ -305,7 +305,7 @@ def test_parameters_against_the_schema_are_refused(
     [
         "flows.no_such_module.flow",
         "prefect_instances.flows.refresh_dataset.no_such_flow",
-        "prefect_instances.flows.execution_flows.ports",
+        "prefect_instances.flows.execution_flows.build_ports",
     ],
 )
 def test_what_is_no_flow_cannot_be_described(entrypoint: str) -> None:

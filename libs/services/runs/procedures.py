@@ -19,7 +19,7 @@ PROCEDURES: dict[str, str] = {
 }
 """Module and function of the procedure, by kind of flow."""
 
-ADDED = "prefect_instances.libs.services.procedures.definition_flows:run_added"
+ADDED = "prefect_instances.libs.services.procedures.definition_flows:run_definition_method"
 """The procedure of every flow that a definition adds."""
 
 
