@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 from hypothesis import given
@@ -26,15 +26,18 @@ from tests.property.graphs import named, region_of
 from tests.property.worlds import World, worlds
 
 VECTORS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 5), max_size=4)
+DAYS = st.dates(date(1700, 1, 1), date(2199, 12, 31))
+"""Days that a request may name."""
+
 PARAMETERS = st.builds(
     RunParameters,
     st.sampled_from(Mode),
-    st.none() | st.dates(),
+    st.none() | DAYS,
     st.booleans(),
     st.booleans(),
     st.booleans(),
-    start=st.none() | st.dates(),
-    end=st.none() | st.dates(),
+    start=st.none() | DAYS,
+    end=st.none() | DAYS,
 ).filter(lambda parameters: not parameters.problems())
 
 

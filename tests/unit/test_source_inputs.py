@@ -151,7 +151,7 @@ TEXTS: dict[str, tuple[str | bytes, dict[str, Any], Any]] = {
     "another separator": ("date;symbol;close\n2024-01-02;A;1\n", {}, Refused("is separator right?")),
     "tabs": ("date\tsymbol\tclose\n2024-01-02\tA\t1.5\n", {"separator": "\t"}, [(D2, "A", 1.5)]),
     "an empty file": ("", {}, Refused("is empty")),
-    "a header only": (HEAD, {}, Refused("holds no rows")),
+    "a header only": (HEAD, {}, Refused("contains no rows")),
     "no end of the last line": (csv(A2 + "1.5"), {}, [(D2, "A", 1.5)]),
     "columns twice": (csv(A2 + "1\n"), {"columns": ["close", "close"]}, Refused("names 'close' twice")),
     "a two-digit format": (csv(A2 + "1\n"), {"date_format": "%d.%m.%y"}, Refused("a year of four digits")),
@@ -193,7 +193,7 @@ PARQUETS: dict[str, tuple[pa.Table, dict[str, Any], Any]] = {
     "a date too far": (columns(date=[date(24, 1, 2)]), {}, Refused("in row 1")),
     "no date": (columns(date=pa.array([None], pa.date32())), {}, Refused("no value in row 1")),
     "an index": (columns(__index_level_0__=[0]), {}, Refused("an index without a name")),
-    "lists": (columns(close=[[1.5]]), {}, Refused("which no store holds")),
+    "lists": (columns(close=[[1.5]]), {}, Refused("not supported by stores")),
     "a column twice": (
         pa.table([pa.array([D2]), pa.array(["A"]), pa.array([1]), pa.array([2])], names=["date", "symbol", "c", "c"]),
         {},
@@ -225,7 +225,7 @@ ROWS: dict[str, tuple[Sequence[tuple[Any, ...]], dict[str, Any], Any]] = {
     "a number as date": ([(20240102, "A", 1.5)], {}, Refused("Int64, not a date")),
     "blanks": ([("2024-01-02", " 000001 ", 1.5)], {}, [(D2, "000001", 1.5)]),
     "a float symbol": ([("2024-01-02", 600519.0, 1.5)], {}, Refused("'600519.0' in row 1")),
-    "bytes": ([("2024-01-02", "A", b"1")], {}, Refused("which no store holds")),
+    "bytes": ([("2024-01-02", "A", b"1")], {}, Refused("not supported by stores")),
     "all missing": ([("2024-01-02", "A", None)], {}, [(D2, "A", None)]),
 }  # fmt: skip
 
