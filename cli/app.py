@@ -15,6 +15,7 @@ import typer
 from prefect_instances.cli.commands import (
     backfill,
     catalog,
+    data,
     deploy,
     doctor,
     experiments,
@@ -55,6 +56,7 @@ for group in (
     live,
     runs,
     backfill,
+    data,
     catalog,
     deploy,
     doctor,

@@ -6,7 +6,7 @@ Every error's text is one line that a person can act on. Adapters translate vend
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -65,12 +65,16 @@ class InvalidSpec(PermanentError):
 
 
 class NotFound(PermanentError):
-    """The named thing does not exist: check its name or id."""
+    """The named thing does not exist: check its name or id.
 
-    def __init__(self, kind: str, name: str) -> None:
-        self.kind, self.name = kind, name
+    ``nearest`` are existing names that look like it.
+    """
+
+    def __init__(self, kind: str, name: str, nearest: Sequence[str] = ()) -> None:
+        self.kind, self.name, self.nearest = kind, name, tuple(nearest)
+        meant = f", did you mean {' or '.join(nearest)}?" if nearest else ""
         hint = "; `instances list` shows what exists" if kind == "instance" else ""
-        super().__init__(f"no {kind} {name!r}{hint}")
+        super().__init__(f"no {kind} {name!r}{meant}{hint}")
 
 
 class AlreadyExists(PermanentError):

@@ -189,6 +189,12 @@ if TYPE_CHECKING:
     from prefect_instances.libs.definitions.guardrails import (
         Report as Report,
     )
+    from prefect_instances.libs.desk import (
+        read as read,
+    )
+    from prefect_instances.libs.desk import (
+        versions as versions,
+    )
     from prefect_instances.libs.services.views.subscribing import (
         grant_subscription as grant_subscription,
     )
@@ -307,6 +313,10 @@ _MODULES = {
         "GuardrailMode",
         "InputFacts",
         "Report",
+    ),
+    "desk": (
+        "read",
+        "versions",
     ),
     "services.views.subscribing": ("grant_subscription",),
     "settings": (

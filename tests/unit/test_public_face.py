@@ -85,8 +85,10 @@ PUBLIC = [
     "narrow",
     "parse_manifest",
     "parse_spec",
+    "read",
     "schema_hash",
     "subscribe",
+    "versions",
 ]
 """Authors rely on these names: one that goes is a breaking change."""
 

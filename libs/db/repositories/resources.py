@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -131,8 +132,23 @@ def get_instance(session: Session, reference: str, project: str | None = None) -
     """Find an instance as ``find_instance`` does; raise NotFound if there is none."""
     found = find_instance(session, reference, project)
     if found is None:
-        raise NotFound("instance", reference)
+        raise NotFound("instance", reference, select_nearest_names(session, reference))
     return found
+
+
+def select_nearest_names(session: Session, reference: str) -> list[str]:
+    """Select at most three instances whose names look like a name or ``project/name``."""
+    project = aliased(Resource)
+    query = (
+        select(project.name, Resource.name)
+        .join(project, project.id == Resource.parent_id)
+        .where(Resource.type.in_(INSTANCE_TYPES))
+    )
+    labels = {}
+    for parent, name in session.execute(query):
+        label = f"{parent}/{name}"
+        labels[(label if "/" in reference else name).lower()] = label
+    return [labels[near] for near in get_close_matches(reference.lower(), list(labels))]
 
 
 def select_newest_version(session: Session, resource_id: UUID) -> ResourceVersion | None:

@@ -118,6 +118,18 @@ def select_current_output(session: Session, instance_id: UUID, kind: str) -> Dat
     return session.scalars(query).first()
 
 
+def select_outputs(session: Session, instance_id: UUID, kind: str) -> Sequence[DatasetVersion]:
+    """Select every version that an instance's flow of a kind has published, newest first."""
+    flow = FlowExecutionResource
+    query = (
+        select(DatasetVersion)
+        .join(flow, flow.id == DatasetVersion.flow_id)
+        .where(flow.instance_id == instance_id, flow.kind == kind)
+        .order_by(DatasetVersion.generation.desc())
+    )
+    return session.scalars(query).all()
+
+
 def select_output_before(session: Session, run: RunRecord) -> DatasetVersion | None:
     """Select the version that was published when a run started; None if there was none."""
     query = (

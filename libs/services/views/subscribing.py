@@ -14,8 +14,7 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Problem
 from prefect_instances.libs.core.status import Lifecycle
-from prefect_instances.libs.db.models import Resource
-from prefect_instances.libs.db.repositories.resources import find_instance, find_project
+from prefect_instances.libs.db.repositories.resources import find_project, get_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.settings import Settings
 
@@ -80,10 +79,8 @@ def grant_subscription(services: Services, name: str, user: str, *, project: boo
 
 def _instance(services: Services, name: str) -> tuple[str, str]:
     with services.database.read() as session:
-        named = find_instance(session, name)
-        if named is not None:
-            lifecycle = session.get_one(Resource, named.id).lifecycle
-    if named is None or lifecycle is Lifecycle.DEPROVISIONING:
+        named = get_instance(session, name)
+    if named.lifecycle is Lifecycle.DEPROVISIONING:
         raise NotFound("instance", name)
     return named.label, ids.instance_channel(named.id)
 

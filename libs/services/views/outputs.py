@@ -1,0 +1,88 @@
+"""The published outputs of instances, as frames and as a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.shapes import SHAPES
+from prefect_instances.libs.db.models import DatasetVersion
+from prefect_instances.libs.db.repositories.resources import Named, get_instance
+from prefect_instances.libs.db.repositories.versions import select_current_output, select_outputs
+from prefect_instances.libs.definitions.accessor import Query
+from prefect_instances.libs.services.composition.components import open_version
+from prefect_instances.libs.services.state.context import Services
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class OutputVersion:
+    """One published output: its number, its id, and what it holds.
+
+    ``generation`` counts from 1. ``first`` and ``last`` are the first and the last date of its
+    rows, None if it has none. ``published_at`` is aware UTC.
+    """
+
+    generation: int
+    id: UUID
+    rows: int
+    first: date | None
+    last: date | None
+    columns: tuple[str, ...]
+    published_at: datetime
+
+
+def read_output(
+    services: Services, name: str, query: Query, version: int | str | None = None
+) -> pl.LazyFrame:
+    """Return the rows of an instance's output, as its accessor shows them; nothing is read yet.
+
+    ``version`` is a generation or the id of a version; None means the current one. The frame is
+    long: date, symbol, and one column for each field. Raises NotFound for an unknown name or
+    version and where nothing is published, DataRejected for an unknown column.
+    """
+    with services.database.read() as session:
+        named = get_instance(session, name)
+        found = _choose(session, named, version)
+        return open_version(services, session, found).read(query)
+
+
+def list_versions(services: Services, name: str) -> list[OutputVersion]:
+    """List every version of an instance's output, newest first; raise NotFound for the name."""
+    with services.database.read() as session:
+        named = get_instance(session, name)
+        found = select_outputs(session, named.id, SHAPES[named.type].output)
+        return [
+            OutputVersion(
+                each.generation,
+                each.id,
+                each.rows,
+                each.min_date,
+                each.max_date,
+                tuple(each.columns),
+                each.created_at,
+            )
+            for each in found
+        ]
+
+
+def _choose(session: Session, named: Named, version: int | str | None) -> DatasetVersion:
+    kind = SHAPES[named.type].output
+    if version is None:
+        current = select_current_output(session, named.id, kind)
+        if current is None:
+            raise NotFound("version", f"of {named.label}: nothing is published yet")
+        return current
+    known = select_outputs(session, named.id, kind)
+    for each in known:
+        if str(version) in {str(each.generation), str(each.id)}:
+            return each
+    numbers = ", ".join(str(each.generation) for each in known[:10]) or "none"
+    raise NotFound("version", f"{version} of {named.label}: the newest are {numbers}")
