@@ -1,7 +1,7 @@
-"""What the block classes of all types of instance have in common.
+"""Base of the block classes of all types of instance.
 
 A block class takes its fields from a spec model; nothing is declared twice. The block is the form
-and the saved document, the spec is the validated value that everything else works with.
+and the saved document, the spec is the validated value that all other code uses.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.problems import Fault
 
 SLUG_KEY = "block_type_slug"
-"""Prefect writes the slug of its type into every dumped block."""
+"""Key under which Prefect writes the slug of its type into every dumped block."""
 
 VENDOR_KEYS = frozenset({SLUG_KEY, "_block_document_id", "_block_document_name", "_is_anonymous"})
 """Keys that Prefect adds to dumped blocks."""
 
 
 TYPE = "type"
-"""The field of a spec that a block class stands for."""
+"""The field of a spec that the block class determines."""
 
 
 LOGOS = "https://cdn.jsdelivr.net/npm/lucide-static@0.468.0/icons"
-"""Pictures under the ISC licence. Prefect wants an address on the web, for its own blocks too."""
+"""Address of pictures under the ISC licence; Prefect requires a web address."""
 
 
 def logo(name: str) -> HttpUrl:
-    """The address of a picture that the page of a block type shows."""
+    """Return the address of a picture for the page of a block type."""
     return HttpUrl(f"{LOGOS}/{name}.svg")
 
 
@@ -45,22 +45,22 @@ class InstanceBlock(Block, SpecModel):
 
     @classmethod
     def tag(cls) -> str:
-        """The ``type`` in the documents of this class, such as ``DatasetInstance``."""
+        """Return the ``type`` in the documents of this class, such as ``DatasetInstance``."""
         return str(cls.model_fields["type"].default)
 
     @classmethod
     def __dispatch_key__(cls) -> str:
-        """The slug, as of any block; Prefect makes the schema twice to get at it, at the import."""
+        """Return the slug, as Prefect does, without building the schema twice at the import."""
         return cls.get_block_type_slug()
 
     @classmethod
     def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
-        """The form: fields in the order of the spec's schema, without the ``type``.
+        """Return the schema of the form: fields in the order of the spec, without the ``type``.
 
-        The class tells the type already. Prefect's page sends what was filled in to be checked as
-        if it were a schema itself, where a ``type`` has another meaning: it could not be saved.
-        Prefect saves just the fields of this schema, and asks for it at each of them; all but the
-        outermost mapping is one for all who ask, and they only read it.
+        The class already determines the type. Prefect's page sends the form's values to a
+        validation that treats them as a schema, where ``type`` has another meaning: the form could
+        not be saved. Prefect saves only the fields of this schema, and calls this method for each
+        of them; all callers share the nested mappings and only read them.
         """
         return dict(cls._form(*args, **options))
 
@@ -76,16 +76,16 @@ class InstanceBlock(Block, SpecModel):
 
     @classmethod
     def from_spec(cls, spec: InstanceSpec) -> Self:
-        """The unsaved block of a spec of this type."""
+        """Return an unsaved block of a spec of this type."""
         return cls.model_validate(spec_document(spec))
 
     def spec(self) -> InstanceSpec:
-        """The spec that the block holds now; raises ``InvalidSpec`` if an edit made it faulty."""
+        """Return the block's current spec; raise ``InvalidSpec`` if an edit made it invalid."""
         return parse_spec({**self.document(), "type": self.tag()})
 
     @classmethod
     def misdirected(cls, document: Mapping[Any, Any]) -> Fault | None:
-        """A dump of another block class is no document of this one, whatever its keys."""
+        """Return a fault if the document is a dump of another block class, whatever its keys."""
         slug = document.get(SLUG_KEY)
         if isinstance(slug, str) and slug and slug != cls.get_block_type_slug():
             return Fault((SLUG_KEY,), f"says {slug!r}, not {cls.get_block_type_slug()!r}")
@@ -93,10 +93,10 @@ class InstanceBlock(Block, SpecModel):
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """The block of a document; raises ``InvalidSpec`` with every problem.
+        """Return the block of a document; raise ``InvalidSpec`` with every problem.
 
         Prefect loads saved documents through this method, and would turn pydantic's own error into
-        "failed to resolve block references", which tells the person who edited the block nothing.
+        "failed to resolve block references", which does not help the person who edited the block.
         """
         try:
             return super().model_validate(obj, **options)

@@ -1,4 +1,4 @@
-"""How flows take an instance as a parameter."""
+"""The flow parameter for an instance: a saved block or an inline document."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _TAG_OF_SLUG = {block.get_block_type_slug(): block.tag() for block in BLOCKS}
 
 
 def block_for(spec: InstanceSpec) -> InstanceBlock:
-    """The unsaved block that holds a spec."""
+    """Return an unsaved block that holds a spec."""
     return _BY_TAG[spec.type].from_spec(spec)
 
 
 def block_from(document: Mapping[str, Any]) -> InstanceBlock:
-    """The block of an inline document, by its ``type``; raises ``InvalidSpec`` with every problem.
+    """Return the block of an inline document by its ``type``; raise ``InvalidSpec`` if invalid.
 
-    A dumped block is accepted too: Prefect's own keys in it are dropped, and its slug stands for
-    the type where there is none.
+    A dumped block is accepted too: Prefect's own keys in it are dropped, and its slug replaces a
+    missing type.
     """
     if not isinstance(document, Mapping):
         raise InvalidSpec(

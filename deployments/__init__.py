@@ -1,6 +1,6 @@
-"""What a Prefect server needs before the first instance: pool, blocks, automations, deployments.
+"""The Prefect objects needed before any instance: pool, blocks, automations, deployments.
 
 What belongs here: their definitions, and the idempotent function that applies them (``instances
 deploy`` calls it). What must not: flows, and the deployments of instances, which provisioning
-makes.
+creates.
 """

@@ -1,4 +1,4 @@
-"""Everything in Prefect that comes before the first instance, applied by one idempotent command."""
+"""One idempotent command that sets up everything in Prefect that instances depend on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_POOL_TYPE = "process"
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One thing that is now in Prefect as it has to be, and whether that took a change."""
+    """One object in Prefect that is now as required, and whether that took a change."""
 
     kind: str
     name: str
@@ -45,20 +45,20 @@ def apply(
     sweep_seconds: int | None = None,
     notify: str = "",
 ) -> list[Applied]:
-    """Make the work pool, the block types, the lifecycle deployments and the automations.
+    """Create or update the work pool, block types, lifecycle deployments and automations.
 
-    Lifecycle deployments that ``prefect.yaml`` lists no more are deleted.
+    Lifecycle deployments that are no longer in ``prefect.yaml`` are deleted.
 
     ``notify`` names the block document of a notification (``slack-webhook/team``) that is sent for
-    every missed deadline; without it none is.
+    every missed deadline; without it none is sent.
 
-    ``sweep_seconds`` is the time between two sweeps; None leaves what is there, at first 60.
+    ``sweep_seconds`` is the time between two sweeps; None keeps the current value, initially 60.
 
-    Applying again changes nothing. What a person has switched off in Prefect (a deployment, a
-    schedule, an automation) stays off, and so does a limit of runs or an interval of theirs.
+    Applying again changes nothing. Objects that a person switched off in Prefect (a deployment, a
+    schedule, an automation) stay off, and a person's limit of runs or interval is preserved.
 
-    Raises AlreadyExists if the pool is there with another type, Unavailable where Prefect does not
-    answer; applying again goes on from there.
+    Raises AlreadyExists if the pool exists with another type, Unavailable if Prefect does not
+    answer; applying again continues from there.
     """
     steps = list(_steps(gateway, pool, pool_type, sweep_seconds))
     return [*steps, _notify(gateway, notify)] if notify else steps
@@ -98,7 +98,7 @@ def _steps(
 
 
 def block_classes() -> list[type[Block]]:
-    """The block classes that ``blocks`` exports."""
+    """Return the block classes that ``blocks`` exports."""
     from prefect.blocks.core import Block
 
     from prefect_instances import blocks

@@ -1,4 +1,4 @@
-"""Keep what people set in Prefect when ``prefect deploy`` runs; a build step of ``prefect.yaml``.
+"""Preserve people's settings during ``prefect deploy``; a build step of ``prefect.yaml``.
 
 ``prefect deploy`` resumes every deployment and removes its concurrency limit, and the file has no
 option to keep them. The step therefore reads both before the first deployment is written, and
@@ -21,7 +21,7 @@ from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_
 
 
 def keep_what_people_set() -> dict[str, Any]:
-    """Remember which lifecycle deployments are paused or limited, and restore that at the end.
+    """Record which lifecycle deployments are paused or limited, and restore that at the end.
 
     Prefect calls it before each deployment; only the first call reads. It returns no values for the
     file. Raises Unavailable if the server does not answer; then nothing is deployed.
@@ -42,7 +42,7 @@ def _keep_once() -> None:
 
 
 def put_back(kept: Iterable[DeploymentView]) -> None:
-    """Pause and limit the deployments again as they were before."""
+    """Pause and limit the deployments as they were before."""
     with PrefectGateway.connect() as gateway:
         for before in kept:
             now = gateway.find_deployment(before.id)

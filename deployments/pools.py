@@ -18,10 +18,10 @@ TEMPLATES: dict[str, Callable[[], Mapping[str, Any]]] = {
         container_template, "kubernetes", IMAGE, namespace="instances", finished_job_ttl=3600
     ),
 }
-"""By type. For any other type the first worker of the pool brings its own template."""
+"""Templates by type of pool. For other types the first worker registers its own template."""
 
 
 def base_job_template(pool_type: str) -> Mapping[str, Any] | None:
-    """The template for a new pool of this type; None leaves it to the worker."""
+    """Return the template for a new pool of this type; None leaves it to the worker."""
     make = TEMPLATES.get(pool_type)
     return None if make is None else make()

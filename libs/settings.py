@@ -1,8 +1,8 @@
-"""Settings: everything that may be set from outside, and the only reader of the environment.
+"""Settings: all external configuration, and the only reader of the environment.
 
-Each field is the environment variable ``INSTANCES_<FIELD>``. What ``instances up`` found or was
-told is kept in ``<home>/config.json`` and counts where the environment is silent; that file never
-holds a credential.
+Each field is the environment variable ``INSTANCES_<FIELD>``. Settings that ``instances up``
+determined or received are saved in ``<home>/config.json`` and apply if the environment does not set
+them; that file never holds a credential.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_HOME = Path("~/.instances")
 
 
 class Settings(BaseSettings):
-    """One immutable reading of the settings; pass it on instead of reading again."""
+    """One immutable reading of the settings; pass it on instead of reading them again."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -183,7 +183,7 @@ class Settings(BaseSettings):
 
     @property
     def chosen_sweep_seconds(self) -> int | None:
-        """``sweep_seconds`` where somebody set it; None where it is only the default."""
+        """Return ``sweep_seconds`` if it was set; None if it is only the default."""
         return self.sweep_seconds if "sweep_seconds" in self.model_fields_set else None
 
     @classmethod
@@ -195,13 +195,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # called by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # called by name
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the home's config file."""
+        """Return the sources by priority: arguments, environment, the home's config file."""
         return init_settings, env_settings, HomeConfig(settings_cls)
 
     @field_validator("home", "store_root")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        """Paths mean the same in every process, whatever its working directory."""
+        """Make paths absolute, so that they are the same in every process."""
         return value.expanduser().absolute()
 
     @field_validator("database_block")
@@ -243,29 +243,29 @@ DATABASE_BLOCKS = frozenset({"sqlalchemy-connector", "database-credentials"})
 
 
 class HomeConfig(PydanticBaseSettingsSource):
-    """``<home>/config.json`` as a source; the home is what the sources before it say."""
+    """``<home>/config.json`` as a source; ``home`` comes from the sources before it."""
 
     def get_field_value(
         self,
         field: FieldInfo,  # noqa: ARG002  # the base class declares it
         field_name: str,
     ) -> tuple[Any, str, bool]:
-        """Unused: the file is read whole."""
+        """Return nothing: the file is read as a whole."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The file's entries, without ``home``: a file does not say where it is."""
+        """Return the file's entries, without ``home``: the file cannot define its own location."""
         home = Path(self.current_state.get("home") or DEFAULT_HOME).expanduser()
         return {name: value for name, value in read_config(home).items() if name != "home"}
 
 
 def _own_database(home: Path) -> str:
-    """URL of the home's own database."""
+    """Return the URL of the home's own database."""
     return f"sqlite:///{home / 'instances.db'}"
 
 
 def read_config(home: Path) -> dict[str, Any]:
-    """What ``instances up`` remembered in ``home``; empty where there is no file.
+    """Return the settings that ``instances up`` saved in ``home``; empty if there is no file.
 
     Raises PermanentError for a file that is not a JSON object: delete it and start again.
     """
@@ -282,20 +282,20 @@ def read_config(home: Path) -> dict[str, Any]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings as they are now; ``overrides`` win over every other source.
+    """Read the settings; ``overrides`` take precedence over every other source.
 
-    Raises InvalidSpec with one problem for each setting that has a wrong value.
+    Raises InvalidSpec with one problem for each invalid setting.
     """
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        # A default that depends on a wrong value is no second problem.
+        # A default that depends on an invalid value is not a second problem.
         details = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
         raise InvalidSpec(_problem(detail) for detail in details) from error
 
 
 def _problem(detail: Any) -> Problem:
-    """A pydantic error as a problem named by its environment variable."""
+    """Convert a pydantic error to a problem named by its environment variable."""
     name = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     return Problem(PREFIX + name.upper() if name else "settings", message)

@@ -1,4 +1,4 @@
-"""The composition root: settings in, services out."""
+"""The composition root: it builds the services from the settings."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connect(settings: Settings | None = None) -> Iterator[Services]:
-    """Services over the configured database and Prefect server; closed at the end.
+    """Open the services with the configured database and Prefect server; close them at the end.
 
-    The server that Prefect itself is configured for comes before the one that the home remembers.
+    A server in Prefect's own settings takes precedence over the one saved in the home.
     """
     settings = settings or load_settings()
     address = configured_api_url() or settings.prefect_api_url or None
@@ -52,7 +52,7 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
 
 
 def warm_up() -> None:
-    """Do what every run would do first, for the runs that are forked from this process."""
+    """Do the initial work of every run once, for the runs that are forked from this process."""
     import prefect_instances.libs.adapters.centrifugo.publisher  # noqa: F401 - what runs import that publish
     from prefect_instances.libs.services.runs.statement_cache import warm
 
@@ -61,7 +61,7 @@ def warm_up() -> None:
 
 
 def open_broker(settings: Settings, prefect: PrefectGateway) -> Publisher | None:
-    """The Centrifugo of the block that the settings name; None where there is none."""
+    """Return a publisher for the Centrifugo block that the settings name; None if there is none."""
     from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
     from prefect_instances.libs.services.views.subscribing import connection
 
@@ -70,7 +70,7 @@ def open_broker(settings: Settings, prefect: PrefectGateway) -> Publisher | None
 
 
 def open_database(settings: Settings, prefect: PrefectGateway) -> Database:
-    """The database that the settings name, by URL or by the Prefect block that keeps it."""
+    """Open the database of the settings, by URL or by the Prefect block with its address."""
     if settings.database_url:
         return Database(settings.database_url)
     url = _url_of(settings.database_block, prefect)
@@ -80,10 +80,10 @@ def open_database(settings: Settings, prefect: PrefectGateway) -> Database:
 
 
 def _url_of(block: str, prefect: PrefectGateway) -> URL | str | None:
-    """The address in the block ``type-slug/name``, None where it has none.
+    """Return the address in the block ``type-slug/name``, None if it has none.
 
-    A connector is read as the document that it is: an object of it would tell Prefect of its use,
-    in a thread, and no process with a second thread can be forked from.
+    A connector is read as a plain document: an object of it would report its use to Prefect in a
+    thread, and a process with a second thread cannot be forked from.
     """
     slug, _, name = block.partition("/")
     document = prefect.read_secrets(slug, name)

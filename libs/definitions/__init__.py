@@ -1,9 +1,9 @@
-"""The plugin SDK: what a definition is, what it is given, and how installed ones are found.
+"""The plugin SDK: base classes of definitions, the values they receive, and the registry.
 
 What belongs here: the base classes of definitions, the values that pass between a definition and
-the flows, the contract of the data, and the registry. What must not: a definition that does real
-work (``libs.plugins``), the database, or Prefect. Of how an instance is specified (``libs.specs``)
-it knows only what a schedule is.
+the flows, the data contract, and the registry. What must not: a definition that does real work
+(``libs.plugins``), the database, or Prefect. Of instance specifications (``libs.specs``) it only
+uses schedules.
 
 Importing this package does not import polars; ``libs.definitions.content`` does.
 """

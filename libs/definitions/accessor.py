@@ -1,4 +1,4 @@
-"""Accessors: what a reader of a stored version gets to see of it."""
+"""Accessors: which rows of a stored version a reader sees."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a reader asks for; ``None`` means that it does not limit this.
+    """The limits of a read; ``None`` means no limit.
 
-    ``as_of`` and ``end`` are the last date of data wanted (the earlier one holds), ``start`` the
-    first. ``knowledge_time`` (aware) asks for what was known at that time. ``columns`` are fields;
-    the key columns always come along, in front.
+    ``as_of`` and ``end`` are both the last date of data to return (the earlier one applies),
+    ``start`` is the first. ``knowledge_time`` (aware) returns what was known at that time.
+    ``columns`` are fields; the key columns are always returned too, in front.
     """
 
     as_of: date | None = None
@@ -42,36 +42,38 @@ class Accessor(Definition):
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.ACCESSOR
     answers_knowledge_time: ClassVar[bool] = False
-    """Whether it can always say what was known when."""
+    """Whether every read can be limited by ``knowledge_time``."""
 
     def generation(self, pinned: int) -> int:
-        """Which version a reader sees that pinned the one of generation ``pinned``.
+        """Return the generation to read when the reader has pinned generation ``pinned``.
 
-        By default that one; never a newer one. Raises ``DataRejected`` where there is none to see.
+        By default the pinned one; never a newer one. Raises ``DataRejected`` if there is none to
+        read.
         """
         return pinned
 
     @abstractmethod
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
-        """``frame`` (date x symbol, long) limited to what ``query`` asks for; nothing is read yet.
+        """Limit ``frame`` (date x symbol, long) to what ``query`` selects, reading no data yet.
 
-        Raises ``DataRejected`` where the frame has not the columns that are asked for.
+        Raises ``DataRejected`` if the frame lacks a column that the query names.
         """
 
     def as_known(self, frame: pl.LazyFrame, dates: pl.Series | None = None) -> pl.LazyFrame:  # noqa: ARG002 - for those that know
-        """``frame`` (date x symbol, long) as a run reads it: each date as it was known at its end.
+        """Return ``frame`` (date x symbol, long) as a run reads it: each date as known at its end.
 
-        An accessor that answers what was known when says so for ``dates``, or, without them, for
-        every date on which something became known: no row of a date may depend on what was known
-        later. By default it is all that ``read`` lets through, whatever the dates.
+        An accessor that can limit by knowledge time returns the rows for ``dates`` or, without
+        them, for every date on which something became known: no row of a date may depend on later
+        knowledge. By default it returns everything that ``read`` lets through and ignores
+        ``dates``.
         """
         return self.read(frame, Query())
 
 
 def narrow(frame: pl.LazyFrame, query: Query, keys: Iterable[str]) -> pl.LazyFrame:
-    """Apply all of ``query`` but ``knowledge_time`` to ``frame``; ``keys`` are always kept.
+    """Apply all of ``query`` except ``knowledge_time`` to ``frame``; never drop ``keys``.
 
-    Raises ``DataRejected`` on a column that the frame has not.
+    Raises ``DataRejected`` for a column that the frame does not have.
     """
     import polars as pl
 

@@ -1,4 +1,4 @@
-"""What every definition declares, with defaults that keep a minimal one at ten lines."""
+"""Base class of all definitions; its defaults allow a minimal one of ten lines."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MIN_SEVERITY: Mapping[str, object] = {
     "aggregation_method": "min_severity",
     "status_priority": ["ERROR", "STALE", "RUNNING", "READY"],
 }
-"""The status aggregation contract of a definition that declares none."""
+"""The default status aggregation contract."""
 
 
 class DefinitionKind(StrEnum):
-    """The kinds of definition, by the names that the database and the CLI show."""
+    """The kinds of definition, by the names used in the database and the CLI."""
 
     PIPELINE = "PipelineDef"
     STORE = "StoreDef"
@@ -48,7 +48,7 @@ OWNERS: Mapping[DefinitionKind, InstanceType] = {
     DefinitionKind.ML_MODULE: InstanceType.MODEL,
     DefinitionKind.OPTIMIZER: InstanceType.OPTIMIZER,
 }
-"""The type of instance whose flows, lineage and status a kind of definition has a say in.
+"""The type of instance whose flows, lineage and status a kind of definition may extend.
 
 A signal has the flows of a dataset.
 """
@@ -56,10 +56,10 @@ A signal has the flows of a dataset.
 
 @dataclass(frozen=True, slots=True)
 class UpstreamShape:
-    """What is known about an upstream before anything is read from it.
+    """Facts about an upstream that are known without reading its data.
 
     ``type`` is its instance type (``DatasetInstance``); ``columns`` are those of its published
-    version in order, ``None`` while it has published nothing.
+    version in order, ``None`` if it has not published yet.
     """
 
     resource: str
@@ -70,10 +70,10 @@ class UpstreamShape:
 
 @dataclass(frozen=True, slots=True)
 class CompatibilityRules:
-    """Which upstreams a definition can work with.
+    """The upstreams that a definition accepts.
 
-    ``upstream_types`` names the instance types allowed, empty meaning any; ``max_upstreams`` is
-    ``None`` where there is no limit.
+    ``upstream_types`` names the accepted instance types, empty for any; ``max_upstreams`` is
+    ``None`` if there is no limit.
     """
 
     upstream_types: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class CompatibilityRules:
     max_upstreams: int | None = None
 
     def problems(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
-        """Every way in which ``upstreams`` break the rules, at the path ``upstream_refs``."""
+        """Return every way ``upstreams`` break the rules, at the path ``upstream_refs``."""
         return [*self._count_problems(len(upstreams)), *self._type_problems(upstreams)]
 
     def _count_problems(self, count: int) -> list[Problem]:
@@ -106,17 +106,17 @@ class CompatibilityRules:
 
 
 class Definitions(Protocol):
-    """Where a definition finds other definitions: ``libs.definitions.registry.Registry``."""
+    """Lookup of definitions by name: implemented by ``libs.definitions.registry.Registry``."""
 
     def get(self, kind: DefinitionKind, name: str, version: str = "") -> type[Definition]:
-        """Return the class of that name and version; raise DefinitionUnavailable without one."""
+        """Return the class of that name and version, or raise DefinitionUnavailable."""
 
 
 class Definition(ABC):
-    """Base of all definitions; derive from the class of the kind, not from this one.
+    """Base of all definitions; derive from the base of a kind, such as ``Pipeline`` or ``Op``.
 
-    A definition names itself by ``name`` and ``version`` (semver) and describes its parameters by
-    a nested pydantic ``Config``. The other class attributes have defaults.
+    A definition names itself by ``name`` and ``version`` (semver) and describes its parameters by a
+    nested pydantic ``Config``. The other class attributes have defaults.
     """
 
     kind: ClassVar[DefinitionKind]
@@ -124,25 +124,25 @@ class Definition(ABC):
     version: ClassVar[str]
 
     input_schema: ClassVar[Mapping[str, str] | None] = None
-    """Columns that the definition needs of its input and their polars types, if it needs any.
+    """Columns that the input must have and their polars types; None if there is no requirement.
 
-    The input of a pipeline is each of its upstreams, that of a store or an accessor what the
-    pipeline delivers; a module or an optimizer gets what its flow makes, and declares none.
+    The input of a pipeline is each of its upstreams; the input of a store or an accessor is the
+    output of the pipeline. A module or an optimizer gets data from its flow and declares none.
     """
     output_schema: ClassVar[Mapping[str, str] | None] = None
-    """Columns that it always delivers and their polars types, where that is known beforehand."""
+    """Columns that it always delivers and their polars types; None if only a run shows them."""
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules()
     guardrail_contracts: ClassVar[tuple[Mapping[str, object], ...]] = ()
     flow_specs: ClassVar[tuple[FlowSpec, ...]] = ()
-    """Flows beyond those of its instance type, and usual schedules of these."""
+    """Flows added to those of the instance type, and default schedules of the type's own flows."""
     lineage_contracts: ClassVar[tuple[LineageContract, ...]] = ()
-    """What upstreams are to its instances, by role."""
+    """How its instances depend on their upstreams, one contract for each role."""
     status_aggregation_contract: ClassVar[Mapping[str, object]] = MIN_SEVERITY
     source_modules: ClassVar[tuple[str, ...]] = ()
     """Further modules that hold the definition's code, for ``content_hash``."""
 
     class Config(BaseModel):
-        """The parameters; a definition without any keeps this empty one."""
+        """The parameters; a definition without parameters uses this empty model."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -153,7 +153,7 @@ class Definition(ABC):
         config: BaseModel | Mapping[str, object] | None = None,
         registry: Definitions | None = None,
     ) -> None:
-        """Configure the definition; raises ``InvalidSpec`` with every problem of ``config``.
+        """Validate ``config``; raise ``InvalidSpec`` with every problem in it.
 
         ``registry`` holds the definitions that this one may call; None means that it calls none.
         """
@@ -161,16 +161,16 @@ class Definition(ABC):
         self.registry = registry
 
     def calls(self) -> Iterable[type[Definition]]:
-        """The further definitions that it works with by name, in the versions that it takes.
+        """Return the other definitions that it uses by name, at the versions it uses.
 
-        They are recorded with the instance, which keeps to these versions. Raises
-        ``DefinitionUnavailable`` where one is not there (any more).
+        They are recorded with the instance, which then stays at these versions. Raises
+        ``DefinitionUnavailable`` if one of them is not installed.
         """
         return ()
 
     @classmethod
     def parse_config(cls, config: BaseModel | Mapping[str, object] | None) -> Config:
-        """The validated parameters; raises ``InvalidSpec`` with paths that begin by ``config``."""
+        """Return the validated parameters; raise ``InvalidSpec`` with paths below ``config``."""
         if type(config) is cls.Config:
             return config
         raw = config.model_dump() if isinstance(config, BaseModel) else dict(config or {})
@@ -178,20 +178,20 @@ class Definition(ABC):
             return cls.Config.model_validate(raw)
         except ValidationError as error:
             fields = cls.Config.model_fields
-            # The inputs are left out: a parameter may hold what must not be shown.
+            # The inputs are left out: a parameter may be a secret.
             details = error.errors(include_url=False, include_context=False, include_input=False)
             raise InvalidSpec(config_problem(detail, fields) for detail in details) from None
 
     @classmethod
     def parameters_schema(cls) -> dict[str, Any]:
-        """JSON schema of ``Config``."""
+        """Return the JSON schema of ``Config``."""
         return cls.Config.model_json_schema()
 
     @classmethod
     def content_hash(cls) -> str:
-        """SHA-256 over the source of the modules that hold the definition's code.
+        """Return the SHA-256 of the source of the modules that hold the definition's code.
 
-        The registry of the database compares it, so that the same version with other code is seen.
+        The registry in the database compares it, to detect a change of code without a new version.
         Line ends do not count; comments do.
         """
         digest = hashlib.sha256()
@@ -201,7 +201,7 @@ class Definition(ABC):
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Everything that the class declares about itself, JSON-serialisable."""
+        """Return everything that the class declares, JSON-serialisable."""
         return {
             "kind": cls.kind.value,
             "name": cls.name,
@@ -220,7 +220,7 @@ class Definition(ABC):
 
     @classmethod
     def declaration_problems(cls) -> list[Problem]:
-        """What the class itself declares wrongly; the registry refuses one that has any."""
+        """Return the mistakes in the class's declaration; the registry rejects a class with any."""
         problems = [
             Problem(attribute, "is not declared")
             for attribute in ("kind", "name", "version")
@@ -241,7 +241,7 @@ class Definition(ABC):
 
     @classmethod
     def flow_spec(cls, kind: str) -> FlowSpec | None:
-        """What it declares about a kind of flow; None where that is nothing."""
+        """Return what it declares about a kind of flow; None if nothing."""
         return next((spec for spec in cls.flow_specs if spec.kind == kind), None)
 
     @classmethod

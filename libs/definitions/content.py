@@ -1,8 +1,8 @@
-"""The contract of the data between instances: its shape, its identity, and how it grows.
+"""The data contract between instances: the shape of a frame, its hash, and how it grows.
 
-A frame is long: ``date`` (Date), ``symbol`` (String), one column a field, and ``knowledge_time``
-(Datetime, UTC) where the data says when it became known. ``(date, symbol)``, together with
-``knowledge_time`` where it is present, is unique and never null.
+A frame is long: ``date`` (Date), ``symbol`` (String), one column for each field, and optionally
+``knowledge_time`` (Datetime, UTC), when a row became known. ``(date, symbol)``, together with
+``knowledge_time`` if it is present, is unique and never null.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prefect_instances.libs.definitions.widening import is_wider, widen
 KEYS = ("date", "symbol")
 KNOWLEDGE = "knowledge_time"
 SAMPLE = 10
-"""How many offending rows a report shows."""
+"""Maximum number of offending rows in a report."""
 
 _UTC = pl.Datetime("us", "UTC")
 _TAGS: Mapping[pl.DataType, str] = {
@@ -42,14 +42,14 @@ _TAGS: Mapping[pl.DataType, str] = {
     pl.Datetime("us"): "us",
     _UTC: "us-utc",
 }
-"""The types that every store holds, by names of our own: polars changes its own at times."""
+"""The types that every store supports, by our own names: those of polars may change."""
 
 _MODULUS = 1 << 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """A broken rule: how many rows break it, and which."""
+    """A violated rule: how many rows violate it, and which."""
 
     rule: str
     message: str
@@ -61,22 +61,22 @@ class _Fault:
 
 
 def key_columns(columns: Sequence[str]) -> list[str]:
-    """The columns of ``columns`` that make the key, in order."""
+    """Return the key columns among ``columns``, in order."""
     return [key for key in (*KEYS, KNOWLEDGE) if key in columns]
 
 
 def field_columns(columns: Sequence[str]) -> list[str]:
-    """The columns of ``columns`` that are fields, in order."""
+    """Return the field columns among ``columns``, in order."""
     return [column for column in columns if column not in (*KEYS, KNOWLEDGE)]
 
 
 def conform(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same data in the one form in which it is compared, hashed and stored.
+    """Return the same data in the canonical form that is compared, hashed and stored.
 
-    Key columns first, rows sorted by key, types those that every store holds: unsigned integers
-    become Int64, decimals Float64, half-precision floats Float32, categories strings, times
-    microseconds (aware ones UTC), columns without any value Float64. Raises ``DataRejected`` where
-    a number does not fit. It does not check the rest of the contract: see ``check_frame``.
+    Key columns first, rows sorted by key, types that every store supports: unsigned integers become
+    Int64, decimals Float64, half-precision floats Float32, categories strings, times microseconds
+    (aware ones UTC), columns without any value Float64. Raises ``DataRejected`` if a number does
+    not fit. It does not check the rest of the contract: see ``check_frame``.
     """
     names = frame.columns
     keys = key_columns(names)
@@ -91,40 +91,41 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def frame_problems(frame: pl.DataFrame) -> list[str]:
-    """In what the frame breaks the contract of this module, one line a rule; empty if nothing."""
+    """Return the violations of this module's contract, one line for each rule; empty if none."""
     return [fault.message for fault in _faults(frame)]
 
 
 def check_frame(frame: pl.DataFrame) -> None:
-    """Raise ``DataRejected`` with counts and a sample if the frame breaks the contract."""
+    """Raise ``DataRejected`` with counts and a sample if the frame violates the contract."""
     _reject_if_any(_faults(frame), frame.height)
 
 
 def schema_hash(schema: Mapping[str, pl.DataType]) -> str:
-    """SHA-256 of the column names and types, whatever their order."""
+    """Return the SHA-256 of the column names and types, independent of their order."""
     return hashlib.sha256(_schema_bytes(schema)).hexdigest()
 
 
 def schema_tags(schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
-    """Column names and types as texts that mean the same to every release of polars."""
+    """Yield column names and types as texts that do not depend on the release of polars."""
     return ((name, _TAGS[dtype]) for name, dtype in schema.items())
 
 
 def schema_of_tags(tags: Sequence[tuple[str, str]]) -> pl.Schema:
-    """The schema that ``schema_tags`` wrote down; raises ``KeyError`` on an unknown type."""
+    """Return the schema that ``schema_tags`` encoded; raise ``KeyError`` for an unknown type."""
     types = {tag: dtype for dtype, tag in _TAGS.items()}
     return pl.Schema({name: types[tag] for name, tag in tags})
 
 
 def content_hash(frame: pl.DataFrame) -> str:
-    """Identity of the data: 64 hexadecimal digits, equal for equal rows, names and types.
+    """Return the hash of the data: 64 hexadecimal digits, equal for equal rows, names and types.
 
     The order of rows and columns and the division into chunks do not count, nor do the sign of a
     zero or the bits of a NaN; a NaN differs from a null. The same in every process, on every
     machine. ``frame`` must satisfy ``check_frame``.
 
     It is the SHA-256 of the schema plus those of each date's rows, added modulo 2**256, so that
-    ``extend_hash`` finds it from what was added. Against chance, not against a forger.
+    ``extend_hash`` computes it from the added rows alone. It protects against accidental
+    collisions, not against forgery.
     """
     ordered = conform(frame)
     head = _schema_bytes(ordered.schema)
@@ -132,9 +133,9 @@ def content_hash(frame: pl.DataFrame) -> str:
 
 
 def extend_hash(published: str, later: pl.DataFrame) -> str:
-    """The ``content_hash`` of a frame with hash ``published`` after the rows ``later`` join it.
+    """Return the ``content_hash`` of a frame with hash ``published`` after adding ``later``.
 
-    ``later`` has the same schema and holds no date that the frame has.
+    ``later`` has the same schema, and no date that the frame already has.
     """
     ordered = conform(later)
     return _hex(int(published, 16) + _rows_sum(ordered, _schema_bytes(ordered.schema)))
@@ -143,13 +144,13 @@ def extend_hash(published: str, later: pl.DataFrame) -> str:
 def merge(
     base: pl.DataFrame | None, extract: Extract, since: date | None, until: date | None = None
 ) -> pl.DataFrame:
-    """The whole dataset after ``extract`` over what is stored (``base``, ``None`` if nothing).
+    """Return the whole dataset after applying ``extract`` to the stored ``base`` (None: none).
 
-    A complete extract is the whole, unless there is an ``until``: then, as those of any other, its
-    rows replace what is stored from ``since`` to ``until`` (both inclusive; ``None``: no limit on
-    that side), and what it holds later is left out. The result is in the form of ``conform``.
-    Raises ``DataRejected`` if an incremental extract holds rows before ``since``, or has other
-    columns or types than what is stored.
+    A complete extract replaces the whole dataset, unless ``until`` is set. Otherwise its rows
+    replace the stored rows from ``since`` to ``until`` (both inclusive; ``None``: no limit on that
+    side), and its rows after ``until`` are dropped. The result is in the form of ``conform``.
+    Raises ``DataRejected`` if an incremental extract holds rows before ``since``, or if its columns
+    or types differ from the stored ones.
     """
     if base is None or (until is None and (extract.complete or since is None)):
         return _up_to(conform(extract.frame), until)
@@ -171,11 +172,11 @@ def later_rows(
     newest: date | None,
     until: date | None = None,
 ) -> pl.DataFrame | None:
-    """The rows by which ``extract`` only extends what is stored, ``None`` if it does more.
+    """Return the rows that ``extract`` appends to the stored data; ``None`` if it changes more.
 
-    ``newest`` is the last date stored; ``since`` and ``until`` are those of ``merge``. With a frame
-    as the answer the new dataset is ``base`` and these rows, all of later dates (none: nothing
-    changed), so ``StoreHandle.append`` and ``extend_hash`` do; of ``base`` only the dates from
+    ``newest`` is the last date stored; ``since`` and ``until`` are those of ``merge``. If a frame
+    is returned, the new dataset is ``base`` plus these rows, all of later dates (empty: nothing
+    changed), so ``StoreHandle.append`` and ``extend_hash`` apply. Only the dates of ``base`` from
     ``since`` to ``until`` are read.
     """
     if since is None or newest is None or (extract.complete and until is None):
@@ -196,10 +197,10 @@ def later_rows(
 
 
 def first_change(before: pl.DataFrame, after: pl.DataFrame) -> date | None:
-    """The first date of which the rows differ between two datasets.
+    """Return the first date whose rows differ between two datasets.
 
-    ``None`` where the columns or their types differ, so that no date is as it was, and where
-    nothing differs.
+    ``None`` if the columns or their types differ, so that every date changed, and if nothing
+    differs.
     """
     before, after = conform(before), conform(after)
     if dict(before.schema) != dict(after.schema):
@@ -213,7 +214,7 @@ def first_change(before: pl.DataFrame, after: pl.DataFrame) -> date | None:
 
 
 def _digests(frame: pl.DataFrame) -> pl.DataFrame:
-    """Of each date how many rows there are and what they add up to, within this process."""
+    """Return the row count and a checksum of each date, comparable only within this process."""
     hashed = frame.select("date", digest=frame.hash_rows())
     return hashed.group_by("date").agg(pl.col("digest").sum(), rows=pl.len())
 
@@ -229,14 +230,14 @@ def _up_to(frame: pl.DataFrame, until: date | None) -> pl.DataFrame:
 def _wider(
     frame: pl.DataFrame, stored: Mapping[str, pl.DataType]
 ) -> Iterator[tuple[str, pl.DataType]]:
-    """The columns of a frame that hold everything that the stored ones hold."""
+    """Yield columns of a frame whose types can hold every value of the stored columns."""
     for name, dtype in frame.schema.items():
         if name in stored and is_wider(dtype, stored[name]):
             yield name, dtype
 
 
 def _part(extract: Extract, since: date | None, until: date | None) -> pl.DataFrame:
-    """The rows of an extract that are to replace those between two dates."""
+    """Return the rows of an extract that replace the stored rows between two dates."""
     frame = _up_to(conform(extract.frame), until)
     if extract.complete:
         frame = frame.filter(_between(since, until))
@@ -250,12 +251,12 @@ def check_signal(
     allow_nan: bool = False,
     index_columns: Sequence[str] = KEYS,
 ) -> None:
-    """Raise ``DataRejected`` if a field of ``frame`` is not what the signal's spec promises.
+    """Raise ``DataRejected`` if a field of ``frame`` breaks the contract in the signal's spec.
 
-    Every column but the index and ``knowledge_time`` is a field and must be numeric, between
+    Every column except the index and ``knowledge_time`` is a field and must be numeric, between
     ``min_value`` and ``max_value`` (``None``: no limit on that side) and, without ``allow_nan``,
-    neither null nor NaN. Infinite values are never allowed. The report counts the offending
-    values by rule and shows at most ten.
+    neither null nor NaN. Infinite values are never allowed. The report counts the offending values
+    by rule and shows at most ten.
     """
     missing = [column for column in index_columns if column not in frame.columns]
     if missing:
@@ -287,7 +288,7 @@ def _plain_type(dtype: pl.DataType) -> pl.DataType:
 
 
 def _faults(frame: pl.DataFrame) -> list[_Fault]:
-    """Faults of the columns, or if there are none, faults of the rows."""
+    """Return faults of the columns or, if there are none, faults of the rows."""
     found = [*_column_faults(frame)]
     if not found:
         keys = key_columns(frame.columns)
@@ -345,12 +346,12 @@ def _index_faults(frame: pl.DataFrame, keys: Sequence[str]) -> Iterator[_Fault]:
 def _value_rules(
     min_value: float | None, max_value: float | None, allow_nan: bool
 ) -> list[tuple[str, pl.Expr, str]]:
-    """Name, condition on the column ``value`` and text of every rule that a value may break."""
+    """Return each rule for values: name, condition on the column ``value``, and text."""
     value = pl.col("value")
     rules = [("infinite", value.is_infinite(), "are infinite")]
     if not allow_nan:
         rules.append(("missing", value.is_null() | value.is_nan(), "are missing"))
-    # polars orders NaN above every number, so a bound is asked of finite values only.
+    # polars orders NaN above every number, so bounds apply to finite values only.
     if min_value is not None:
         below = value.is_finite() & (value < min_value)
         rules.append(("below_min", below, f"are below {min_value}"))
@@ -363,7 +364,7 @@ def _value_rules(
 def _value_faults(
     frame: pl.DataFrame, column: pl.Series, rules: Sequence[tuple[str, pl.Expr, str]]
 ) -> Iterator[_Fault]:
-    """Faults of one column; whole rows are looked for only where there are any."""
+    """Yield the faults of one column; search for whole rows only if there are any."""
     name, dtype = column.name, column.dtype
     if not dtype.is_numeric():
         message = f"column {name!r} is {dtype}, a signal is numeric"
@@ -434,7 +435,7 @@ def _hex(number: int) -> str:
 
 
 def _rows_sum(ordered: pl.DataFrame, head: bytes) -> int:
-    """Sum of the digests of each date's rows; ``ordered`` is sorted by key."""
+    """Return the sum of the digests of each date's rows; ``ordered`` is sorted by key."""
     if not ordered.height:
         return 0
     columns = sorted(ordered.iter_columns(), key=lambda column: column.name)
@@ -450,7 +451,7 @@ def _rows_sum(ordered: pl.DataFrame, head: bytes) -> int:
 
 
 class _Encoder:
-    """The values of one column as bytes that mean the same everywhere, by ranges of rows."""
+    """The values of one column as platform-independent bytes, by ranges of rows."""
 
     def __init__(self, column: pl.Series) -> None:
         self._null = column.is_null().to_numpy() if column.null_count() else None
@@ -464,7 +465,7 @@ class _Encoder:
             self._values, self._text, self._offsets = _fixed_width(column), b"", None
 
     def feed(self, digest: hashlib._Hash, start: int, end: int) -> None:
-        """Add rows ``start`` to ``end`` to ``digest``: which are null, then the values."""
+        """Add rows ``start`` to ``end`` to ``digest``: the null mask first, then the values."""
         missing = self._null[start:end] if self._null is not None else None
         if missing is not None and missing.any():
             digest.update(b"\1" + missing.tobytes())
@@ -476,7 +477,7 @@ class _Encoder:
 
 
 def _fixed_width(column: pl.Series) -> np.ndarray[Any, Any]:
-    """Little-endian values with 0 for null, one NaN and one zero."""
+    """Return little-endian values: 0 for null, one bit pattern for NaN and one for zero."""
     if column.dtype.is_float():
         values = column.fill_null(0.0).to_numpy() + 0.0
         values = np.where(np.isnan(values), values.dtype.type("nan"), values)

@@ -1,4 +1,4 @@
-"""A new version beside the one before: what it must not lose."""
+"""Check that a new version does not lose too much data of the previous one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from prefect_instances.libs.definitions.content import KEYS, SAMPLE
 from prefect_instances.libs.definitions.widening import is_wider
 
 MAX_LOSS = 0.01
-"""Share of the one before that a version of a source may lose unless it is configured."""
+"""Default share of the previous version that a new version of a source may lose."""
 
 
 def check_continuity(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -> None:
-    """Raise ``DataRejected`` if a new version has lost more than a share ``max_loss`` of the old.
+    """Raise ``DataRejected`` if a new version lost more than a share ``max_loss`` of the old one.
 
-    Dates, symbols, rows by their (date, symbol), and the values of each column are counted, each
-    for itself. A column that is gone, or has another type that is not wider, is always refused.
+    Dates, symbols, rows by their (date, symbol), and the values of each column are counted
+    separately. A column that is missing, or has another type that is not wider, is always rejected.
     """
     found = [*_column_losses(before, after, max_loss), *_row_losses(before, after, max_loss)]
     if found:
@@ -46,7 +46,7 @@ def _column_losses(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -
 
 
 def _row_losses(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -> Iterator[str]:
-    """Dates, symbols and rows that are gone; of rows only where no date or symbol says it."""
+    """Yield lost dates, symbols and rows; rows only if no date or symbol explains them."""
     told = False
     for key, label in (("date", "dates"), ("symbol", "symbols")):
         old = before[key].unique()

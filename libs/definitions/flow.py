@@ -1,4 +1,4 @@
-"""What a definition declares about the flows of its instances, and what such a flow is given."""
+"""Flows and lineage that a definition declares, and the context and result of such a flow."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ if TYPE_CHECKING:
     import polars as pl
 
 OUTPUT, UPSTREAMS = "output", "upstreams"
-"""What an added flow may read: the output of its own instance, and what the instance reads."""
+"""Inputs of an added flow: the output of its own instance, and the instance's upstreams."""
 
 KIND = re.compile(r"(?=.{1,40}\Z)[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class FlowSpec:
-    """A flow that the instances of a definition have beyond those of their type.
+    """A flow that a definition adds to the flows of its instances' type.
 
-    ``runs`` names the method of the definition that does the work: it is given a ``FlowContext``
-    and the inputs (a sequence of ``Input``), and returns a ``FlowResult``. ``schedule`` is the
-    usual one, as a spec writes schedules; an instance may say another. ``reads`` holds ``output``,
-    ``upstreams`` or both; where ``triggered``, new versions of these make the flow due.
-    ``publishes`` says whether it has an output, ``aggregated`` whether its status counts in that
-    of the instance.
+    ``runs`` names the method of the definition that does the work: it takes a ``FlowContext`` and
+    the inputs (a sequence of ``Input``), and returns a ``FlowResult``. ``schedule`` is the default
+    schedule, written as in a spec; an instance may set another. ``reads`` holds ``output``,
+    ``upstreams`` or both; if ``triggered``, new versions of these make the flow due. ``publishes``
+    says whether it has an output, ``aggregated`` whether its status counts in that of the instance.
 
-    Of a flow that the type has anyway only the usual ``schedule`` can be given.
+    For a flow that the type already has, only the default ``schedule`` can be set.
     """
 
     kind: str
@@ -49,10 +48,10 @@ class FlowSpec:
 
 @dataclass(frozen=True, slots=True)
 class LineageContract:
-    """What the upstreams in one role are to an instance of the definition.
+    """How instances of the definition depend on the upstreams in one role.
 
-    ``flow`` is the kind of flow that has to be read, empty for any. ``require`` and ``triggers``
-    hold where the instance says nothing, None leaving it to the kind of flow that reads.
+    ``flow`` is the kind of flow that must be read, empty for any. ``require`` and ``triggers`` are
+    defaults for instances that set nothing; None leaves the choice to the kind of flow that reads.
     ``required`` says that an instance must have an upstream in this role.
     """
 
@@ -65,7 +64,7 @@ class LineageContract:
 
 @dataclass(frozen=True, slots=True)
 class FlowContext:
-    """For whom and when an added flow runs: the instance's name, the kind, an aware time."""
+    """The run of an added flow: the instance's name, the kind of flow, and an aware time."""
 
     instance: str
     kind: str
@@ -74,10 +73,10 @@ class FlowContext:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Something for people to look at: it becomes a Prefect artifact of the run.
+    """A page for people, published as a Prefect artifact of the run.
 
-    ``key`` tells the pages of one flow apart; ``data`` is markdown, in which an image may be a data
-    URI, or the rows of a table. (Prefect's own image artifacts print the whole URI below.)
+    ``key`` identifies the page within one flow; ``data`` is markdown, in which an image may be a
+    data URI, or the rows of a table. (Prefect's own image artifacts print the whole URI below.)
     """
 
     key: str
@@ -88,10 +87,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class FlowResult:
-    """What an added flow made.
+    """The result of an added flow.
 
-    ``frame``: the output, (date x symbol) long, one column a field, in any row order; None exactly
-    where the flow publishes nothing. ``metrics`` are named numbers and texts of the run.
+    ``frame``: the output, (date x symbol) long, one column for each field, rows in any order; None
+    if and only if the flow publishes nothing. ``metrics`` are named numbers and texts of the run.
     """
 
     frame: pl.DataFrame | None = None
@@ -102,10 +101,10 @@ class FlowResult:
 def flow_problems(
     specs: Sequence[FlowSpec], owner: InstanceType | None, implements: Callable[[str], bool]
 ) -> Iterable[Problem]:
-    """What is wrong with ``flow_specs``, each problem at its path.
+    """Yield the problems of ``flow_specs``, each at its path.
 
-    ``owner`` is a type of instance whose status is the definition's concern, None where there is
-    none; ``implements`` tells whether the definition has a method of that name.
+    ``owner`` is the type of instance that this kind of definition may extend, None if there is
+    none; ``implements`` tests whether the definition has a method of that name.
     """
     if specs and owner is None:
         yield Problem("flow_specs", "only a pipeline, an ML module or an optimizer has flows")
@@ -159,7 +158,7 @@ def _schedule_problems(schedule: Mapping[str, object]) -> Iterable[Problem]:
 def lineage_problems(
     contracts: Sequence[LineageContract], owner: InstanceType | None
 ) -> Iterable[Problem]:
-    """What is wrong with ``lineage_contracts``, each problem at its path; see ``flow_problems``."""
+    """Yield the problems of ``lineage_contracts``, each at its path; see ``flow_problems``."""
     if contracts and owner is None:
         yield Problem("lineage_contracts", "only a pipeline, an ML module or an optimizer has them")
         return

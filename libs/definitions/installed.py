@@ -1,4 +1,4 @@
-"""The definitions that are installed, found by their entry points."""
+"""Discovery of installed definitions by their entry points."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from prefect_instances.libs.definitions.registry import Broken, Registry
 GROUP = "prefect_instances.definitions"
 """The entry point group.
 
-By convention an entry is named ``<kind>.<name>``, the kind being ``pipeline``, ``store``,
+By convention an entry is named ``<kind>.<name>``; the kind is one of ``pipeline``, ``store``,
 ``accessor``, ``op``, ``op_macro``, ``ml_module`` or ``optimizer``; a further version of the same
 name adds it: ``op.MEAN.2.0.0``.
 """
 
 GUARDRAILS = "prefect_instances.guardrails"
-"""The entry point group of kinds of guardrail contract beyond the built-in ones."""
+"""The entry point group of additional kinds of guardrail contract."""
 
 
 @cache
 def installed() -> Registry:
-    """Return the definitions that were installed when this process first asked."""
+    """Return the installed definitions; they are discovered once in each process."""
     return discover()
 
 
 def discover(group: str = GROUP) -> Registry:
-    """Load every entry point of ``group``; one that fails is listed in ``broken``."""
+    """Load every entry point of ``group``; an entry point that fails is listed in ``broken``."""
     registry = Registry()
     for entry in sorted(entry_points(group=GUARDRAILS)):
         _load(registry, entry, _add_guardrail)
@@ -64,8 +64,8 @@ def _add_definition(registry: Registry, loaded: object) -> None:
 
 
 def _remove_broken_macros(registry: Registry) -> None:
-    """Move macros that cannot be expanded to ``broken``; others may build on them."""
-    # It imports polars, which commands that only read do without.
+    """Move macros that cannot be expanded to ``broken``, and those that depend on them."""
+    # It imports polars, which read-only commands do not need.
     from prefect_instances.libs.definitions.expressions import macro_problems
 
     for definition in registry.list():

@@ -1,4 +1,4 @@
-"""Machine learning modules: what a model learns from features, predicts, and is judged by."""
+"""Machine learning modules: training, prediction and monitoring of a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a model learns from: rows in order of date, then symbol.
+    """Training data of a model: rows in order of date, then symbol.
 
     ``features``: rows x features, finite; ``target``: the return that followed each row, finite.
     """
@@ -29,31 +29,31 @@ class Sample:
 
 
 class MLModule(Definition):
-    """Base of the definitions that learn. Experiment tracking and reports are not their concern.
+    """Base of the definitions that train models; they do no experiment tracking or reporting.
 
-    A fitted model is an estimator in the manner of scikit-learn: it can be pickled and has
-    ``predict``. Fitting twice on equal samples must give models that predict bit for bit the same.
+    A fitted model is a scikit-learn style estimator: it can be pickled and has ``predict``. Fitting
+    twice on equal samples must give models with bit-for-bit equal predictions.
     """
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.ML_MODULE
     requirements: ClassVar[Sequence[str]] = ("scikit-learn", "numpy")
-    """The distributions that a loaded model needs; their installed versions are recorded."""
+    """Distributions that a loaded model depends on; their installed versions are recorded."""
 
     @abstractmethod
     def train(self, sample: Sample) -> Any:
-        """The model fitted to ``sample``."""
+        """Return a model fitted to ``sample``."""
 
     def predict(self, model: Any, features: Floats) -> Floats:
-        """What the model expects for each row of ``features`` (rows x features)."""
+        """Return the model's prediction for each row of ``features`` (rows x features)."""
         import numpy as np
 
         return np.asarray(model.predict(features), dtype=np.float64)
 
     def monitor(self, predicted: Floats, realised: Floats) -> Mapping[str, float]:
-        """How predictions compare with what happened, as named numbers.
+        """Compare predictions with realised values; return the metrics by name.
 
         ``ic`` is Spearman's rank correlation, ``hit_rate`` the share of equal signs, ``rmse`` the
-        root of the mean squared error, ``r2`` the share of the variance that is explained.
+        root mean squared error, ``r2`` the share of the variance that is explained.
         """
         import numpy as np
 
@@ -67,7 +67,7 @@ class MLModule(Definition):
         }
 
     def importance(self, model: Any, sample: Sample) -> Mapping[str, float]:
-        """How much each feature matters to the model; empty where that is not known."""
+        """Return the importance of each feature for the model; empty if it is not known."""
         del model, sample
         return {}
 

@@ -1,4 +1,4 @@
-"""Ops and macros: what an expression calls by name."""
+"""Ops and macros: the functions that an expression calls by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 class Axis(StrEnum):
-    """Which rows a value is computed from."""
+    """The rows that a value is computed from: one row, a symbol's rows, or a date's rows."""
 
     ROW = "row"
     SYMBOL = "symbol"
@@ -27,7 +27,7 @@ class Axis(StrEnum):
 
 
 class Argument(StrEnum):
-    """What a function of an expression takes in a place."""
+    """The kinds of argument that a function of an expression takes."""
 
     SERIES = "series"
     CONDITION = "condition"
@@ -36,22 +36,22 @@ class Argument(StrEnum):
 
 
 COMPUTED = frozenset({Argument.SERIES, Argument.CONDITION})
-"""Arguments that vary from row to row; the others are constants, and come after these."""
+"""Arguments that vary from row to row; all others are constants and come after them."""
 
 
 class Function(Definition):
-    """Base of what expressions call; derive from ``Op`` or ``OpMacro``.
+    """Base of the functions of expressions; derive from ``Op`` or ``OpMacro``.
 
-    Its parameters are its ``arguments``, in their order, so that it has no ``Config`` of its own.
-    Expressions match ``name`` and ``aliases`` whatever their case.
+    Its parameters are its ``arguments``, in their order, so it has no ``Config`` of its own.
+    Expressions match ``name`` and ``aliases`` case-insensitively.
     """
 
     arguments: ClassVar[Mapping[str, Argument]] = {}
-    """What it takes, by name: series and conditions first, then windows and numbers."""
+    """Kinds of argument by name: series and conditions first, then windows and numbers."""
     defaults: ClassVar[tuple[float, ...]] = ()
-    """The values of the last constants, where these may be left out."""
+    """Default values of the last constants; a constant with a default is optional."""
     aliases: ClassVar[tuple[str, ...]] = ()
-    """Other names; one that is also the name of a function means that function."""
+    """Other names; the ``name`` of another function takes precedence over an alias."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -61,9 +61,9 @@ class Function(Definition):
 
     @classmethod
     def completed(cls, given: Sequence[Any]) -> list[Any]:
-        """``given`` in the order of ``arguments``, with defaults for what was left out.
+        """Return ``given`` in the order of ``arguments``, with defaults for omitted constants.
 
-        Raises ``TypeError`` where the number of arguments is wrong.
+        Raises ``TypeError`` if the number of arguments is wrong.
         """
         missing = len(cls.arguments) - len(given)
         if not 0 <= missing <= len(cls.defaults):
@@ -76,7 +76,7 @@ class Function(Definition):
 
     @classmethod
     def usage(cls) -> str:
-        """Such as ``MEAN(x: series, d: window)``."""
+        """Return the signature, such as ``MEAN(x: series, d: window)``."""
         required = len(cls.arguments) - len(cls.defaults)
         defaults = ["" for _ in range(required)] + [f" = {value:g}" for value in cls.defaults]
         parts = [
@@ -87,17 +87,17 @@ class Function(Definition):
 
     @classmethod
     def formula(cls) -> str:
-        """How the value is defined: the text of the class."""
+        """Return the formula: the docstring of the class."""
         return inspect.getdoc(cls) or ""
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """As the base, with how it is called."""
+        """Extend the base description with the signature and the aliases."""
         return {**super().describe(), "usage": cls.usage(), "aliases": [*cls.aliases]}
 
     @classmethod
     def declaration_problems(cls) -> list[Problem]:
-        """As the base; names and arguments must be such as an expression can hold."""
+        """Extend the base check: names and arguments must be valid in an expression."""
         problems = super().declaration_problems()
         names = [("name", getattr(cls, "name", "A")), *(("aliases", also) for also in cls.aliases)]
         for path, name in names:
@@ -116,28 +116,28 @@ class Function(Definition):
 
 
 class Op(Function):
-    """Base of the functions that are written in polars.
+    """Base of the functions written in polars.
 
-    It must look back only: no value may depend on a row of a later date, nor on the rows' order.
+    A value may depend on no row of a later date, nor on the order of the rows.
     """
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.OP
     axis: ClassVar[Axis]
-    """Which rows ``build`` sees at a time: each by itself, those of a symbol in order of date, or
-    those of a date."""
+    """The rows that ``build`` sees at a time: a single row, the rows of a symbol in order of date,
+    or the rows of a date."""
     least: ClassVar[int] = 1
-    """The smallest window that it can work with."""
+    """The smallest window that it accepts."""
 
     @abstractmethod
     def build(self, *given: Any, **_: Any) -> pl.Expr:
-        """The value, from polars expressions and then constants, in the order of ``arguments``.
+        """Return the value; ``given`` are expressions, then constants, in ``arguments`` order.
 
-        Windows are ``int``, numbers ``float``. Missing values are null; what is not finite becomes
-        null afterwards. The rows that are seen are those of ``axis``: ``over`` is not to be used.
+        Windows are ``int``, numbers ``float``. Missing values are null; a value that is not finite
+        becomes null afterwards. ``axis`` decides which rows are visible: do not use ``over``.
         """
 
     def lookback(self, *constants: Any, **_: Any) -> int:
-        """How many of a symbol's earlier rows a value depends on, given the constants."""
+        """Return how many earlier rows of a symbol a value depends on, given the constants."""
         windows = [
             int(value)
             for kind, value in zip(self._constants(), constants, strict=True)
@@ -146,10 +146,10 @@ class Op(Function):
         return max((window - 1 for window in windows), default=0)
 
     def __call__(self, *given: pl.Expr | float) -> pl.Expr:
-        """The value as a polars expression over rows in order of date.
+        """Return the value as a polars expression over rows in order of date.
 
-        ``given`` are expressions and then constants; those with a default may be left out. Raises
-        ``TypeError`` where the number of arguments is wrong.
+        ``given`` are expressions and then constants; those with a default are optional. Raises
+        ``TypeError`` if the number of arguments is wrong.
         """
         value = self.build(*self.completed(given))
         return value if self.axis is Axis.ROW else value.over(self.axis.value)
@@ -160,12 +160,12 @@ class Op(Function):
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """As the base, with the rows that it sees."""
+        """Extend the base description with the axis."""
         return {**super().describe(), "axis": cls.axis.value}
 
     @classmethod
     def declaration_problems(cls) -> list[Problem]:
-        """As the base; ``axis`` has no default."""
+        """Extend the base check: ``axis`` is mandatory."""
         problems = super().declaration_problems()
         if not isinstance(getattr(cls, "axis", None), Axis):
             problems.append(Problem("axis", f"must be one of {', '.join(Axis)}"))
@@ -173,7 +173,7 @@ class Op(Function):
 
 
 class OpMacro(Function):
-    """Base of the functions that are themselves expressions, of ops and of other macros.
+    """Base of the functions defined by an expression that calls ops and other macros.
 
     The only names in ``expression`` are its ``arguments``.
     """
@@ -183,12 +183,12 @@ class OpMacro(Function):
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """As the base, with the expression."""
+        """Extend the base description with the expression."""
         return {**super().describe(), "expression": cls.expression}
 
     @classmethod
     def declaration_problems(cls) -> list[Problem]:
-        """As the base; what is wrong in the expression is found once all ops are known."""
+        """Extend the base check; the expression itself is checked once all ops are known."""
         problems = super().declaration_problems()
         if not getattr(cls, "expression", "").strip():
             problems.append(Problem("expression", "is not declared"))

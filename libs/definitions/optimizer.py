@@ -1,4 +1,4 @@
-"""Portfolio optimizers: from expected returns and a covariance to weights."""
+"""Portfolio optimizers: they compute weights from expected returns and a covariance."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ALL_CONSTRAINTS = frozenset({MIN_WEIGHT, MAX_WEIGHT, SECTOR_LIMITS, GROSS_LEVERA
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What the weights satisfy; they sum to 1. None and empty mean: not limited.
+    """Constraints on the weights, which sum to 1. None and empty mean: no limit.
 
     ``min_weight`` below 0 allows short positions. ``sectors`` gives the symbols of each sector and
     ``sector_limits`` the lowest and highest sum of its weights. ``gross_leverage`` bounds the sum
-    of absolute weights, ``max_turnover`` that of absolute changes from the previous weights.
+    of absolute weights, ``max_turnover`` the sum of absolute changes from the previous weights.
     """
 
     min_weight: float | None = None
@@ -36,19 +36,19 @@ class Constraints:
     max_turnover: float | None = None
 
     def used(self) -> frozenset[str]:
-        """The names of the constraints that limit something."""
+        """Return the names of the constraints that set a limit."""
         values = {name: getattr(self, name) for name in ALL_CONSTRAINTS}
         return frozenset(name for name, value in values.items() if value not in (None, {}))
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What is known on one date, for assets in one order.
+    """Input of an optimizer on one date; all arrays have the assets in the same order.
 
     ``returns``: observations x assets, simple daily returns up to that date; ``expected`` and
     ``covariance``: daily, per asset and asset x asset; ``expected`` is None without signals.
-    ``previous``: the weights held before, None at the start; what was held and is not among
-    ``symbols`` must be sold, so that they sum to less than 1.
+    ``previous``: the weights held before, None at the start. Held assets that are not among
+    ``symbols`` must be sold, so ``previous`` may sum to less than 1.
     """
 
     symbols: tuple[str, ...]
@@ -59,17 +59,17 @@ class Moments:
 
 
 class PortfolioOptimizer(Definition):
-    """Base of the definitions that decide weights."""
+    """Base of the definitions that compute portfolio weights."""
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.OPTIMIZER
     honours: ClassVar[frozenset[str]] = frozenset()
-    """The constraints that it can keep; an instance that asks for another is refused."""
+    """Supported constraints; an instance that sets another one is rejected."""
 
     needs_signal: ClassVar[bool] = False
-    """Whether it cannot work without expected returns."""
+    """Whether it requires expected returns."""
 
     def check(self, constraints: Constraints) -> list[Problem]:
-        """Constraints that it cannot honour; override it, and add to what this one finds."""
+        """Return the unsupported constraints; when you override it, add to this result."""
         return [
             Problem(
                 f"constraints.{name}",
@@ -81,7 +81,7 @@ class PortfolioOptimizer(Definition):
 
     @abstractmethod
     def optimize(self, moments: Moments, constraints: Constraints) -> NDArray[np.float64]:
-        """The weight of each asset, in the order of ``moments.symbols``; they sum to 1.
+        """Return the weight of each asset, in the order of ``moments.symbols``; they sum to 1.
 
-        Raises ``DataRejected`` where no weights satisfy the constraints.
+        Raises ``DataRejected`` if no weights satisfy the constraints.
         """

@@ -1,4 +1,4 @@
-"""Pipelines: where the data of a dataset or a signal comes from."""
+"""Pipelines: they read or compute the data of a dataset or a signal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExtractContext:
-    """For whom and when a pipeline runs.
+    """The instance that a pipeline runs for, and the time of the run.
 
-    ``instance`` is the instance's name, ``now`` an aware time that the pipeline takes for the
-    present, ``as_of`` the newest date of data that it may deliver (``None``: no limit).
+    ``instance`` is the instance's name, ``now`` an aware time to use as the present, ``as_of`` the
+    newest date of data that may be delivered (``None``: no limit).
     """
 
     instance: str
@@ -36,11 +36,11 @@ class ExtractContext:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One upstream as it was pinned for this run.
+    """One upstream at the version pinned for this run.
 
-    ``frame`` is what the upstream's accessor lets through: (date x symbol) long, one column a
-    field. It always shows the pinned version, whatever the upstream does meanwhile. Of an upstream
-    that is read point-in-time each date is as it was known at its end.
+    ``frame`` holds the rows that the upstream's accessor returns: (date x symbol) long, one column
+    for each field. It always shows the pinned version, even if the upstream publishes a newer one.
+    For an upstream that is read point-in-time, each date is as it was known at its end.
     """
 
     resource: str
@@ -49,20 +49,20 @@ class Input:
     as_known: Callable[[pl.Series], pl.LazyFrame] | None = None
 
     def known_on(self, dates: pl.Series) -> pl.LazyFrame:
-        """The rows to join to other data of these dates: as they were known on each.
+        """Return the rows to join to other data of these dates, as they were known on each date.
 
-        Of an upstream that is not read point-in-time it is ``frame``.
+        For an upstream that is not read point-in-time this is ``frame``.
         """
         return self.frame if self.as_known is None else self.as_known(dates)
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """What a pipeline delivers: (date x symbol) long, one column a field, in any row order.
+    """The output of a pipeline: (date x symbol) long, one column for each field, rows in any order.
 
-    With ``complete`` the frame is the whole dataset. Without, its rows replace everything that is
-    stored from the date ``since`` on, and earlier rows stay; it must hold no row before ``since``.
-    Without any row it changes nothing: the source has nothing newer.
+    With ``complete`` the frame is the whole dataset. Without it, its rows replace everything stored
+    from the date ``since`` on, and earlier rows stay; it must hold no row before ``since``. An
+    incremental frame without rows changes nothing: the source has nothing newer.
     """
 
     frame: pl.DataFrame
@@ -70,13 +70,13 @@ class Extract:
 
 
 class Pipeline(Definition):
-    """Base of the definitions that read a source, or compute from upstreams."""
+    """Base of the definitions that read a source or compute from upstreams."""
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.PIPELINE
 
     @property
     def data_frequency(self) -> str | None:
-        """How often the source has new data; ``None``: lateness is not judged.
+        """Return how often the source has new data; ``None`` disables the check for late data.
 
         ``daily``, ``weekly`` (Friday) or ``weekly:MON``, ``monthly``, ``quarterly``, ``irregular``.
         """
@@ -84,25 +84,25 @@ class Pipeline(Definition):
 
     @property
     def max_loss(self) -> float | None:
-        """Share of its dates, symbols, rows or values that a new version may lose; None: any.
+        """Return the share of dates, symbols, rows or values a new version may lose; None: any.
 
-        More than that is refused, as are a column that is gone or has another type.
+        A version that loses more is rejected, and so is one with a missing or retyped column.
         """
         return None
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
-        """What would make every run fail, found without reading data; empty if nothing.
+        """Return the problems that would make every run fail, without reading data; empty if none.
 
-        ``upstreams`` come in the order of the instance's ``upstream_refs``. A path that begins by
-        ``config`` is one in this component's configuration, ``upstream_refs`` one in the
-        instance's. Override it, and add to what this one finds.
+        ``upstreams`` come in the order of the instance's ``upstream_refs``. A path that begins with
+        ``config`` is in this component's configuration, ``upstream_refs`` in the instance's. When
+        you override it, add to the problems that this method returns.
         """
         return [*self.compatibility_rules.problems(upstreams), *self._missing_columns(upstreams)]
 
     def delivers(self) -> Mapping[str, str] | None:
-        """The columns that it delivers as it is configured, and their polars types.
+        """Return the columns that it delivers with its configuration, and their polars types.
 
-        ``None`` where only a run can tell. By default what the class declares.
+        ``None`` if only a run can show them. By default ``output_schema`` of the class.
         """
         return self.output_schema
 
@@ -120,9 +120,9 @@ class Pipeline(Definition):
     def extract(
         self, context: ExtractContext, inputs: Sequence[Input], since: date | None
     ) -> Extract:
-        """The data from ``since`` on, or all of it where ``since`` is ``None``.
+        """Return the data from ``since`` on, or all of it if ``since`` is ``None``.
 
         ``inputs`` come in the order of ``upstream_refs``; several may have the same role. A
         pipeline that cannot work incrementally ignores ``since`` and delivers a complete extract.
-        Raises ``DataRejected`` where the source or an input is not what it must be.
+        Raises ``DataRejected`` if the source or an input is invalid.
         """

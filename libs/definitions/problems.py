@@ -1,4 +1,4 @@
-"""Sentences about what is wrong in a declaration or a configuration."""
+"""Messages about mistakes in a declaration or a configuration."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from prefect_instances.libs.core.errors import Problem
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` with a leading comma and blank, or nothing if no word is near."""
+    """Return ``, did you mean 'x'?`` with its leading comma, or "" if no known word is similar."""
     matches = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean {matches[0]!r}?" if matches else ""
 
 
 def config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
-    """What pydantic found, at a path that begins by ``config``; ``fields`` are the known ones."""
+    """Return pydantic's error as a problem under ``config``; ``fields`` are the known fields."""
     path = "config"
     for step in detail["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"

@@ -15,12 +15,12 @@ from prefect_instances.libs.definitions.op import Function
 from prefect_instances.libs.definitions.problems import closest
 
 FUNCTIONS = frozenset({DefinitionKind.OP, DefinitionKind.OP_MACRO})
-"""The kinds that expressions call."""
+"""The kinds of definition that expressions call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """An entry point that yields no usable definition, and why."""
+    """An entry point without a usable definition, and the reason."""
 
     entry_point: str
     target: str
@@ -31,13 +31,13 @@ class Broken:
 
 
 class Registry:
-    """Definition classes by kind, name and version; several versions live side by side.
+    """Definition classes by kind, name and version; several versions can coexist.
 
-    ``broken`` keeps the entry points that failed to load; they disturb no others.
+    ``broken`` lists the entry points that failed to load; they do not affect the others.
     """
 
     def __init__(self, definitions: Iterable[type[Definition]] = ()) -> None:
-        """A registry of ``definitions``; raises ``InvalidSpec`` as ``add`` does."""
+        """Create a registry of ``definitions``; raise ``InvalidSpec`` as ``add`` does."""
         self._classes: dict[tuple[DefinitionKind, str], dict[str, type[Definition]]] = {}
         self._preferred: Mapping[tuple[DefinitionKind, str], str] = {}
         self.broken: list[Broken] = []
@@ -46,20 +46,20 @@ class Registry:
             self.add(definition)
 
     def remove(self, definition: type[Definition]) -> None:
-        """Take a class out again."""
+        """Remove a class."""
         key = (definition.kind, definition.name)
         del self._classes[key][definition.version]
         if not self._classes[key]:
             del self._classes[key]
 
     def preferring(self, versions: Mapping[tuple[DefinitionKind, str], str]) -> Registry:
-        """The same definitions, of which ``get`` takes these versions where none is asked for."""
+        """Return a copy whose ``get`` returns these versions if the caller names none."""
         other = copy.copy(self)
         other._preferred = {**self._preferred, **versions}
         return other
 
     def extended(self, definitions: Iterable[type[Definition]]) -> Registry:
-        """The same with further ones; what clashes with one that is there is in ``broken``."""
+        """Return a copy with further definitions; those that clash are listed in ``broken``."""
         other = copy.copy(self)
         other._classes = {key: {**versions} for key, versions in self._classes.items()}
         other.broken = [*self.broken]
@@ -72,7 +72,7 @@ class Registry:
         return other
 
     def add(self, definition: type[Definition]) -> None:
-        """Take in a class; raises ``InvalidSpec`` if it declares itself wrongly or is there."""
+        """Add a class; raise ``InvalidSpec`` if its declaration is wrong or it is already there."""
         problems = [*definition.declaration_problems(), *self._guardrail_problems(definition)]
         if problems:
             raise InvalidSpec(problem.under(definition.__qualname__) for problem in problems)
@@ -97,10 +97,10 @@ class Registry:
                     yield problem.under(f"guardrail_contracts[{at}]")
 
     def get(self, kind: DefinitionKind, name: str, version: str = "") -> type[Definition]:
-        """The class of that name and version; ``""`` means the preferred one, else the newest.
+        """Return the class of that name and version; ``""`` means the preferred, else the newest.
 
-        The newest is the highest release; a pre-release is taken only if there is nothing else.
-        Raises ``DefinitionUnavailable`` that says what is installed.
+        The newest is the highest release; a pre-release is used only if there is no release. Raises
+        ``DefinitionUnavailable`` with the installed names or versions.
         """
         versions = self._classes.get((kind, name))
         version = version or self._preferred.get((kind, name), "")
@@ -116,9 +116,9 @@ class Registry:
         return versions[version]
 
     def function(self, name: str) -> Function | str:
-        """What an expression calls by that name or alias, or a text that says that it is nothing.
+        """Return the function that an expression calls by that name or alias, or an error text.
 
-        Raises ``DefinitionUnavailable`` where a preferred version of it is not there.
+        Raises ``DefinitionUnavailable`` if a preferred version of it is not installed.
         """
         upper = name.upper()
         named = [key for key in (*self._classes, *self._preferred) if key[1] == upper]
@@ -146,7 +146,7 @@ class Registry:
         return newest
 
     def list(self) -> tuple[type[Definition], ...]:
-        """All classes by kind, name and ascending version."""
+        """Return all classes by kind, name and ascending version."""
         return tuple(
             versions[version]
             for _, versions in sorted(self._classes.items())

@@ -1,4 +1,4 @@
-"""Macros that are kept in a database: an expression with arguments, and no code."""
+"""Macros saved in a database: an expression with arguments, without code."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from prefect_instances.libs.definitions.op import Argument, OpMacro
 
 
 class SavedMacro(OpMacro):
-    """Base of what ``saved_macro`` makes."""
+    """Base of the classes that ``saved_macro`` creates."""
 
     @classmethod
     def document(cls) -> dict[str, Any]:
-        """All that it says, JSON-serialisable: ``saved_macro`` makes the same of it."""
+        """Return its JSON-serialisable document, from which ``saved_macro`` recreates it."""
         return {
             "name": cls.name,
             "version": cls.version,
             "description": cls.__doc__,
             "expression": cls.expression,
-            # As pairs: a database may forget the order of keys.
+            # As pairs: a database may not preserve the order of keys.
             "arguments": [[name, kind.value] for name, kind in cls.arguments.items()],
             "defaults": [*cls.defaults],
         }
 
     @classmethod
     def computes(cls) -> dict[str, Any]:
-        """What decides its value: the document without name, version and description."""
+        """Return the document without name, version and description: what determines its value."""
         said = cls.document()
         return {key: said[key] for key in ("expression", "arguments", "defaults")}
 
     @classmethod
     def content_hash(cls) -> str:
-        """SHA-256 over what decides its value."""
+        """Return the SHA-256 of everything that determines its value."""
         return hashlib.sha256(json.dumps(cls.computes(), sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """As the base, with the document."""
+        """Extend the base description with the document."""
         return {**super().describe(), "saved": cls.document()}
 
 
 def saved_macro(document: Mapping[str, Any]) -> type[SavedMacro]:
-    """The macro of a document; the same class for equal ones."""
+    """Return the macro of a document; equal documents give the same class."""
     return _made(json.dumps(dict(document), sort_keys=True))
 
 

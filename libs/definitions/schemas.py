@@ -1,15 +1,15 @@
-"""Whether columns fit: what one definition needs, and what another delivers."""
+"""Comparison of the columns that one definition needs with those that another delivers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 Schema = Mapping[str, str]
-"""Columns and their polars types; ``Datetime`` without unit and zone means any of them."""
+"""Columns and their polars types; a bare ``Datetime`` matches every unit and zone."""
 
 
 def misfits(needed: Schema, delivered: Schema) -> Iterable[str]:
-    """What ``delivered`` lacks of ``needed``, or has with another type, in words."""
+    """Describe each column of ``needed`` that ``delivered`` lacks or has with another type."""
     for column, type_ in needed.items():
         found = delivered.get(column)
         if found is None:

@@ -1,4 +1,4 @@
-"""Stores: where the versions of a dataset are kept, and what every store promises."""
+"""Stores: they hold the versions of a dataset, with guarantees common to every store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class VersionLost(PermanentError):
-    """A version is not in its store any more: refresh the instance in full mode."""
+    """A version is missing from its store: refresh the instance in full mode."""
 
     def __init__(self, location: str, detail: str) -> None:
         self.location = location
@@ -26,7 +26,7 @@ class VersionLost(PermanentError):
 
 
 class LocationRefused(PermanentError):
-    """A path would leave the root of its store: correct what names it."""
+    """A path leads outside the root of its store: correct the name that it comes from."""
 
     def __init__(self, location: str, detail: str) -> None:
         self.location = location
@@ -35,7 +35,7 @@ class LocationRefused(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """One immutable version that a write made; nobody sees it before its location is published.
+    """One immutable version from a write; invisible until its location is published.
 
     ``location`` is what ``scan`` takes; the dates are ``None`` for a version without rows.
     """
@@ -50,27 +50,26 @@ class StoredVersion:
 class StoreHandle(ABC):
     """The versions of one dataset below one root.
 
-    Promises: a write is atomic, and one that fails or is abandoned changes no version; a version
-    once written has the same rows for ever, whatever else is written at the same time; versions
-    never hold rows of a write that was not published. Frames are such that ``check_frame`` of
-    ``libs.definitions.content`` accepts.
+    Guarantees: a write is atomic, and a failed or abandoned write changes no version; a version
+    always has the same rows, whatever is written concurrently; versions never contain rows of an
+    unpublished write. Frames must pass ``check_frame`` of ``libs.definitions.content``.
     """
 
     @abstractmethod
     def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
-        """Make a version that holds exactly the rows of ``frame``.
+        """Write a version that holds exactly the rows of ``frame``.
 
-        ``token`` names the attempt: a process that is retried with the same token and rows gets
-        the version that it made before. ``base`` is the location of the version that is published
-        now, ``None`` if there is none; a store may share what is equal with it. Raises
-        ``Unavailable`` where the storage fails: then nothing is visible, and it may be retried.
+        ``token`` names the attempt: a retry with the same token and rows returns the version that
+        the first attempt wrote. ``base`` is the location of the published version, ``None`` if
+        there is none; a store may share equal data with it. Raises ``Unavailable`` if the storage
+        fails: nothing is visible then, and the write may be retried.
         """
 
     def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
-        """Make a version of the rows of ``base`` and those of ``frame``, all of later dates.
+        """Write a version with the rows of ``base`` and those of ``frame``, all of later dates.
 
-        The same promises as ``write``, of which it is the fast form. ``frame`` has the columns
-        of ``base``; rows that are not later are a fault of the caller (``ValueError``).
+        A fast form of ``write`` with the same guarantees. ``frame`` has the columns of ``base``;
+        rows that are not later are the caller's mistake (``ValueError``).
         """
         import polars as pl
 
@@ -80,40 +79,41 @@ class StoreHandle(ABC):
 
     @abstractmethod
     def scan(self, location: str) -> pl.LazyFrame:
-        """The rows of a version, in no particular order.
+        """Return the rows of a version, in no particular order.
 
-        Raises ``LocationRefused`` on what is no location, ``VersionLost`` where it is gone.
+        Raises ``LocationRefused`` if ``location`` is invalid, ``VersionLost`` if the version is
+        missing.
         """
 
     @abstractmethod
     def sweep(self, keep: Collection[str]) -> int:
-        """Remove what no version in ``keep`` needs, where that is safe; the number of files.
+        """Remove files that no version in ``keep`` needs, if that is safe; return how many.
 
-        Safe means: never what a writer of now may still be about to publish.
+        Safe means: never a file that a running write may still publish.
         """
 
     @abstractmethod
     def purge(self) -> None:
-        """Remove every version and all else below the root; nothing to remove is no error."""
+        """Remove every version and everything else below the root; an empty root is no error."""
 
 
 class Store(Definition):
-    """Base of the definitions that keep versions."""
+    """Base of the definitions that store versions."""
 
     kind: ClassVar[DefinitionKind] = DefinitionKind.STORE
 
     @abstractmethod
     def open(self, root: Path) -> StoreHandle:
-        """The versions of one dataset below the directory ``root``, which need not exist yet.
+        """Return the versions of one dataset below ``root``, a directory that need not exist yet.
 
-        Raises ``LocationRefused`` where the store cannot work at that path.
+        Raises ``LocationRefused`` if the store cannot work at that path.
         """
 
 
 def inside(root: Path, location: str) -> Path:
-    """The path of ``location`` below ``root``, links followed.
+    """Return the path of ``location`` below ``root``, with links resolved.
 
-    Raises ``LocationRefused`` if it is absolute, climbs by ``..``, or leads out by a link.
+    Raises ``LocationRefused`` if it is absolute, contains ``..``, or a link leads outside.
     """
     if "\0" in location or "\\" in location:
         raise LocationRefused(location, "it contains a character that locations do not have")

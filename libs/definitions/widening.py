@@ -1,4 +1,4 @@
-"""Column types that hold the values of others: what widens by itself."""
+"""Widening of column types: changes of type that preserve every value."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import polars as pl
 
 EXACT_FLOAT = 2**53
-"""Whole numbers up to this size are the same as floats."""
+"""Floats represent every whole number up to this size exactly."""
 
 
 def widen(frame: pl.DataFrame, stored: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return ``frame`` with the types that are ``stored`` wherever that changes no value.
+    """Return ``frame`` cast to the ``stored`` types wherever that changes no value.
 
     A column without any value takes the stored type; whole numbers become the stored floats, and
-    smaller numbers the larger of their kind. A column of the same name with any other type stays
-    as it is.
+    smaller number types the larger stored type of their kind. A column of the same name with any
+    other type stays as it is.
     """
     casts = {}
     for column in frame.iter_columns():
@@ -26,7 +26,7 @@ def widen(frame: pl.DataFrame, stored: Mapping[str, pl.DataType]) -> pl.DataFram
 
 
 def is_wider(new: pl.DataType, old: pl.DataType) -> bool:
-    """Tell whether every number of type ``old`` is one of type ``new``."""
+    """Return True if type ``new`` can hold every number of type ``old``."""
     if old.is_signed_integer() and new.is_signed_integer():
         return _INTEGERS.index(old) <= _INTEGERS.index(new)
     if old == pl.Float32():

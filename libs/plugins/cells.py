@@ -1,7 +1,8 @@
-"""Cells of a source as dates, times, symbols and numbers: one set of rules for every source.
+"""Parsing of cells as dates, times, symbols and numbers: the same rules for every source.
 
-A cell that is not what its column holds raises ``DataRejected`` with its row and its value. No
-cell is changed into another value, and none becomes missing unless it is declared so.
+A cell that does not fit the type of its column raises ``DataRejected`` with its row and its value.
+No cell is changed into another value, and a cell is missing only if it is empty or declared
+missing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from prefect_instances.libs.definitions.content import SAMPLE
 CellType = Literal["number", "text", "boolean"]
 
 Where = Callable[[int], str]
-"""Names the place of a value by its index in a column, as in ``row 12 of 'prices.csv'``."""
+"""Returns the place of a value from its index in a column: ``row 12 of 'prices.csv'``."""
 
 MOMENT = "a time with its zone like 2024-01-31T18:00:00Z"
 SYMBOL = "a symbol"
@@ -34,7 +35,7 @@ _MOMENT = rf"^(\d{{4}}-\d{{2}}-\d{{2}})[T ]({_CLOCK}) ?({_OFFSET})$"
 _UTC = pl.Datetime("us", "UTC")
 
 _NO_SYMBOL = r"^(?:[+-]?\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]\d+|nan|NaN|None|null|<NA>|NaT)$"
-"""Numbers and marks of missing values that another tool wrote as text (600519.0)."""
+"""Symbols that another tool turned into a number (600519.0) or a mark for a missing value."""
 
 _LEADING_ZERO = r"^[+-]?0\d"
 _NOT_FINITE = r"(?i)^[+-]?(?:nan|inf|infinity)$"
@@ -45,10 +46,10 @@ _DIGITS = r"^\d+$"
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How numbers and missing values are written in text.
+    """The notation of numbers and missing values in text.
 
-    ``thousands`` is empty where digits are not grouped; ``missing`` are texts that mean no value,
-    beside the empty one.
+    ``thousands`` is empty if digits are not grouped; ``missing`` are texts that mean no value, in
+    addition to the empty text.
     """
 
     decimal: str = "."
@@ -57,12 +58,12 @@ class Notation:
 
     @property
     def is_plain(self) -> bool:
-        """Whether numbers are written as programs write them."""
+        """Return True if numbers are written as in program code."""
         return self.decimal == "." and not self.thousands
 
     @property
     def pattern(self) -> str:
-        """A regular expression for a number; groups, where there are any, have three digits."""
+        """Return a regular expression for a number; digit groups, if any, have three digits."""
         point, mark = re.escape(self.decimal), re.escape(self.thousands)
         whole = rf"\d+|\d{{1,3}}(?:{mark}\d{{3}})+" if mark else r"\d+"
         return rf"^[+-]?(?:(?:{whole})(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?$"
@@ -72,7 +73,7 @@ PLAIN = Notation()
 
 
 def check_zone(zone: str) -> str:
-    """Return ``zone``; raise ``ValueError`` where it is neither empty nor an IANA time zone."""
+    """Return ``zone``; raise ``ValueError`` unless it is empty or an IANA time zone."""
     if zone:
         try:
             ZoneInfo(zone)
@@ -82,7 +83,7 @@ def check_zone(zone: str) -> str:
 
 
 def check_date_format(style: str) -> str:
-    """Return a strptime format; raise ``ValueError`` where it does not tell year, month and day.
+    """Return a strptime format; raise ``ValueError`` if it lacks year, month or day.
 
     Empty stands for ISO dates. The year must have four digits (``%Y``).
     """
@@ -97,12 +98,12 @@ def _directives(style: str) -> set[str]:
 
 
 def read_days(given: pl.Series, where: Where, timezone: str = "", style: str = "") -> pl.Series:
-    """Return the calendar days that a column of dates, times or texts names.
+    """Return the calendar days in a column of dates, times or texts.
 
-    Texts are ISO dates, or times, or as the strptime format ``style`` says. A time counts for the
-    day that its own zone or offset has, or, if ``timezone`` names one and the time has a zone of
-    its own, for the day that it is in ``timezone``. Raises ``DataRejected`` for every other value,
-    a missing one, and one outside of ``EARLIEST`` to ``LATEST``.
+    Texts are ISO dates or times, or have the strptime format ``style``. The day of a time is the
+    day in its own zone or offset; if ``timezone`` is set and the time has a zone, it is the day in
+    ``timezone``. Raises ``DataRejected`` for every other value, a missing one, and one outside of
+    ``EARLIEST`` to ``LATEST``.
     """
     if isinstance(given.dtype, pl.Datetime):
         zoned = (
@@ -135,7 +136,7 @@ def _days_of_texts(texts: pl.Series, timezone: str, style: str) -> pl.Series:
 
 
 def read_moments(given: pl.Series, where: Where) -> pl.Series:
-    """Return the times (microseconds, UTC) that a column of aware times or ISO texts names.
+    """Return the times (microseconds, UTC) in a column of aware times or ISO texts.
 
     Raises ``DataRejected`` for a time without zone or offset, a missing one, any other text, and a
     time outside of ``EARLIEST`` to ``LATEST``.
@@ -172,10 +173,10 @@ def _moments_of_texts(texts: pl.Series) -> pl.Series:
 
 
 def read_symbols(given: pl.Series, where: Where) -> pl.Series:
-    """Return a column of symbols as texts without blanks around them; 000001 stays as it is.
+    """Return a column of symbols as texts without surrounding blanks; 000001 is not changed.
 
-    Whole numbers become their digits. Raises ``DataRejected`` for a missing symbol, a fraction
-    like 600519.0, and a column of any other type.
+    Whole numbers become their digits. Raises ``DataRejected`` for a missing symbol, a fraction like
+    600519.0, and a column of any other type.
     """
     if given.dtype.is_integer() or not given.len():
         texts = given.cast(pl.String)
@@ -195,9 +196,9 @@ def read_cells(
 ) -> pl.Series:
     """Return a column of texts with the type of its cells: Int64, Float64, Boolean or String.
 
-    ``wanted`` declares the type; without it all cells must be of one. Numbers with leading zeros
-    (007) are text. Raises ``DataRejected`` for the first cells that are not of the type, where
-    some cells are numbers and others not, and where numbers are written in another notation.
+    ``wanted`` declares the type; without it all cells must have the same type. Numbers with leading
+    zeros (007) are text. Raises ``DataRejected`` for the first cells of another type, if only some
+    cells are numbers, and if numbers are written in another notation.
     """
     present = _without_missing(given, notation)
     if wanted == "text" or not present.count():
@@ -223,7 +224,7 @@ def _empty_type(wanted: str) -> pl.DataType:
 
 
 def _without_missing(given: pl.Series, notation: Notation) -> pl.Series:
-    """Blank the cells that mean no value; other texts keep the blanks around them."""
+    """Replace the texts that mean no value by null; other texts keep surrounding blanks."""
     if not notation.missing and _is_numeric(given):
         return given
     stripped = given.str.strip_chars()
@@ -231,7 +232,7 @@ def _without_missing(given: pl.Series, notation: Notation) -> pl.Series:
 
 
 def _is_numeric(texts: pl.Series) -> bool:
-    """Whether every cell is a number as programs write it: nothing has to be stripped then."""
+    """Return True if every cell is a number as in program code, so nothing must be stripped."""
     return texts.cast(pl.Float64, strict=False).null_count() == texts.null_count()
 
 
@@ -251,7 +252,7 @@ def _numbers(texts: pl.Series, notation: Notation) -> pl.Series:
 
 
 def _finite_as_written(texts: pl.Series, numbers: pl.Series) -> pl.Series:
-    """Drop what became infinite because it is too large."""
+    """Replace numbers that became infinite because they are too large by null."""
     infinite = numbers.is_infinite().fill_null(value=False)
     if not infinite.any():
         return numbers
@@ -260,7 +261,7 @@ def _finite_as_written(texts: pl.Series, numbers: pl.Series) -> pl.Series:
 
 
 def _whole(texts: pl.Series, numbers: pl.Series, notation: Notation) -> pl.Series:
-    """Return Int64 where every number is written without a fraction and fits, else Float64."""
+    """Return Int64 if every number is written without a fraction and fits, else Float64."""
     head = numbers.drop_nulls().head(SAMPLE)
     if not (head.is_finite() & (head == head.floor())).all():
         return numbers
@@ -279,7 +280,7 @@ def _booleans(texts: pl.Series, where: Where) -> pl.Series:
 
 
 def _reject_other_notation(texts: pl.Series, where: Where) -> None:
-    """Refuse a column of texts all of which look like numbers that another notation writes."""
+    """Reject a column of texts that are all numbers in another notation."""
     there = texts.drop_nulls().str.strip_chars()
     if there.str.contains(_LIKE_A_NUMBER).all() and not there.str.contains(_DIGITS).all():
         hint = "declare decimal and thousands, or say in types that the column is text"
@@ -291,8 +292,8 @@ def reject_cells(
 ) -> None:
     """Raise ``DataRejected`` if any value of ``given`` is marked in ``broken``.
 
-    The message names the first one with its row, what is ``wanted`` instead, and how many there
-    are; the report shows the first ten.
+    The message names the first one with its row, the ``wanted`` kind of value, and the count; the
+    report shows the first ten.
     """
     lost = broken.arg_true()
     if not lost.len():

@@ -1,9 +1,9 @@
 """Store ``delta``: versions of a dataset in one Delta Lake table.
 
-A version of ours is a version of the table. Commits are compare-and-set: each is built on the
-newest table version and is allowed no retry, because a retry inside ``deltalake`` would rebase
+A version of the dataset is a version of the table. Commits are compare-and-set: each is built on
+the newest table version and is allowed no retry, because a retry inside ``deltalake`` would rebase
 it silently (an append would take in the rows of an unpublished write, an overwrite would leave
-those of a concurrent one). If somebody else committed first, the write starts over.
+those of a concurrent one). If another process committed first, the write starts over.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
 
 ATTEMPTS = 20
-"""How often a write starts over because others committed first."""
+"""Maximum attempts of a write while other processes commit first."""
 
 MANY_FILES = 64
-"""From this many files on, an append becomes a rewrite, so that reading stays fast."""
+"""Number of files at which an append becomes a rewrite, so that reading stays fast."""
 
 _UNWORKABLE = frozenset("%[]\\^|")
-"""Characters of a path that deltalake decodes twice or panics on."""
+"""Characters in a path that deltalake decodes twice or panics on."""
 
 _LOCATION = re.compile(r"(?P<table>[0-9a-f-]{36})\.v(?P<number>0|[1-9][0-9]{0,17})\Z")
 
 _TABLE_CONFIGURATION: dict[str, str | None] = {
     # Opening a table reads every commit since the last checkpoint.
     "delta.checkpointInterval": "20",
-    # A version must stay readable for ever: sweep decides what goes, not Delta's clock.
+    # A version must stay readable: ``sweep`` removes files, not Delta's retention time.
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
@@ -81,7 +81,7 @@ class DeltaStore(Store):
     config: Config
 
     def open(self, root: Path) -> DeltaHandle:
-        """The versions below ``root``; refuses paths that Delta Lake cannot work with."""
+        """Return the versions below ``root``; reject paths that Delta Lake does not support."""
         absolute = root.resolve()
         bad = sorted({c for c in str(absolute) if c in _UNWORKABLE or not c.isprintable()})
         if bad:
@@ -91,7 +91,7 @@ class DeltaStore(Store):
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What a commit does to the newest version: add ``rows`` to it, or replace it by them."""
+    """A commit's change to the newest version: add ``rows`` to it, or replace it by them."""
 
     rows: pl.DataFrame
     extends: bool
@@ -100,8 +100,8 @@ class _Change:
 class DeltaHandle(StoreHandle):
     """The table below one root; a location is ``<table id>.v<table version>``.
 
-    The table's id is part of it, so that a location from before a purge never reads what was
-    written after.
+    The table's id is part of it, so that a location from before a purge never reads data written
+    afterwards.
     """
 
     def __init__(self, root: Path, sweep_after_seconds: float) -> None:
@@ -109,7 +109,7 @@ class DeltaHandle(StoreHandle):
         self._sweep_after = sweep_after_seconds
 
     def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
-        """See ``StoreHandle.write``; appends where ``frame`` only extends ``base``."""
+        """See ``StoreHandle.write``; appends if ``frame`` only extends ``base``."""
         whole = conform(frame)
         for _ in range(ATTEMPTS):
             table = self._newest()
@@ -124,7 +124,7 @@ class DeltaHandle(StoreHandle):
         )
 
     def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
-        """See ``StoreHandle.append``; does not read ``base`` where it can extend it."""
+        """See ``StoreHandle.append``; does not read ``base`` if it can extend it."""
         later = conform(frame)
         table = self._newest()
         if not later.height or table is None or not self._extensible(table, base):
@@ -147,11 +147,11 @@ class DeltaHandle(StoreHandle):
             raise VersionLost(location, f"{len(lost)} of {len(names)} data files are missing")
         if not names:
             return pl.LazyFrame(schema=pl.Schema(table.schema().to_arrow()))
-        # Not pl.scan_delta: it looks for URL-encoded file names where the path holds a blank.
+        # Not pl.scan_delta: it looks for URL-encoded file names if the path contains a blank.
         return pl.scan_parquet([self._root / name for name in names], glob=False)
 
     def sweep(self, keep: Collection[str]) -> int:
-        """See ``StoreHandle.sweep``; leftovers go once they are older than configured."""
+        """See ``StoreHandle.sweep``; unused files are removed at the configured age."""
         needed = _needed_files(self._root / "_delta_log", sorted(self._numbers(keep)))
         leftovers = [] if needed is None else list(self._leftovers(needed))
         for path in leftovers:
@@ -174,7 +174,7 @@ class DeltaHandle(StoreHandle):
                 return None
 
     def _at(self, location: str) -> DeltaTable:
-        """The table at a location; raises as ``scan`` does."""
+        """Return the table at a location; raise as ``scan`` does."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
@@ -192,7 +192,7 @@ class DeltaHandle(StoreHandle):
     def _made_before(
         self, table: DeltaTable | None, token: UUID, whole: pl.DataFrame
     ) -> str | None:
-        """The location that a write of this token made, if it is there and has these rows."""
+        """Return the location that a write with this token created, if it has these rows."""
         number = None if table is None else table.transaction_version(str(token))
         if table is None or number is None:
             return None
@@ -201,7 +201,7 @@ class DeltaHandle(StoreHandle):
         return location if stored is not None and _same_rows(stored, whole) else None
 
     def _change(self, table: DeltaTable | None, whole: pl.DataFrame, base: str | None) -> _Change:
-        """The cheapest commit after which the newest version holds exactly ``whole``."""
+        """Return the cheapest commit after which the newest version holds exactly ``whole``."""
         rewrite = _Change(whole, extends=False)
         if table is None or base is None or not self._extensible(table, base):
             return rewrite
@@ -220,12 +220,12 @@ class DeltaHandle(StoreHandle):
             return None
 
     def _extensible(self, table: DeltaTable, base: str) -> bool:
-        """Whether ``base`` is the newest version of the table, and not in too many files."""
+        """Return True if ``base`` is the newest version and does not have too many files."""
         is_newest = base == _location(table, table.version())
         return is_newest and len(table.file_uris()) < MANY_FILES
 
     def _commit(self, table: DeltaTable | None, change: _Change, token: UUID) -> str | None:
-        """Commit ``change`` as the next version; its location, ``None`` if others were first."""
+        """Commit ``change`` as the next version; return its location, None if others were first."""
         from deltalake import CommitProperties, Transaction
         from deltalake.exceptions import CommitFailedError
 
@@ -247,7 +247,7 @@ class DeltaHandle(StoreHandle):
     def _put(
         self, table: DeltaTable | None, change: _Change, properties: CommitProperties
     ) -> DeltaTable | None:
-        """Write and commit; the table at its new version, ``None`` if another made it first."""
+        """Write and commit; return the table at its new version, ``None`` if others were first."""
         from deltalake import DeltaTable, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -280,7 +280,7 @@ class DeltaHandle(StoreHandle):
         return table
 
     def _numbers(self, locations: Collection[str]) -> Iterator[int]:
-        """Table versions of those locations that are in the present table."""
+        """Yield the table versions of those locations that are in the present table."""
         table = self._newest()
         for location in locations:
             table_id, number = _parse(location)
@@ -288,7 +288,7 @@ class DeltaHandle(StoreHandle):
                 yield number
 
     def _leftovers(self, needed: Collection[str]) -> Iterator[Path]:
-        """Files that nothing needs, old enough that no writer can still want them."""
+        """Yield unneeded files that are too old to belong to a running write."""
         oldest = time.time() - self._sweep_after
         unfinished = self._root.glob("_delta_log/*.tmp")
         for path in [*self._root.glob("*.parquet"), *unfinished]:
@@ -298,7 +298,7 @@ class DeltaHandle(StoreHandle):
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """Translate what deltalake and the file system raise, but for a lost race, into ours."""
+    """Translate errors of deltalake and the file system, except lost races, into this project's."""
     from deltalake.exceptions import CommitFailedError, DeltaError
 
     try:
@@ -325,12 +325,12 @@ def _location(table: DeltaTable, number: int) -> str:
 
 
 def _file_names(table: DeltaTable) -> list[str]:
-    """Names of the data files; we never partition, so they are all in the root itself."""
+    """Return the names of the data files; without partitions they are all in the root itself."""
     return [unquote(uri.rsplit("/", 1)[-1]) for uri in table.file_uris()]
 
 
 def _is_plain_file(path: Path) -> bool:
-    """Whether it is a file in its own right: a link may lead out of the root."""
+    """Return True for a regular file, not a link: a link may lead out of the root."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -338,7 +338,7 @@ def _is_plain_file(path: Path) -> bool:
 
 
 def _same_rows(one: pl.DataFrame, other: pl.DataFrame) -> bool:
-    """Whether two frames hold the same data, whatever the order of rows and columns."""
+    """Return True if two frames hold the same data, in any order of rows and columns."""
     if dict(one.schema) != dict(other.schema):
         return False
     return conform(one.select(other.columns)).equals(conform(other))
@@ -349,7 +349,7 @@ def _stored(location: str, rows: pl.DataFrame) -> StoredVersion:
 
 
 def _dates(rows: pl.DataFrame) -> tuple[Any, Any]:
-    """The first and the last date, None twice where there is no row."""
+    """Return the first and the last date; None for both if there is no row."""
     dates = rows.get_column("date")
     return dates.min(), dates.max()
 
@@ -362,7 +362,7 @@ class _Totals:
 
 
 def _totals(table: DeltaTable) -> _Totals:
-    """Rows and dates of a version, from its log alone."""
+    """Return the row count and date range of a version, read from its log alone."""
     actions = table.get_add_actions(flatten=True)
     if not actions.num_rows:
         return _Totals(0, None, None)
@@ -390,10 +390,10 @@ def _extended(location: str, before: _Totals, later: pl.DataFrame) -> StoredVers
 
 
 def _needed_files(log: Path, kept: list[int]) -> set[str] | None:
-    """Names of the data files of the table versions ``kept`` (ascending).
+    """Return the names of the data files of the table versions ``kept`` (ascending).
 
-    Read from the commits themselves, once, whatever the number of versions. ``None`` if the log
-    has a gap: then nobody can say what is needed.
+    The commits are read once, for any number of versions. ``None`` if the log has a gap: then the
+    needed files are unknown.
     """
     commits = sorted(log.glob("[0-9]*.json"))
     if [int(path.stem) for path in commits] != list(range(len(commits))):

@@ -27,7 +27,7 @@ from prefect_instances.libs.quant.prices import is_price_field, usable_price
 
 
 class FieldSource(BaseModel):
-    """Where a name of the expression comes from."""
+    """The source of a name in the expression."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +41,7 @@ class FieldSource(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Binding:
-    """A name of the expression and what it stands for; ``upstream`` is a place in the inputs."""
+    """A name in the expression and its source; ``upstream`` is an index into the inputs."""
 
     name: str
     upstream: int
@@ -91,7 +91,7 @@ class ExpressionPipeline(Pipeline):
     config: Config
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
-        """Faults of the expression with their positions, and names that nothing provides."""
+        """Return errors in the expression with their positions, and names without a source."""
         problems = super().check(upstreams)
         if self.config.output in (*KEYS, KNOWLEDGE):
             message = f"{self.config.output!r} is a key column, choose another name"
@@ -110,7 +110,7 @@ class ExpressionPipeline(Pipeline):
         return [*problems, *self._bind(program, upstreams)[1]]
 
     def delivers(self) -> Mapping[str, str]:
-        """The keys and the result."""
+        """Return the keys and the result column."""
         return {"date": "Date", "symbol": "String", self.config.output: "Float64"}
 
     def extract(
@@ -119,11 +119,11 @@ class ExpressionPipeline(Pipeline):
         inputs: Sequence[Input],
         since: date | None,  # noqa: ARG002 - it delivers everything
     ) -> Extract:
-        """The value of every (date, symbol) that has one, up to ``context.as_of``.
+        """Return the value of every (date, symbol) that has one, up to ``context.as_of``.
 
-        Raises ``InvalidSpec`` where the expression or a binding is wrong, ``DefinitionUnavailable``
-        where an op is not there any more, ``DataRejected`` where an input is not numeric, holds a
-        key twice, or where no row at all gets a value.
+        Raises ``InvalidSpec`` if the expression or a binding is wrong, ``DefinitionUnavailable`` if
+        an op is not installed, ``DataRejected`` if an input is not numeric or has duplicate keys,
+        or if no row at all gets a value.
         """
         program = self._program()
         shapes = [_shape(given) for given in inputs]
@@ -140,7 +140,7 @@ class ExpressionPipeline(Pipeline):
         return Extract(values, complete=True)
 
     def calls(self) -> Iterable[type[Definition]]:
-        """The ops and macros of the expression."""
+        """Return the ops and macros of the expression."""
         return self._program().calls
 
     def _pins(self) -> dict[str, str]:
@@ -160,7 +160,7 @@ class ExpressionPipeline(Pipeline):
     def _bind(
         self, program: Program, upstreams: Sequence[UpstreamShape]
     ) -> tuple[tuple[_Binding, ...], list[Problem]]:
-        """What each name stands for, the per-symbol ones first in order of their upstreams."""
+        """Return the binding of each name, per-symbol ones first in order of their upstreams."""
         bindings: list[_Binding] = []
         problems = self._unused_inputs(program)
         for name in program.names:
@@ -188,7 +188,7 @@ class ExpressionPipeline(Pipeline):
         ]
 
     def _unused_inputs(self, program: Program) -> list[Problem]:
-        # Not a trifle: with a misspelt one its name would be read from the first upstream.
+        # An error: the name of a misspelt source would be read from the first upstream.
         return [
             Problem(f"config.inputs.{name}", f"the expression does not use {name!r}")
             for name in self.config.inputs
@@ -199,7 +199,7 @@ class ExpressionPipeline(Pipeline):
 def _upstream(
     source: FieldSource, upstreams: Sequence[UpstreamShape], path: str
 ) -> tuple[int | None, Problem | None]:
-    """The place of the one upstream that ``source`` means, or what is wrong with it."""
+    """Return the index of the one upstream that ``source`` refers to, or a problem."""
     if not source.role and not source.resource:
         return 0, None
     meant = [
@@ -252,7 +252,7 @@ def _require_numeric(given: Input, column: str) -> None:
 def _join(
     inputs: Sequence[Input], bindings: Sequence[_Binding], as_of: date | None
 ) -> pl.DataFrame:
-    """(date, symbol) of the first binding's upstream, and one column a name."""
+    """Return (date, symbol) of the first binding's upstream, and one column for each name."""
     groups: dict[tuple[int, str], list[_Binding]] = {}
     for binding in bindings:
         groups.setdefault((binding.upstream, binding.symbol), []).append(binding)
@@ -277,7 +277,7 @@ def _join(
 
 
 def _values(column: str) -> pl.Expr:
-    """The values of a field; a price that is not usable is a missing one."""
+    """Return the values of a field; unusable prices become missing."""
     values = pl.col(column)
     return usable_price(values.cast(pl.Float64)) if is_price_field(column) else values
 

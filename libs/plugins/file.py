@@ -1,4 +1,4 @@
-"""Pipeline ``file``: CSV or Parquet files as a dataset."""
+"""Pipeline ``file``: a dataset from CSV or Parquet files."""
 
 from __future__ import annotations
 
@@ -155,16 +155,16 @@ class FilePipeline(Pipeline):
 
     @property
     def data_frequency(self) -> str | None:
-        """What the configuration says: a file does not tell by itself."""
+        """Return the configured frequency: a file does not state one."""
         return self.config.data_frequency or None
 
     @property
     def max_loss(self) -> float | None:
-        """What the configuration says; None where any loss is allowed."""
+        """Return the configured share; None if any loss is allowed."""
         return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
-        """A file that is missing, cannot be read, or has not the columns."""
+        """Return a problem for each file that is missing, unreadable, or lacks a column."""
         problems = super().check(upstreams)
         files = find_files(self.config.path)
         if not files:
@@ -187,10 +187,10 @@ class FilePipeline(Pipeline):
         inputs: Sequence[Input],  # noqa: ARG002 - it has no upstreams
         since: date | None,  # noqa: ARG002 - it delivers everything
     ) -> Extract:
-        """The rows of the files up to ``context.as_of``.
+        """Return the rows of the files up to ``context.as_of``.
 
-        Raises ``Unavailable`` where a file is not there or is being written, ``DataRejected``
-        where it is not what it must be.
+        Raises ``Unavailable`` if a file is missing or is being written, ``DataRejected`` if its
+        content is invalid.
         """
         files = find_files(self.config.path)
         if not files:
@@ -218,7 +218,7 @@ class FilePipeline(Pipeline):
         return Csv(self.config.separator, self.config.encoding)
 
     def _column_problems(self, present: Sequence[str]) -> list[Problem]:
-        """What is wrong with the columns of a file, called ``present``, for this configuration."""
+        """Return the problems of a file's columns (``present``) for this configuration."""
         config, path = self.config, self.config.path
         wanted = {
             "config.date_column": config.date_column,

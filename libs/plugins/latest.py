@@ -1,4 +1,4 @@
-"""Accessor ``latest``: of each symbol the newest row, and no history."""
+"""Accessor ``latest``: the newest row of each symbol, without history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LatestAccessor(Accessor):
     input_schema: ClassVar[dict[str, str]] = {"date": "Date", "symbol": "String"}
 
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
-        """See ``Accessor.read``; refuses to say what was known when of data that do not tell."""
+        """See ``Accessor.read``; raises if asked by knowledge time for data without that column."""
         order = [key for key in ("date", KNOWLEDGE) if key in frame.collect_schema().names()]
         if query.knowledge_time is not None:
             if KNOWLEDGE not in order:

@@ -1,4 +1,4 @@
-"""Pipeline ``market_data``: real prices that ship with an installed package, for examples."""
+"""Pipeline ``market_data``: real prices from an installed package, for examples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.specs import session_hours
 
 EXCHANGE = "XNYS"
-"""The exchange whose sessions the prices are of."""
+"""The exchange whose sessions the prices follow."""
 
 _FILES = {
     "us_stocks": "sp500_dataset.csv.gz",
@@ -37,7 +37,7 @@ _FILES = {
 
 
 def _day(value: object) -> object:
-    """A date, or the day that a text names; a number is none, though pydantic takes it for one."""
+    """Return a date, or the day in an ISO text; reject numbers, which pydantic would accept."""
     if isinstance(value, date) and not isinstance(value, datetime):
         value = value.isoformat()
     return parse_day(str(value))
@@ -47,10 +47,11 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Replay(BaseModel):
-    """A clock by which sessions of the past are those of today, so that there is a next day.
+    """A mapping of past sessions to present ones, so that a next day arrives in the example.
 
-    The session of New York on ``since`` (or the first one after) has the prices of ``shows`` (or
-    the first trading day after); each session on, each trading day on. Dates are today's.
+    The session of New York on ``since`` (or the first one after) shows the prices of ``shows`` (or
+    of the first trading day after); each later session shows the next trading day. Dates are
+    present ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,11 +99,11 @@ class MarketDataPipeline(Pipeline):
 
     @property
     def data_frequency(self) -> str | None:
-        """``daily`` where the data are replayed; what is packaged never gets any newer."""
+        """Return ``daily`` if the data are replayed; packaged data never get newer."""
         return "daily" if self.config.replay else None
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
-        """Upstreams where none are read, and symbols that the source does not have."""
+        """Return problems for any upstream, and for symbols that the source does not have."""
         problems = super().check(upstreams)
         known = _symbols(_path(self.config.source))
         for place, symbol in enumerate(self.config.symbols):
@@ -122,12 +123,12 @@ class MarketDataPipeline(Pipeline):
         inputs: Sequence[Input],  # noqa: ARG002 - it has no upstreams
         since: date | None,
     ) -> Extract:
-        """Closes from ``since`` or ``start_date`` to ``context.as_of`` or else ``end_date``.
+        """Return closes from ``since`` or ``start_date`` to ``context.as_of`` or else ``end_date``.
 
-        An ``as_of`` reaches past ``end_date``: that is how a next day arrives. One before ``since``
-        takes the dataset back: the extract is then complete. Without it, what was brought beyond
-        ``end_date`` stays: the extract is empty. Raises ``InvalidSpec`` on what ``check`` finds,
-        ``DataRejected`` where a complete extract has no data.
+        An ``as_of`` may be later than ``end_date``: that is how a next day arrives. An ``as_of``
+        before ``since`` takes the dataset back: the extract is then complete. Without ``as_of``,
+        data already stored beyond ``end_date`` stay: the extract is empty. Raises ``InvalidSpec``
+        for the problems of ``check``, ``DataRejected`` if a complete extract has no data.
         """
         problems = self.check([])
         if problems:
@@ -139,7 +140,7 @@ class MarketDataPipeline(Pipeline):
         if since is not None and context.as_of is not None and last < since:
             since = None
         first = max(self.config.start_date or date.min, since or date.min)
-        # An empty interval where ``last`` is before ``first``: nothing newer to bring.
+        # The interval is empty if ``last`` is before ``first``: there is nothing newer.
         frame = closes.filter(pl.col("date").is_between(first, last))
         if since is None and not frame.height:
             raise DataRejected(f"{self.config.source!r} has no data from {first} to {last}")
@@ -153,7 +154,7 @@ class MarketDataPipeline(Pipeline):
 
 
 def _replayed(closes: pl.DataFrame, replay: Replay, now: datetime) -> pl.DataFrame:
-    """The closes under today's dates, as far as their sessions have closed by ``now``."""
+    """Return the closes under present dates, for the sessions that have closed by ``now``."""
     days = closes["date"].unique().sort().to_list()
     anchor = bisect_left(days, replay.shows)
     dates = dict(zip(reversed(days[:anchor]), _sessions(replay.since, -1), strict=False))
@@ -171,7 +172,7 @@ def _replayed(closes: pl.DataFrame, replay: Replay, now: datetime) -> pl.DataFra
 
 
 def _sessions(since: date, step: int) -> Iterator[date]:
-    """Sessions from ``since`` on, or before it, one after another."""
+    """Yield sessions in sequence, forward or backward from ``since``."""
     day = since if step > 0 else since - timedelta(days=1)
     while True:
         if session_hours(EXCHANGE, day) is not None:
@@ -180,7 +181,7 @@ def _sessions(since: date, step: int) -> Iterator[date]:
 
 
 def _path(source: str) -> Path:
-    """The packaged file, found without importing skfolio, which takes seconds."""
+    """Return the path of the packaged file without importing skfolio, which takes seconds."""
     spec = find_spec("skfolio")
     folders = (spec.submodule_search_locations if spec else None) or []
     for folder in folders:

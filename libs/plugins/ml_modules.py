@@ -1,4 +1,4 @@
-"""The built-in machine learning modules, through scikit-learn."""
+"""The built-in machine learning modules, based on scikit-learn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RidgeModule(MLModule):
         return _fitted(model, sample)
 
     def importance(self, model: Any, sample: Sample) -> Mapping[str, float]:
-        """The absolute standardised coefficients."""
+        """Return the absolute standardised coefficients."""
         return dict(zip(sample.names, map(abs, map(float, model[-1].coef_)), strict=True))
 
 
@@ -77,7 +77,7 @@ class GradientBoostingModule(MLModule):
         return _fitted(model, sample)
 
     def importance(self, model: Any, sample: Sample) -> Mapping[str, float]:
-        """By how much shuffling a feature worsens the fit (permutation), on at most 2,000 rows."""
+        """Return the permutation importance of each feature, on at most 2,000 rows."""
         from sklearn.inspection import permutation_importance
 
         rows = slice(max(0, len(sample.target) - 2000), None)
@@ -92,7 +92,7 @@ class GradientBoostingModule(MLModule):
 
 
 def _fitted(model: Any, sample: Sample) -> Any:
-    """Fit on one thread: sums in another order would differ in their last bits."""
+    """Fit on one thread: another order of sums would change the last bits."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):

@@ -1,4 +1,4 @@
-"""The built-in optimizers, through skfolio."""
+"""The built-in optimizers, based on skfolio."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 NEGLIGIBLE = 1e-6
-"""A weight closer to zero is the solver's noise."""
+"""Absolute weight below which a weight is numerical noise of the solver."""
 
 
 USUAL_VARIANCE = 1e-4
-"""Of the daily returns of a stock: a volatility of one per cent."""
+"""Typical variance of a stock's daily returns: a volatility of one per cent."""
 
 
 class EqualWeight(PortfolioOptimizer):
@@ -40,7 +40,7 @@ class EqualWeight(PortfolioOptimizer):
     version = "1.0.0"
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:
-        """1 / n each."""
+        """Return 1 / n for each asset."""
         del constraints
         import numpy as np
 
@@ -64,7 +64,7 @@ class MeanVariance(PortfolioOptimizer):
         )
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:
-        """The solution of one quadratic programme."""
+        """Solve one quadratic programme."""
         import numpy as np
         from skfolio import RiskMeasure
         from skfolio.optimization import MeanRisk, ObjectiveFunction
@@ -105,7 +105,7 @@ class BlackLitterman(PortfolioOptimizer):
         )
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:
-        """Blend, then one quadratic programme."""
+        """Blend the prior with the views, then solve one quadratic programme."""
         import numpy as np
         from skfolio import RiskMeasure
         from skfolio.optimization import MeanRisk, ObjectiveFunction
@@ -144,7 +144,7 @@ class RiskBudgeting(PortfolioOptimizer):
     honours: ClassVar[frozenset[str]] = frozenset({MIN_WEIGHT, MAX_WEIGHT, SECTOR_LIMITS})
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:
-        """The solution of one convex programme."""
+        """Solve one convex programme."""
         import numpy as np
         from skfolio import RiskMeasure
         from skfolio.optimization import RiskBudgeting as Budgeting
@@ -166,7 +166,7 @@ class HierarchicalRiskParity(PortfolioOptimizer):
     honours: ClassVar[frozenset[str]] = frozenset({MIN_WEIGHT, MAX_WEIGHT})
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:
-        """One clustering and one pass down the tree."""
+        """Cluster the assets, then allocate in one pass down the tree."""
         import numpy as np
         from skfolio import RiskMeasure
         from skfolio.optimization import HierarchicalRiskParity as Tree
@@ -180,7 +180,7 @@ class HierarchicalRiskParity(PortfolioOptimizer):
 
 
 def _scaled(covariance: Floats) -> Floats:
-    """The covariance with a mean variance of that of a stock: solvers stop at absolute errors.
+    """Scale the covariance to the mean variance of a stock: solvers stop at absolute errors.
 
     Weights that only balance risks do not depend on its scale.
     """
@@ -190,12 +190,12 @@ def _scaled(covariance: Floats) -> Floats:
 
 
 def _label(index: int) -> str:
-    """Names that skfolio's expressions can hold, whatever the symbols are called."""
+    """Return a name that skfolio's expressions accept, independent of the symbol."""
     return f"asset{index}"
 
 
 def _given(expected: Floats, covariance: Floats) -> Any:
-    """A prior that holds the moments that it was given instead of estimating them."""
+    """Return a prior that holds the given moments instead of estimating them."""
     from skfolio.prior import BasePrior, ReturnDistribution
 
     class Given(BasePrior):  # type: ignore[misc]  # skfolio ships no types
@@ -244,10 +244,10 @@ def _sectors(moments: Moments, constraints: Constraints) -> dict[str, Any]:
 
 
 def _norms(moments: Moments, constraints: Constraints) -> Any:
-    """Bounds on the gross leverage and on the turnover, or None.
+    """Return bounds on the gross leverage and on the turnover, or None.
 
-    Where assets that were held are not among those to choose from, they are sold whatever the
-    limit: what they free is bought for beyond it.
+    If assets that were held are not among ``symbols``, they are sold whatever the limit:
+    reinvesting the proceeds does not count towards it.
     """
     gross, turnover = constraints.gross_leverage, constraints.max_turnover
     if gross is None and (turnover is None or moments.previous is None):
@@ -266,14 +266,14 @@ def _norms(moments: Moments, constraints: Constraints) -> Any:
 
 
 def _fitted(model: Any, moments: Moments, name: str) -> Floats:
-    """The weights of a fitted model; DataRejected where it has no solution."""
+    """Return the weights of a fitted model; raise DataRejected if it has no solution."""
     import numpy as np
     import pandas as pd
 
     columns: Sequence[str] = [_label(i) for i in range(len(moments.symbols))]
     try:
         model.fit(pd.DataFrame(moments.returns, columns=list(columns)))
-    except Exception as error:  # skfolio and its solvers raise what they like
+    except Exception as error:  # skfolio and its solvers raise exceptions of many types
         text = str(error).strip().splitlines()
         raise DataRejected(
             f"{name} found no weights that satisfy the constraints: {text[0] if text else error}",

@@ -1,7 +1,7 @@
 """Store ``parquet``: versions of a dataset in plain Parquet files that any tool can read.
 
-Below the root lie ``<location>.parquet``, the rows that a write brought, and ``<location>.json``,
-which names the files of a version. Both come into being by a rename.
+Below the root lie ``<location>.parquet``, the rows of one write, and ``<location>.json``, which
+names the files of a version. Both are created by an atomic rename.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ParquetStore(Store):
     config: Config
 
     def open(self, root: Path) -> ParquetHandle:
-        """The versions below ``root``."""
+        """Return the versions below ``root``."""
         seconds = self.config.sweep_after_hours * 3600
         return ParquetHandle(root.resolve(), self.config.compression, seconds)
 
@@ -131,7 +131,7 @@ class ParquetHandle(PartsHandle):
 
     @contextmanager
     def _renamed(self, path: Path) -> Iterator[Path]:
-        """A file to write beside ``path``, which takes its name once it is safely on the disk."""
+        """Yield a temporary file beside ``path``; rename it once it is safely on the disk."""
         draft = path.with_name(f"{path.name}.{uuid4().hex}{UNFINISHED}")
         try:
             yield draft
@@ -139,7 +139,7 @@ class ParquetHandle(PartsHandle):
                 os.fsync(file.fileno())
             draft.replace(path)
         finally:
-            # A write that failed leaves nothing: a disk that is full must not stay so.
+            # Remove the remains of a failed write: they would keep a full disk full.
             draft.unlink(missing_ok=True)
 
 
@@ -159,7 +159,7 @@ def _manifest(document: dict[str, Any]) -> Manifest:
 
 
 def _is_plain_file(path: Path) -> bool:
-    """Whether it is a file in its own right: a link may lead out of the root."""
+    """Return True for a regular file, not a link: a link may lead out of the root."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -168,7 +168,7 @@ def _is_plain_file(path: Path) -> bool:
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """What the file system refuses, as an error of ours."""
+    """Translate errors of the file system into this project's errors."""
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -1,10 +1,10 @@
-"""Versions made of parts, for stores that keep immutable pieces and a record of each version.
+"""Versions made of parts, for stores with immutable pieces and a record of each version.
 
-A part is the rows that one write brought; a version is a list of parts. What a version shares with
-the one before is not written again, and no write touches what another one made: there is nothing
-to lock and nothing to undo. The record of a version is saved last, and only it makes the version
-exist. Versions and parts are named ``<token>-<content hash>``: a retried write finds what it made,
-and where two attempts meet, both bring the same.
+A part holds the rows of one write; a version is a list of parts. Parts shared with the previous
+version are not written again, and no write changes the parts of another: there is nothing to lock
+and nothing to undo. The record of a version is saved last, and only it makes the version exist.
+Versions and parts are named ``<token>-<content hash>``: a retried write finds its earlier result,
+and two concurrent attempts write the same data.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from prefect_instances.libs.definitions.store import (
 )
 
 MANY_PARTS = 64
-"""From this many parts on a write gathers them into one, so that reading stays fast."""
+"""Number of parts at which a write merges them into one, so that reading stays fast."""
 
 _LOCATION = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The record of one version, whose own part, if it brought rows, is the last of ``parts``.
+    """The record of one version; the last of ``parts`` is its own part, if it added rows.
 
     ``schema`` holds column names and types by the names of ``libs.definitions.content``.
     """
@@ -56,45 +56,45 @@ class Manifest:
 
     @property
     def frame_schema(self) -> pl.Schema:
-        """The columns of the version."""
+        """Return the columns of the version and their types."""
         return schema_of_tags(self.schema)
 
     @property
     def version(self) -> StoredVersion:
-        """What the writer is told."""
+        """Return the stored version, as ``write`` returns it."""
         hashed = schema_hash(self.frame_schema)
         return StoredVersion(self.location, self.rows, self.min_date, self.max_date, hashed)
 
 
 class PartsHandle(StoreHandle):
-    """The contract of ``StoreHandle`` over six operations on manifests and parts."""
+    """The contract of ``StoreHandle``, based on six operations on manifests and parts."""
 
     @abstractmethod
     def _load(self, location: str) -> Manifest | None:
-        """The manifest of a version, None if there is none; raises ``VersionLost`` if it is bad."""
+        """Return the manifest of a version, None if missing; raise ``VersionLost`` if invalid."""
 
     @abstractmethod
     def _save(self, manifest: Manifest, part: pl.DataFrame | None) -> None:
-        """Store ``part``, if there is one, as the last of the parts; then the manifest."""
+        """Store ``part``, if not None, as the last of the parts; then the manifest."""
 
     @abstractmethod
     def _lost(self, manifest: Manifest) -> Sequence[str]:
-        """Those parts of a version that are not there any more."""
+        """Return the missing parts of a version."""
 
     @abstractmethod
     def _read(self, manifest: Manifest) -> pl.LazyFrame:
-        """The rows of a version, all parts of which are there."""
+        """Return the rows of a version whose parts are all there."""
 
     @abstractmethod
     def _old_and_young(self) -> tuple[list[str], list[Manifest]]:
-        """Locations of versions old enough to be swept, and the manifests of the other ones."""
+        """Return locations of versions old enough to sweep, and manifests of the other ones."""
 
     @abstractmethod
     def _remove(self, versions: Collection[str], needed: Collection[str]) -> int:
-        """Remove those versions, and every old part that is not needed; how many things."""
+        """Remove those versions, and every old part that is not needed; return the count."""
 
     def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
-        """See ``StoreHandle.write``; shares the parts of ``base`` where it only extends that."""
+        """See ``StoreHandle.write``; shares the parts of ``base`` if it only extends that."""
         whole = conform(frame)
         before = self._extensible(base)
         if before is None or list(before.schema) != [*schema_tags(whole.schema)]:
@@ -111,7 +111,7 @@ class PartsHandle(StoreHandle):
         )
 
     def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
-        """See ``StoreHandle.append``; does not read ``base`` where it can extend it."""
+        """See ``StoreHandle.append``; does not read ``base`` if it can extend it."""
         later, before = conform(frame), self._extensible(base)
         if before is None:
             return super().append(later, token, base)
@@ -135,14 +135,14 @@ class PartsHandle(StoreHandle):
         return self._read(manifest)
 
     def sweep(self, keep: Collection[str]) -> int:
-        """See ``StoreHandle.sweep``; leftovers go once they are older than configured."""
+        """See ``StoreHandle.sweep``; unused files are removed at the configured age."""
         kept = [self._load(checked(location)) for location in keep]
         old, young = self._old_and_young()
         needed = {part for item in (*kept, *young) if item is not None for part in item.parts}
         return self._remove([location for location in old if location not in set(keep)], needed)
 
     def _extensible(self, base: str | None) -> Manifest | None:
-        """The manifest of ``base`` if a version may share its parts."""
+        """Return the manifest of ``base`` if a version may share its parts."""
         found = self._load(base) if base is not None and _LOCATION.match(base) else None
         if found is None or not found.rows or len(found.parts) >= MANY_PARTS or self._lost(found):
             return None
@@ -151,7 +151,7 @@ class PartsHandle(StoreHandle):
     def _make(
         self, token: UUID, digest: str, part: pl.DataFrame, before: Manifest | None
     ) -> StoredVersion:
-        """The version of the rows of ``before`` and ``part``, unless this token made it already."""
+        """Return the version of ``before`` plus ``part``; write it unless this token did."""
         location = f"{token.hex}-{digest[:16]}"
         made = self._load(location)
         if made is None or self._lost(made):
@@ -162,14 +162,14 @@ class PartsHandle(StoreHandle):
 
 
 def checked(location: str) -> str:
-    """``location`` itself; raises ``LocationRefused`` where it is none."""
+    """Return ``location``; raise ``LocationRefused`` if it is not valid."""
     if not _LOCATION.match(location):
         raise LocationRefused(location, "it must be '<token>-<hash>'")
     return location
 
 
 def valid_parts(parts: Iterable[str]) -> bool:
-    """Whether these may be parts of a version: then none leads out of the store."""
+    """Return True if these may be parts of a version, so that none leads out of the store."""
     return all(_LOCATION.match(part) for part in parts)
 
 

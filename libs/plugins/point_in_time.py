@@ -1,4 +1,4 @@
-"""Accessor ``point_in_time``: what was known at a time, and nothing that came to be known later."""
+"""Accessor ``point_in_time``: the data as known at a time, without later knowledge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_instances.libs.definitions.accessor import Accessor, Query, narrow
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 
 _SINCE = " since"
-"""The day from which on a row counts; no column of a dataset begins with a blank."""
+"""Column of the day from which a row counts; no column of a dataset begins with a blank."""
 
 
 class PointInTimeAccessor(Accessor):
@@ -59,22 +59,22 @@ class PointInTimeAccessor(Accessor):
     config: Config
 
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
-        """See ``Accessor.read``; refuses a frame without ``knowledge_time``."""
+        """See ``Accessor.read``; rejects a frame without ``knowledge_time``."""
         _require_knowledge(frame)
         known = pl.col(KNOWLEDGE)
         if query.knowledge_time is not None:
             asked = query.knowledge_time.astimezone(UTC)
             frame = frame.filter(known <= asked)
-        # Narrowed first: less to group. Symbols and dates do not cut through a key's rows.
+        # Limit first: fewer rows to group. Limits on symbols and dates never split a key's rows.
         limited = narrow(frame, query, (*KEYS, KNOWLEDGE))
         return limited.filter(known == known.max().over(KEYS))
 
     def as_known(self, frame: pl.LazyFrame, dates: pl.Series | None = None) -> pl.LazyFrame:
-        """Of each of ``dates`` and each symbol the newest row that was known at the date's end.
+        """Return, for each of ``dates`` and each symbol, the newest row known at the date's end.
 
-        The newest is that of the latest date, of its revisions the last one; a row counts from its
-        own date on, even if it was known before. ``date`` becomes the date asked for, or, without
-        ``dates``, each on which any symbol's newest row became another.
+        The newest row has the latest date and is the last revision of it; a row counts from its own
+        date on, even if it was known before. ``date`` becomes the requested date or, without
+        ``dates``, each date on which the newest row of any symbol changed.
         """
         names = _require_knowledge(frame)
         current = self._current(frame)
@@ -97,7 +97,7 @@ class PointInTimeAccessor(Accessor):
         )
 
     def _current(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """The rows that were a symbol's newest at some day's end, and since which day."""
+        """Return the rows that were a symbol's newest at some day's end, and since which day."""
         known = pl.col(KNOWLEDGE).dt.convert_time_zone(self.config.timezone).dt.date()
         since = pl.max_horizontal(known, "date").alias(_SINCE)
         ordered = frame.with_columns(since).sort("symbol", _SINCE, "date", KNOWLEDGE)
@@ -106,7 +106,7 @@ class PointInTimeAccessor(Accessor):
 
 
 def _require_knowledge(frame: pl.LazyFrame) -> list[str]:
-    """The columns of the frame; refuses one that does not say when its rows became known."""
+    """Return the columns of the frame; reject one without ``knowledge_time``."""
     present = frame.collect_schema().names()
     if KNOWLEDGE not in present:
         raise DataRejected(

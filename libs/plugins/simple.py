@@ -1,4 +1,4 @@
-"""Accessor ``simple``: the stored rows as they are, limited to what is asked for."""
+"""Accessor ``simple``: the stored rows, limited by the query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SimpleAccessor(Accessor):
     version = "1.0.0"
 
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
-        """See ``Accessor.read``; it cannot answer what was known when, and refuses to be asked."""
+        """See ``Accessor.read``; it cannot limit by knowledge time and raises if asked to."""
         if query.knowledge_time is not None:
             raise DataRejected(
                 "accessor 'simple' cannot read data as known at a time; use 'point_in_time'",

@@ -1,4 +1,4 @@
-"""Accessor ``snapshot``: a dataset as it was at one version, whatever was published since."""
+"""Accessor ``snapshot``: a dataset at one version, whatever is published later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SnapshotAccessor(Accessor):
     config: Config
 
     def generation(self, pinned: int) -> int:
-        """See ``Accessor.generation``: always the one that is configured."""
+        """See ``Accessor.generation``: always the configured one."""
         if pinned < self.config.at:
             raise DataRejected(
                 f"there is no version {self.config.at} yet, the newest is {pinned}",
@@ -36,7 +36,7 @@ class SnapshotAccessor(Accessor):
         return self.config.at
 
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
-        """See ``Accessor.read``; what was known when is for ``point_in_time`` to say."""
+        """See ``Accessor.read``; limits by knowledge time are the task of ``point_in_time``."""
         if query.knowledge_time is not None:
             raise DataRejected(
                 "accessor 'snapshot' cannot read data as known at a time; use 'point_in_time'",

@@ -1,4 +1,4 @@
-"""Pipeline ``sql``: the rows of a query as a dataset."""
+"""Pipeline ``sql``: a dataset from the rows of a query."""
 
 from __future__ import annotations
 
@@ -117,18 +117,18 @@ class SqlPipeline(Pipeline):
 
     @property
     def data_frequency(self) -> str | None:
-        """What the configuration says: a query does not tell by itself."""
+        """Return the configured frequency: a query does not state one."""
         return self.config.data_frequency or None
 
     @property
     def max_loss(self) -> float | None:
-        """What the configuration says; None where any loss is allowed."""
+        """Return the configured share; None if any loss is allowed."""
         return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
-        """A block that is not there or cannot be used; the query itself is not run.
+        """Return a problem if the block is missing or unusable; the query itself is not run.
 
-        Where Prefect cannot be asked nothing is said: the run will find out.
+        If Prefect cannot be reached, return nothing: the run will report it.
         """
         problems = super().check(upstreams)
         try:
@@ -145,10 +145,10 @@ class SqlPipeline(Pipeline):
         inputs: Sequence[Input],  # noqa: ARG002 - it has no upstreams
         since: date | None,
     ) -> Extract:
-        """The rows of the query up to ``context.as_of``; those since ``since`` if it asks so.
+        """Return the rows of the query up to ``context.as_of``, since ``since`` if it uses that.
 
-        Raises ``Unavailable`` where the database does not answer, ``DataRejected`` where it
-        refuses the query or the rows are not what they must be.
+        Raises ``Unavailable`` if the database does not answer, ``DataRejected`` if it rejects the
+        query or the rows are invalid.
         """
         names = _BIND.findall(self.config.query)
         partial = since is not None and SINCE[1:] in names
@@ -207,7 +207,7 @@ class SqlPipeline(Pipeline):
 
 
 def _forbid_writing(connection: Connection) -> None:
-    """Nothing is committed, but SQLite's driver begins no transaction for WITH ... DELETE."""
+    """Make the connection read-only; SQLite's driver begins no transaction for WITH ... DELETE."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
     elif connection.dialect.name == "postgresql":
@@ -223,10 +223,10 @@ def _reject_doubles(columns: Sequence[str]) -> None:
 
 
 def _series(name: str, values: Sequence[object]) -> pl.Series:
-    """A column of one type; exact decimals, which no store holds, become floats.
+    """Return a column of one type; exact decimals, which no store supports, become floats.
 
-    Raises ``DataRejected`` with row and value where a value is of another type than those before:
-    a database without types of its own, such as SQLite, keeps a text among numbers.
+    Raises ``DataRejected`` with row and value if a value has another type than those before: a
+    database with dynamic types, such as SQLite, may hold a text among numbers.
     """
     plain = [float(value) if isinstance(value, Decimal) else value for value in values]
     kinds = [_kind(value) for value in plain]
@@ -248,7 +248,7 @@ def _series(name: str, values: Sequence[object]) -> pl.Series:
 
 
 def _kind(value: object) -> str | None:
-    """What a value is, in words; None for a missing one."""
+    """Return the type of a value in words; None for a missing one."""
     if value is None:
         return None
     for kind, types in _KINDS.items():
@@ -264,11 +264,11 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "a time": datetime,
     "a date": date,
 }
-"""The first that fits counts: a bool is an int, and a datetime a date, to Python."""
+"""The first match counts: in Python a bool is an int, and a datetime is a date."""
 
 
 def _own_days(values: Sequence[object], timezone: str) -> list[object]:
-    """The days of aware times, in ``timezone`` or in their own zone; other values as they are."""
+    """Return the days of aware times, in ``timezone`` or in their own zone; keep other values."""
     zone = ZoneInfo(timezone) if timezone else None
     return [
         value.astimezone(zone or value.tzinfo).date()

@@ -1,4 +1,4 @@
-"""Databases by the name of the Prefect block that holds their address and password.
+"""Database connections by the name of the Prefect block with the address and password.
 
 Configurations name the block; the credentials stay in it and appear in no error.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 SLUG = "sqlalchemy-connector"
-"""The type of block that is meant where a name has no type in front."""
+"""The block type of a name without a type in front."""
 
 
 def engine_of(block: str) -> Engine:
-    """An engine for the database of ``sqlalchemy-connector/NAME`` (or just ``NAME``).
+    """Return an engine for the database of ``sqlalchemy-connector/NAME`` (or just ``NAME``).
 
-    Raises ``NotFound`` where there is no such block, ``PermanentError`` where it is of another
-    type or its driver is not installed, ``Unavailable`` where Prefect does not answer.
+    Raises ``NotFound`` if there is no such block, ``PermanentError`` if it is of another type or
+    its driver is not installed, ``Unavailable`` if Prefect does not answer.
     """
     from sqlalchemy.pool import NullPool
 
@@ -45,7 +45,7 @@ def engine_of(block: str) -> Engine:
 
 @contextmanager
 def sql_errors(database: str) -> Iterator[None]:
-    """What a database refuses or cannot do now, as an error of ours; ``database`` names it."""
+    """Translate errors of a database into this project's errors; ``database`` names it."""
     try:
         yield
     except DBAPIError as error:
@@ -59,7 +59,7 @@ def sql_errors(database: str) -> Iterator[None]:
 
 
 def _is_faulty(error: object) -> bool:
-    """Whether SQLite means the statement, for which it has no error class of its own."""
+    """Return True if SQLite rejects the statement, for which it has no error class of its own."""
     faults = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY)
     return getattr(error, "sqlite_errorcode", None) in faults
 
@@ -69,7 +69,7 @@ def _loaded(block: str) -> Any:
     from prefect.settings import PREFECT_API_URL
     from prefect_sqlalchemy import SqlAlchemyConnector
 
-    if not PREFECT_API_URL.value():  # Prefect would start a server of its own.
+    if not PREFECT_API_URL.value():  # Prefect would start a temporary server.
         raise Unavailable("Prefect API", "no server is configured in this process")
     slug, _, name = block.rpartition("/")
     if slug not in ("", SLUG):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PART = "instances_part"
 CHUNK = 10_000
-"""Rows of one insert."""
+"""Maximum rows of one insert."""
 
 
 class SqlTableStore(Store):
@@ -69,7 +69,7 @@ class SqlTableStore(Store):
     config: Config
 
     def open(self, root: Path) -> SqlTableHandle:
-        """The versions that belong to ``root``: a key in the database, or a file below it."""
+        """Return the versions of ``root``: a key in the database, or a file below it."""
         path = root.resolve()
         engine = engine_of(self.config.block) if self.config.block else _own_file(path)
         after = timedelta(hours=self.config.sweep_after_hours)
@@ -77,7 +77,7 @@ class SqlTableStore(Store):
 
 
 class _Real(UserDefinedType[Any]):
-    """SQLite's REAL, which keeps a text that is no number as it is."""
+    """SQLite's REAL, which stores a text that is not a number unchanged."""
 
     cache_ok = True
 
@@ -86,22 +86,22 @@ class _Real(UserDefinedType[Any]):
 
 
 class Double(TypeDecorator[float]):
-    """A double that keeps NaN apart from null: SQLite has no NaN and gets a text for it."""
+    """A double that distinguishes NaN from null: SQLite has no NaN and stores a text for it."""
 
     impl = sa.Double
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """The column type of the database."""
+        """Return the column type of the database."""
         return dialect.type_descriptor(_Real() if dialect.name == "sqlite" else sa.Double())
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> Any:
-        """The text ``NaN`` for SQLite."""
+        """Return the value to store: for SQLite the text ``NaN`` in place of NaN."""
         is_nan = dialect.name == "sqlite" and value is not None and math.isnan(value)
         return "NaN" if is_nan else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> float | None:  # noqa: ARG002  # signature of the base
-        """A float of whatever the driver gives."""
+        """Convert the driver's value to a float."""
         return None if value is None else float(value)
 
 
@@ -128,7 +128,7 @@ class SqlTableHandle(PartsHandle):
     ) -> None:
         self._engine, self._root, self._sweep_after = engine, root, sweep_after
         self._is_made = False
-        # The last two steps are ids: they stay when the home is moved.
+        # The last two steps are ids: they do not change if the home is moved.
         self._key = hashlib.sha256("/".join(root.parts[-2:]).encode()).hexdigest()[:16]
         self._metadata = sa.MetaData(schema=schema)
         self._versions = sa.Table(
@@ -187,7 +187,7 @@ class SqlTableHandle(PartsHandle):
         return [part for part in manifest.parts if part not in there] if manifest.rows else ()
 
     def _read(self, manifest: Manifest) -> pl.LazyFrame:
-        """Nothing is read before it is collected, and then only the columns that are wanted."""
+        """Return a lazy frame that reads only the needed columns, and only when collected."""
         from polars.io.plugins import register_io_source
 
         schema = manifest.frame_schema
@@ -255,7 +255,7 @@ class SqlTableHandle(PartsHandle):
         table, schema = self._table(manifest), manifest.frame_schema
         columns = [table.c[f"c{list(schema).index(name)}"] for name in names]
         mine = table.c[PART].in_(manifest.parts)
-        # A part is kept even where no column is wanted: then only the number of rows counts.
+        # Keep the part column even if no column is wanted: then only the number of rows counts.
         query = sa.select(*(columns or [table.c[PART]])).where(mine).limit(limit)
         with self._errors(), self._engine.connect() as connection:
             found = [tuple(row) for row in connection.execute(query)]
@@ -263,7 +263,7 @@ class SqlTableHandle(PartsHandle):
         return pl.DataFrame(found, schema=wanted, orient="row").select(names)
 
     def _table(self, manifest: Manifest) -> sa.Table:
-        """The table for the columns of ``manifest``, which are keyed ``c0``, ``c1``, ..."""
+        """Return the table for the columns of ``manifest``, which are keyed ``c0``, ``c1``, ..."""
         columns = hashlib.sha256(repr(manifest.schema).encode()).hexdigest()[:12]
         return sa.Table(
             f"instances_{self._key}_{columns}",
@@ -289,7 +289,7 @@ class SqlTableHandle(PartsHandle):
         return self._is_made
 
     def _create(self, *tables: sa.Table) -> None:
-        """Create what is missing; who loses a race against another writer finds it made."""
+        """Create missing tables; if another writer creates one first, use that."""
         if self._engine.dialect.name == "sqlite" and self._engine.url.database:
             Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         for table in tables:

@@ -1,6 +1,6 @@
-"""Tables in CSV and Parquet files: read whole, never while somebody writes them.
+"""Tables in CSV and Parquet files, read completely and never during a write.
 
-Cells of a CSV file are texts here; ``libs.plugins.cells`` gives them their types.
+Cells of a CSV file are texts here; ``libs.plugins.cells`` converts them to types.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SUFFIXES: Mapping[str, Format] = {
 }
 
 QUIET_SECONDS = 0.1
-"""A file that changed less than this ago is looked at again before it is read."""
+"""Age of the last change below which a file is checked again before it is read."""
 
 UNENDED_SECONDS = 1.5
-"""The same for a file whose last line has no end: it may be half of a line."""
+"""The same for a file whose last line has no line end: the line may be incomplete."""
 
 ATTEMPTS = 5
-"""How often a file that changes while it is read is read again."""
+"""Maximum attempts to read a file that changes while it is read."""
 
 PANDAS_INDEX = "__index_level_0__"
 _WILD = frozenset("*?[")
@@ -46,7 +46,7 @@ _WILD = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Csv:
-    """How a CSV file is written: what is between the fields, and the encoding of its bytes."""
+    """The format of a CSV file: the separator of fields and the encoding."""
 
     separator: str = ","
     encoding: str = "utf-8"
@@ -54,17 +54,17 @@ class Csv:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one or several files; ``where`` says in which row of which file a row stands."""
+    """Rows of one or several files; ``where`` returns the file and row number of a row."""
 
     frame: pl.DataFrame
     where: Where
 
 
 def find_files(path: str) -> list[Path]:
-    """Return the files that a path means: itself, those of a folder, or those of a glob pattern.
+    """Return the files of a path: the file itself, those in a folder, or those of a glob pattern.
 
-    Of a folder these are its files with a known suffix, sorted by name; hidden ones do not count.
-    Empty where there is none.
+    In a folder these are the files with a known suffix, sorted by name, without hidden ones. Empty
+    if there is none.
     """
     given = Path(path)
     if given.is_file():
@@ -84,14 +84,14 @@ def _is_data(path: Path, needs_suffix: bool) -> bool:
 
 
 def format_of(name: str) -> Format:
-    """Return the format that the suffix of a file's name tells; empty where it tells none."""
+    """Return the format that a file's suffix stands for; empty if it is unknown."""
     return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), "")
 
 
 def read_header(path: Path, kind: Format, style: Csv) -> list[str]:
-    """Return the column names of a file as they are written, those that are there twice included.
+    """Return the column names of a file as they are written, including duplicates.
 
-    Raises ``DataRejected`` where the file is not of its format, ``Unavailable`` where it cannot be
+    Raises ``DataRejected`` if the file does not have its format, ``Unavailable`` if it cannot be
     opened.
     """
     with _file_errors(path, kind):
@@ -112,8 +112,8 @@ def _header(lines: io.TextIOBase, style: Csv, path: Path) -> list[str]:
 def read_tables(paths: Sequence[Path], kind: Format, style: Csv) -> Table:
     """Read files as one table; they must have the same columns.
 
-    A CSV file's row 1 is its header. Raises ``DataRejected`` where a file is not what it must be,
-    ``Unavailable`` where one cannot be read or is being written.
+    A CSV file's row 1 is its header. Raises ``DataRejected`` if a file is invalid, ``Unavailable``
+    if one cannot be read or is being written.
     """
     read = _read_parquet if kind == "parquet" else _read_csv
     tables = [_read_settled(path, lambda path: read(path, style), kind) for path in paths]
@@ -143,7 +143,7 @@ def _where_of_parts(tables: Sequence[Table]) -> Where:
 
 
 def _read_settled(path: Path, read: Callable[[Path], Table], kind: Format) -> Table:
-    """Read a file that nobody changes meanwhile; ``Unavailable`` where somebody goes on to."""
+    """Read a file that does not change meanwhile; raise ``Unavailable`` if it keeps changing."""
     for _ in range(ATTEMPTS):
         with _file_errors(path, kind):
             before = _state(path)
@@ -161,7 +161,7 @@ def _read_settled(path: Path, read: Callable[[Path], Table], kind: Format) -> Ta
 
 
 def _wait_until_quiet(path: Path, kind: Format) -> None:
-    """Give whoever changed a file just now the time to go on."""
+    """Wait until a file that changed recently has been quiet for long enough."""
     age = time.time() - path.stat().st_mtime
     quiet = QUIET_SECONDS
     if age < UNENDED_SECONDS and kind == "csv" and not _is_ended(path):
@@ -176,7 +176,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def _is_ended(path: Path) -> bool:
-    """Whether the last line of a file has its end; a compressed file has a check sum instead."""
+    """Return True if a file's last line has an end; a compressed file has a check sum instead."""
     if _is_gzip(path):
         return True
     with path.open("rb") as stream:
@@ -220,13 +220,13 @@ def _read_csv(path: Path, style: Csv) -> Table:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names with a number after those that are there again, which a dataset may not use."""
+    """Return the names with a number appended to duplicates, which a dataset may not use."""
     first = {name: at for at, name in reversed(list(enumerate(names)))}
     return [name if first[name] == at else f"{name}\0{at}" for at, name in enumerate(names)]
 
 
 def _decoder(style: Csv) -> str:
-    """The encoding; UTF-8 may begin with the mark that spreadsheets write."""
+    """Return the encoding; UTF-8 may begin with the byte order mark of spreadsheets."""
     plain = style.encoding.lower().replace("_", "-")
     return "utf-8-sig" if plain in ("utf-8", "utf8") else style.encoding
 
@@ -247,7 +247,7 @@ def _decoded(data: bytes, style: Csv, name: str) -> str:
 
 
 def _reject_ragged(text: str, style: Csv, name: str, width: int) -> None:
-    """Refuse the first row with more or fewer fields than the header has."""
+    """Reject the first row with more or fewer fields than the header."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=style.separator)
     for number, row in enumerate(rows, start=1):
         if row and len(row) != width:
@@ -259,7 +259,7 @@ def _reject_ragged(text: str, style: Csv, name: str, width: int) -> None:
 
 
 class _file_errors:  # noqa: N801  # used like a function
-    """Turn what reading a file raises into one line of ours."""
+    """Translate errors in reading a file into one-line errors of this project."""
 
     def __init__(self, path: Path, kind: Format) -> None:
         self.path, self.kind = path, kind

@@ -1,5 +1,5 @@
-"""Centrifugo: publishing over its HTTP API, and the tokens that its subscribers show.
+"""Centrifugo: publishing over its HTTP API, and tokens for subscribers.
 
-What belongs here: the only importers of ``cent`` and ``jwt``. What must not: what is published, and
-when. Nothing is imported here: most who need a connection's form publish nothing.
+What belongs here: the only importers of ``cent`` and ``jwt``. What must not: which messages are
+published, and when. Nothing is imported here: most users of ``Connection`` publish nothing.
 """

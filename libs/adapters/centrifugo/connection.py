@@ -1,4 +1,4 @@
-"""Where Centrifugo is and what it is told: the fields of the block "Centrifugo"."""
+"""Address and secrets of a Centrifugo server: the fields of the block "Centrifugo"."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class Connection(BaseModel):
     @classmethod
     def _secret(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
-        # A header with other characters is refused by an exception that shows it.
+        # Other characters in a header raise an exception that shows the secret.
         if not text or not text.isascii() or any(c.isspace() or not c.isprintable() for c in text):
             raise ValueError("write printable ASCII characters without spaces")
         return value
 
     @property
     def subscribe_at(self) -> str:
-        """The websocket address for subscribers."""
+        """Return the websocket address for subscribers."""
         if self.websocket_url:
             return self.websocket_url
         parts = urlsplit(self.url)

@@ -1,4 +1,4 @@
-"""Publishing, one message a request: a batch with one refused command fails as a whole in cent."""
+"""Publishing one message per request: in ``cent`` one rejected command fails a whole batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNKNOWN_CHANNEL = 102
 
 
 class Publisher:
-    """Publishes to one server over one kept connection; not to be shared between threads."""
+    """Publishes to one server over a persistent connection; not thread-safe."""
 
     def __init__(self, connection: Connection) -> None:
         self._session = requests.Session()
@@ -38,11 +38,11 @@ class Publisher:
         )
 
     def publish(self, channel: str, payload: Mapping[str, object], key: str) -> None:
-        """Publish one message; returns when the server has accepted it.
+        """Publish one message; return when the server has accepted it.
 
-        ``key`` makes it harmless to repeat for five minutes. Raises Unavailable where the server
-        does not answer or answers nonsense, PermanentError where it says no. Neither text holds a
-        secret, and no exception of the vendor hangs on either.
+        ``key`` makes a repetition within five minutes harmless. Raises Unavailable if the server
+        does not answer or its answer is invalid, PermanentError if it refuses. Neither message
+        contains a secret, and no exception of the vendor is attached.
         """
         request = PublishRequest(channel=channel, data=dict(payload), idempotency_key=key)
         problem: InstancesError | None = None
@@ -52,7 +52,7 @@ class Publisher:
         except (CentError, requests.RequestException) as error:
             problem = self._translated(error, channel)
         if problem is not None:
-            # Outside of the handler: the vendor's exception holds the request with its key.
+            # Outside of the handler: the vendor's exception contains the request with its key.
             raise problem
         if answer is None:
             raise Unavailable(SERVICE, f"{self._url} returned an invalid response")
@@ -76,7 +76,7 @@ class Publisher:
         return f"{self._url}: {type(error).__name__}"
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._session.close()
 
 

@@ -1,4 +1,4 @@
-"""Subscribing as an application does, with the client that Centrifugo's makers give out."""
+"""Subscribing with the official Centrifugo client, as applications do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from centrifuge import Client
 
 RELOAD: Mapping[str, object] = {"type": "reload"}
-"""Comes first, and whenever something may have been missed: read the state, then go on."""
+"""The first message, and the one after a gap: the subscriber must read the state again."""
 
 
 async def subscribe(
@@ -21,10 +21,10 @@ async def subscribe(
     connect_token: Callable[[], str],
     channel_token: Callable[[str], str],
 ) -> AsyncIterator[Mapping[str, object]]:
-    """Yield what is published to some channels, in order and once each; ``RELOAD`` after gaps.
+    """Yield the messages of some channels, in order and once each; ``RELOAD`` after gaps.
 
-    The functions give new tokens whenever the old ones run out. Connections that break are made
-    again; what was missed meanwhile is recovered. Raises PermanentError where the server refuses.
+    The functions return new tokens when the old ones expire. Broken connections are restored, and
+    missed messages are recovered. Raises PermanentError if the server refuses.
     """
     from centrifuge import Client
 
@@ -45,7 +45,7 @@ async def subscribe(
 
 
 async def _in_order(queue: asyncio.Queue[Any]) -> AsyncIterator[Mapping[str, object]]:
-    """A message is dropped where its instance had one with that number, or a later one."""
+    """Yield messages, except those with a number not above the last one of their instance."""
     last: dict[object, int] = {}
     while True:
         item = await queue.get()

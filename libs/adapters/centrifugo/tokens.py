@@ -1,4 +1,4 @@
-"""Tokens that subscribers show: JSON web tokens signed with the secret that the server knows."""
+"""Tokens of subscribers: JSON web tokens signed with a secret that the server knows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ALGORITHM = "HS256"
 
 
 def connection_token(secret: SecretStr, user: str, now: datetime, life: timedelta) -> str:
-    """Lets ``user`` connect until ``now + life``; it opens no channel."""
+    """Return a token to connect as ``user`` until ``now + life``; it opens no channel."""
     return _signed(secret, {"sub": user}, now, life)
 
 
 def subscription_token(
     secret: SecretStr, user: str, channel: str, now: datetime, life: timedelta
 ) -> str:
-    """Lets ``user`` subscribe to exactly one channel until ``now + life``."""
+    """Return a token for ``user`` to subscribe to exactly one channel until ``now + life``."""
     return _signed(secret, {"sub": user, "channel": channel}, now, life)
 
 

@@ -1,7 +1,7 @@
-"""Evidently: drift and quality reports in a project of each model.
+"""Evidently: drift and quality reports, in one project for each model.
 
-What belongs here: everything that speaks to Evidently, and its errors turned into ours. What must
-not: what is compared (``libs.services.procedures.monitoring``).
+What belongs here: all calls to Evidently, and the translation of its errors. What must not: which
+data are compared (``libs.services.procedures.monitoring``).
 """
 
 from prefect_instances.libs.adapters.evidently.pages import Pages

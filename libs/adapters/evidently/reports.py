@@ -1,4 +1,4 @@
-"""One Evidently: the embedded workspace of a home (no server), or the server that a URL names."""
+"""One Evidently workspace: an embedded one in the home (no server), or that of a server URL."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from prefect_instances.libs.core.errors import PermanentError, Unavailable
 _log = logging.getLogger("instances.evidently")
 
 SAMPLE_ROWS = 5000
-"""Rows of a window that a report looks at; more only take longer (8 s for 50,000 x 20)."""
+"""Maximum rows of a window in a report; more only take longer (8 s for 50,000 x 20)."""
 SEED = 7
 PSI_THRESHOLD = 0.2
-"""Population stability index from which on a column counts as drifted (Siddiqi, 2006)."""
+"""Population stability index at which a column counts as drifted (Siddiqi, 2006)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Comparison:
 class Report:
     """The numbers of a report and the drift of each feature.
 
-    ``id`` is empty where it was not saved; ``html`` is its page as a file of the home, None where
-    there is none.
+    ``id`` is empty if it was not saved; ``html`` is its page as a file in the home, None if there
+    is none.
     """
 
     drift_share: float
@@ -50,9 +50,9 @@ class Report:
 
 
 class Monitoring:
-    """The operations on one workspace; ``url`` empty means the one in ``folder``.
+    """The operations on one workspace; an empty ``url`` means the one in ``folder``.
 
-    ``secret`` is what a server may ask for before it writes.
+    ``secret`` is the secret that a server may require for writing.
     """
 
     def __init__(self, folder: Path, url: str = "", secret: str = "") -> None:
@@ -75,9 +75,9 @@ class Monitoring:
             return Workspace.create(str(place))
 
     def check(self) -> str:
-        """What answers there, in words.
+        """Describe the workspace or the server that answers.
 
-        Raises Unavailable where nobody does, PermanentError where it is no Evidently.
+        Raises Unavailable if there is no answer, PermanentError if the server is not Evidently.
         """
         if self._address is None:
             return f"embedded, in {self.folder}"
@@ -85,23 +85,23 @@ class Monitoring:
             return f"{self._workspace.version()} at {self._address.url}"
 
     def ensure_project(self, name: str) -> str:
-        """The id of the project of that name; made only where a search finds none."""
+        """Return the id of the project of that name; create it if a search finds none."""
         with _translated():
             return self.find_project(name) or str(self._workspace.create_project(name).id)
 
     def find_project(self, name: str) -> str | None:
-        """The id of the project of that name, or None."""
+        """Return the id of the project of that name, or None."""
         with _translated():
             found = self._workspace.search_project(name)
             return str(found[0].id) if found else None
 
     def has_project(self, project_id: str) -> bool:
-        """Whether the project is there."""
+        """Return True if the project exists."""
         with _translated():
             return project_id in {str(project.id) for project in self._workspace.list_projects()}
 
     def delete_project(self, project_id: str) -> None:
-        """Delete a project with its reports; one that is gone is no error."""
+        """Delete a project with its reports; a missing one is no error."""
         with _translated():
             if self.has_project(project_id):
                 self._workspace.delete_project(UUID(project_id))
@@ -110,15 +110,15 @@ class Monitoring:
             shutil.rmtree(self._pages(project_id), ignore_errors=True)
 
     def list_reports(self, project_id: str) -> list[str]:
-        """The ids of the reports that a project holds."""
+        """Return the ids of a project's reports."""
         with _translated():
             return [str(id_) for id_ in self._workspace.list_runs(UUID(project_id))]
 
     def report(self, project_id: str, name: str, comparison: Comparison, *, save: bool) -> Report:
-        """Compare the windows; with ``save`` the report is added to the project.
+        """Compare the windows; with ``save``, add the report to the project.
 
-        A report of the home's own workspace is also kept as a page, which needs no server.
-        Raises PermanentError for windows that Evidently cannot compare.
+        A report of the embedded workspace is also saved as a page, which needs no server. Raises
+        PermanentError for windows that Evidently cannot compare.
         """
         try:
             _write_arrays_as_lists()
@@ -160,7 +160,7 @@ def _write_arrays_as_lists() -> None:
 
 
 def workspace_folder(folder: Path) -> Path:
-    """Where the workspace of a folder is, for a server that shows it."""
+    """Return the path of a folder's workspace, for a server that shows it."""
     return folder / "workspace"
 
 
@@ -189,11 +189,11 @@ def _sampled(frame: Any) -> Any:
 
 
 MEANINGLESS = frozenset({"MAPE"})
-"""Of errors of returns: these are near zero, and a share of them is any number."""
+"""Metrics without meaning for returns: these are near zero, so relative errors are arbitrary."""
 
 
 def _numbers(snapshot: Any) -> tuple[float, dict[str, float], dict[str, float]]:
-    """From the live snapshot: a stored one does not keep them in this form."""
+    """Extract the numbers from the live snapshot: a stored one lacks them in this form."""
     share, drift, quality = 0.0, {}, {}
     for metric in snapshot.dict()["metrics"]:
         name, value = str(metric["metric_name"]).partition("(")[0], metric["value"]
@@ -213,7 +213,7 @@ def _numbers(snapshot: Any) -> tuple[float, dict[str, float], dict[str, float]]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """What the workspace or its server cannot do now, as an error of ours."""
+    """Translate errors of the workspace or its server into this project's errors."""
     from requests import RequestException
 
     try:

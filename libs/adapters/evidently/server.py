@@ -1,9 +1,8 @@
 """A workspace on an Evidently server.
 
-Evidently's own client lacks a few things that are needed here: it cannot list the runs of a
-project, finds no project whose name has a slash, waits for ever, and cannot be told a user and a
-password but in the address, which its errors then repeat. Import this module lazily: it imports
-Evidently, which takes seconds.
+Evidently's own client has gaps: it cannot list the runs of a project, does not find a project whose
+name contains a slash, has no time limit, and takes a user and a password only in the address, which
+its errors then repeat. Import this module lazily: it imports Evidently, which takes seconds.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from prefect_instances.libs.core.addresses import Address
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 SECONDS = (5.0, 60.0)
-"""To connect, and to answer."""
+"""Time limits to connect and to answer."""
 
 
 class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has no types
     """The workspace of the server at ``address``.
 
-    Every call raises Unavailable while the server cannot answer, PermanentError where it refuses.
+    Every call raises Unavailable if the server cannot answer, PermanentError if it refuses.
     """
 
     def __init__(self, address: Address, secret: str = "") -> None:
@@ -33,11 +32,11 @@ class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has n
         super().__init__(address.url, secret or None)
 
     def verify(self) -> None:
-        """Raise PermanentError where something else than Evidently answers."""
+        """Raise PermanentError if the server is not Evidently."""
         self.version()
 
     def version(self) -> str:
-        """The version of the server; raises PermanentError where it is no Evidently."""
+        """Return the version of the server; raise PermanentError if it is not Evidently."""
         try:
             said = self._request("/api/version", "GET").json()
             return f"{said['application']} {said['version']}"
@@ -45,11 +44,11 @@ class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has n
             raise PermanentError(f"no Evidently server answers at {self.base_url}") from error
 
     def search_project(self, project_name: str, org_id: UUID | None = None) -> Sequence[Any]:
-        """The projects of that name, slashes and all."""
+        """Return the projects of that name, which may contain slashes."""
         return [one for one in self.list_projects(org_id) if one.name == project_name]
 
     def list_runs(self, project_id: str | UUID) -> Sequence[UUID]:
-        """The ids of a project's reports."""
+        """Return the ids of a project's reports."""
         found = self._request(f"/api/projects/{project_id}/reports", "GET").json()
         return [UUID(report["id"]) for report in found]
 
@@ -62,7 +61,7 @@ class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has n
         response_model: Any = None,
         **more: Any,
     ) -> Any:
-        """As the base class's, with a time limit, credentials, and errors of ours."""
+        """Send a request as the base class does, with a time limit, credentials, and our errors."""
         from evidently._pydantic_compat import parse_obj_as
 
         request = self._prepare_request(path, method, query_params, body, **more)

@@ -1,7 +1,7 @@
 """MLflow: experiments, runs, registered models and their aliases.
 
-What belongs here: everything that speaks to MLflow, and its errors turned into ours. What must
-not: what is trained or promoted (``libs.services.procedures.training``). Import it absolutely: the
+What belongs here: all calls to MLflow, and the translation of its errors. What must not: which
+models are trained or promoted (``libs.services.procedures.training``). Import it absolutely: the
 vendor's package has the same last name.
 """
 

@@ -1,8 +1,8 @@
-"""Deleting an experiment for good, as far as its store allows.
+"""Permanent deletion of an experiment, as far as its store allows.
 
-In an embedded store nothing is left: neither rows nor files. A server has no call that removes an
+An embedded store retains nothing: neither rows nor files. A server has no call that removes an
 experiment or a run: there the artifacts are deleted, the runs and the experiment are marked as
-deleted, and the name is free again; ``mlflow gc``, run beside the server, removes the marked rows.
+deleted, and the name becomes free; ``mlflow gc``, run beside the server, removes the marked rows.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import shutil
 from typing import Any
 
 PURGED = " (purged)"
-"""End of the name of an experiment whose content was deleted on a server."""
+"""Suffix of the name of an experiment whose content was deleted on a server."""
 
 
 def purge_embedded(client: Any, experiment: Any) -> None:
     """Remove files and rows of a deleted experiment; may be repeated after a crash."""
-    # The files first: without the rows nobody would find them again.
+    # Delete the files first: without the rows they could not be found.
     shutil.rmtree(experiment.artifact_location.removeprefix("file://"), ignore_errors=True)
     store = client._tracking_client.store
     while runs := _runs(client, experiment.experiment_id):
@@ -27,7 +27,7 @@ def purge_embedded(client: Any, experiment: Any) -> None:
 
 
 def purge_served(client: Any, url: str, experiment: Any) -> None:
-    """Delete the artifacts of an experiment and give its name back; it is not deleted yet."""
+    """Delete the artifacts of an experiment and free its name; the experiment itself remains."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     place: Any = get_artifact_repository(experiment.artifact_location, tracking_uri=url)
@@ -43,7 +43,7 @@ def _runs(client: Any, experiment_id: str) -> list[Any]:
 
 
 def _delete_inputs(store: Any, run_id: str) -> None:
-    """The datasets that a run read: they hang on it by no key, and ``mlflow gc`` leaves them."""
+    """Delete the datasets that a run read: no key links them, and ``mlflow gc`` skips them."""
     from mlflow.store.tracking.dbmodels.models import SqlInput, SqlInputTag
 
     with store.ManagedSessionMaker(read_only=False) as session:

@@ -1,4 +1,4 @@
-"""One MLflow: the embedded store of a home (no server), or the server that a URL names."""
+"""One MLflow: an embedded store in the home (no server), or the server of a URL."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MODEL_FOLDER = "model"
 TAG = "instances."
 """Prefix of the tags that we read back."""
 EXPERIMENT = TAG + "experiment"
-"""Tag of an experiment: the name that we gave it, which people may change."""
+"""Tag of an experiment: its original name, which people may change."""
 BLOCKED = "blocked"
-"""Tag of a version that a guardrail kept from being published: its sentence."""
+"""Tag of a version that a guardrail blocked: the reason."""
 TEXT_LENGTH = 2000
 CHECK_SECONDS = 5.0
 SERVER_ERRORS = range(500, 600)
 RETRIES = "3"
-"""Of a request to a server; MLflow's own default goes on for minutes, and runs are retried."""
+"""Retries of a request to a server: MLflow's own default takes minutes, and runs are retried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class LoggedInput:
 
 @dataclass(frozen=True)
 class Training:
-    """What one training run leaves in MLflow; ``example`` are a few rows of features by name."""
+    """The record of a training run in MLflow; ``example`` holds a few rows of features by name."""
 
     run_name: str
     parameters: Mapping[str, object]
@@ -61,7 +61,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model version and what was noted with it."""
+    """A model version and its tags."""
 
     version: int
     model: Any
@@ -69,10 +69,10 @@ class LoadedModel:
 
 
 class Tracking:
-    """The operations on one tracking store; ``url`` empty means the one in ``folder``.
+    """The operations on one tracking store; an empty ``url`` means the one in ``folder``.
 
-    The user and the password that ``url`` may hold go to MLflow by its own environment variables,
-    so that no address in a log or an error repeats them.
+    The user and the password in ``url``, if any, are passed to MLflow in its own environment
+    variables, so that no address in a log or an error repeats them.
     """
 
     def __init__(self, folder: Path, url: str = "") -> None:
@@ -82,7 +82,7 @@ class Tracking:
         self.url = self._address.url
 
     def prepare(self) -> None:
-        """Create or migrate the embedded schema, once whoever asks: first uses race otherwise."""
+        """Create or migrate the embedded schema under a lock: concurrent first uses would race."""
         if not self.embedded:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +94,15 @@ class Tracking:
 
     @property
     def _prepared(self) -> Path:
-        """Exists once the schema is that of the installed MLflow: the database alone does not
-        tell, it is there while it is being migrated.
+        """Return the marker file: it exists if the schema matches the installed MLflow.
+
+        The database alone does not show that: it also exists during a migration.
         """
         return self.folder / f"schema-of-{importlib.metadata.version('mlflow')}"
 
     @property
     def client(self) -> Any:
-        """MLflow's client; the embedded schema is there."""
+        """Return MLflow's client, with the embedded schema ready."""
         if self.embedded and not self._prepared.exists():
             self.prepare()
         return self._connected
@@ -115,9 +116,9 @@ class Tracking:
             return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
 
     def check(self) -> str:
-        """What answers there, in words.
+        """Describe the store or the server that answers.
 
-        Raises Unavailable where nobody does, PermanentError where we are not let in.
+        Raises Unavailable if there is no answer, PermanentError if access is denied.
         """
         if self.embedded:
             return f"embedded, in {self.folder}"
@@ -135,7 +136,7 @@ class Tracking:
         return f"{version} at {self.url}"
 
     def ensure_experiment(self, name: str) -> str:
-        """The id of the experiment of that name, made if there is none."""
+        """Return the id of the experiment of that name; create it if there is none."""
         with _translated():
             found = self.client.get_experiment_by_name(name)
             if found is not None:
@@ -149,7 +150,7 @@ class Tracking:
             return str(made)
 
     def _require_shared_artifacts(self, experiment_id: str, name: str) -> None:
-        """A server may hand its own paths out: models would then be kept where each run works."""
+        """Raise if the server hands out local paths: models would stay on each run's machine."""
         location = self.client.get_experiment(experiment_id).artifact_location
         if self.embedded or urlsplit(location).scheme not in ("", "file"):
             return
@@ -160,25 +161,24 @@ class Tracking:
         )
 
     def find_experiment(self, name: str) -> str | None:
-        """The id of the experiment of that name, deleted or not; None where there is none."""
+        """Return the id of the experiment of that name, deleted or not; None if there is none."""
         with _translated():
             found = self.client.get_experiment_by_name(name)
             return None if found is None else str(found.experiment_id)
 
     def has_experiment(self, experiment_id: str, name: str) -> bool:
-        """Whether the experiment that was made under ``name`` is there and not deleted.
+        """Return True if the experiment created as ``name`` exists and is not deleted.
 
-        On another store the same id, a small number, is somebody else's.
+        In another store the same id, a small number, may be a different experiment.
         """
         with _translated():
             found = self._experiment(experiment_id, name)
             return found is not None and found.lifecycle_stage != "deleted"
 
     def delete_experiment(self, experiment_id: str, name: str, *, purge: bool) -> None:
-        """Delete the experiment that was made under ``name``; one that is gone is no error.
+        """Delete the experiment that was created as ``name``; a missing one is no error.
 
-        It can be restored, unless ``purge`` takes its content away too (``purging`` says what
-        becomes of it).
+        It can be restored, unless ``purge`` removes its content too (see ``purging``).
         """
         with _translated():
             found = self._experiment(experiment_id, name)
@@ -204,7 +204,7 @@ class Tracking:
             raise
 
     def log(self, experiment_id: str, training: Training) -> str:
-        """Log a finished training with its model; returns the run's id."""
+        """Log a finished training with its model; return the run's id."""
         with _translated():
             run = self.client.create_run(experiment_id, run_name=training.run_name)
             run_id = str(run.info.run_id)
@@ -239,7 +239,7 @@ class Tracking:
             self.client.log_artifacts(run_id, str(place), MODEL_FOLDER)
 
     def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> int:
-        """A new version of the registered model, from the model of a run."""
+        """Register a run's model as a new version; return its number."""
         from mlflow.exceptions import MlflowException
 
         with _translated():
@@ -255,12 +255,12 @@ class Tracking:
             return int(made.version)
 
     def mark(self, name: str, version: int, tag: str, value: str) -> None:
-        """Note something with a model version."""
+        """Set a tag of a model version."""
         with _translated():
             self.client.set_model_version_tag(name, str(version), TAG + tag, value)
 
     def block(self, name: str, version: int, why: str) -> None:
-        """Note with a model version that it must not serve, where people see it too."""
+        """Record why a model version must not serve, in its description and in a tag."""
         why = why[:TEXT_LENGTH]
         with _translated():
             self.client.update_model_version(name, str(version), description=why)
@@ -272,12 +272,12 @@ class Tracking:
             self.client.set_registered_model_alias(name, alias, str(version))
 
     def promote(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at a version and note that it was done by us, not by a person."""
+        """Point an alias at a version and record that this project did it, not a person."""
         self.set_alias(name, alias, version)
         self.mark(name, version, alias, "yes")
 
     def version_of(self, name: str, alias: str) -> int | None:
-        """The version that an alias points at; None where there is none."""
+        """Return the version that an alias points at; None if there is none."""
         from mlflow.exceptions import MlflowException
 
         with _translated():
@@ -289,7 +289,7 @@ class Tracking:
                 raise
 
     def has_version(self, name: str, version: int) -> bool:
-        """Whether a version of a registered model is there."""
+        """Return True if a version of a registered model exists."""
         from mlflow.exceptions import MlflowException
 
         with _translated():
@@ -302,13 +302,13 @@ class Tracking:
             return True
 
     def tags_of(self, name: str, version: int) -> dict[str, str]:
-        """What was noted with a version."""
+        """Return the tags that ``mark`` set for a version."""
         with _translated():
             tags = self.client.get_model_version(name, str(version)).tags
         return {key.removeprefix(TAG): text for key, text in tags.items() if key.startswith(TAG)}
 
     def load(self, name: str, version: int) -> LoadedModel:
-        """A version of a registered model, ready to predict."""
+        """Load a version of a registered model, ready to predict."""
         import mlflow.artifacts
         import mlflow.sklearn
 
@@ -322,7 +322,7 @@ class Tracking:
         return LoadedModel(version, model, self.tags_of(name, version))
 
     def delete_model(self, name: str) -> None:
-        """Delete a registered model with its versions; one that is gone is no error."""
+        """Delete a registered model with its versions; a missing one is no error."""
         from mlflow.exceptions import MlflowException
 
         with _translated():
@@ -334,7 +334,7 @@ class Tracking:
 
 
 def _configure(address: Address) -> None:
-    """Say what MLflow takes from the environment only; what a person has set there stays."""
+    """Set what MLflow reads only from the environment; existing variables are not changed."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -356,7 +356,7 @@ def _dataset(item: LoggedInput) -> Any:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """MLflow's errors as ours: what a later attempt may find mended, and what it will not."""
+    """Translate MLflow's errors into ours: Unavailable if a retry may help, else PermanentError."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,7 +1,7 @@
-"""One way to call Prefect's REST API: JSON in, JSON out, failures as errors of this project.
+"""One way to call Prefect's REST API: JSON in, JSON out, failures as this project's errors.
 
 The HTTP client is Prefect's own, so its settings (address, credentials, TLS, retries with back-off
-while a known server is away) apply. No exception of Prefect or httpx leaves this module.
+if a known server is away) apply. No exception of Prefect or httpx leaves this module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SERVICE = "Prefect API"
 NO_SERVER = "no server is configured; start one with `instances up` or set PREFECT_API_URL"
 RETRY_LATER = frozenset({408, 425, 429})
-"""Statuses below 500 that say nothing about the request itself."""
+"""HTTP statuses below 500 that do not mean that the request is wrong."""
 
 _JSON = {"Content-Type": "application/json"}
 _REASONS_SHOWN = 3
@@ -30,9 +30,9 @@ _REASON_LENGTH = 600
 
 
 class Refused(PermanentError):
-    """Prefect refused a request: correct what the message names; trying again changes nothing.
+    """Prefect refused a request: correct the named cause; a retry does not help.
 
-    ``status`` is the HTTP status (404: what the request names does not exist).
+    ``status`` is the HTTP status (404: the object does not exist).
     """
 
     def __init__(self, doing: str, status: int, reason: str) -> None:
@@ -49,11 +49,11 @@ class Api:
 
     @property
     def url(self) -> str:
-        """Address of the API, without a trailing slash."""
+        """Return the address of the API, without a trailing slash."""
         return str(self._client.api_url).rstrip("/")
 
     def close(self) -> None:
-        """Give the connections back; the object cannot be used afterwards."""
+        """Close the connections; the object cannot be used afterwards."""
         self._client.__exit__(None, None, None)
 
     def send(
@@ -65,13 +65,14 @@ class Api:
         doing: str,
         timeout: float | None = None,
     ) -> httpx.Response:
-        """Send one request; returns the successful response.
+        """Send one request; return the successful response.
 
         ``path`` starts with a slash and is already quoted. ``body`` may hold UUIDs, datetimes and
         other values that pydantic can write as JSON; NaN is sent as null. ``doing`` completes
         "refused to …". ``timeout`` is in seconds; None means Prefect's own setting.
 
-        Raises Unavailable where the server does not answer or fails, Refused where it says no.
+        Raises Unavailable if the server does not answer or fails, Refused if it rejects the
+        request.
         """
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         if body is not None:
@@ -89,7 +90,7 @@ class Api:
         doing: str,
         timeout: float | None = None,
     ) -> Any:
-        """Send one request as ``send`` does; returns the decoded answer, None for an empty one."""
+        """Send one request as ``send`` does; return the decoded answer, None for an empty one."""
         response = self.send(method, path, body, doing=doing, timeout=timeout)
         if not response.content:
             return None
@@ -100,7 +101,7 @@ class Api:
             raise Unavailable(SERVICE, detail) from error
 
     def find(self, path: str, *, doing: str) -> Any | None:
-        """The document at ``path``, or None if there is none."""
+        """Return the document at ``path``, or None if there is none."""
         try:
             return self.request("GET", path, doing=doing)
         except Refused as refusal:
@@ -108,7 +109,7 @@ class Api:
             return None
 
     def delete(self, path: str, *, doing: str) -> bool:
-        """Delete what is at ``path``; False if there was nothing."""
+        """Delete the object at ``path``; return False if there was none."""
         try:
             self.request("DELETE", path, doing=doing)
         except Refused as refusal:
@@ -117,7 +118,7 @@ class Api:
         return True
 
     def pages(self, path: str, body: Mapping[str, object], *, doing: str) -> Iterator[Any]:
-        """Every document that a ``…/filter`` route finds, page after page."""
+        """Yield every document that a ``…/filter`` route finds, page after page."""
         offset = 0
         while True:
             page = {**body, "limit": PAGE, "offset": offset}
@@ -129,11 +130,11 @@ class Api:
 
 
 PAGE = 200
-"""Documents in one answer: the most that a server gives with its default settings."""
+"""Documents in one answer: the maximum of a server with default settings."""
 
 
 def chunks(identities: Iterable[UUID]) -> Iterator[list[UUID]]:
-    """The ids without repetitions, as many at a time as one filter and one answer take."""
+    """Yield the distinct ids in lists that fit one filter and one answer."""
     unique = list(dict.fromkeys(identities))
     for start in range(0, len(unique), PAGE):
         yield unique[start : start + PAGE]
@@ -151,7 +152,7 @@ class Calls:
 
 
 def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
-    """NotFound for a 404, otherwise the refusal itself."""
+    """Return NotFound for a 404, otherwise the refusal itself."""
     if refusal.status == httpx.codes.NOT_FOUND:
         return NotFound(kind, str(identity))
     return refusal
@@ -159,7 +160,7 @@ def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn what Prefect's client raises inside the block into an error of this project."""
+    """Translate exceptions of Prefect's client in the block into this project's errors."""
     import prefect.exceptions
 
     try:
@@ -205,7 +206,7 @@ def _refusal(doing: str, response: httpx.Response) -> InstancesError:
 
 
 def _reason(response: httpx.Response) -> str:
-    """The server's explanation as one line; never the request, which may hold secrets."""
+    """Return the server's explanation as one line, without the request, which may hold secrets."""
     try:
         document = response.json()
     except ValueError:
@@ -219,7 +220,7 @@ def _reason(response: httpx.Response) -> str:
 
 
 def _problems(problems: list[Any]) -> list[str]:
-    """Validation errors as ``field: message``; a rule that was broken says more than a type."""
+    """Return validation errors as ``field: message``; a violated rule precedes a wrong type."""
     broken = [problem for problem in problems if problem.get("type") == "value_error"] or problems
     lines = []
     for problem in broken[:_REASONS_SHOWN]:

@@ -1,4 +1,4 @@
-"""Artifacts: what a run shows to people in Prefect's pages."""
+"""Artifacts: the pages of a run in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ArtifactCalls(Calls):
         return UUID(document["id"])
 
     def read_artifact(self, key: str, flow_run_id: UUID) -> Any | None:
-        """What the artifact ``key`` of a flow run holds, or None if it made none.
+        """Return the content of a flow run's artifact ``key``, or None if there is none.
 
         The rows of a table, the text of any other.
         """

@@ -1,4 +1,4 @@
-"""Automations, kept one by name: Prefect itself would add a second one each time."""
+"""Automations, one for each name: Prefect itself would add another one each time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
 
 @dataclass(frozen=True, slots=True)
 class AutomationPlan:
-    """What an automation has to be; ``trigger`` and ``actions`` are documents of Prefect's API."""
+    """The desired automation; ``trigger`` and ``actions`` are documents of Prefect's API."""
 
     name: str
     description: str
@@ -23,7 +23,7 @@ class AutomationPlan:
 
 @dataclass(frozen=True, slots=True)
 class AutomationView:
-    """How an automation stands beside its plan; ``differing`` names the fields that are not so."""
+    """A stored automation; ``differing`` names the fields that differ from its plan."""
 
     enabled: bool
     differing: tuple[str, ...]
@@ -33,7 +33,7 @@ class AutomationCalls(Calls):
     """Calls about automations."""
 
     def find_automation(self, plan: AutomationPlan) -> AutomationView | None:
-        """The automation of the plan's name (of several the oldest), or None."""
+        """Return the automation of the plan's name (the oldest of several), or None."""
         present = _named(self._api, plan.name)
         if not present:
             return None
@@ -42,10 +42,10 @@ class AutomationCalls(Calls):
         return AutomationView(bool(present[0]["enabled"]), differing)
 
     def ensure_automation(self, plan: AutomationPlan) -> EnsureResult:
-        """Make the one automation of this name what ``plan`` says; nothing is written if it is.
+        """Create or change the automation of this name to match ``plan``; write only if it differs.
 
-        One that a person disabled stays disabled. Of several with the name (two processes at once)
-        the oldest stays.
+        One that a person disabled stays disabled. Of several with the name (created concurrently)
+        the oldest remains.
         """
         present = _named(self._api, plan.name)
         if not present:
@@ -61,28 +61,28 @@ class AutomationCalls(Calls):
         return EnsureResult(UUID(kept["id"]), change)
 
     def delete_automation(self, name: str) -> bool:
-        """Delete every automation of this name; False if there was none."""
+        """Delete every automation of this name; return False if there was none."""
         return _delete(self._api, _named(self._api, name)) > 0
 
 
 def _create(api: Api, plan: AutomationPlan) -> EnsureResult:
     doing = f"create automation {plan.name!r}"
     api.request("POST", "/automations/", _document(plan), doing=doing)
-    # Names are not unique in Prefect: whoever else was creating it now sees the same list.
+    # Names are not unique in Prefect: a concurrent creator sees the same list now.
     kept, *surplus = _named(api, plan.name)
     _delete(api, surplus)
     return EnsureResult(UUID(kept["id"]), Change.CREATED)
 
 
 def _named(api: Api, name: str) -> list[dict[str, Any]]:
-    """The automations of this name, oldest first."""
+    """Return the automations of this name, oldest first."""
     body = {"automations": {"name": {"any_": [name]}}}
     found = api.pages("/automations/filter", body, doing="list automations")
     return sorted(found, key=lambda document: (document["created"], document["id"]))
 
 
 def _delete(api: Api, documents: Iterable[Mapping[str, Any]]) -> int:
-    """Delete these; how many were still there."""
+    """Delete these; return how many still existed."""
     paths = (f"/automations/{document['id']}" for document in documents)
     return sum(api.delete(path, doing="delete an automation") for path in paths)
 
@@ -97,7 +97,7 @@ def _document(plan: AutomationPlan) -> dict[str, Any]:
 
 
 def _essence(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What an automation does, with defaults filled in and without what the server adds."""
+    """Return an automation's behaviour: defaults filled in, fields added by the server left out."""
     from prefect.events.schemas.automations import AutomationCore
 
     essence = {"name", "description", "trigger", "actions"}

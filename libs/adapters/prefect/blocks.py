@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 REGISTRATIONS = 3
-"""Attempts at a registration that loses against another process's."""
+"""Maximum attempts at a registration while other processes register the same."""
 
 
 class BlockCalls(Calls):
     """Calls about block types and documents."""
 
     def ensure_block_type(self, block_class: type[Block]) -> EnsureResult:
-        """Register the type and the schema of a block class, as far as they are not there."""
+        """Register the type and the schema of a block class if they are missing."""
         slug = block_class.get_block_type_slug()
         before = _registered(self._api, slug)
         doing = f"register block type {slug}"
         with _as_client(self._api, doing):
             _through_races(doing, lambda: block_class.register_type_and_schema(_sync=True))  # type: ignore[call-arg]
         after = _registered(self._api, slug)
-        if after is None:  # Deleted by somebody in the meantime.
+        if after is None:  # Deleted in the meantime.
             raise NotFound("block type", slug)
         if before is None:
             return EnsureResult(UUID(after["id"]), Change.CREATED)
@@ -49,9 +49,9 @@ class BlockCalls(Calls):
         return EnsureResult(UUID(after["id"]), change)
 
     def save_block(self, block: Block, name: str) -> UUID:
-        """Save ``block`` as the document ``name`` of its type, over one that is there.
+        """Save ``block`` as the document ``name`` of its type, replacing an existing one.
 
-        Registers the type if it is not known. The id of an existing document stays. ``name`` has
+        Registers an unknown type. The id of an existing document does not change. ``name`` has
         lower-case letters, digits and dashes.
         """
         doing = f"save block document {block.get_block_type_slug()}/{name}"
@@ -66,10 +66,10 @@ class BlockCalls(Calls):
         return cast(UUID, saved)
 
     def load_block(self, slug_and_name: str) -> Block:
-        """The document ``type-slug/name`` as an object of its class, which must be imported.
+        """Load the document ``type-slug/name`` as an object of its class, which must be imported.
 
-        Raises NotFound if there is no such document, InvalidSpec if it does not satisfy its class
-        (any more), DefinitionUnavailable if the class is not known to this process.
+        Raises NotFound if there is no such document, InvalidSpec if it is not valid for its class,
+        DefinitionUnavailable if this process does not know the class.
         """
         slug, _, name = slug_and_name.partition("/")
         if self.find_block_document(slug, name) is None:
@@ -80,13 +80,13 @@ class BlockCalls(Calls):
             return cast(Block, Block.load(slug_and_name, _sync=True))  # type: ignore[call-arg]
 
     def find_block_document(self, type_slug: str, name: str) -> UUID | None:
-        """The id of the document, or None if there is none (or no such type)."""
+        """Return the id of the document, or None if there is none (or no such type)."""
         path = f"{_type_path(type_slug)}/block_documents/name/{quote(name, safe='')}"
         document = self._api.find(path, doing=f"read block document {type_slug}/{name}")
         return None if document is None else UUID(document["id"])
 
     def read_secrets(self, type_slug: str, name: str) -> dict[str, Any] | None:
-        """What a document holds, its secrets in clear; None if there is none. Print it nowhere."""
+        """Return a document's content with secrets in clear; None if missing. Never print it."""
         path = f"{_type_path(type_slug)}/block_documents/name/{quote(name, safe='')}"
         document = self._api.find(
             f"{path}?include_secrets=true", doing=f"read block document {type_slug}/{name}"
@@ -94,7 +94,7 @@ class BlockCalls(Calls):
         return None if document is None else cast("dict[str, Any]", document["data"])
 
     def read_block_documents(self, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
-        """What the documents hold, as it was saved; those that are gone are left out."""
+        """Return the content of the documents as saved; missing ones are left out."""
         found = {}
         for some in chunks(ids):
             body = {"block_documents": {"id": {"any_": some}}}
@@ -105,12 +105,12 @@ class BlockCalls(Calls):
         return found
 
     def delete_block_document(self, document_id: UUID) -> bool:
-        """Delete the document; False if it was not there."""
+        """Delete the document; return False if it did not exist."""
         return self._api.delete(f"/block_documents/{document_id}", doing="delete a block document")
 
 
 def _registered(api: Api, slug: str) -> dict[str, Any] | None:
-    """The type's document and the checksums of its schemas, without what only tells times."""
+    """Return the type's document and the checksums of its schemas, without timestamps."""
     type_ = api.find(_type_path(slug), doing=f"read block type {slug}")
     if type_ is None:
         return None
@@ -124,10 +124,10 @@ def _registered(api: Api, slug: str) -> dict[str, Any] | None:
 
 @contextmanager
 def _as_client(api: Api, doing: str) -> Iterator[None]:
-    """Let block classes, which look for a server themselves, find this one."""
+    """Make this server the one that block classes find: they look for a server themselves."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    # Making the settings anew takes longer than to save a document.
+    # Building the settings again takes longer than saving a document.
     known = PREFECT_API_URL.value() == api.url
     found = nullcontext() if known else temporary_settings({PREFECT_API_URL: api.url})
     with found, translated(doing):
@@ -135,7 +135,7 @@ def _as_client(api: Api, doing: str) -> Iterator[None]:
 
 
 def _through_races(doing: str, call: Callable[[], Answer]) -> Answer:
-    """What ``call`` registers another may register first, and it finds that at the next try."""
+    """Retry ``call`` if another process registers the same first; the next try finds it."""
     for _ in range(REGISTRATIONS - 1):
         try:
             with translated(doing):
@@ -149,7 +149,7 @@ def _through_races(doing: str, call: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def _readable(slug: str, name: str) -> Iterator[None]:
-    """Translate the ways in which a stored document cannot become an object."""
+    """Translate the errors of turning a stored document into an object."""
     from prefect.blocks.core import UnknownBlockType
 
     try:
@@ -161,7 +161,7 @@ def _readable(slug: str, name: str) -> Iterator[None]:
         if isinstance(error.__cause__, ValidationError):
             raise InvalidSpec(_problems(error.__cause__)) from error
         raise PermanentError(f"block document {slug}/{name} cannot be loaded: {error}") from error
-    except ValueError as error:  # Deleted since it was found.
+    except ValueError as error:  # Deleted after it was found.
         raise NotFound("block document", f"{slug}/{name}") from error
 
 

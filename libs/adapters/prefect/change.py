@@ -1,4 +1,4 @@
-"""What an idempotent call found or did."""
+"""The result of an idempotent call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Change(StrEnum):
-    """Whether something had to be made, changed or deleted, or was there as wanted."""
+    """Whether an object was created, changed, deleted, or already as wanted."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -18,22 +18,22 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnsureResult:
-    """The id of what is now there as wanted, and what it took."""
+    """The id of the object that is now as wanted, and the change that it took."""
 
     id: UUID
     change: Change
 
     @property
     def created(self) -> bool:
-        """It was not there before."""
+        """Return True if it did not exist before."""
         return self.change is Change.CREATED
 
     @property
     def updated(self) -> bool:
-        """It was there, but different."""
+        """Return True if it existed, but differed."""
         return self.change is Change.UPDATED
 
     @property
     def unchanged(self) -> bool:
-        """Nothing was written."""
+        """Return True if nothing was written."""
         return self.change is Change.UNCHANGED

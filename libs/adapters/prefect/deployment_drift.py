@@ -1,4 +1,4 @@
-"""What somebody edited in a deployment that ``ensure_deployment`` would set back."""
+"""Manual edits of a deployment that ``ensure_deployment`` would revert."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from prefect_instances.libs.adapters.prefect.schedules import native_schedules
 from prefect_instances.libs.core.differences import find_differences as value_differences
 
 UNSHOWN = {
-    # May hold a password that does not belong into an event.
+    # It may hold a password, which must not appear in an event.
     "job_variables": "job_variables differ",
     "parameter_openapi_schema": "the parameter schema is not that of the installed flow",
     "version": "the mark of a disabled schedule differs",
 }
-"""Fields whose values are not told: they are secret, long or say nothing."""
+"""Messages for fields whose values are secret, long or uninformative."""
 
 
 def deployment_edits(plan: DeploymentPlan, view: DeploymentView) -> tuple[str, ...]:
-    """One line a value, ``field: planned -> stored``; empty where the deployment is as planned.
+    """Return one line for each edit, ``field: planned -> stored``; empty if there is none.
 
-    What belongs to people (that it is paused, that a schedule is switched off or added) is none.
+    People's own settings (paused, a schedule switched off or added) are not edits.
     """
     return (*_field_edits(plan, view.stored), *_schedule_edits(plan, view.stored))
 
@@ -58,7 +58,7 @@ def _schedule_edits(plan: DeploymentPlan, stored: Mapping[str, Any]) -> Iterator
 
 
 def _changes(slug: str, planned: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[str]:
-    """The values of a schedule that differ; those that only the server fills in are no edit."""
+    """Yield the values of a schedule that differ, except those that only the server fills in."""
     told = {key: value for key, value in stored.items() if key in planned or value is not None}
     yield from map(
         str, value_differences({f"schedule {slug}": planned}, {f"schedule {slug}": told})

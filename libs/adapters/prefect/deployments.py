@@ -1,9 +1,9 @@
-"""Deployments: made once, then changed only where they differ, so that a person's switches last.
+"""Deployments: created once, then changed only where they differ, to preserve people's settings.
 
-Prefect's own upsert resets what it is not told and replaces every schedule. Here a deployment is
-created by POST and from then on patched field by field, its schedule by slug. What belongs to
-people is never undone: that a deployment is paused, a limit of its runs where we have none, and
-that a schedule is switched off (or on) while our specification did not change its mind.
+Prefect's own upsert resets every field that it is not given and replaces every schedule. Here a
+deployment is created by POST and from then on patched field by field, its schedule by slug.
+People's settings are never undone: that a deployment is paused, a limit of its runs if the plan has
+none, and that a schedule is switched off (or on) while the specification did not change.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from prefect_instances.libs.specs import ScheduleSpec
 SCHEDULE_OFF = "schedule-off"
 """Version of a deployment whose specification disables the schedule.
 
-It is how the next ``ensure_deployment`` tells a schedule that a person switched off (kept) from one
+It lets the next ``ensure_deployment`` tell a schedule that a person switched off (kept) from one
 that the specification had off (switched on once it says so).
 """
 
@@ -45,7 +45,7 @@ MODULE_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+\Z")
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlan:
-    """What a deployment has to be. Its identity is (``flow_name``, ``name``).
+    """The desired deployment. Its identity is (``flow_name``, ``name``).
 
     ``entrypoint`` is in module form (``flows.refresh_dataset.refresh_dataset``): the path form
     would load a second copy of every class. It, ``flow_name`` and ``parameter_schema`` come from
@@ -80,13 +80,13 @@ class DeploymentPlan:
 
     @property
     def full_name(self) -> str:
-        """``refresh-dataset/demo.sp500_prices``."""
+        """Return its full name, such as ``refresh-dataset/demo.sp500_prices``."""
         return f"{self.flow_name}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentView:
-    """A deployment as it is in Prefect; ``stored`` is the server's whole document."""
+    """A deployment as it is in Prefect; ``stored`` is the server's complete document."""
 
     id: UUID
     flow_name: str
@@ -103,7 +103,7 @@ class DeploymentView:
 
     @property
     def full_name(self) -> str:
-        """``refresh-dataset/demo.sp500_prices``."""
+        """Return its full name, such as ``refresh-dataset/demo.sp500_prices``."""
         return f"{self.flow_name}/{self.name}"
 
 
@@ -115,48 +115,48 @@ class DeploymentCalls(Calls):
         self._flow_names: dict[str, str] = {}
 
     def ensure_deployment(self, plan: DeploymentPlan) -> EnsureResult:
-        """Make the deployment what ``plan`` says; the id of one that exists stays.
+        """Create or change the deployment to match ``plan``; an existing one keeps its id.
 
-        Safe to call from several processes at once: Prefect keeps one deployment a name.
-        Raises Refused where Prefect rejects the plan (unknown work pool, parameters against the
-        schema), Unavailable where it does not answer.
+        Safe to call from several processes at once: Prefect has one deployment for each name.
+        Raises Refused if Prefect rejects the plan (unknown work pool, parameters against the
+        schema), Unavailable if it does not answer.
         """
         try:
             return _ensure(self._api, plan)
         except Refused as refusal:
             if refusal.status != httpx.codes.NOT_FOUND:
                 raise
-            # Somebody deleted it, or a schedule of it, between two requests: look again.
+            # It, or a schedule of it, was deleted between two requests: start over.
             return _ensure(self._api, plan)
 
     def find_deployment(self, deployment_id: UUID) -> DeploymentView | None:
-        """The deployment with this id, or None."""
+        """Return the deployment with this id, or None."""
         document = self._api.find(f"/deployments/{deployment_id}", doing="read a deployment")
         return None if document is None else self._view_deployment(document)
 
     def find_deployment_by_name(self, full_name: str) -> DeploymentView | None:
-        """The deployment called ``flow-name/deployment-name``, or None."""
+        """Return the deployment ``flow-name/deployment-name``, or None."""
         flow_name, _, name = full_name.partition("/")
         document = _read_by_name(self._api, flow_name, name)
         return None if document is None else self._view_deployment(document)
 
     def deployments_tagged(self, tag: str) -> list[DeploymentView]:
-        """Every deployment that carries ``tag``, by name."""
+        """Return every deployment with this tag, by name."""
         body = {"deployments": {"tags": {"all_": [tag]}}, "sort": "NAME_ASC"}
         pages = self._api.pages("/deployments/filter", body, doing="list deployments")
         return [self._view_deployment(document) for document in pages]
 
     def delete_deployment(self, deployment_id: UUID) -> bool:
-        """Delete the deployment and its runs that did not start; False if it was not there.
+        """Delete the deployment and its unstarted runs; return False if it did not exist.
 
-        Finished runs, their artifacts and automations that selected it stay.
+        Finished runs, their artifacts and automations that selected it remain.
         """
         return self._api.delete(f"/deployments/{deployment_id}", doing="delete a deployment")
 
     def set_deployment_paused(self, deployment_id: UUID, paused: bool) -> None:
-        """Stop or resume the schedules; runs that are asked for by hand or automation still start.
+        """Pause or resume the schedules; runs started by hand or by automation are not affected.
 
-        Raises NotFound where there is no such deployment.
+        Raises NotFound if there is no such deployment.
         """
         verb = "pause" if paused else "resume"
         path = f"/deployments/{deployment_id}/{verb}_deployment"
@@ -168,9 +168,9 @@ class DeploymentCalls(Calls):
     def limit_deployment(
         self, deployment_id: UUID, limit: int, options: Mapping[str, Any] | None = None
     ) -> None:
-        """Let at most ``limit`` runs go on at a time; ``options`` say what happens to the others.
+        """Limit concurrent runs to ``limit``; ``options`` say what happens to the others.
 
-        Raises NotFound where there is no such deployment.
+        Raises NotFound if there is no such deployment.
         """
         body = {"concurrency_limit": limit, "concurrency_options": options}
         try:
@@ -196,7 +196,7 @@ class DeploymentCalls(Calls):
         )
 
     def _flow_name(self, flow_id: str) -> str:
-        """A flow's name; flows are few and never renamed, so each is read once."""
+        """Return a flow's name; flows are few and never renamed, so each is read once."""
         if flow_id not in self._flow_names:
             flow = self._api.find(f"/flows/{flow_id}", doing="read a flow")
             if flow is None:
@@ -256,7 +256,7 @@ def _update(api: Api, plan: DeploymentPlan, current: Mapping[str, Any]) -> Chang
 def schedule_requests(
     plan: DeploymentPlan, current: Mapping[str, Any]
 ) -> list[tuple[str, str, object]]:
-    """The requests (method, path below ``…/schedules``, body) that bring our schedules in line."""
+    """Return the requests (method, path below ``…/schedules``, body) that update our schedules."""
     stored = {item["slug"]: item for item in current["schedules"] if is_ours(item["slug"])}
     enabled, was_enabled = _enabled(plan), current["version"] != SCHEDULE_OFF
     switched = enabled != was_enabled
@@ -266,7 +266,7 @@ def schedule_requests(
     for slug, schedule in native_schedules(plan.schedule).items():
         known = stored.pop(slug, None)
         if known is None:
-            # One more of ours stays as silent as a person has made the others.
+            # An additional schedule is inactive if a person switched the others off.
             active = enabled and (switched or not silenced)
             requests.append(("POST", "", [{"schedule": schedule, "slug": slug, "active": active}]))
             continue
@@ -281,26 +281,26 @@ def schedule_requests(
 
 
 def _require_pool(api: Api, name: str, doing: str) -> None:
-    """Prefect answers an unknown pool in a PATCH with an internal error; say it clearly."""
+    """Raise a clear error for an unknown pool: Prefect's PATCH answers an internal error."""
     if api.find(f"/work_pools/{quote(name, safe='')}", doing=doing) is None:
         raise NotFound("work pool", name)
 
 
 def differences(plan: DeploymentPlan, current: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of ``plan`` that the stored deployment document does not have, as a PATCH body."""
+    """Return the fields of ``plan`` that differ from the stored document, as a PATCH body."""
     stored = {
         **current,
         "description": current["description"] or "",
         "tags": sorted(current["tags"]),
         "concurrency_limit": _limit(current),
-        # Whatever else stands there (`prefect deploy` writes its own) means nothing to us.
+        # Any other value (`prefect deploy` writes its own) is ignored.
         "version": SCHEDULE_OFF if current["version"] == SCHEDULE_OFF else None,
     }
     return {name: value for name, value in deployment_fields(plan).items() if stored[name] != value}
 
 
 def deployment_fields(plan: DeploymentPlan) -> dict[str, Any]:
-    """What a POST and a PATCH have in common, in JSON values and a canonical order."""
+    """Return the fields common to a POST and a PATCH, in JSON values and a canonical order."""
     fields = {
         "entrypoint": plan.entrypoint,
         "parameters": to_jsonable_python(dict(plan.parameters)),

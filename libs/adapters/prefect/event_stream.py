@@ -1,4 +1,4 @@
-"""The events of instances as Prefect's server passes them on, while they happen."""
+"""Live stream of the events of instances from Prefect's server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from prefect_instances.libs.core.events import Event
 
 
 async def instance_events(api_url: str) -> AsyncIterator[Event | None]:
-    """None once it listens, then every event of the project; what breaks is connected again.
+    """Yield None once connected, then every event of the project; reconnect after failures.
 
-    What happens while it is broken is not seen. Raises Unavailable where the server is away.
+    Events during a broken connection are lost. Raises Unavailable if the server is away.
     """
     from prefect.events.clients import PrefectEventSubscriber
     from prefect.events.filters import EventFilter, EventNameFilter

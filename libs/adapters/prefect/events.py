@@ -1,4 +1,4 @@
-"""Events: posted in batches over HTTP, so that the server's acceptance is known.
+"""Events: posted in batches over HTTP, so that their acceptance is confirmed.
 
 Prefect's own ``emit_event`` is fire-and-forget and appends the emitting run's deployment to the
 related resources, which an inferred action could mistake for its target.
@@ -16,7 +16,7 @@ from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.core.events import Event
 
 BATCH = 100
-"""Events in one request."""
+"""Maximum events in one request."""
 
 MAX_RELATED = 100
 MAX_BYTES = 1_400_000
@@ -31,15 +31,15 @@ class EventCalls(Calls):
     """Calls about events."""
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Post the events in order; returns when the server has accepted all of them.
+        """Post the events in order; return when the server has accepted all of them.
 
         Posting an event again (same id) has no effect while the server remembers the id: for five
         minutes, a thousand events, or until it restarts. That holds even if its queue was full and
-        the first one was lost; so what is to be announced anew gets a new id. Once the id is
-        forgotten, automations fire again; the event is recorded once in any case.
+        the first one was lost; so an event that must be announced again needs a new id. Once the id
+        is forgotten, automations fire again; the event is recorded once in any case.
 
-        Raises PermanentError before anything is sent if an event is one that the server would not
-        take, Unavailable if it does not answer (earlier batches may have been accepted).
+        Raises PermanentError before anything is sent if the server would reject an event,
+        Unavailable if it does not answer (earlier batches may have been accepted).
         """
         documents = [_document(event) for event in events]
         for start in range(0, len(documents), BATCH):
@@ -62,7 +62,7 @@ def _document(event: Event) -> dict[str, Any]:
 
 
 def _problem(document: dict[str, Any]) -> str:
-    """Why the server would not take the event; "" if it would."""
+    """Return the reason why the server would reject the event; "" if it would accept it."""
     if document["occurred"].tzinfo is None:
         return "its time has no time zone"
     if len(document["related"]) > MAX_RELATED:

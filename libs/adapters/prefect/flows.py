@@ -1,7 +1,7 @@
-"""What has to be known of a flow to deploy it, found by its entrypoint.
+"""Facts about a flow that its deployments need, found by its entrypoint.
 
-Layers below ``flows/`` name flows by entrypoint and never import them; this module does it for them
-when a deployment is made.
+Layers below ``flows/`` name flows by entrypoint and never import them; this module imports them
+when a deployment is created.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FlowFacts:
-    """A flow as its deployments need it; ``entrypoint`` is ``package.module.flow``."""
+    """The facts about a flow for its deployments; ``entrypoint`` is ``package.module.flow``."""
 
     entrypoint: str
     name: str
@@ -32,7 +32,7 @@ class FlowFacts:
 def describe_flow(entrypoint: str) -> FlowFacts:
     """Import the flow at ``entrypoint`` and describe it.
 
-    Raises PermanentError if it cannot be imported or is no flow.
+    Raises PermanentError if it cannot be imported or is not a flow.
     """
     from prefect import Flow
 
@@ -47,7 +47,7 @@ def describe_flow(entrypoint: str) -> FlowFacts:
 
 
 def schema_of(flow: Flow[..., Any]) -> dict[str, Any]:
-    """The JSON schema of a flow's parameters, as ``prefect deploy`` stores it."""
+    """Return the JSON schema of a flow's parameters, as ``prefect deploy`` stores it."""
     from prefect.utilities.callables import parameter_schema
 
     schema: dict[str, Any] = parameter_schema(flow).model_dump(mode="json", exclude_unset=True)

@@ -30,28 +30,28 @@ class PrefectGateway(
     WorkPoolCalls,
     ArtifactCalls,
 ):
-    """A connection to a Prefect server; a context manager, to be closed.
+    """A connection to a Prefect server; a context manager that closes it.
 
-    Every call raises Unavailable where the server does not answer, and a PermanentError with one
-    clear line where it refuses. Threads may share a gateway; make a new one after a fork.
+    Every call raises Unavailable if the server does not answer, and a PermanentError with one clear
+    line if it refuses. Threads may share a gateway; create a new one after a fork.
     """
 
     @classmethod
     def connect(cls, api_url: str | None = None) -> Self:
-        """A gateway to ``api_url``, by default to the server of Prefect's settings and profile.
+        """Connect to ``api_url``, by default to the server of Prefect's settings and profile.
 
-        Nothing is sent yet. Raises Unavailable if no server is named anywhere; unlike Prefect's
-        own client, this one never starts a temporary server of its own.
+        Nothing is sent yet. Raises Unavailable if no server is configured; unlike Prefect's own
+        client, this one never starts a temporary server.
         """
         return cls(Api(_client(api_url)))
 
     @property
     def api_url(self) -> str:
-        """Address of the server's API."""
+        """Return the address of the server's API."""
         return self._api.url
 
     def close(self) -> None:
-        """Give the connections back; the gateway cannot be used afterwards."""
+        """Close the connections; the gateway cannot be used afterwards."""
         self._api.close()
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class PrefectGateway(
         self.close()
 
     def health(self) -> str | None:
-        """The server's version, or None if it does not answer at once or not well."""
+        """Return the server's version, or None if it does not answer promptly or is not healthy."""
         from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
         with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
@@ -79,7 +79,7 @@ class PrefectGateway(
 
 
 def configured_api_url() -> str | None:
-    """The server that Prefect's own settings name (``PREFECT_API_URL`` or the active profile)."""
+    """Return the server in Prefect's own settings (``PREFECT_API_URL`` or the active profile)."""
     from prefect.settings import PREFECT_API_URL
 
     return str(PREFECT_API_URL.value() or "").rstrip("/") or None

@@ -1,4 +1,4 @@
-"""What the server says of workers, pools and automations, for waiting and ``doctor``: read only."""
+"""Read-only calls about workers, pools and automations, for waiting and for ``doctor``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class WorkerView:
 
 
 class Inspector(PrefectGateway):
-    """The gateway with the reading calls that only the local runtime needs."""
+    """The gateway plus the read calls that only the local runtime needs."""
 
     def workers(self, pool: str) -> list[WorkerView]:
-        """The workers that ever reported for a pool; raises Refused where there is no such pool."""
+        """Return all workers that ever reported for a pool; raise Refused for an unknown pool."""
         path = f"/work_pools/{quote(pool, safe='')}/workers/filter"
         documents = self._api.request("POST", path, {}, doing=f"list workers of {pool}")
         return [
@@ -36,12 +36,12 @@ class Inspector(PrefectGateway):
         ]
 
     def work_pool(self, name: str) -> Mapping[str, Any] | None:
-        """The pool's document, or None."""
+        """Return the pool's document, or None."""
         path = f"/work_pools/{quote(name, safe='')}"
         document: Mapping[str, Any] | None = self._api.find(path, doing=f"read work pool {name}")
         return document
 
     def automations(self) -> dict[str, bool]:
-        """Whether each automation is enabled, by name."""
+        """Return whether each automation is enabled, by name."""
         found = self._api.pages("/automations/filter", {}, doing="list automations")
         return {str(document["name"]): bool(document["enabled"]) for document in found}

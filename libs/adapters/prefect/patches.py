@@ -1,8 +1,8 @@
 """Changes to private parts of Prefect, each with its reason and a check that it still fits.
 
-What belongs here: every replacement of a name of Prefect while a process runs. A patch whose target
-is not as it was, or whose Prefect is of a minor version that nobody tried, is left out with a
-warning in the log: the process goes on as Prefect made it. ``docs/decisions/0006`` has the numbers.
+What belongs here: every replacement of a name of Prefect at run time. A patch whose target changed,
+or whose Prefect has an untested minor version, is skipped with a warning in the log: the process
+continues with Prefect unpatched. ``docs/decisions/0006`` has the numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 import prefect
 
 TRIED = ("3.9",)
-"""Minor versions of Prefect that the patches were tried with."""
+"""Minor versions of Prefect that the patches were tested with."""
 
 logger = logging.getLogger("instances.patches")
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One change: why, of what, and how.
+    """One change: its reason, its target and its effect.
 
     ``target`` returns the callable of Prefect that the patch replaces or relies on; ``parameters``
     are the names that its signature must have.
@@ -41,7 +41,7 @@ class Patch:
     versions: tuple[str, ...] = TRIED
 
     def misfit(self) -> str:
-        """Return why the patch does not fit the Prefect that is installed; empty if it does."""
+        """Return why the patch does not fit the installed Prefect; empty if it does."""
         version = ".".join(prefect.__version__.split(".")[:2])
         if version not in self.versions:
             return f"Prefect {version} was not tried"
@@ -52,7 +52,7 @@ class Patch:
 def apply_patches(patches: Iterable[Patch]) -> list[str]:
     """Apply the patches that fit; return the names of those that were applied.
 
-    What does not fit or fails is logged and left out.
+    A patch that does not fit or fails is logged and skipped.
     """
     applied = []
     for patch in patches:
@@ -174,7 +174,7 @@ CERTIFICATES = Patch(
 )
 
 SERVER_PATCHES = (ONE_APP, SCHEMAS, WRITERS)
-"""What the server that ``instances up`` starts is patched for."""
+"""Patches of the server that ``instances up`` starts."""
 
 RUN_PATCHES = (CERTIFICATES,)
-"""What the process is patched for that runs are forked from."""
+"""Patches of the process that runs are forked from."""

@@ -30,13 +30,13 @@ class WorkPoolCalls(Calls):
     def ensure_work_pool(
         self, name: str, type_: str, base_job_template: Mapping[str, Any] | None = None
     ) -> EnsureResult:
-        """Make sure that there is a pool of this name and type.
+        """Ensure that a pool of this name and type exists.
 
-        ``base_job_template`` fills in what the pool's own template leaves open; a value that a
-        person set there stays. None leaves the template to the first worker of that type.
+        ``base_job_template`` fills in missing parts of the pool's own template; a value that a
+        person set there is not changed. None leaves the template to the first worker of that type.
 
-        Raises AlreadyExists if the name belongs to a pool of another type: Prefect cannot change
-        a pool's type.
+        Raises AlreadyExists if the name belongs to a pool of another type: Prefect cannot change a
+        pool's type.
         """
         current = _find(self._api, name)
         if current is None:
@@ -58,7 +58,7 @@ class WorkPoolCalls(Calls):
 def _create(
     api: Api, name: str, type_: str, base_job_template: Mapping[str, Any]
 ) -> EnsureResult | dict[str, Any]:
-    """The new pool's result, or the document of the one that somebody made at the same time."""
+    """Return the new pool's result, or the document of a pool that was created concurrently."""
     doing = f"create work pool {name}"
     body = {"name": name, "type": type_, "base_job_template": dict(base_job_template)}
     try:
@@ -76,7 +76,7 @@ def _find(api: Api, name: str) -> dict[str, Any] | None:
 
 
 def process_template() -> dict[str, Any]:
-    """Base job template of a process pool whose runs start in a single interpreter."""
+    """Return the base job template of a process pool whose runs start in a single interpreter."""
     from prefect.workers.process import ProcessWorker
 
     template: dict[str, Any] = deepcopy(ProcessWorker.get_default_base_job_template())
@@ -85,7 +85,7 @@ def process_template() -> dict[str, Any]:
 
 
 def container_template(type_: str, image: str, **defaults: Any) -> dict[str, Any]:
-    """Base job template of a ``docker`` or ``kubernetes`` pool, as Prefect's own worker has it.
+    """Return the base job template of a ``docker`` or ``kubernetes`` pool, from Prefect's worker.
 
     Its runs start in a single interpreter of ``image``; ``defaults`` are those of other variables.
     The worker's package need not be installed here: Prefect lists the templates of its workers.
@@ -101,7 +101,7 @@ def container_template(type_: str, image: str, **defaults: Any) -> dict[str, Any
 
 
 def completed(current: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """``current`` with what only ``ours`` has; None counts as not having it."""
+    """Return ``current`` plus the entries that only ``ours`` has; None counts as missing."""
     merged = dict(current)
     for key, value in ours.items():
         known = merged.get(key)

@@ -1,4 +1,4 @@
-"""Flow runs: started, watched, and ended from outside when their process is gone."""
+"""Flow runs: starting, reading, and ending them if their process is gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefect_instances.libs.core.errors import NotFound, PermanentError
 
 
 class RunState(StrEnum):
-    """State of a flow run; Prefect's nine types, with those that we treat alike put together."""
+    """State of a flow run: Prefect's nine types, with equivalent ones merged."""
 
     SCHEDULED = "SCHEDULED"
     PENDING = "PENDING"
@@ -37,27 +37,27 @@ STATE_OF_TYPE: dict[str, RunState] = {
     "CRASHED": RunState.CRASHED,
     "CANCELLED": RunState.CANCELLED,
 }
-"""Prefect's state types in ours: a paused run waits to go on, a cancelling one still works."""
+"""Our state for each of Prefect's: a paused run waits, a cancelling one still runs."""
 
 LIVE = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING})
-"""The run may still do something."""
+"""States of a run that is not over."""
 
 ENDED = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CRASHED, RunState.CANCELLED})
-"""The run is over."""
+"""States of a run that is over."""
 
 STARTED_TYPES = sorted(
     name for name, state in STATE_OF_TYPE.items() if state in LIVE and name != "SCHEDULED"
 )
-"""Prefect's types of a run that was picked up and is not over."""
+"""Prefect's state types of a run that a worker picked up and that is not over."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A flow run as it is in Prefect; times are aware UTC, None until they happened.
+    """A flow run as it is in Prefect; times are aware UTC, None if they did not happen yet.
 
     ``state_name`` is Prefect's (``Skipped``, ``Late``, ``AwaitingRetry`` …), ``message`` its text.
-    ``scheduled`` tells a run that a schedule made from one that was asked for; ``since`` is when
-    the state began.
+    ``scheduled`` distinguishes a run of a schedule from a requested one; ``since`` is when the
+    state began.
     """
 
     id: UUID
@@ -76,12 +76,12 @@ class RunView:
 
     @property
     def ended(self) -> bool:
-        """The run is over."""
+        """Return True if the run is over."""
         return self.state in ENDED
 
 
 class KeyTaken(PermanentError):
-    """The idempotency key names the run of another deployment: ask again with another key."""
+    """The idempotency key belongs to a run of another deployment: use another key."""
 
     def __init__(self, key: str | None, run: RunView) -> None:
         self.key, self.run_id = key, run.id
@@ -102,14 +102,14 @@ class RunCalls(Calls):
         scheduled_time: datetime | None = None,
         tags: Sequence[str] = (),
     ) -> RunView:
-        """Ask for a run of a deployment, now or at ``scheduled_time``.
+        """Request a run of a deployment, now or at ``scheduled_time``.
 
-        Prefect keeps one run for each (flow, ``idempotency_key``): asked again it returns the first
-        run, whatever became of it. The key counts across all deployments of a flow, so it must name
-        what is to be done, not only when. ``tags`` come on top of the deployment's.
+        Prefect has one run for each (flow, ``idempotency_key``): a repeated request returns the
+        first run, whatever its state. The key counts across all deployments of a flow, so it must
+        identify the work, not only the time. ``tags`` are added to the deployment's.
 
-        Raises NotFound for an unknown deployment, PermanentError for parameters against the
-        flow's schema, KeyTaken for a key that another deployment of the flow has used.
+        Raises NotFound for an unknown deployment, PermanentError for parameters against the flow's
+        schema, KeyTaken for a key that another deployment of the flow has used.
         """
         when = scheduled_time or datetime.now(UTC)
         body = {
@@ -129,14 +129,14 @@ class RunCalls(Calls):
         return run
 
     def read_run(self, run_id: UUID) -> RunView:
-        """The run with this id. Raises NotFound if there is none."""
+        """Return the run with this id; raise NotFound if there is none."""
         run = _find(self._api, run_id)
         if run is None:
             raise NotFound("run", str(run_id))
         return run
 
     def read_runs(self, run_ids: Iterable[UUID]) -> dict[UUID, RunView]:
-        """The runs with these ids; those that do not exist are left out."""
+        """Return the runs with these ids; missing ones are left out."""
         runs = (
             view_run(document)
             for some in chunks(run_ids)
@@ -147,9 +147,9 @@ class RunCalls(Calls):
     def live_runs(
         self, deployment_ids: Iterable[UUID], due_by: datetime | None = None
     ) -> dict[UUID, list[RunView]]:
-        """Each deployment's runs that are under way or due, oldest first; [] where there are none.
+        """Return each deployment's runs that are under way or due, oldest first; [] if none.
 
-        ``due_by`` (default: now) leaves out what schedules have planned for later.
+        ``due_by`` (default: now) excludes runs that schedules have planned for later.
         """
         wanted = list(dict.fromkeys(deployment_ids))
         found: dict[UUID, dict[UUID, RunView]] = {deployment_id: {} for deployment_id in wanted}
@@ -162,12 +162,12 @@ class RunCalls(Calls):
         return {key: sorted(runs.values(), key=_by_age) for key, runs in found.items()}
 
     def started_runs(self, tag: str) -> list[RunView]:
-        """List the runs with a tag that were picked up and are not over."""
+        """Return the runs with a tag that were picked up and are not over."""
         condition = {"tags": {"all_": [tag]}, "state": {"type": {"any_": STARTED_TYPES}}}
         return [view_run(document) for document in _filter(self._api, condition)]
 
     def ended_runs(self, deployment_id: UUID, limit: int) -> list[RunView]:
-        """List the runs of a deployment that are over, the latest first, at most ``limit``."""
+        """Return up to ``limit`` runs of a deployment that are over, the latest first."""
         ended = {"type": {"any_": sorted(state.value for state in ENDED)}}
         condition = {"deployment_id": {"any_": [deployment_id]}, "state": ended}
         body = {"flow_runs": condition, "sort": "END_TIME_DESC", "limit": limit}
@@ -175,9 +175,9 @@ class RunCalls(Calls):
         return [view_run(document) for document in documents]
 
     def finish_run(self, run_id: UUID, state: RunState, message: str) -> bool:
-        """Set a run to the terminal ``state``; False if it is over, unknown or goes on.
+        """Set a run to the terminal ``state``; return False if it is over, unknown or goes on.
 
-        One that was being cancelled becomes Cancelled instead. Meant where the process is gone.
+        A run that was being cancelled becomes Cancelled instead. Use it if the process is gone.
         """
         doing = "end a run"
         wanted = {"type": state.value, "name": state.value.capitalize(), "message": message}
@@ -188,18 +188,18 @@ class RunCalls(Calls):
         return outcome in {state.value, "CANCELLED"}
 
     def crash_run(self, run_id: UUID, message: str) -> bool:
-        """Set a run whose process is gone to Crashed; False if it is over or unknown.
+        """Set a run whose process is gone to Crashed; return False if it is over or unknown.
 
-        One that was being cancelled becomes Cancelled instead: somebody wanted its end. A run that
-        ends at the same moment keeps its own end: the server decides.
+        A run that was being cancelled becomes Cancelled instead. A run that ends at the same moment
+        keeps its own end: the server decides.
         """
         return self.finish_run(run_id, RunState.CRASHED, message)
 
     def cancel_run(self, run_id: UUID) -> bool:
-        """Ask for the end of a run; False if it is over or unknown.
+        """Request cancellation of a run; return False if it is over or unknown.
 
-        One that was not picked up is Cancelled at once, the process of another is told by its
-        worker and ends a little later.
+        A run that was not picked up is Cancelled at once; the process of another one is notified by
+        its worker and ends a little later.
         """
         state = {"type": "CANCELLING", "name": "Cancelling", "message": "Cancelled by request."}
         return _propose(self._api, run_id, state, "cancel a run") in {"CANCELLING", "CANCELLED"}
@@ -211,10 +211,10 @@ class RunCalls(Calls):
         poll: float = 0.5,
         on_state: Callable[[RunView], None] | None = None,
     ) -> RunView:
-        """Wait until the run is over, at most ``timeout`` seconds, looking every ``poll`` seconds.
+        """Wait until the run is over, at most ``timeout`` seconds, polling every ``poll`` seconds.
 
-        Returns the run as it was seen last: ask ``.ended``. ``on_state`` is called with each new
-        state. Raises NotFound if there is no such run.
+        Returns the run as last seen: check ``.ended``. ``on_state`` is called with each new state.
+        Raises NotFound if there is no such run.
         """
         deadline = time.monotonic() + timeout
         seen = ""
@@ -240,10 +240,10 @@ def _filter(api: Api, flow_runs: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _propose(api: Api, run_id: UUID, state: Mapping[str, Any], doing: str) -> str:
-    """Propose a state; the type that the server says the run has now, "" if it is over or unknown.
+    """Propose a state; return the type that the run has now, "" if it is over or unknown.
 
-    The server may decide otherwise: it cancels at once what nobody has picked up, and lets nothing
-    but Cancelled follow Cancelling.
+    The server may decide otherwise: it cancels at once a run that was not picked up, and lets
+    nothing but Cancelled follow Cancelling.
     """
     try:
         answer = api.request(
@@ -259,7 +259,7 @@ def _propose(api: Api, run_id: UUID, state: Mapping[str, Any], doing: str) -> st
 
 
 def _live_conditions(due_by: datetime) -> tuple[dict[str, Any], ...]:
-    """Picked up and not over; due and not picked up; waiting for its own retry."""
+    """Return filters: picked up and not over; due and not picked up; waiting for its own retry."""
     planned = {"type": {"any_": ["SCHEDULED"]}}
     return (
         {"state": {"type": {"any_": STARTED_TYPES}}},
@@ -269,7 +269,7 @@ def _live_conditions(due_by: datetime) -> tuple[dict[str, Any], ...]:
 
 
 def view_run(document: Mapping[str, Any]) -> RunView:
-    """The read model of one run document; raises PermanentError for a state type unknown here."""
+    """Convert a run document; raise PermanentError for a state type unknown here."""
     state = document.get("state") or {}
     deployment_id = document["deployment_id"]
     return RunView(

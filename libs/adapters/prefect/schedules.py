@@ -1,7 +1,7 @@
-"""Schedules as Prefect stores them, made from ours; calendars stay with the flow.
+"""Conversion of our schedules to Prefect's; calendars are evaluated by the flow.
 
-Prefect knows cron expressions and intervals but no daily windows, so that one schedule of ours may
-take several of Prefect's. They are told from a person's own ones by their slugs.
+Prefect has cron expressions and intervals but no daily windows, so that one schedule of ours may
+need several of Prefect's. Their slugs distinguish them from people's own schedules.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SECONDS_A_MINUTE = 60
 class Every:
     """A plain interval in seconds, for lifecycle flows; instances use their ``ScheduleSpec``.
 
-    One that ``yields`` is that of a new deployment: another schedule that a person puts in its
-    place stays.
+    One that ``yields`` applies to a new deployment only: a schedule that a person puts in its place
+    is not changed.
     """
 
     seconds: int
@@ -34,9 +34,9 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A schedule of a deployment as it is in Prefect: ``cron`` or ``interval_seconds`` is set.
+    """A deployment's schedule as it is in Prefect: ``cron`` or ``interval_seconds`` is set.
 
-    ``slug`` is empty for one that a person added in the UI; one by recurrence rule has neither.
+    ``slug`` is empty for one that a person added in the UI; a recurrence rule sets neither.
     """
 
     id: str
@@ -48,10 +48,10 @@ class ScheduleView:
 
 
 def native_schedules(schedule: ScheduleSpec | Every | None) -> dict[str, dict[str, Any]]:
-    """Documents of Prefect's API by slug, that together fire at every slot of ``schedule``.
+    """Return documents of Prefect's API by slug that together fire at every slot of ``schedule``.
 
-    Empty where nothing fires by itself. Session days are not considered: the run that comes on
-    another day ends at once.
+    Empty if nothing fires by itself. Session days are not considered: a run on another day ends at
+    once.
     """
     documents = _documents(schedule)
     slugs = [SLUG, *(f"{SLUG}-{number}" for number in range(2, len(documents) + 1))]
@@ -59,17 +59,17 @@ def native_schedules(schedule: ScheduleSpec | Every | None) -> dict[str, dict[st
 
 
 def is_ours(slug: str | None) -> bool:
-    """Whether a schedule with this slug was made from a specification."""
+    """Return True if a schedule with this slug was created from a specification."""
     return slug is not None and (slug == SLUG or slug.startswith(f"{SLUG}-"))
 
 
 def same_schedule(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
-    """Whether the server's document says what ours does, whatever its notation."""
+    """Return True if the server's document is equivalent to ours, whatever its notation."""
     return _comparable(wanted) == _comparable(stored)
 
 
 def view_schedule(document: Mapping[str, Any]) -> ScheduleView:
-    """The read model of one schedule document."""
+    """Convert a schedule document."""
     schedule = document["schedule"]
     return ScheduleView(
         id=document["id"],
@@ -97,7 +97,7 @@ def _documents(schedule: ScheduleSpec | Every | None) -> list[dict[str, Any]]:
 
 
 def _interval(seconds: int) -> dict[str, Any]:
-    """Elapsed time from a fixed moment: a zone would make Prefect follow its clock changes."""
+    """Return an interval from a fixed moment: with a zone Prefect would follow clock changes."""
     anchor = INTERVAL_ANCHOR.isoformat()
     return {"interval": seconds, "anchor_date": anchor, "timezone": "UTC"}
 

@@ -1,4 +1,4 @@
-"""Prefect's own server, made fit for SQLite under load, and quicker to start runs.
+"""Prefect's own server, with changes for SQLite under load and for a faster start of runs.
 
 ``python -m prefect_instances.libs.adapters.prefect.server`` is ``prefect server start`` with four
 differences, of which the first two matter on SQLite only:
@@ -31,17 +31,17 @@ import threading
 import time
 
 PAUSE_SECONDS = 1.0
-"""Between two looks at how much garbage there may be."""
+"""Seconds between two checks of the amount of garbage."""
 
 YOUNG_OBJECTS = 5_000
-"""Allocations that make a collection of the young generations worth it."""
+"""Number of allocations that triggers a collection of the young generations."""
 
 FULL_EVERY_SECONDS = 60.0
-"""Between two collections of everything."""
+"""Seconds between two full collections."""
 
 
 def collect_in_a_thread() -> None:
-    """Switch the automatic collector off and do its work in a daemon thread."""
+    """Switch the automatic collector off and collect in a daemon thread instead."""
     gc.disable()
     threading.Thread(target=_collect_for_ever, name="garbage-collector", daemon=True).start()
 
@@ -53,14 +53,14 @@ def _collect_for_ever() -> None:
         if time.monotonic() >= full_at:
             gc.collect()
             if not gc.get_freeze_count():
-                gc.freeze()  # What has lived for a minute stays: no need to look through it again.
+                gc.freeze()  # Survivors are permanent: later collections skip them.
             full_at = time.monotonic() + FULL_EVERY_SECONDS
         elif gc.get_count()[0] >= YOUNG_OBJECTS:
             gc.collect(1)
 
 
 def main() -> None:
-    """Start the server in this process, which then does nothing else."""
+    """Run the server in this process."""
     from prefect.cli import app
 
     from prefect_instances.libs.adapters.prefect.patches import SERVER_PATCHES, apply_patches

@@ -9,7 +9,7 @@ and speaks JSON lines over the inherited socket ``FD``. It gets jobs (`Job`) and
 * ``{"ended": pid, "status": exit code, negative for a signal}``.
 
 It is single-threaded, because a fork copies only the forking thread. When the socket closes the
-worker is gone: the children are then ended, as nobody could cancel or account for them any more.
+worker is gone: the children are then ended, because nothing could cancel or account for them.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ ENGINE = (
     "encodings.idna",
     "rich._emoji_codes",
 )
-"""Always imported: what every run imports, some of it only when it is well under way."""
+"""Modules that are always preloaded: every run imports them, some of them late."""
 
 HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-"""Seconds between Prefect's heartbeats of a run, where somebody wants them."""
+"""Variable with the seconds between Prefect's heartbeats of a run, if they are wanted."""
 
 SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
-"""Files of a working directory that Prefect takes settings from."""
+"""Files in a working directory from which Prefect reads settings."""
 
 ABANDONED_GRACE_SECONDS = 10.0
 RECEIVE_BYTES = 65536
 WAKEUP_BYTES = 512
 POOL_THREAD = re.compile(r"polars-\d|tokio-rt|rayon")
-"""Native pools that are not there after a fork while their library believes they are."""
+"""Threads of native pools, which a fork loses although their library relies on them."""
 
 logger = logging.getLogger("prefect.warm_worker.forkserver")
 
@@ -95,7 +95,7 @@ class ForkServer:
         self._wakeup, self._wakeup_writer = os.pipe()
 
     def serve(self) -> Job | None:
-        """Serve until there is nothing left to do; in a forked child return its job."""
+        """Serve until the worker retires it or is gone; in a forked child return its job."""
         self._watch_signals()
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ, self._receive)
@@ -108,7 +108,7 @@ class ForkServer:
         return None
 
     def announce(self, loaded: dict[str, int | None]) -> None:
-        """Tell the worker that jobs are welcome, and what they will run on."""
+        """Report to the worker that the server is ready, with the files that it loaded."""
         self._send({"ready": loaded})
 
     def _watch_signals(self) -> None:
@@ -123,7 +123,7 @@ class ForkServer:
         self._retiring = True
 
     def _receive(self) -> Job | None:
-        """Take what the worker sent; the job to do, in the child forked for it."""
+        """Handle the worker's messages; in a forked child return the job to do."""
         data = self._connection.recv(RECEIVE_BYTES)
         if not data:
             self._end_children()
@@ -138,11 +138,11 @@ class ForkServer:
         return None
 
     def _fork(self, job: Job) -> Job | None:
-        """Fork; the job in the child, None in the server."""
+        """Fork; return the job in the child, None in the server."""
         if self._retiring:
             self._send({"started": job.id, "pid": None})
             return None
-        # A signal that arrives before the child has its own handlers must wait, not get lost.
+        # Block signals until the child has its own handlers, so that none is lost.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         pid = os.fork()
         if pid == 0:
@@ -156,7 +156,7 @@ class ForkServer:
         return None
 
     def _leave(self) -> None:
-        """In the child: become a process like any other, without a trace of the server."""
+        """In the child: remove the server's handlers, descriptors and other state."""
         _own_group(0)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -167,7 +167,7 @@ class ForkServer:
         os.close(self._wakeup_writer)
 
     def _reap(self) -> None:
-        """Report every child that ended, and kill what it left behind in its process group."""
+        """Report every child that ended, and kill the remains of its process group."""
         try:
             os.read(self._wakeup, WAKEUP_BYTES)
         except BlockingIOError:
@@ -180,7 +180,7 @@ class ForkServer:
                 self._send({"ended": pid, "status": os.waitstatus_to_exitcode(status)})
 
     def _end_children(self) -> None:
-        """End all children, which report their crash themselves if they get the time."""
+        """End all children; give them time to report their crash themselves."""
         deadline = time.monotonic() + ABANDONED_GRACE_SECONDS
         for pid in self._children:
             _signal_group(pid, signal.SIGTERM)
@@ -202,7 +202,7 @@ class ForkServer:
 def preload(modules: Iterable[str]) -> None:
     """Import modules, all those of a package for ``package.*``; call ``module:function``.
 
-    What fails is only reported: the runs that need it will say so themselves.
+    A failure is only reported: the runs that need the module will fail with their own error.
     """
     for name in modules:
         try:
@@ -222,8 +222,8 @@ def preload(modules: Iterable[str]) -> None:
 def without_heartbeats() -> Iterator[None]:
     """Run flows without Prefect's heartbeats, unless the environment asks for them.
 
-    The first one comes as a run begins, whose state has just told the same, and reads four
-    documents from the server for it. The worker reports dead children; leases end silent runs.
+    The first heartbeat comes at the start of a run, repeats the state just reported, and reads four
+    documents from the server. The worker reports dead children; leases end silent runs.
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -235,12 +235,12 @@ def without_heartbeats() -> Iterator[None]:
 
 
 def index_packages() -> None:
-    """Read once what is installed: looking for plugins, each run would, and take 50 ms."""
+    """Index the installed packages once: each run's search for plugins would take 50 ms."""
     importlib.metadata.entry_points()
 
 
 def fork_hazards() -> list[str]:
-    """Threads that forked children would miss, hence hang for; empty where forking is safe."""
+    """Return the threads whose loss would hang forked children; empty if forking is safe."""
     others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
     tasks = Path("/proc/self/task")
     if not tasks.is_dir():
@@ -250,7 +250,7 @@ def fork_hazards() -> list[str]:
 
 
 def loaded_files() -> dict[str, int | None]:
-    """When (ns) what was loaded was changed: project files, package directories, settings."""
+    """Return the change times (ns) of loaded project files, package directories and settings."""
     from prefect.settings import get_current_settings
 
     packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
@@ -263,7 +263,7 @@ def loaded_files() -> dict[str, int | None]:
 
 
 def modified(path: str) -> int | None:
-    """When the file was changed (ns), None where there is none."""
+    """Return the change time of a file (ns), None if it does not exist."""
     try:
         return os.stat(path).st_mtime_ns
     except FileNotFoundError:
@@ -271,9 +271,9 @@ def modified(path: str) -> int | None:
 
 
 def conclude(job: Job) -> NoReturn:
-    """Do the job and end as Python does, but without taking the interpreter apart.
+    """Do the job and exit as Python does, but without finalizing the interpreter.
 
-    That takes 50 ms and may wait for native threads that the fork has left behind.
+    That takes 50 ms and may wait for native threads that the fork did not copy.
     """
     status: object = 1
     try:
@@ -354,7 +354,7 @@ def main() -> None:
 
 
 def _own_group(pid: int) -> None:
-    """Make a child the leader of a group; parent and child both do, as either may come first."""
+    """Make a child the leader of a group; parent and child both call it, in either order."""
     try:
         os.setpgid(pid, pid)
     except (PermissionError, ProcessLookupError):
@@ -369,7 +369,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _take_local_settings() -> None:
-    """Read the settings again where they differ: the server has those of the job's environment."""
+    """Reload the settings if they differ: the server has those of the job's environment."""
     from prefect.context import refresh_global_settings_context
     from prefect.logging.configuration import setup_logging
 

@@ -23,7 +23,7 @@ from prefect_instances.libs.adapters.warm_worker.forkserver import (
 )
 
 READY_SECONDS = 180.0
-"""How long a forkserver may take to import what it preloads."""
+"""Time limit for the imports of a forkserver."""
 
 MAX_SERVERS = 6
 """Servers (environments x sets of modules) kept warm at once; the least recently used one goes."""
@@ -38,13 +38,13 @@ logger = logging.getLogger("prefect.warm_worker")
 
 
 class ServerLost(RuntimeError):
-    """The forkserver ended while it was asked to fork; look for its last words in the output."""
+    """The forkserver ended during a request to fork; see its last output."""
 
 
 class Child:
     """One forked process, the leader of its process group.
 
-    ``status`` is its exit code, negative for the signal that ended it, None while it runs and where
+    ``status`` is its exit code, negative for the signal that ended it, None while it runs and if
     the code is unknown because its forkserver died before it.
     """
 
@@ -63,7 +63,7 @@ class Child:
         return self.status
 
     async def end(self, grace_seconds: float) -> None:
-        """Ask the whole process group to end, kill what is left of it after the grace."""
+        """Ask the whole process group to end; kill the rest of it after ``grace_seconds``."""
         self._signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(self._ended.wait(), grace_seconds)
@@ -77,7 +77,7 @@ class Child:
         self._ended.set()
 
     async def outlive_server(self) -> None:
-        """Notice the end without the forkserver, whose death left the child to itself."""
+        """Detect the end without the forkserver, after that died."""
         while self._is_running():
             await asyncio.sleep(ORPHAN_POLL_SECONDS)
         self.has_ended(None)
@@ -94,7 +94,7 @@ class Child:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._ended.is_set():
-            return  # its id may be another's by now
+            return  # its id may belong to another process by now
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -114,7 +114,7 @@ class Server:
         self.alive = False
 
     async def start(self) -> None:
-        """Start it and wait until it has imported everything; raises `ServerLost`."""
+        """Start it and wait until it has imported everything; raise `ServerLost` if it ends."""
         ours, theirs = socket.socketpair()
         module = Job.__module__
         command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *self._modules]
@@ -142,23 +142,23 @@ class Server:
         self._listener = asyncio.create_task(self._listen())
 
     async def fork(self, job: Job) -> Child | None:
-        """The child that does the job; None where the server no longer takes any."""
+        """Return the child that does the job; None if the server accepts no more jobs."""
         answer: asyncio.Future[Child | None] = asyncio.get_running_loop().create_future()
         self._asked[job.id] = answer
         self._send(asdict(job))
         return await answer
 
     def is_current(self) -> bool:
-        """Whether it runs, and nothing that it loaded has changed since."""
+        """Return True if it runs, and nothing that it loaded has changed since."""
         return self.alive and all(modified(path) == then for path, then in self._loaded.items())
 
     def retire(self) -> None:
-        """Let it end by itself, as soon as its last child has."""
+        """Tell it to accept no more jobs and to exit after its last child."""
         if self.alive:
             self._send({"retire": True})
 
     async def stop(self) -> None:
-        """End it and whatever still runs in it."""
+        """End it and all its children."""
         self._writer.close()
         try:
             await asyncio.wait_for(self._process.wait(), ABANDONED_GRACE_SECONDS + 5)
@@ -170,7 +170,7 @@ class Server:
         self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def _listen(self) -> None:
-        """Take in what the server reports, until it ends."""
+        """Process the server's reports until it ends."""
         try:
             while line := await self._reader.readline():
                 self._take(json.loads(line))
@@ -191,7 +191,7 @@ class Server:
             answer.set_result(child)
 
     def _lost(self) -> None:
-        """Nothing more will be reported: watch the remaining children ourselves."""
+        """Watch the remaining children directly: the server will report nothing more."""
         self.alive = False
         self._writer.close()
         for answer in self._asked.values():
@@ -209,7 +209,7 @@ Key = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
 class Servers:
     """The forkservers of a worker, one for each environment and set of modules of its runs.
 
-    Each starts on its own: a run whose modules take long to import keeps no other one waiting.
+    Each starts independently: slow imports for one run do not delay the others.
     """
 
     def __init__(self) -> None:
@@ -218,7 +218,7 @@ class Servers:
         self._starting: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def fork(self, job: Job, modules: Sequence[str]) -> Child:
-        """Fork from the warm process for the job's environment; raises `ServerLost`."""
+        """Fork from the warm process for the job's environment; raise `ServerLost` if it ends."""
         while True:
             server = await self.warm(job.env, modules)
             child = await server.fork(job)
@@ -227,7 +227,7 @@ class Servers:
             self._retire(server)
 
     async def warm(self, environment: Mapping[str, str], modules: Sequence[str]) -> Server:
-        """The server for the environment: started if there is none or its code has changed."""
+        """Return the server for the environment; start it if there is none or its code changed."""
         fixed = {k: v for k, v in environment.items() if not k.startswith(RUN_VARIABLES)}
         key = (tuple(modules), frozenset(fixed.items()))
         async with self._starting[key]:
@@ -243,7 +243,7 @@ class Servers:
             return server
 
     async def stop(self) -> None:
-        """End all of them and whatever still runs in them."""
+        """End all of them and their children."""
         servers = [*self._servers.values(), *self._retired]
         await asyncio.gather(*(server.stop() for server in servers))
 

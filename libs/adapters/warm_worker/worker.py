@@ -43,16 +43,16 @@ from prefect_instances.libs.adapters.warm_worker.forkserver import Job
 from prefect_instances.libs.adapters.warm_worker.servers import Child, ServerLost, Servers
 
 POLL_SECONDS = 1.0
-"""Longest wait for a due run of which no event told."""
+"""Seconds without an event after which the worker polls for due runs."""
 
 CANCELLATION_POLL_SECONDS = 5.0
-"""Longest wait for a cancellation of which no event told."""
+"""Seconds between polls for cancelled runs, in case an event was missed."""
 
 PREFETCH_SECONDS = 2.0
-"""How early a run may wait in its process for its time; there it takes a place of the limit."""
+"""How early a run may start to wait in its process; it counts towards the limit meanwhile."""
 
 DEFAULT_LIMIT = 4 * (os.cpu_count() or 1)
-"""Runs at once where the worker is started without a limit of its own."""
+"""Maximum concurrent runs of a worker that is started without a limit."""
 
 HOOK_SECONDS = 120.0
 API_OUTAGE_SECONDS = 300.0
@@ -65,7 +65,7 @@ PRELOAD_BY_TAG = {
     "flow-kind:monitoring": ["evidently", "evidently.presets", "evidently.ui.workspace"],
     "flow-kind:optimize": ["skfolio.optimization", "skfolio.prior", "sklearn.covariance"],
 }
-"""What the runs with a tag import besides; equal lists share one process to fork from."""
+"""Additional imports of runs with a tag; equal lists share one process to fork from."""
 
 VOUCHED_FOR = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
 """Settings of runs: the worker, of the same version, has asked the server for its version."""
@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 
 class WarmVariables(BaseVariables):
-    """What a work pool or a deployment may set for its runs."""
+    """Variables that a work pool or a deployment may set for its runs."""
 
     stream_output: bool = Field(
         default=True, description="Print the output of runs in the worker's output."
@@ -130,28 +130,28 @@ class WarmJobConfiguration(BaseJobConfiguration):
         self.env = self.environment()
 
     def modules(self, tags: Iterable[str]) -> list[str]:
-        """What the process has imported that a run with these tags is forked from."""
+        """Return the modules to preload for a run with these tags."""
         more = (name for tag in sorted(tags) for name in self.preload_by_tag.get(tag, ()))
         return list(dict.fromkeys([*self.preload, *more]))
 
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
-        """Prefect's settings, as far as they are set."""
+        """Return Prefect's settings, as far as they are set."""
         return dict(_settings_environment())
 
     def environment(self) -> dict[str, str | None]:
-        """The worker's environment, with its Prefect settings and what is set here on top."""
+        """Return the worker's environment and Prefect settings, with configured ones on top."""
         own = {name: value for name, value in self.env.items() if value is not None}
         return {**os.environ, **self._base_environment(), **VOUCHED_FOR, **own}
 
 
 class WarmWorkerResult(BaseWorkerResult):
-    """Process id of a run and its exit code, or 0 where its state was accounted for."""
+    """Process id of a run and its exit code, or 0 if its state was accounted for."""
 
 
 @dataclass(slots=True)
 class Run:
-    """A flow run whose process is alive or not yet accounted for; its job, to derive others."""
+    """A flow run whose process is alive or not yet accounted for, with its job."""
 
     flow_run_id: UUID
     configuration: WarmJobConfiguration
@@ -161,7 +161,7 @@ class Run:
 
 
 class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
-    """Runs flow runs in children forked from processes that have everything imported."""
+    """Worker that runs flow runs in children forked from preloaded processes."""
 
     type = "instances-warm"
     job_configuration = WarmJobConfiguration
@@ -175,7 +175,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         settings = get_current_settings().worker
         is_default = self._prefetch_seconds == settings.prefetch_seconds
         if is_default and "prefetch_seconds" not in settings.model_fields_set:
-            # With Prefect's 10 s, runs that are due later take the places of those due now.
+            # With Prefect's 10 s, runs that are due later would occupy the places of those due now.
             self._prefetch_seconds = PREFETCH_SECONDS
         self._servers = Servers()
         self._control = ControlChannel()
@@ -208,7 +208,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         configuration: WarmJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
-        """Run it in a forked child and account for how that ended."""
+        """Run it in a forked child and account for its end."""
         with _working_directory(configuration) as directory:
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             try:
@@ -223,7 +223,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
                 self._control.unregister(flow_run.id)
                 self._runs.pop(flow_run.id, None)
                 if not self._has_room():
-                    # Prefect frees the place of this run next; another run may wait for it.
+                    # Prefect frees this run's place next; another run may wait for it.
                     asyncio.get_running_loop().call_soon(self._due.set)
         return WarmWorkerResult(status_code=status, identifier=str(child.pid))
 
@@ -233,24 +233,24 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         configuration: WarmJobConfiguration,  # noqa: ARG002 - Prefect passes it
         grace_seconds: int = 30,
     ) -> None:
-        """End the process of a run; raises `InfrastructureNotFound` if no child of ours has it."""
+        """End a run's process; raise `InfrastructureNotFound` if this worker has none."""
         for run in self._runs.values():
             if str(run.child.pid) == infrastructure_pid:
                 return await run.child.end(grace_seconds)
         raise InfrastructureNotFound(f"No process {infrastructure_pid} runs in this worker.")
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Submit what is due; one poll at a time, as the answer to another would be outdated."""
+        """Submit due runs; poll one at a time, because a parallel answer would be outdated."""
         async with self._polling:
             return await super().get_and_submit_flow_runs()
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
-        """Leave out runs whose process here has not ended: retried ones, or an outdated answer."""
+        """Exclude runs that still have a process here: retried ones, or an outdated answer."""
         due = await super()._get_scheduled_flow_runs()
         return [one for one in due if one.flow_run.id not in self._runs]
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """Survive a server that cannot be reached; the run stays due."""
+        """Submit a run; if the server cannot be reached, leave it due."""
         try:
             await super()._submit_run(flow_run)
         except httpx.HTTPError:
@@ -261,7 +261,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._release_limit_slot(flow_run.id)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
-        """Leave it Pending: a fork takes no time that a state of its own could tell of."""
+        """Leave the run Pending: a fork is too short for a state of its own."""
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
         """Label the run while it starts; nothing waits for its labels."""
@@ -275,7 +275,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._logger.warning("Flow run '%s' has no labels", flow_run_id, exc_info=True)
 
     async def _until_end(self, run: Run) -> None:
-        """Wait for the child; end it where the worker is told to stop."""
+        """Wait for the child; end it if the worker is stopped."""
         try:
             await run.child.wait()
         except asyncio.CancelledError:
@@ -283,7 +283,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
                 await run.child.end(run.configuration.grace_seconds)
 
     async def _account(self, run: Run) -> int:
-        """See to it that the run's state tells how it ended; the exit code to report."""
+        """Ensure that the run's state shows how it ended; return the exit code to report."""
         reported = getattr(self._control.get_conclusion(run.flow_run_id), "state_type", None)
         if reported and not run.cancelled:
             return 0
@@ -312,14 +312,14 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         return run.child.status or 1
 
     async def _propose(self, flow_run_id: UUID, state: State) -> State | None:
-        """The state that the server set, None where it refused."""
+        """Propose a state; return the one that the server set, None if it refused."""
         try:
             return await propose_state(self.client, state, flow_run_id=flow_run_id)
         except Abort:
             return None
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat the call while the server cannot be reached, as while it restarts."""
+        """Repeat the call while the server cannot be reached, as during a restart."""
         deadline = time.monotonic() + API_OUTAGE_SECONDS
         while True:
             try:
@@ -332,7 +332,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     async def _run_hooks(
         self, kind: Literal["on_crashed_hooks", "on_cancellation_hooks"], run: Run
     ) -> None:
-        """Run the flow's hooks in a child; nothing depends on how that ends."""
+        """Run the flow's hooks in a child; their outcome is ignored."""
         job = replace(run.job, id=str(uuid4()), kind=kind)
         try:
             child = await self._servers.fork(job, run.configuration.preload)
@@ -343,14 +343,14 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._logger.exception("Hooks of flow run '%s' were not run", run.flow_run_id)
 
     async def _cancel(self, flow_run_id: UUID) -> None:
-        """If the run runs here, tell its engine that it is cancelled and end its process."""
+        """If the run is in this worker, tell its engine of the cancellation and end its process."""
         run = self._runs.get(flow_run_id)
         if run is None or run.cancelled:
             return
         try:
             current = await self._insist(lambda: self.client.read_flow_run(flow_run_id))
             if run.cancelled or current.state is None or not current.state.is_cancelling():
-                return  # an event told of an earlier try
+                return  # the event belongs to an earlier attempt
             run.cancelled = True
             told = await self._control.signal(flow_run_id, "cancel")
             if told is not ControlSignalStatus.ALREADY_CONCLUDED:
@@ -363,7 +363,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._runs_task_group.start_soon(self._cancel, flow_run_id)
 
     async def _warm_up(self) -> None:
-        """Have the forkserver of the pool's own environment ready before its first run."""
+        """Start the forkserver of the pool's own environment before its first run."""
         try:
             template = self.work_pool.base_job_template
             values: WarmJobConfiguration = await WarmJobConfiguration.from_template_and_values(
@@ -377,7 +377,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             )
 
     async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Repeat a step; what it fails at, another way or its next turn will do."""
+        """Repeat a step; a failure is handled by a later repetition."""
         while True:
             try:
                 await step()
@@ -386,7 +386,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _submit_due(self) -> None:
-        """Submit due runs when an event tells of one, or when none has told for a while."""
+        """Submit due runs after an event, or after a while without one."""
         with anyio.move_on_after(POLL_SECONDS):
             await self._due.wait()
         self._due.clear()
@@ -394,7 +394,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             await self.get_and_submit_flow_runs()
 
     async def _look_for_cancelled(self) -> None:
-        """Cancel the runs of which no event told, after a while."""
+        """Cancel the runs whose cancellation event was missed, once in a while."""
         await asyncio.sleep(CANCELLATION_POLL_SECONDS)
         if not self._runs:
             return
@@ -418,41 +418,41 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
                     self._take_event(flow_run_id, StateType(state))
 
     def _take_event(self, flow_run_id: UUID, state: StateType) -> None:
-        """Do what the new state of a run of the pool asks for."""
+        """Handle the new state of a run of the pool."""
         if state == StateType.SCHEDULED:
             self._due.set()
         elif state == StateType.CANCELLING:
             self._start_to_cancel(flow_run_id)
         elif state in TERMINAL_STATES and flow_run_id in self._runs:
-            # Its process takes another second to end, in which it only joins Prefect's threads.
+            # Its process needs another second to join Prefect's threads.
             was_full = not self._has_room()
             self._release_limit_slot(flow_run_id)
             if was_full:
                 self._due.set()
 
     def _has_room(self) -> bool:
-        """Whether the limit allows another run."""
+        """Return True if the limit allows another run."""
         return self._limiter is None or self._limiter.available_tokens > 0
 
     def _register(self, flow_run_id: UUID) -> tuple[str, str]:
-        """Port and token with which the run's engine reaches the control channel."""
+        """Return port and token for the control channel of the run's engine."""
         port, token = self._control.register(flow_run_id)
         return str(port), token
 
 
 @functools.cache
 def _settings_environment() -> Mapping[str, str]:
-    """Prefect's settings do not change while a worker lives; writing them takes long."""
+    """Return Prefect's settings, cached: they are constant, and serialising them is slow."""
     return get_current_settings().to_environment_variables(exclude_unset=True)
 
 
 def _job(
     flow_run_id: UUID, configuration: WarmJobConfiguration, directory: str, port: str, token: str
 ) -> Job:
-    """The job of running the flow run."""
+    """Return the job of running the flow run."""
     env = {
         **{name: value or "" for name, value in configuration.env.items()},
-        # The engine leaves to the worker what follows a cancellation.
+        # The engine leaves the follow-up of a cancellation to the worker.
         "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
         "PREFECT__CONTROL_PORT": port,
         "PREFECT__CONTROL_TOKEN": token,
@@ -462,16 +462,16 @@ def _job(
 
 
 def _working_directory(configuration: WarmJobConfiguration) -> AbstractContextManager[str | Path]:
-    """The directory that was asked for, or one that exists for this run only."""
+    """Return the configured directory, or a temporary one for this run."""
     if configuration.working_dir is not None:
         return nullcontext(configuration.working_dir)
     return tempfile.TemporaryDirectory(suffix="prefect", ignore_cleanup_errors=True)
 
 
 def _is_left_behind(flow_run: FlowRun, child: Child) -> bool:
-    """Whether the run still counts as going on, though this process of it has ended.
+    """Return True if the run still counts as running although its process has ended.
 
-    After a clean exit it may be going on indeed: as its next try, in another worker.
+    After a clean exit it may really be running: as its next attempt, in another worker.
     """
     state = flow_run.state
     if state is None:

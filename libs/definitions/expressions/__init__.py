@@ -1,10 +1,10 @@
-"""Formulas over fields, as text: read, checked, and run on polars.
+"""Expressions: formulas over fields, parsed from text, checked, and run on polars.
 
-What belongs here: the grammar (``syntax``), the program that a formula becomes (``program``), and
-the making of arguments for a macro (``parameters``).
-What must not: the functions that a formula calls, which are definitions like any other (the
-built-in ones are in ``libs.plugins.ops``), and where the fields come from, which is the business
-of the definitions that use it. No text ever reaches ``eval`` or ``exec``.
+What belongs here: the grammar (``syntax``), the program that a formula is compiled to
+(``program``), and turning constants into the arguments of a macro (``parameters``). What must not:
+the functions that a formula calls, which are ordinary definitions (the built-in ones are in
+``libs.plugins.ops``), and the source of the fields, which is up to the definitions that use it. No
+text ever reaches ``eval`` or ``exec``.
 """
 
 from prefect_instances.libs.definitions.expressions.parameters import Named, name_constants

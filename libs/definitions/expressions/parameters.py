@@ -1,4 +1,4 @@
-"""Making arguments of an expression's constants, so that it can be a macro."""
+"""Replacing an expression's constants by arguments, to turn it into a macro."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from prefect_instances.libs.definitions.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An expression in which names stand for constants, and what each of these names takes."""
+    """An expression with names in place of constants, and the kind of argument of each name."""
 
     expression: str
     arguments: Mapping[str, Argument]
 
 
 def name_constants(text: str, parameters: Mapping[str, float], registry: Registry) -> Named:
-    """``text`` with each constant that ``parameters`` give a name to under that name.
+    """Return ``text`` with each constant in ``parameters`` replaced by its name.
 
-    Wherever the number occurs it is meant; one that is a window somewhere stays a whole number.
-    ``text`` is an expression that can be read. Raises ``InvalidSpec`` with every parameter that is
-    no name, that a field has, or of which there is no constant; paths begin by ``parameters``.
+    Every occurrence of the number is replaced; a number that is used as a window becomes a window
+    argument. ``text`` must be a valid expression. Raises ``InvalidSpec`` with every parameter whose
+    name is invalid or occurs in the expression, or whose constant has another name already or does
+    not occur; paths begin with ``parameters``.
     """
     if not parameters:
         return Named(text, {})
@@ -43,7 +44,7 @@ def name_constants(text: str, parameters: Mapping[str, float], registry: Registr
 
 @dataclass
 class _Naming(ast.NodeTransformer):
-    """Puts names in the place of constants; ``found`` are these, ``windows`` names of windows."""
+    """Replaces constants by names; collects constants ``found`` and the names of ``windows``."""
 
     names: Mapping[float, str]
     constants_of_windows: frozenset[ast.AST]
@@ -64,7 +65,7 @@ class _Naming(ast.NodeTransformer):
 
 
 def _windows(tree: ast.AST, registry: Registry) -> frozenset[ast.AST]:
-    """The constants that are windows of what is called."""
+    """Return the constants that are passed as windows."""
     found: set[ast.AST] = set()
     for call in ast.walk(tree):
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):

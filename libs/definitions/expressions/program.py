@@ -1,9 +1,9 @@
-"""What a formula becomes: stages of polars expressions, run one after the other.
+"""Compiled expressions: stages of polars expressions, run one after the other.
 
-polars has no windows inside windows, and one over symbols inside one over dates must be finished
-first: so each call becomes a column, in a stage after those that it reads. So do its arguments and
-the values that may be infinite: an expression that mentions a part twice, as the test for finite
-values does, would otherwise double with every level.
+polars cannot nest windows, and a window over symbols inside one over dates must be finished first:
+so each call becomes a column, in a stage after the stages that it reads. So do its arguments and
+the values that may be infinite: an expression that uses a part twice, as the test for finite values
+does, would otherwise double in size with every level.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _COMPARISON: Mapping[str, _Binary] = {"<": lt, "<=": le, ">": gt, ">=": ge, "=="
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled expression: the fields that it names, how far it looks back, and its stages.
+    """A compiled expression: the fields that it reads, its lookback, and its stages.
 
-    ``calls`` are the ops and macros that it consists of, those within macros too.
+    ``calls`` are the ops and macros that it uses, including those within macros.
     """
 
     names: tuple[str, ...]
@@ -57,10 +57,10 @@ class Program:
     calls: tuple[type[Function], ...] = ()
 
     def run(self, frame: pl.LazyFrame, output: str = "value") -> pl.LazyFrame:
-        """``date``, ``symbol`` and ``output`` (Float64) of every row that has a value.
+        """Return ``date``, ``symbol`` and ``output`` (Float64) of every row that has a value.
 
         ``frame`` has ``date``, ``symbol`` and a numeric or Boolean column for each of ``names``,
-        in any row order, and each (date, symbol) once.
+        rows in any order, and each (date, symbol) once.
         """
         fields = [_finite(pl.col(name).cast(pl.Float64)).alias(name) for name in self.names]
         staged = frame.select("date", "symbol", *fields).sort("symbol", "date")
@@ -71,10 +71,10 @@ class Program:
 
 
 def compile_expression(text: str, registry: Registry) -> Program:
-    """The program of an expression; raises ``InvalidSpec`` with every problem of the text.
+    """Compile an expression; raise ``InvalidSpec`` with every problem of the text.
 
-    ``registry`` holds what can be called. Raises ``DefinitionUnavailable`` where a version that
-    it prefers is not there.
+    ``registry`` holds the functions that can be called. Raises ``DefinitionUnavailable`` if a
+    version that it prefers is not installed.
     """
     tree, problems, calls = read_expression(text, registry)
     if tree is None:
@@ -85,9 +85,10 @@ def compile_expression(text: str, registry: Registry) -> Program:
 
 
 def lookback(text: str, registry: Registry) -> int:
-    """How many of a symbol's earlier rows the value in a row depends on.
+    """Return how many of a symbol's earlier rows the value in a row depends on.
 
-    For ``EMA``, which never forgets, those whose weight counts. Raises as ``compile_expression``.
+    For ``EMA``, whose memory is infinite, only rows with a relevant weight count. Raises as
+    ``compile_expression``.
     """
     return compile_expression(text, registry).lookback
 
@@ -98,7 +99,7 @@ def _lookback(node: Node) -> int:
 
 
 class _Compiler:
-    """Turns nodes into expressions; equal calls and equal arguments share one column."""
+    """Translates nodes to expressions; equal calls and equal arguments share one column."""
 
     def __init__(self) -> None:
         self._columns: dict[tuple[Node, bool], tuple[pl.Expr, int]] = {}
@@ -111,7 +112,7 @@ class _Compiler:
         return self._build(node)[0]
 
     def _build(self, node: Node) -> tuple[pl.Expr, int]:
-        """The expression, and the number of stages that must have run before it."""
+        """Return the expression, and the number of stages that must run before it."""
         match node:
             case Number():
                 return pl.lit(node.value), 0
@@ -129,7 +130,7 @@ class _Compiler:
     def _column(
         self, node: Node, read: Callable[[Node], tuple[pl.Expr, int]]
     ) -> tuple[pl.Expr, int]:
-        """A column with the node's value, which may be infinite."""
+        """Return a column with the node's value, which may be infinite."""
         key = (node, False)
         if key not in self._columns:
             built = [read(part) for part in parts_of(node)]
@@ -138,7 +139,7 @@ class _Compiler:
         return self._columns[key]
 
     def _argument(self, node: Node) -> tuple[pl.Expr, int]:
-        """The node's value as a column of finite values, or of truth values."""
+        """Return the node's value as a column of finite values, or of truth values."""
         if isinstance(node, Number | Name):
             return self._build(node)
         key = (node, True)
@@ -149,7 +150,7 @@ class _Compiler:
         return self._columns[key]
 
     def _add(self, value: pl.Expr, stage: int) -> tuple[pl.Expr, int]:
-        # A blank begins no name of an expression, so these columns shadow no field.
+        # No name in an expression begins with a blank, so these columns hide no field.
         name = f" {len(self._columns)}"
         while len(self._stages) <= stage:
             self._stages.append([])
@@ -175,5 +176,5 @@ def _combine(node: Node, parts: list[pl.Expr]) -> pl.Expr:
 
 
 def _finite(value: pl.Expr) -> pl.Expr:
-    """``value`` where it is a finite number, else missing: an infinity would spoil a window."""
+    """Return ``value`` if it is finite, else missing: an infinity would spoil a whole window."""
     return pl.when(value.is_finite()).then(value)

@@ -1,7 +1,7 @@
-"""The grammar of expressions: text to a tree of known nodes, or every fault with its position.
+"""The grammar of expressions: it turns text into a tree, or lists every error with its position.
 
-Python's parser reads the text; only the node types below are let through, and what they become
-are nodes of our own. Nothing is ever evaluated.
+Python's parser reads the text; only known node types are accepted and translated to the node
+classes below. Nothing is ever evaluated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A field by the name that the expression gives it."""
+    """A field, by its name in the expression."""
 
     name: str
 
@@ -70,7 +70,7 @@ class Logic:
 
 @dataclass(frozen=True, slots=True)
 class AsNumber:
-    """A condition where a number is needed: 1 where it holds, 0 where it does not."""
+    """A condition used as a number: 1 if it holds, 0 if it does not."""
 
     condition: Node
 
@@ -98,7 +98,7 @@ _FOLDED: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Sub: sub,
     ast.Mult: mul,
 }
-"""What a macro may compute constants with: ``2 * d`` is a window, too."""
+"""Operators for constants in a macro: ``2 * d`` is a valid window, too."""
 _COMPARISON: Mapping[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -126,7 +126,7 @@ _REFUSED: Mapping[type[ast.AST], str] = {
 
 
 class Reading(NamedTuple):
-    """What a text became: its tree, or ``None`` and every problem; and the functions it calls."""
+    """The result of parsing: the tree, or ``None`` and every problem; and the called functions."""
 
     tree: Node | None
     problems: list[Problem]
@@ -134,11 +134,11 @@ class Reading(NamedTuple):
 
 
 def read_expression(text: str, registry: Registry) -> Reading:
-    """The tree of ``text`` and no problem, or ``None`` and all its problems.
+    """Return the tree of ``text`` without problems, or ``None`` and all its problems.
 
-    Macros are written out. The messages begin with the position: ``line 1, column 5: ...``, both
-    from 1. ``registry`` holds the functions that can be called.
-    Raises ``DefinitionUnavailable`` where it prefers a version of one that is not there.
+    Macros are expanded. The messages begin with the position: ``line 1, column 5: ...``, both from
+    1. ``registry`` holds the functions that can be called. Raises ``DefinitionUnavailable`` if it
+    prefers a version that is not installed.
     """
     if len(text) > MAX_LENGTH:
         message = f"has {len(text)} characters, at most {MAX_LENGTH} are allowed"
@@ -149,7 +149,7 @@ def read_expression(text: str, registry: Registry) -> Reading:
 
 
 def macro_problems(macro: type[OpMacro], registry: Registry) -> list[Problem]:
-    """What is wrong in a macro's expression: its syntax, what it calls, a cycle, unused arguments.
+    """Return the problems of a macro's expression: syntax, calls, cycles, unused arguments.
 
     Raises ``DefinitionUnavailable`` as ``read_expression``.
     """
@@ -171,7 +171,7 @@ def macro_problems(macro: type[OpMacro], registry: Registry) -> list[Problem]:
 
 
 def names_of(node: Node) -> tuple[str, ...]:
-    """The names in an expression, each once, in order of appearance."""
+    """Return the names in an expression, each once, in order of appearance."""
     found: dict[str, None] = {}
     pending = [node]
     while pending:
@@ -183,7 +183,7 @@ def names_of(node: Node) -> tuple[str, ...]:
 
 
 def parts_of(node: Node) -> tuple[Node, ...]:
-    """The nodes directly below one."""
+    """Return the direct children of a node."""
     match node:
         case Arithmetic() | Comparison():
             return (node.left, node.right)
@@ -197,20 +197,20 @@ def parts_of(node: Node) -> tuple[Node, ...]:
 
 
 def size_of(node: Node) -> int:
-    """How many nodes there are in one, counting a part as often as it occurs."""
+    """Return the number of nodes in a tree, counting a part as often as it occurs."""
     return 1 + sum(size_of(part) for part in parts_of(node))
 
 
 _TRIAL_CONSTANT = 20
-"""What a constant of a macro stands for while the macro is checked by itself."""
+"""The value of a macro's constants while the macro itself is checked."""
 
 
 @dataclass
 class _Scope:
-    """What names mean in a text, and what the readers of an expression and its macros share.
+    """The meaning of names in a text, and the state shared by the readers of nested macros.
 
-    ``arguments`` are those of the macro that is read, ``None`` outside of any: then names are
-    fields. ``within`` are the macros that are being written out. ``parts`` counts nodes.
+    ``arguments`` are those of the macro being read, ``None`` outside of any: then names are fields.
+    ``within`` are the macros being expanded. ``parts`` counts nodes.
     """
 
     registry: Registry
@@ -221,13 +221,13 @@ class _Scope:
     used: set[str] = field(default_factory=set)
 
     def inside(self, macro: OpMacro, arguments: Mapping[str, Node | float]) -> _Scope:
-        """The scope of the macro's own expression."""
+        """Return the scope of the macro's own expression."""
         within = (*self.within, macro.name)
         return _Scope(self.registry, arguments, within, self.calls, self.parts)
 
 
 class _Refused(Exception):
-    """A part cannot be read: where in the text and why; without a reason it is noted already."""
+    """A part is invalid: position and reason; without a reason it is already recorded."""
 
     def __init__(self, offset: int = 0, reason: str = "") -> None:
         self.offset, self.reason = offset, reason
@@ -235,10 +235,10 @@ class _Refused(Exception):
 
 
 class _Reader:
-    """One reading: gathers problems, so that a person sees all of them at once."""
+    """Reads one text and collects all its problems, so that they can be reported together."""
 
     def __init__(self, text: str, scope: _Scope) -> None:
-        # One line, so that a line break in the middle is a blank and offsets stay what they are.
+        # One line: a line break in the middle becomes a blank, and offsets do not change.
         flat = "".join(" " if c.isspace() else c for c in text)
         self._indent = len(flat) - len(flat.lstrip())
         self._text, self._flat = text, flat.strip()
@@ -255,7 +255,7 @@ class _Reader:
         }
 
     def read(self, depth: int = 0) -> Node | None:
-        """The tree, as a part at ``depth``; ``None`` if there are ``problems``."""
+        """Return the tree, as a part at ``depth``; ``None`` if there are ``problems``."""
         try:
             return self._gather([partial(self._read_text, depth)])[0]
         except _Refused:
@@ -277,7 +277,7 @@ class _Reader:
             raise _Refused(comment, "comments are not allowed")
         try:
             with warnings.catch_warnings():
-                # Such as that of "1if": what is wrong with the text is ours to say.
+                # Python's warnings, such as for "1if", are ignored: our own messages report errors.
                 warnings.simplefilter("ignore", SyntaxWarning)
                 return ast.parse(self._flat, mode="eval").body
         except SyntaxError as error:
@@ -286,7 +286,7 @@ class _Reader:
             raise _Refused(0, "it cannot be read: nested too deeply, or no text") from error
 
     def _gather(self, readings: Iterable[Callable[[], _T]]) -> list[_T]:
-        """All results; if any reading is refused, note every problem, then refuse the whole."""
+        """Return all results; if any reading fails, record every problem, then raise _Refused."""
         results: list[_T] = []
         refused = False
         for reading in readings:
@@ -307,7 +307,7 @@ class _Reader:
         self.problems.append(Problem("", f"line {line}, column {column}: {refused.reason}"))
 
     def _refused(self, node: ast.expr, reason: str) -> _Refused:
-        # The parser counts bytes of UTF-8.
+        # The parser's offsets count bytes of UTF-8.
         return _Refused(len(self._flat.encode()[: node.col_offset].decode()), reason)
 
     def _number(self, node: ast.expr, depth: int) -> Node:
@@ -334,7 +334,7 @@ class _Reader:
         parts, before = self.scope.parts, self.scope.parts[0]
         parts[0] += more
         if parts[0] > MAX_NODES:
-            # Noted once: every further part is refused too.
+            # Recorded once: every further part is refused too.
             reason = f"it has more than {MAX_NODES} parts" if before <= MAX_NODES else ""
             raise self._refused(node, reason)
 
@@ -407,7 +407,7 @@ class _Reader:
         try:
             function = self._function(node)
         except _Refused as error:
-            # What is wrong with its arguments is said at once, too.
+            # Its arguments are checked as well, to report all problems together.
             self._note(error)
             self._sides([given for given in node.args if not isinstance(given, ast.Starred)], depth)
             raise _Refused from error
@@ -425,7 +425,7 @@ class _Reader:
         return Call(function, nodes, constants)
 
     def _function(self, node: ast.Call) -> Function:
-        """The function that is called, if there is one and it takes that many arguments."""
+        """Return the called function, if it exists and takes that number of arguments."""
         if not isinstance(node.func, ast.Name):
             raise self._refused(node, "only operators can be called")
         function = self.scope.registry.function(node.func.id)
@@ -447,7 +447,7 @@ class _Reader:
     def _written_out(
         self, macro: OpMacro, given: Iterable[Node | float], node: ast.Call, depth: int
     ) -> Node:
-        """The macro's expression with its arguments in place."""
+        """Return the macro's expression with its arguments substituted."""
         arguments = dict(zip(macro.arguments, given, strict=True))
         reader = _Reader(macro.expression, self.scope.inside(macro, arguments))
         tree = reader.read(depth)
@@ -494,7 +494,7 @@ class _Reader:
         return _as_float(value)
 
     def _constant_of(self, node: ast.expr) -> int | float | None:
-        """The number that a constant, with or without a sign, or a macro's argument stands for."""
+        """Return the number of a constant, signed or not, or of a macro's argument."""
         in_macro = self.scope.arguments is not None
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             value = self._constant_of(node.operand)

@@ -1,4 +1,4 @@
-"""Guardrail contracts: what instances, runs and data must keep to go on, checked by the flows.
+"""Guardrail contracts: rules for instances, runs and data that the flows check.
 
 What belongs here: the kinds of contract and how one is judged, without reading anything itself.
 What must not: collecting the evidence, or storing reports (``libs.services.runs.guardrails``).
@@ -37,7 +37,7 @@ BUILT_IN: tuple[type[Guardrail], ...] = (
     PortfolioLeverage,
     ModelValidation,
 )
-"""The kinds that are always there; wheels add others by entry points."""
+"""The built-in kinds; other packages add more by entry points."""
 
 __all__ = [
     "BUILT_IN",

@@ -1,4 +1,4 @@
-"""What a kind of guardrail contract is, what it looks at, and what it finds."""
+"""Base class of the kinds of guardrail contract, with its evidence and its reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Gate(StrEnum):
-    """Where contracts are checked."""
+    """The points at which contracts are checked."""
 
     CREATE = "instance.create"
     START = "run.start"
@@ -27,7 +27,7 @@ class Gate(StrEnum):
 
 
 class GuardrailMode(StrEnum):
-    """What a contract that is broken does: it is told, or nothing goes on."""
+    """The effect of a broken contract: only report it, or block."""
 
     WARN = "warn"
     BLOCK = "block"
@@ -35,12 +35,12 @@ class GuardrailMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InputFacts:
-    """What is known about an upstream at a gate.
+    """Facts about an upstream at a gate.
 
-    ``columns`` (in order) and ``last_date`` are those of the version that is read, None while
-    nothing is published. ``point_in_time`` says whether its accessor answers what was known when,
-    None where that cannot be told. ``frame`` gives its rows as a run reads them (date x symbol,
-    long); None at ``instance.create`` and for an upstream that keeps no rows.
+    ``columns`` (in order) and ``last_date`` are those of the version that is read, None if nothing
+    is published. ``point_in_time`` says whether its accessor can limit reads by knowledge time,
+    None if that is unknown. ``frame`` returns its rows as a run reads them (date x symbol, long);
+    None at ``instance.create`` and for an upstream that stores no rows.
     """
 
     resource: str
@@ -53,11 +53,11 @@ class InputFacts:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that a contract may look at; what a gate does not have is None or empty.
+    """All the facts that a contract may check; those missing at a gate are None or empty.
 
-    ``flow`` is the kind of flow that runs, empty at ``instance.create``; ``now`` (aware) is when it
-    began, at ``data.write`` the present; ``as_of`` the last day of data that it was asked for.
-    ``frame`` is what is about to be written: (date x symbol) long; None for a model. Where a
+    ``flow`` is the kind of flow that runs, empty at ``instance.create``; ``now`` (aware) is the
+    start of the run, at ``data.write`` the present; ``as_of`` the last day of data that was
+    requested. ``frame`` is the data to be written: (date x symbol) long; None for a model. If a
     version only grows it holds the new rows, and ``kept_rows`` counts the others. ``metrics`` are
     those of the run, ``configured`` is the document of the instance.
     """
@@ -75,44 +75,44 @@ class Evidence:
 
     @property
     def today(self) -> date:
-        """The day that data are judged on: the one asked for, else the present one (UTC)."""
+        """Return the day to judge data on: ``as_of`` if it is set, else the present day (UTC)."""
         return self.as_of or self.now.date()
 
     def in_role(self, role: str) -> list[InputFacts]:
-        """The upstreams in a role; all of them where it is empty."""
+        """Return the upstreams in a role; all of them if it is empty."""
         return [item for item in self.inputs if role in ("", item.role)]
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One way in which a contract is broken: a sentence, and numbers (JSON) that say how far."""
+    """One violation of a contract: a sentence, and numbers (JSON) that quantify it."""
 
     message: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Guardrail(ABC):
-    """Base of the kinds of contract; one class a kind, registered under ``name``.
+    """Base of the kinds of contract; one class for each kind, registered under ``name``.
 
-    A kind names the gates at which it can judge, the usual one first, and the flows that it judges
-    runs of (empty: of all). Its parameters are a nested pydantic ``Config``.
+    A kind names the gates at which it can judge, the default one first, and the flows whose runs it
+    judges (empty: all). Its parameters are a nested pydantic ``Config``.
     """
 
     name: ClassVar[str]
     gates: ClassVar[tuple[Gate, ...]]
     flows: ClassVar[tuple[str, ...]] = ()
     usual_flow: ClassVar[str] = ""
-    """The flow that is judged where a contract names none; empty for all of ``flows``."""
+    """The flow to judge if a contract names none; empty for all of ``flows``."""
 
     class Config(BaseModel):
-        """The parameters; a kind without any keeps this empty one."""
+        """The parameters; a kind without parameters uses this empty model."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: Config
 
     def __init__(self, config: Mapping[str, object] | None = None) -> None:
-        """Configure it; raises ``InvalidSpec`` with every problem of ``config``."""
+        """Validate ``config``; raise ``InvalidSpec`` with every problem in it."""
         try:
             self.config = self.Config.model_validate(dict(config or {}))
         except ValidationError as error:
@@ -121,20 +121,20 @@ class Guardrail(ABC):
             raise InvalidSpec(config_problem(detail, fields) for detail in found) from None
 
     def judges(self, evidence: Evidence) -> bool:
-        """Whether there is anything for it to judge here."""
+        """Return True if there is anything to judge in this evidence."""
         return not evidence.flow or not self.flows or evidence.flow in self.flows
 
     @abstractmethod
     def check(self, evidence: Evidence) -> Iterable[Broken]:
-        """Every way in which the evidence breaks the contract; nothing where it keeps it."""
+        """Return every violation of the contract by the evidence; nothing if it is satisfied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """A contract that applies to an instance.
 
-    ``flow`` limits it to runs of one kind of flow where it is not empty; ``origin`` says who
-    declared it: a definition (``pipeline market_data``) or the instance.
+    ``flow``, if not empty, limits it to runs of one kind of flow; ``origin`` says who declared it:
+    a definition (``pipeline market_data``) or the instance.
     """
 
     rule: Guardrail
@@ -145,13 +145,13 @@ class Contract:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What an instance's own contract replaces a definition's by."""
+        """Return the key by which an instance's own contract replaces a definition's."""
         return self.rule.name, self.gate
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How one contract came out at its gate, as it is stored."""
+    """The result of one contract at its gate, as it is stored."""
 
     kind: str
     gate: Gate
@@ -162,7 +162,7 @@ class Report:
 
     @property
     def blocks(self) -> bool:
-        """Whether nothing may go on."""
+        """Return True if the contract is broken and its mode is to block."""
         return not self.passed and self.mode is GuardrailMode.BLOCK
 
     def __str__(self) -> str:
@@ -170,7 +170,7 @@ class Report:
 
 
 def judge(contracts: Iterable[Contract], evidence: Evidence) -> list[Report]:
-    """The reports of the contracts that have something to judge at the evidence's gate."""
+    """Return the reports of the contracts that apply at the evidence's gate."""
     return [
         _report(contract, list(contract.rule.check(evidence)))
         for contract in contracts
@@ -196,7 +196,7 @@ def _report(contract: Contract, broken: Sequence[Broken]) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A contract as it is written: by its kind's name, at the kind's usual gate if it is empty."""
+    """A contract as written in a document: kind by name; an empty gate means the default gate."""
 
     kind: str
     gate: str = ""
@@ -206,7 +206,7 @@ class Declared:
 
     @classmethod
     def of(cls, document: Mapping[str, object]) -> Declared:
-        """As a definition declares it; raises ``InvalidSpec`` with every problem."""
+        """Read a contract that a definition declares; raise ``InvalidSpec`` with every problem."""
         unknown = sorted(set(document) - {"kind", "gate", "mode", "flow", "config"})
         problems = [Problem(name, "is not a field of a guardrail contract") for name in unknown]
         if not document.get("kind"):
@@ -222,7 +222,7 @@ class Declared:
         return cls(**named, config=config)
 
     def made(self, kinds: Mapping[str, type[Guardrail]], origin: str) -> Contract:
-        """The contract, ready to judge; raises ``InvalidSpec`` with every problem."""
+        """Return the contract, ready to judge; raise ``InvalidSpec`` with every problem."""
         rule = kinds.get(self.kind)
         if rule is None:
             known = ", ".join(sorted(kinds))

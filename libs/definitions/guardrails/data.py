@@ -1,4 +1,4 @@
-"""Contracts on data: their shape, their age, their values, and what was known when."""
+"""Contracts on data: columns, age, values, and knowledge times."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ KNOWLEDGE = "knowledge_time"
 """As in ``libs.definitions.content``, which imports polars."""
 
 SAMPLE = 5
-"""Offending rows that a report shows."""
+"""Maximum number of offending rows in a report."""
 
 
 class DatasetSchema(Guardrail):
-    """``dataset.schema``: the columns there must be, and how many rows at least.
+    """``dataset.schema``: required columns and a minimum number of rows.
 
-    At ``data.write`` it judges what is about to be written, at ``run.start`` and
-    ``instance.create`` the upstreams (of one role, where ``role`` says which).
+    At ``data.write`` it judges the data to be written, at ``run.start`` and ``instance.create`` the
+    upstreams (of one role, if ``role`` is set).
     """
 
     name = "dataset.schema"
@@ -50,7 +50,7 @@ class DatasetSchema(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """At ``data.write``: rows only."""
+        """Return True unless a model, which has no rows, is written."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
@@ -91,10 +91,11 @@ def _types(schema: pl.Schema) -> dict[str, str]:
 
 
 class DatasetFreshness(Guardrail):
-    """``dataset.freshness``: the newest data are at most so many days old.
+    """``dataset.freshness``: a maximum age in days of the newest data.
 
-    Days are counted to the day that a run was asked for, or to the present one. At ``run.start``
-    and ``instance.create`` it judges the upstreams, at ``data.write`` what is about to be written.
+    Days are counted to the day that a run was requested for, or to the present day. At
+    ``run.start`` and ``instance.create`` it judges the upstreams, at ``data.write`` the data to be
+    written.
     """
 
     name = "dataset.freshness"
@@ -109,7 +110,7 @@ class DatasetFreshness(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """At ``data.write``: rows only."""
+        """Return True unless a model, which has no rows, is written."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
@@ -143,9 +144,10 @@ def _newest(frame: pl.DataFrame | None) -> date | None:
 
 
 class SignalBounds(Guardrail):
-    """``signal.bounds``: values within bounds, and few enough of them missing.
+    """``signal.bounds``: values within bounds, and a limited share of missing values.
 
-    Unlike the contract of a signal it may tolerate a share of values outside, and only warn.
+    Unlike the contract of a signal it may tolerate a share of values outside the bounds, and only
+    warn.
     """
 
     name = "signal.bounds"
@@ -167,7 +169,7 @@ class SignalBounds(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Rows only."""
+        """Return True if the evidence has rows."""
         return evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
@@ -206,12 +208,12 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 class PointInTimePolicy(Guardrail):
-    """``pit.policy``: what is read or written says when it became known, and tells no future.
+    """``pit.policy``: data record when they became known, and contain nothing from the future.
 
-    At ``instance.create`` the upstreams must have an accessor that answers what was known when; at
-    ``run.start`` the rows that the run reads must have been known by then as well. At
-    ``data.write`` no row may be dated, or known, after the day of the run, nor known before its
-    own date; with ``require_knowledge_time`` the column must be there.
+    At ``instance.create`` the upstreams must have an accessor that can limit reads by knowledge
+    time; at ``run.start`` the rows that the run reads must also have been known by then. At
+    ``data.write`` no row may be dated, or known, after the day of the run, nor known before its own
+    date; with ``require_knowledge_time`` the column must be there.
     """
 
     name = "pit.policy"
@@ -228,7 +230,7 @@ class PointInTimePolicy(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """At ``data.write``: rows only."""
+        """Return True unless a model, which has no rows, is written."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:

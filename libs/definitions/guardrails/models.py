@@ -1,4 +1,4 @@
-"""Contracts on models: how well one must do before it is published."""
+"""Contracts on models: minimum quality before a model is published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_instances.libs.definitions.guardrails.contract import Broken, Evide
 
 
 class Bounds(BaseModel):
-    """The lowest and highest that a metric may be; None for no bound."""
+    """The lowest and highest allowed value of a metric; None for no bound."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,10 +21,10 @@ class Bounds(BaseModel):
 
 
 class ModelValidation(Guardrail):
-    """``ml.validation``: metrics of a training, on its validation rows, within bounds.
+    """``ml.validation``: bounds on metrics of a training, computed on its validation rows.
 
-    With ``flow: monitoring`` it judges those on realised values. A metric that is missing or no
-    number breaks it.
+    With ``flow: monitoring`` it judges the metrics on realised values. A metric that is missing or
+    not a number violates it.
     """
 
     name = "ml.validation"

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 WEIGHT, EXPOSURE = "weight", "exposure"
 
 TOLERANCE = 1e-6
-"""What a solver may be off a bound by."""
+"""Tolerance for a solver's numerical error at a bound."""
 
 
 class _OfPortfolio(Guardrail):
-    """Judges what is written, and beforehand what the constraints of an optimizer allow."""
+    """Base of the portfolio contracts: judges data to be written, or an optimizer's constraints."""
 
     gates = (Gate.WRITE, Gate.CREATE)
 
     def judges(self, evidence: Evidence) -> bool:
-        """Rows, or an optimizer's constraints."""
+        """Return True if the evidence has rows or an optimizer's constraints."""
         if evidence.gate is Gate.CREATE:
             return "constraints" in evidence.configured or "optimizer" in evidence.configured
         return super().judges(evidence) and evidence.frame is not None
@@ -46,9 +46,9 @@ class _OfPortfolio(Guardrail):
 
 
 class PortfolioWeights(_OfPortfolio):
-    """``portfolio.weights``: each weight and their sum, on every date, within bounds.
+    """``portfolio.weights``: bounds on each weight and on their sum, on every date.
 
-    At ``instance.create`` it judges the constraints that the optimizer is given instead.
+    At ``instance.create`` it judges the constraints of the optimizer instead.
     """
 
     name = "portfolio.weights"
@@ -110,10 +110,10 @@ class PortfolioWeights(_OfPortfolio):
 
 
 class PortfolioLeverage(_OfPortfolio):
-    """``portfolio.leverage``: gross and net exposure on every date within bounds.
+    """``portfolio.leverage``: bounds on gross and net exposure on every date.
 
-    Of an optimizer's weights both are judged; of a backtest the net exposure that its positions
-    really had. At ``instance.create`` it is the gross leverage that the constraints allow.
+    For an optimizer's weights both are judged; for a backtest the net exposure of its actual
+    positions. At ``instance.create`` it judges the gross leverage that the constraints allow.
     """
 
     name = "portfolio.leverage"
@@ -145,7 +145,7 @@ class PortfolioLeverage(_OfPortfolio):
 
     def _constraints(self, given: dict[str, float]) -> Iterable[Broken]:
         limit, shorts = given.get("gross_leverage"), (given.get("min_weight") or 0.0) < 0
-        # Long only, the weights sum to one: no more can come of them.
+        # Long-only weights sum to one, so the gross leverage cannot exceed one.
         allowed = limit if limit is not None else (None if shorts else 1.0)
         wanted = self.config.max_gross
         if wanted is not None and (allowed is None or allowed > wanted):
@@ -154,7 +154,7 @@ class PortfolioLeverage(_OfPortfolio):
 
 
 def _exposures(frame: pl.DataFrame) -> pl.DataFrame | None:
-    """(date, gross, net) of weights, or of a portfolio's exposure; None of anything else."""
+    """Return (date, gross, net) of weights or of a portfolio's exposure; None for other data."""
     import polars as pl
 
     if WEIGHT in frame.columns:
@@ -169,7 +169,7 @@ def _exposures(frame: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def _extremes(frame: pl.DataFrame, column: str) -> tuple[float, float]:
-    """Lowest and highest of a column; zeros where it is empty."""
+    """Return the lowest and highest value of a column; zeros if it is empty."""
     import polars as pl
 
     found = frame.select(pl.col(column).min().alias("low"), pl.col(column).max().alias("high")).row(

@@ -1,10 +1,10 @@
-"""Sums over windows that keep their digits, whatever was in the column before the window.
+"""Numerically stable sums over windows, independent of the values before the window.
 
 A window of ``d`` rows touches at most two blocks of ``d`` rows: it ends within one and begins in
 the one before. Its sum is a running sum from the start of the one and a running sum back from the
-end of the other (van Herk 1992), so that nothing is ever subtracted again, and what has left the
-window leaves no trace. Values are centred on the first row of the block in which the window ends:
-it is one of the window's own, so no later row and no row before the window plays a part.
+end of the other (van Herk 1992), so no value is ever subtracted again, and values before the window
+leave no rounding error. Values are centred on the first row of the block in which the window ends:
+it belongs to the window, so no later row and no row before the window has an effect.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 NOISE = 4 * np.finfo(np.float64).eps
-"""Part of a value below which its differences to others are rounding."""
+"""Relative difference below which two values differ by rounding only."""
 
 LEAST_SQUARES = 1e-290
-"""A sum of squares below which it has lost its digits to underflow."""
+"""Smallest sum of squares that has not lost precision to underflow."""
 
 
 @dataclass(frozen=True)
 class Centred:
-    """A column by blocks of ``d`` rows, twice: less the first value of the row's own block, and
-    less that of the block after; NaN where missing, and behind the last row."""
+    """A column in blocks of ``d`` rows, minus the first value of its own or of the next block.
+
+    NaN if missing, and behind the last row.
+    """
 
     own: Floats
     ahead: Floats
@@ -44,7 +46,7 @@ def centred(values: Floats, d: int) -> Centred:
 
 
 def window_sum(own: Floats, ahead: Floats, rows: int) -> Floats:
-    """Sum over each window that ends in one of the ``rows``, NaN where it is not full.
+    """Return the sum of each window that ends in one of the ``rows``, NaN if it is not full.
 
     ``own`` (blocks x d) holds the terms of rows in the block in which the window ends, ``ahead``
     those of rows in the block before it.
@@ -56,7 +58,7 @@ def window_sum(own: Floats, ahead: Floats, rows: int) -> Floats:
 
 
 def ramp_sum(x: Centred, rows: int) -> Floats:
-    """Sum of each window's centred values times 1, 2, ..., d."""
+    """Return the sum of each window's centred values times 1, 2, ..., d."""
     d = x.own.shape[1]
     place = np.arange(d, dtype=np.float64)
     # In the row with place j a value of its own block at m counts m + d - j, one before it m - j.
@@ -68,14 +70,14 @@ def ramp_sum(x: Centred, rows: int) -> Floats:
 
 
 def covariation(x: Centred, y: Centred, rows: int) -> Floats:
-    """Sum of (x - mean x)(y - mean y) over each window."""
+    """Return the sum of (x - mean x)(y - mean y) over each window."""
     d = x.own.shape[1]
     products = window_sum(x.own * y.own, x.ahead * y.ahead, rows)
     return np.asarray(products - total(x, rows) * total(y, rows) / d)
 
 
 def variation(x: Centred, rows: int) -> Floats:
-    """Sum of (x - mean x)**2 over each window, NaN where the values differ by rounding only."""
+    """Return the sum of (x - mean x)**2 over each window, NaN if values differ by rounding only."""
     d = x.own.shape[1]
     squares = covariation(x, x, rows)
     noise = np.maximum(d * (NOISE * x.centre) ** 2, LEAST_SQUARES)
@@ -83,12 +85,12 @@ def variation(x: Centred, rows: int) -> Floats:
 
 
 def total(x: Centred, rows: int) -> Floats:
-    """Sum of each window's centred values."""
+    """Return the sum of each window's centred values."""
     return window_sum(x.own, x.ahead, rows)
 
 
 def of_columns(kernel: Callable[..., Floats], *columns: pl.Expr) -> pl.Expr:
-    """Build the column that a kernel computes from the values of columns, NaN where missing."""
+    """Build the column that a kernel computes from the values of columns, NaN if missing."""
 
     def run(series: Sequence[pl.Series]) -> pl.Series:
         arrays = [one.cast(pl.Float64).fill_null(np.nan).to_numpy() for one in series]
@@ -99,7 +101,7 @@ def of_columns(kernel: Callable[..., Floats], *columns: pl.Expr) -> pl.Expr:
 
 
 def _backwards(blocks: Floats) -> Floats:
-    """Running sums from the end of each block back."""
+    """Return running sums from the end of each block back."""
     return np.cumsum(blocks[:, ::-1], axis=1)[:, ::-1]
 
 

@@ -1,4 +1,4 @@
-"""Ops across the symbols of a date; missing values are ignored."""
+"""Ops across the symbols of one date; missing values are ignored."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Ops on a symbol's last rows; a window that is not full gives a missing value.
 
-The value in a row depends on no later row, not even in its last bit, and on none before its window.
+A value depends only on the rows of its window, down to its last bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ONE: Mapping[str, Argument] = {"x": Argument.SERIES, "d": Argument.WINDOW}
 TWO: Mapping[str, Argument] = {"x": Argument.SERIES, "y": Argument.SERIES, "d": Argument.WINDOW}
 
 NEGLIGIBLE = 1e-12
-"""The weight below which a value of the past no longer counts for ``EMA``'s lookback."""
+"""Smallest weight of a past value that counts for ``EMA``'s lookback."""
 
 
 class Ref(Op):
@@ -237,5 +237,5 @@ class TsRank(Op):
 
 
 def _varies(x: pl.Expr, d: int) -> pl.Expr:
-    """Whether the window holds two different values: exact, where a rolled variance is not."""
+    """Return True if the window holds two different values: exact, unlike a rolled variance."""
     return x.rolling_max(d, min_samples=d) > x.rolling_min(d, min_samples=d)
