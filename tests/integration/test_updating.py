@@ -239,16 +239,16 @@ def test_killed_before_any_step_provisioning_goes_on(
 
 @contextmanager
 def die_at(monkeypatch: pytest.MonkeyPatch, saga: Any, killed_at: str) -> Iterator[None]:
-    """The process dies when a saga has marked a step and before it does it."""
-    mark = saga.mark
+    """The process dies when a saga has passed a checkpoint and before it does it."""
+    checkpoint = saga.checkpoint
 
     def dying(services: Any, instance_id: Any, flow_run_id: Any, step: str) -> None:
-        mark(services, instance_id, flow_run_id, step)
+        checkpoint(services, instance_id, flow_run_id, step)
         if step == killed_at:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(saga, "mark", dying)
+        patch.setattr(saga, "checkpoint", dying)
         yield
 
 
