@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from prefect_instances.libs.core.commands import Output, RetryPolicy, Skipped, Started
+from prefect_instances.libs.core.commands import AskedAgain, Output, RetryPolicy, Skipped, Started
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
 from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
@@ -123,11 +123,14 @@ def test_a_flow_run_that_has_ended_does_not_start_again(sql: SqlBackend, status:
     run_all(sql, of_pairs("A>B"))
     run = begin(sql.ledgers[0], "B")
     sql.ledgers[1].end_badly(run.id, status, "boom")
-    before = sql.snapshot()
+    known = set(sql.snapshot().runs)
     for ledger in sql.ledgers:
         answer = ledger.start(flow_id("B"), run.prefect_flow_run_id, ask=BY_HAND)
-        assert isinstance(answer, Skipped)
-    assert sql.snapshot() == before
+        assert isinstance(answer, AskedAgain)
+    assert set(sql.snapshot().runs) == known, "it asks for a new run, and starts none itself"
+    requests = sql.snapshot().requests.values()
+    pending = [each for each in requests if each.status is RequestStatus.PENDING]
+    assert [each.flow_id for each in pending] == [flow_id("B")], "asking twice makes one request"
 
 
 @pytest.mark.parametrize(
