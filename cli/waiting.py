@@ -167,11 +167,12 @@ def build_settled(services: Services) -> Callable[[Sequence[str]], bool]:
 
 
 def _related(services: Services, name: str) -> set[str]:
-    """Return the instance and all instances up- or downstream of it that are not READY."""
+    """Return the instance, and all instances up- or downstream of it that are not READY."""
     from prefect_instances.libs.services.views import reports
 
     nodes = reports.lineage(services.database, name)["nodes"]
-    return {_full_name(node) for node in nodes if node["status"] != "READY"}
+    # One that is READY may still be about to run: a request of it is pending.
+    return {name, *(_full_name(node) for node in nodes if node["status"] != "READY")}
 
 
 def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequence[str]], bool]]:

@@ -98,11 +98,21 @@ def _run_backfill(
 
 
 def _wait_downstream(services: Services, name: str, patience: Patience, json: bool) -> list[str]:
-    """Wait for all downstream instances; return one line for each that did not become READY."""
-    from prefect_instances.cli.waiting import build_settled, statuses_of, wait_until_settled
+    """Wait for all downstream instances; return one line for each that did not become READY.
+
+    One that is READY may still have the run to do that the backfill requested.
+    """
+    from prefect_instances.cli.waiting import (
+        build_settled,
+        statuses_of,
+        wait_until_served,
+        wait_until_settled,
+    )
     from prefect_instances.libs.services.runs.backfilling import downstream
 
     names = downstream(services.database, name)
     statuses = statuses_of(services, names)
     with Progress(json=json) as progress:
-        return wait_until_settled(statuses, build_settled(services), progress, patience)
+        waiting = [one for one in names if not wait_until_served(services, one, progress, patience)]
+        missing = wait_until_settled(statuses, build_settled(services), progress, patience)
+    return [f"{one} did not run: its request still waits" for one in waiting] + missing

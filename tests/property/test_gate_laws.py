@@ -41,10 +41,6 @@ PARAMETERS = st.builds(
 ).filter(lambda parameters: not parameters.problems())
 
 
-OF_ONE_FLOW = PARAMETERS.map(lambda asked: replace(asked, recursive=False, smart=False))
-"""Requests that look at no other flow: what recursive ones wait for has tests of its own."""
-
-
 @st.composite
 def regions(draw: st.DrawFn) -> Region:
     """A graph with any statuses, generations, requests and lifecycles."""
@@ -60,7 +56,7 @@ def regions(draw: st.DrawFn) -> Region:
             consumed_config_version=draw(st.integers(0, 3)),
         )
         if draw(st.booleans()):
-            request = _request(flow.id, draw(OF_ONE_FLOW), draw(st.integers(-60, 60)))
+            request = _request(flow.id, draw(PARAMETERS), draw(st.integers(-60, 60)))
             requests[request.id] = request
     edges = {
         edge.id: replace(edge, consumed=draw(st.integers(0, flows[edge.upstream].generation)))
@@ -119,23 +115,33 @@ def test_a_gate_opens_iff_open_due_idle_and_active(region: Region) -> None:
     for flow in region.flows.values():
         request = draft.pending_request(flow.id)
         force = request is not None and request.parameters.force
+        recursive = request is not None and request.parameters.recursive
         required = gate.find_unpublished if force else gate.find_blockers
         expected = (
             flow.status is not FlowStatus.RUNNING
             and draft.is_active(flow)
             and not required(draft, flow.id)
+            and not (recursive and gate.find_awaited(draft, flow.id))
             and (request is not None or gate.due_by_input(draft, flow.id))
         )
         assert (flow.id in opened) == expected
 
 
 @given(regions())
-def test_evaluating_changes_no_status_and_no_request(region: Region) -> None:
+def test_evaluating_changes_no_status_and_closes_only_requests_that_are_satisfied(
+    region: Region,
+) -> None:
     draft = evaluated(region)
     assert all(
         replace(flow, opened_key="") == region.flows[flow.id] for flow in draft.flows.values()
     )
-    assert draft.requests == region.requests
+    for id_, request in region.requests.items():
+        closed = draft.requests[id_] != request
+        assert draft.requests[id_] in (request, replace(request, status=RequestStatus.DONE))
+        if closed:
+            assert request.parameters.smart
+            assert gate.is_fresh(draft, request.flow_id)
+    assert draft.requests.keys() == region.requests.keys()
     assert draft.edges == region.edges
     assert {event.name for event in draft.changes().events} <= {ids.GATE_OPENED}
 
