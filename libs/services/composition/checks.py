@@ -54,13 +54,16 @@ from prefect_instances.libs.services.composition.instance_types import (
     Pending,
     Upstream,
 )
+from prefect_instances.libs.services.composition.references import label_reference
 from prefect_instances.libs.services.composition.shaping import (
     bound,
     lineage_problems,
+    list_reference_problems,
     schedule_problems,
     shape_of,
 )
 from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
+from prefect_instances.libs.specs.reading.names import as_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +264,7 @@ def _upstreams(
     pending: Pending,
     found: _Findings,
 ) -> tuple[list[Upstream], list[UpstreamShape]]:
-    upstreams, shapes = [], []
+    upstreams, shapes, paths = [], [], []
     for path, ref in references:
         try:
             upstream, shape = _upstream(session, registry, spec, ref, pending)
@@ -272,19 +275,21 @@ def _upstreams(
         else:
             upstreams.append(upstream)
             shapes.append(shape)
+            paths.append(path)
+    found.problems += list_reference_problems(label_of(spec), upstreams, paths)
     return upstreams, shapes
 
 
 def _upstream(
     session: Session, registry: Registry, spec: InstanceSpec, ref: UpstreamRef, pending: Pending
 ) -> tuple[Upstream, UpstreamShape]:
-    label = ref.resource if "/" in ref.resource else f"{spec.project}/{ref.resource}"
-    planned = pending.get(label.lower())
+    label = label_reference(session, ref.resource, spec.project)
+    planned = pending.get(label)
     if planned is not None:
         kinds = kinds_of(session, registry, planned)
         kind = _flow_kind(ref, planned.type, kinds)
-        upstream = Upstream(label, ref.role, kind, None, _require(ref), ref.triggering)
-        return upstream, UpstreamShape(ref.resource, ref.role, planned.type, None)
+        upstream = Upstream(label, ref.role, kind, None, None, _require(ref), ref.triggering)
+        return upstream, UpstreamShape(_shown(ref, label), ref.role, planned.type, None)
     named = find_instance(session, ref.resource, spec.project)
     if named is None:
         raise InvalidSpec([Problem("resource", f"there is no instance {ref.resource!r}")])
@@ -297,9 +302,16 @@ def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstrea
         raise InvalidSpec([Problem("resource", text)])
     flows = {flow.kind: flow for flow in flows_of(session, named.id)}
     kind = _flow_kind(ref, named.type, flows)
-    upstream = Upstream(named.label, ref.role, kind, flows[kind].id, _require(ref), ref.triggering)
+    upstream = Upstream(
+        named.label, ref.role, kind, named.id, flows[kind].id, _require(ref), ref.triggering
+    )
     columns = _columns(session, flows[kind])
-    return upstream, UpstreamShape(ref.resource, ref.role, named.type, columns)
+    return upstream, UpstreamShape(_shown(ref, named.label), ref.role, named.type, columns)
+
+
+def _shown(ref: UpstreamRef, label: str) -> str:
+    """Return the reference as people know it: a name as written, a uuid as the label it means."""
+    return label if as_uuid(ref.resource) else ref.resource
 
 
 def _flow_kind(ref: UpstreamRef, type_: str, kinds: Any) -> str:

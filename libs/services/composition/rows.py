@@ -175,7 +175,10 @@ def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) 
     return {
         **columns,
         "schedule_json": spec.schedule.document(),
-        "upstream_refs": [ref.document() for ref in spec.upstream_refs],
+        "upstream_refs": [
+            {"resource_id": str(upstream.instance_id), "role": upstream.role}
+            for upstream in blueprint.upstreams
+        ],
         **kit.columns(blueprint.composition),
     }
 

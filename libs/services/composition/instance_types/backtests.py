@@ -17,6 +17,7 @@ from prefect_instances.libs.services.composition.instance_types.instance_type im
     Kit,
     Pending,
 )
+from prefect_instances.libs.services.composition.references import label_reference
 from prefect_instances.libs.specs import BacktestSpec, InstanceSpec, UpstreamRef
 
 WEIGHTS = InstanceType.OPTIMIZER
@@ -27,9 +28,10 @@ def _implied(
 ) -> list[tuple[str, UpstreamRef]]:
     """Return the prices if the spec names none: the only source of the primary signal."""
     assert isinstance(spec, BacktestSpec)
-    if spec.assets.prices.resource:
+    if any(ref.role == "prices" for _, ref in spec.references()):
         return []
-    sources = sorted(_sources(session, pending, _label(spec, spec.signals.primary.resource)))
+    primary = label_reference(session, spec.signals.primary.resource, spec.project)
+    sources = sorted(_sources(session, pending, primary))
     if len(sources) == 1:
         return [("assets.prices", UpstreamRef(resource=sources[0], role="prices"))]
     found = f"it reads {', '.join(sources)}" if sources else "it reads none"
@@ -56,7 +58,10 @@ def _upstreams(session: Session, pending: Pending, label: str) -> set[str] | Non
     """Return the labels that an instance reads; None if it does not exist."""
     planned = pending.get(label)
     if planned is not None:
-        return {_label(planned, ref.resource) for _, ref in planned.references()}
+        return {
+            label_reference(session, ref.resource, planned.project)
+            for _, ref in planned.references()
+        }
     named = find_instance(session, label)
     return None if named is None else {up.label.lower() for up in _read_by(session, named.id)}
 
@@ -64,10 +69,6 @@ def _upstreams(session: Session, pending: Pending, label: str) -> set[str] | Non
 def _read_by(session: Session, instance_id: UUID) -> list[Named]:
     found = (find_instance(session, str(id_)) for id_ in select_upstream_ids(session, instance_id))
     return [named for named in found if named is not None]
-
-
-def _label(spec: InstanceSpec, reference: str) -> str:
-    return (reference if "/" in reference else f"{spec.project}/{reference}").lower()
 
 
 def _check(composition: Composition) -> Iterable[Problem]:

@@ -54,13 +54,14 @@ class Component:
 class Upstream:
     """A resolved reference to an upstream.
 
-    ``flow_id`` is None while the upstream is only planned. ``require`` and ``triggers`` are None if
-    the reference does not give them.
+    ``instance_id`` and ``flow_id`` are None while the upstream is only planned. ``require`` and
+    ``triggers`` are None if the reference does not give them.
     """
 
     label: str
     role: str
     flow_kind: str
+    instance_id: UUID | None
     flow_id: UUID | None
     require: Require | None
     triggers: bool | None

@@ -1,0 +1,147 @@
+"""References by uuid hold to the same rules as those by name; the database alone decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.plan import Action, Plan
+from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import SignalInstance
+from prefect_instances.libs.services.composition.checks import examine
+from prefect_instances.libs.services.composition.rows import write_rows
+from prefect_instances.libs.services.lifecycle.manifests import plan
+from prefect_instances.libs.specs import parse_spec, survey_manifest
+from tests.integration.bench import Bench, derived, make_bench, prices
+
+
+@pytest.fixture
+def bench(database: Database, tmp_path: Path) -> Bench:
+    """Services over a new database; nothing is sent to the server of the address."""
+    return make_bench(database, PrefectGateway.connect("http://127.0.0.1:9/api"), tmp_path)
+
+
+def write(bench: Bench, document: dict[str, Any]) -> str:
+    """Write the rows of an instance, make it ACTIVE, and return its id."""
+    spec, services = parse_spec(document), bench.services
+    written = services.database.transact(
+        lambda session: (
+            write_rows(
+                session,
+                examine(session, services.registry, spec, services.now()),
+                services.now(),
+            ).id
+        )
+    )
+    services.ledger.set_lifecycle(written, Lifecycle.ACTIVE, first_run=None)
+    return str(written)
+
+
+def planned(bench: Bench, *instances: dict[str, Any]) -> Plan:
+    return plan(bench.services, survey_manifest({"project": "demo", "instances": [*instances]}))
+
+
+def faults(bench: Bench, *instances: dict[str, Any]) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidSpec) as caught:
+        planned(bench, *instances)
+    return [(problem.path, problem.message) for problem in caught.value.problems]
+
+
+def signal(name: str, expression: str, *upstreams: str) -> dict[str, Any]:
+    contract = {"min_value": -10, "max_value": 10}
+    made = derived("demo", name, expression, *upstreams)
+    return {**made, "type": "SignalInstance", "signal": contract}
+
+
+def test_an_unknown_uuid_is_one_line_with_its_path(bench: Bench) -> None:
+    nobody = str(uuid4())
+
+    assert faults(bench, derived("demo", "twice", "close * 2", nobody)) == [
+        ("instances[0].upstream_refs[0].resource", f"there is no instance {nobody!r}")
+    ]
+
+
+def test_a_reference_by_uuid_to_the_instance_itself_is_refused(bench: Bench) -> None:
+    write(bench, prices("demo"))
+    own = write(bench, derived("demo", "twice", "close * 2", "prices"))
+
+    assert faults(bench, derived("demo", "twice", "close * 2", "prices", own)) == [
+        ("instances[0].upstream_refs[1].resource", "refers to the instance itself")
+    ]
+
+
+@pytest.mark.parametrize("first", ["uuid", "prices", "demo/prices"])
+@pytest.mark.parametrize("flow", ["", "refresh"])
+def test_an_upstream_that_is_named_and_given_by_uuid_is_a_repetition(
+    bench: Bench, first: str, flow: str
+) -> None:
+    uuid = write(bench, prices("demo"))
+    document = derived("demo", "twice", "close * 2", uuid if first == "uuid" else first)
+    document["upstream_refs"].append({"resource_id": uuid, "role": "input", "flow": flow})
+    if first == "uuid":
+        document["upstream_refs"][1]["resource_id"] = "prices"
+
+    assert faults(bench, document) == [
+        (
+            "instances[0].upstream_refs[1]",
+            "repeats upstream_refs[0]: same resource, role and flow",
+        )
+    ]
+
+
+def test_a_cycle_by_uuids_is_found_before_anything_is_written(bench: Bench) -> None:
+    write(bench, prices("demo"))
+    first = write(bench, derived("demo", "first", "close * 2", "prices"))
+    second = write(bench, derived("demo", "second", "value * 2", first))
+
+    found = faults(bench, derived("demo", "first", "value * 2", second))
+
+    assert [path for path, _ in found] == ["instances[0].upstream_refs"]
+    assert "is part of a cycle: " in found[0][1]
+    assert {"demo/first", "demo/second"} <= {*found[0][1].split()}
+
+
+def test_an_update_by_uuid_of_a_planned_instance_comes_after_it(bench: Bench) -> None:
+    uuid = write(bench, prices("demo"))
+    reader = derived("demo", "twice", "close * 2", uuid)
+
+    steps = planned(bench, reader, prices("demo", symbols=["KO"])).steps
+
+    assert [(step.name, step.action) for step in steps] == [
+        ("demo/prices", Action.UPDATE),
+        ("demo/twice", Action.CREATE),
+    ]
+
+
+def test_the_backtest_of_the_document_takes_the_uuid_of_its_signal(bench: Bench) -> None:
+    write(bench, prices("demo"))
+    primary = write(bench, signal("momentum", "DELTA(close, 5) / REF(close, 5)", "prices"))
+    document = {
+        "type": "BacktestInstance",
+        "name": "Q1_2020_Backtest",
+        "project": "demo",
+        "metadata_json": {
+            "signals_json": {"primary": primary},
+            "date_range_json": {"start": "2020-01-01", "end": "2020-03-31"},
+        },
+    }
+
+    assert [step.action for step in planned(bench, document).steps] == [Action.CREATE]
+    write(bench, document)
+
+
+def test_the_column_holds_resource_ids_and_roles(bench: Bench) -> None:
+    uuid = write(bench, prices("demo"))
+    primary = write(bench, signal("momentum", "DELTA(close, 5) / REF(close, 5)", "prices"))
+
+    with bench.services.database.read() as session:
+        row = session.query(SignalInstance).one()
+
+    assert str(row.resource_id) == primary
+    assert row.upstream_refs == [{"resource_id": uuid, "role": "input"}]
