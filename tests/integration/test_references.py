@@ -1,19 +1,21 @@
-"""References by uuid hold to the same rules as those by name; the database alone decides."""
+"""References by uuid, to instances and definitions; no server is needed to decide on them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from prefect_instances.cli.runtime.database import register_definitions
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.plan import Action, Plan
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import SignalInstance
+from prefect_instances.libs.db.models import DatasetInstance, SignalInstance
+from prefect_instances.libs.services.composition.catalog import Registered, register_all
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.manifests import plan
@@ -145,3 +147,51 @@ def test_the_column_holds_resource_ids_and_roles(bench: Bench) -> None:
 
     assert str(row.resource_id) == primary
     assert row.upstream_refs == [{"resource_id": uuid, "role": "input"}]
+
+
+def registered(bench: Bench) -> dict[str, Registered]:
+    """Register what is installed, as ``instances up`` does; the ids by name of the definition."""
+    said: list[str] = []
+    register_definitions(bench.services, said.append)
+    assert said == []
+    with bench.services.database.read() as session:
+        ids, _ = register_all(session, bench.services.registry, bench.services.now())
+    return {definition.name: found for definition, found in ids.items()}
+
+
+def by_ids(ids: Registered) -> dict[str, Any]:
+    document = prices("demo")
+    pipeline = document.pop("pipeline")
+    return {
+        **document,
+        "definition_resource_id": str(ids.resource_id),
+        "definition_version_id": str(ids.version_id),
+        "config_json": pipeline["config"],
+    }
+
+
+def test_a_definition_and_its_version_are_given_by_uuid_before_their_first_use(
+    bench: Bench,
+) -> None:
+    ids = registered(bench)["market_data"]
+
+    uuid = write(bench, by_ids(ids))
+
+    with bench.services.database.read() as session:
+        row = session.get_one(DatasetInstance, UUID(uuid))
+        assert row.definition_resource_id == ids.resource_id
+        assert row.definition_version_id == ids.version_id
+
+
+def test_the_id_of_another_definitions_version_is_refused_with_its_path(bench: Bench) -> None:
+    ids = registered(bench)
+    wrong = ids["file"].version_id
+    document = {**by_ids(ids["market_data"]), "definition_version_id": str(wrong)}
+
+    assert faults(bench, document) == [
+        (
+            "instances[0].pipeline.version",
+            f"{wrong} is no version of 'market_data'; "
+            "`instances definitions show market_data` lists the ids",
+        )
+    ]

@@ -44,7 +44,7 @@ from prefect_instances.libs.definitions.base import (
 )
 from prefect_instances.libs.definitions.guardrails import Declared, Report
 from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.catalog import with_saved
+from prefect_instances.libs.services.composition.catalog import find_version, with_saved
 from prefect_instances.libs.services.composition.create_guardrails import admit
 from prefect_instances.libs.services.composition.instance_types import (
     KITS,
@@ -219,7 +219,8 @@ def _inline(
     session: Session, registry: Registry, component: ComponentSpec, kind: DefinitionKind
 ) -> Component:
     name = _definition_name(session, component.definition, kind)
-    definition = registry.get(kind, name, component.version)
+    version = find_version(session, kind, name, component.version)
+    definition = registry.get(kind, name, version)
     definition.parse_config(component.config)
     return Component(definition, dict(component.config))
 
