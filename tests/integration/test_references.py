@@ -12,37 +12,18 @@ from prefect_instances.cli.runtime.database import register_definitions
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.plan import Action, Plan
-from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import DatasetInstance, SignalInstance
 from prefect_instances.libs.services.composition.catalog import Registered, register_all
-from prefect_instances.libs.services.composition.checks import examine
-from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.manifests import plan
-from prefect_instances.libs.specs import parse_spec, survey_manifest
-from tests.integration.bench import Bench, derived, make_bench, prices
+from prefect_instances.libs.specs import survey_manifest
+from tests.integration.bench import Bench, derived, make_bench, prices, write_instance
 
 
 @pytest.fixture
 def bench(database: Database, tmp_path: Path) -> Bench:
     """Services over a new database; nothing is sent to the server of the address."""
     return make_bench(database, PrefectGateway.connect("http://127.0.0.1:9/api"), tmp_path)
-
-
-def write(bench: Bench, document: dict[str, Any]) -> str:
-    """Write the rows of an instance, make it ACTIVE, and return its id."""
-    spec, services = parse_spec(document), bench.services
-    written = services.database.transact(
-        lambda session: (
-            write_rows(
-                session,
-                examine(session, services.registry, spec, services.now()),
-                services.now(),
-            ).id
-        )
-    )
-    services.ledger.set_lifecycle(written, Lifecycle.ACTIVE, first_run=None)
-    return str(written)
 
 
 def planned(bench: Bench, *instances: dict[str, Any]) -> Plan:
@@ -70,8 +51,8 @@ def test_an_unknown_uuid_is_one_line_with_its_path(bench: Bench) -> None:
 
 
 def test_a_reference_by_uuid_to_the_instance_itself_is_refused(bench: Bench) -> None:
-    write(bench, prices("demo"))
-    own = write(bench, derived("demo", "twice", "close * 2", "prices"))
+    write_instance(bench, prices("demo"))
+    own = write_instance(bench, derived("demo", "twice", "close * 2", "prices"))
 
     assert faults(bench, derived("demo", "twice", "close * 2", "prices", own)) == [
         ("instances[0].upstream_refs[1].resource", "refers to the instance itself")
@@ -83,7 +64,7 @@ def test_a_reference_by_uuid_to_the_instance_itself_is_refused(bench: Bench) -> 
 def test_an_upstream_that_is_named_and_given_by_uuid_is_a_repetition(
     bench: Bench, first: str, flow: str
 ) -> None:
-    uuid = write(bench, prices("demo"))
+    uuid = write_instance(bench, prices("demo"))
     document = derived("demo", "twice", "close * 2", uuid if first == "uuid" else first)
     document["upstream_refs"].append({"resource_id": uuid, "role": "input", "flow": flow})
     if first == "uuid":
@@ -98,9 +79,9 @@ def test_an_upstream_that_is_named_and_given_by_uuid_is_a_repetition(
 
 
 def test_a_cycle_by_uuids_is_found_before_anything_is_written(bench: Bench) -> None:
-    write(bench, prices("demo"))
-    first = write(bench, derived("demo", "first", "close * 2", "prices"))
-    second = write(bench, derived("demo", "second", "value * 2", first))
+    write_instance(bench, prices("demo"))
+    first = write_instance(bench, derived("demo", "first", "close * 2", "prices"))
+    second = write_instance(bench, derived("demo", "second", "value * 2", first))
 
     found = faults(bench, derived("demo", "first", "value * 2", second))
 
@@ -110,7 +91,7 @@ def test_a_cycle_by_uuids_is_found_before_anything_is_written(bench: Bench) -> N
 
 
 def test_an_update_by_uuid_of_a_planned_instance_comes_after_it(bench: Bench) -> None:
-    uuid = write(bench, prices("demo"))
+    uuid = write_instance(bench, prices("demo"))
     reader = derived("demo", "twice", "close * 2", uuid)
 
     steps = planned(bench, reader, prices("demo", symbols=["KO"])).steps
@@ -122,8 +103,8 @@ def test_an_update_by_uuid_of_a_planned_instance_comes_after_it(bench: Bench) ->
 
 
 def test_the_backtest_of_the_document_takes_the_uuid_of_its_signal(bench: Bench) -> None:
-    write(bench, prices("demo"))
-    primary = write(bench, signal("momentum", "DELTA(close, 5) / REF(close, 5)", "prices"))
+    write_instance(bench, prices("demo"))
+    primary = write_instance(bench, signal("momentum", "DELTA(close, 5) / REF(close, 5)", "prices"))
     document = {
         "type": "BacktestInstance",
         "name": "Q1_2020_Backtest",
@@ -135,12 +116,12 @@ def test_the_backtest_of_the_document_takes_the_uuid_of_its_signal(bench: Bench)
     }
 
     assert [step.action for step in planned(bench, document).steps] == [Action.CREATE]
-    write(bench, document)
+    write_instance(bench, document)
 
 
 def test_the_column_holds_resource_ids_and_roles(bench: Bench) -> None:
-    uuid = write(bench, prices("demo"))
-    primary = write(bench, signal("momentum", "DELTA(close, 5) / REF(close, 5)", "prices"))
+    uuid = write_instance(bench, prices("demo"))
+    primary = write_instance(bench, signal("momentum", "DELTA(close, 5) / REF(close, 5)", "prices"))
 
     with bench.services.database.read() as session:
         row = session.query(SignalInstance).one()
@@ -175,7 +156,7 @@ def test_a_definition_and_its_version_are_given_by_uuid_before_their_first_use(
 ) -> None:
     ids = registered(bench)["market_data"]
 
-    uuid = write(bench, by_ids(ids))
+    uuid = write_instance(bench, by_ids(ids))
 
     with bench.services.database.read() as session:
         row = session.get_one(DatasetInstance, UUID(uuid))

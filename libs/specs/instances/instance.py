@@ -215,7 +215,7 @@ class InstanceFields(SpecModel):
         project = _text(values.get("project")) or "default"
         own = full_name(_text(values.get("name")), project)
         seen: dict[tuple[str, str, str], int] = {}
-        for index, reading in enumerate(_references(values)):
+        for index, reading in enumerate(read_references(values)):
             resource, role, flow = (_text(reading.values.get(key)) for key in _IDENTITY)
             if not resource:
                 continue
@@ -340,7 +340,7 @@ _IDENTITY = ("resource", "role", "flow")
 """The keys that identify an upstream; no two upstreams of an instance share all of them."""
 
 
-def _references(values: Mapping[str, Any]) -> list[Reading]:
+def read_references(values: Mapping[str, Any]) -> list[Reading]:
     """Read each upstream under its short keys; an invalid upstream gives an empty reading."""
     given = values.get("upstream_refs")
     return [_reference(item) for item in given] if isinstance(given, list | tuple) else []
