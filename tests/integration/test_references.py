@@ -176,3 +176,40 @@ def test_the_id_of_another_definitions_version_is_refused_with_its_path(bench: B
             "`instances definitions show market_data` lists the ids",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"upstream_refs": [{"resource": "nobody"}]}, "upstream_refs[0].resource"),
+        ({"upstream_refs": [{"resource": "prices", "flow": "optimize"}]}, "upstream_refs[0].flow"),
+        ({"store": {"instance": "no_such_store"}}, "store.instance"),
+    ],
+)
+def test_a_fault_elsewhere_does_not_hide_those_of_the_expression(
+    bench: Bench, change: dict[str, Any], path: str
+) -> None:
+    write_instance(bench, prices("demo"))
+    document = {**derived("demo", "bad", "REF(close, -1) + MEEN(close, 5)", "prices"), **change}
+
+    found = [place for place, _ in faults(bench, document)]
+
+    assert f"instances[0].{path}" in found
+    expression = [p for p in found if p.startswith("instances[0].pipeline.config.expression")]
+    assert len(expression) == 2
+    assert len(found) == 3
+
+
+def test_all_faults_of_a_backtest_are_told_once_each(bench: Bench) -> None:
+    document = {
+        "type": "BacktestInstance",
+        "name": "Q1",
+        "project": "demo",
+        "signals": {"primary": str(uuid4()), "optimizer": "nobody"},
+        "date_range": {"start": "2020-01-01"},
+    }
+
+    assert [path for path, _ in faults(bench, document)] == [
+        "instances[0].signals.optimizer.resource",
+        "instances[0].signals.primary.resource",
+    ]

@@ -126,6 +126,8 @@ def examine(
 ) -> Blueprint:
     """Check a spec and return its blueprint; raise InvalidSpec with every problem.
 
+    A part that has a fault does not keep the others from being checked.
+
     ``pending`` are the specs, by label, that will exist when this one is provisioned.
     """
     found = _Findings()
@@ -142,7 +144,7 @@ def examine(
         found.problems += schedule_problems(spec, blueprint.shape)
     upstreams, shapes = _upstreams(session, registry, spec, references, pending or {}, found)
     found.problems += kit.fits(components, registry)
-    if len(shapes) == len(references) and len(components) == len(kit.roles):
+    if kit.main in ("", *components):
         found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
     found.problems += _guardrail_problems(registry, spec)
     if found.problems:
@@ -271,8 +273,10 @@ def _upstreams(
             upstream, shape = _upstream(session, registry, spec, ref, pending)
         except InvalidSpec as error:
             found.problems += [problem.under(path) for problem in error.problems]
+            shapes.append(UpstreamShape(ref.resource, ref.role, ""))
         except PermanentError as error:
             found.add(f"{path}.resource", str(error))
+            shapes.append(UpstreamShape(ref.resource, ref.role, ""))
         else:
             upstreams.append(upstream)
             shapes.append(shape)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import InstanceType
+from prefect_instances.libs.db.repositories.resources import find_instance
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
     Kit,
@@ -28,6 +29,8 @@ def _implied(
     if any(ref.role == "prices" for _, ref in spec.references()):
         return []
     primary = label_reference(session, spec.signals.primary.resource, spec.project)
+    if primary not in pending and find_instance(session, primary) is None:
+        return []  # That the signal does not exist is the only fault to report.
     sources = sorted(find_sources(session, pending, primary))
     if len(sources) == 1:
         return [("assets.prices", UpstreamRef(resource=sources[0], role="prices"))]
@@ -40,7 +43,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
     spec = composition.spec
     assert isinstance(spec, BacktestSpec)
     for shape in composition.shapes:
-        if shape.role == "optimizer" and shape.type != WEIGHTS:
+        if shape.role == "optimizer" and shape.type not in ("", WEIGHTS):
             text = f"{shape.resource!r} is a {shape.type}, not a {WEIGHTS.value}"
             yield Problem("signals.optimizer", text)
         columns = shape.columns
