@@ -16,15 +16,24 @@ import pytest
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.aggregation import parse_contract
+from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.shapes import SHAPES
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base, FlowExecutionResource
 from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_of
 from prefect_instances.libs.definitions import Pipeline
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input
+from prefect_instances.libs.definitions.registry import FUNCTIONS
 from prefect_instances.libs.services.composition.catalog import register_all
 from prefect_instances.libs.services.composition.instance_types import KITS
-from prefect_instances.libs.specs import BacktestSpec, ModelSpec, OptimizerSpec, parse_spec
+from prefect_instances.libs.services.composition.instance_types.experiments import as_expression
+from prefect_instances.libs.specs import (
+    BacktestSpec,
+    ExperimentSpec,
+    ModelSpec,
+    OptimizerSpec,
+    parse_spec,
+)
 from tests.integration.bench import Bench, derived, make_bench, prices, write_instance
 
 SCHEDULE_JSON = {
@@ -192,6 +201,74 @@ def test_the_backtest(bench: Bench) -> None:
     assert not hasattr(row, "definition_resource_id")
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "call"),
+    [
+        ("TS_ZSCORE", {"x": "close", "d": 20}, "TS_ZSCORE(close, 20)"),
+        ("ABS", {"x": "DELTA(close, 5)"}, "ABS((DELTA(close, 5)))"),
+    ],
+)
+def test_an_experiment_refers_to_an_op(
+    bench: Bench, name: str, config: dict[str, Any], call: str
+) -> None:
+    there = graph(bench)
+    definition, version = ids_of(bench, name)
+    document = {
+        "type": "ExperimentInstance",
+        "name": "idea",
+        "project": "demo",
+        "definition_resource_id": definition,
+        "definition_version_id": version,
+        "config_json": config,
+        "upstream_refs": [{"resource_id": there["prices"], "role": "input"}],
+    }
+
+    row = row_of(bench, write_instance(bench, document), "ExperimentInstance")
+
+    assert (str(row.definition_resource_id), str(row.definition_version_id)) == (
+        definition,
+        version,
+    )
+    assert row.config_json == config
+    spec = parse_spec(document)
+    assert isinstance(spec, ExperimentSpec)
+    assert as_expression(bench.services.registry, spec).expression == call
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"definition": "TS_ZSKORE"}, "definition"),
+        ({"version": "9.9.9"}, "version"),
+        ({"config": {"x": "close", "days": 20}}, "config.days"),
+        ({"config": {"x": "close"}}, "config.d"),
+        ({"config": {"x": 5, "d": 20}}, "config.x"),
+        ({"config": {"x": "close", "d": -20}}, "config"),
+        ({"config": {"x": "cloze.real", "d": 20}}, "config"),
+        ({"expression": "close"}, "expression"),
+        ({"definition": "", "version": "1.0.0"}, "version"),
+        ({"definition": "", "config": {}}, "expression"),
+    ],
+)
+def test_a_fault_of_an_experiment_has_its_path(
+    bench: Bench, change: dict[str, Any], path: str
+) -> None:
+    write_instance(bench, prices("demo"))
+    document = {
+        "type": "ExperimentInstance",
+        "name": "idea",
+        "project": "demo",
+        "definition": "TS_ZSCORE",
+        "config": {"x": "close", "d": 20},
+        "upstream_refs": ["prices"],
+    }
+
+    with pytest.raises(InvalidSpec) as caught:
+        write_instance(bench, {**document, **change})
+
+    assert path in {problem.path for problem in caught.value.problems}
+
+
 def test_the_composition_of_a_dataset(bench: Bench) -> None:
     row = row_of(bench, graph(bench)["prices"], "DatasetInstance")
 
@@ -204,18 +281,22 @@ DATASET = ("PipelineDef", "StoreDef", "AccessorDef")
 TABLE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "DatasetInstance": (DATASET, ["refresh"]),
     "SignalInstance": (DATASET, ["refresh"]),
+    "ExperimentInstance": (["OpDef", "OpMacroDef"], ["preview"]),
     "ModelInstance": (["MLModuleDef"], ["training", "inference", "monitoring"]),
     "PortfolioOptimizerInstance": (["PortfolioOptimizerDef"], ["optimize"]),
     "BacktestInstance": ([], ["backtest"]),
 }
-"""The table of instance types: definitions and flows. ExperimentInstance has a test of its own."""
+"""The table of instance types: definitions and flows."""
 
 
 @pytest.mark.parametrize("type_", TABLE)
 def test_a_row_of_the_table_of_instance_types(type_: str) -> None:
     definitions, flows = TABLE[type_]
 
-    assert [role.kind.value for role in KITS[type_].roles.values()] == [*definitions]
+    kinds = [role.kind.value for role in KITS[type_].roles.values()]
+    if type_ == "ExperimentInstance":  # Its one definition is an op or a macro.
+        kinds = sorted(kind.value for kind in FUNCTIONS)
+    assert kinds == [*definitions]
     assert [*SHAPES[type_].flows] == flows
 
 

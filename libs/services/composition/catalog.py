@@ -61,6 +61,11 @@ def definition_id(kind: DefinitionKind, name: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"prefect-instances:{kind}:{name}")
 
 
+def version_id(definition: type[Definition]) -> UUID:
+    """Compute the id of a definition's version, which is the same in every database."""
+    return uuid5(definition_id(definition.kind, definition.name), definition.version)
+
+
 def register(session: Session, definition: type[Definition], now: datetime) -> Registered:
     """Find the rows of a definition version, or add them; return their ids.
 
@@ -150,7 +155,7 @@ def _add(session: Session, definition: type[Definition], resource_id: UUID, now:
         session.flush()
     _describe(session, definition, resource_id)
     version = ResourceVersion(
-        id=uuid5(resource_id, definition.version),
+        id=version_id(definition),
         resource_id=resource_id,
         number=count_versions(session, resource_id) + 1,
         label=definition.version,

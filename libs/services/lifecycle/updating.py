@@ -255,7 +255,7 @@ def _rewrite_extension(
         else _as_it_was(session, role, blueprint, extension)
         for role in blueprint.components
     }
-    for column, value in extension_columns(blueprint, components).items():
+    for column, value in extension_columns(session, blueprint, components, services.now()).items():
         setattr(extension, column, value)
     if old.output_content() != spec.output_content():
         record_instance_calls(session, id_, blueprint, services.now())
