@@ -13,13 +13,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.aggregation import parse_contract
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.shapes import SHAPES
+from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import Base, FlowExecutionResource
+from prefect_instances.libs.db.models import Base, FlowExecutionResource, OutboxEvent
 from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_of
 from prefect_instances.libs.definitions import Pipeline
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input
@@ -343,3 +345,16 @@ def test_lineage_is_flow_to_flow(bench: Bench) -> None:
     assert {(row.upstream_flow_id in flows, row.downstream_flow_id in flows) for row in pairs} == {
         (True, True)
     }
+
+
+def test_each_flow_of_a_new_instance_tells_once_that_it_has_no_output(bench: Bench) -> None:
+    uuid = write_instance(bench, prices("demo"))
+    bench.services.ledger.set_lifecycle(UUID(uuid), Lifecycle.PAUSED)
+    bench.services.ledger.set_lifecycle(UUID(uuid), Lifecycle.ACTIVE)
+
+    with bench.services.database.read() as session:
+        rows = session.scalars(select(OutboxEvent)).all()
+        (flow,) = flows_of(session, UUID(uuid))
+
+    (told,) = [row for row in rows if row.name == "instance.flow.not-initialized"]
+    assert told.payload["flow_id"] == str(flow.id)
