@@ -7,13 +7,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from prefect_instances.cli.runtime.database import register_definitions
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.plan import Action, Plan
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import DatasetInstance, SignalInstance
+from prefect_instances.libs.db.models import DatasetInstance, FlowExecutionResource, SignalInstance
 from prefect_instances.libs.services.composition.catalog import Registered, register_all
 from prefect_instances.libs.services.lifecycle.manifests import plan
 from prefect_instances.libs.specs import survey_manifest
@@ -213,3 +215,48 @@ def test_all_faults_of_a_backtest_are_told_once_each(bench: Bench) -> None:
         "instances[0].signals.optimizer.resource",
         "instances[0].signals.primary.resource",
     ]
+
+
+def publish(session: Session) -> None:
+    """Give every flow an output, as far as a plan looks at it."""
+    session.execute(update(FlowExecutionResource).values(generation=1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pipeline": {"definition": "expression", "version": "1.0.0"}},
+        {"pipeline": {"definition": "expression", "config": {"output": "value"}}},
+        {"store": {"definition": "delta", "version": "1.0.0"}},
+        {"upstream_refs": ["uuid"]},
+        {"upstream_refs": ["demo/prices"]},
+    ],
+)
+def test_what_is_written_out_but_means_the_same_makes_nothing_stale(
+    bench: Bench, change: dict[str, Any]
+) -> None:
+    uuid = write_instance(bench, prices("demo"))
+    document = derived("demo", "twice", "MEAN(close, 2)", "prices")
+    write_instance(bench, document)
+    bench.services.database.transact(publish)
+    if change.get("upstream_refs") == ["uuid"]:
+        change = {"upstream_refs": [uuid]}
+    pipeline = {**document["pipeline"], **change.get("pipeline", {})}
+    pipeline["config"] = {**document["pipeline"]["config"], **pipeline["config"]}
+
+    (step,) = planned(bench, {**document, **change, "pipeline": pipeline}).steps
+
+    assert (step.action, step.invalidates) == (Action.UPDATE, ())
+
+
+@pytest.mark.parametrize("config", [{"output": "other"}, {"expression": "MEAN(close, 3)"}])
+def test_what_means_something_else_makes_stale(bench: Bench, config: dict[str, Any]) -> None:
+    write_instance(bench, prices("demo"))
+    document = derived("demo", "twice", "MEAN(close, 2)", "prices")
+    write_instance(bench, document)
+    bench.services.database.transact(publish)
+
+    pipeline = {"definition": "expression", "config": {**document["pipeline"]["config"], **config}}
+    (step,) = planned(bench, {**document, "pipeline": pipeline}).steps
+
+    assert step.invalidates == ("demo/twice.refresh",)

@@ -44,7 +44,12 @@ from prefect_instances.libs.definitions.base import (
 )
 from prefect_instances.libs.definitions.guardrails import Declared, Report
 from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.catalog import find_version, with_saved
+from prefect_instances.libs.services.composition.catalog import (
+    find_version,
+    recorded_calls,
+    with_saved,
+)
+from prefect_instances.libs.services.composition.contracts import composition_of
 from prefect_instances.libs.services.composition.create_guardrails import admit
 from prefect_instances.libs.services.composition.instance_types import (
     KITS,
@@ -336,3 +341,59 @@ def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] |
         return None
     columns = select_columns(session, flow.version_id)
     return tuple(columns) if columns is not None else None
+
+
+def settle_specs(
+    session: Session, registry: Registry, before: InstanceSpec, after: InstanceSpec, id_: UUID
+) -> tuple[InstanceSpec, InstanceSpec]:
+    """Write out what two specs of an instance leave open, so that they compare by what they mean.
+
+    That is the version in use, the defaults of parameters, the versions that are called, and the
+    names of upstreams given by uuid. ``before`` is the recorded spec of the instance ``id_``, which
+    keeps its versions; so does what ``after`` does not change. A part that cannot be resolved stays
+    as it is written. The result is for comparison only.
+    """
+    registry, rows = with_saved(session, registry), composition_of(session, after.type, id_)
+    had, settled = before.components(), []
+    for spec in (before, after):
+        updates: dict[str, Any] = {"upstream_refs": _settle_references(session, spec)}
+        for role, component in spec.components().items():
+            kept = rows.get(role) if component == had.get(role) else None
+            try:
+                updates[role] = _settle(session, registry, spec, role, kept)
+            except PermanentError:
+                continue
+        settled.append(spec.model_copy(update=updates))
+    return settled[0], settled[1]
+
+
+def _settle_references(session: Session, spec: InstanceSpec) -> list[UpstreamRef]:
+    return [
+        ref.model_copy(update={"resource": label_reference(session, ref.resource, spec.project)})
+        for ref in spec.upstream_refs
+    ]
+
+
+def _settle(
+    session: Session, registry: Registry, spec: InstanceSpec, role: str, row: Any
+) -> ComponentSpec:
+    """Return a component as it is recorded in ``row``, or as it would be resolved now if None."""
+    written = spec.components()[role]
+    if written.instance:
+        return written
+    if row is None:
+        component = _component(session, registry, spec, role)
+        definition = component.definition
+        made = component.configured(registry).calls()
+        calls = {(each.kind, each.name): each.version for each in made}
+    else:
+        definition = definition_of(session, registry, row)
+        calls = recorded_calls(session, row.resource_id)
+    defaults = definition.parse_config(written.config).model_dump(mode="json")
+    config = {
+        **defaults,
+        **written.config,
+        "calls": sorted([*key, at] for key, at in calls.items()),
+    }
+    update = {"definition": definition.name, "version": definition.version, "config": config}
+    return written.model_copy(update=update)

@@ -23,7 +23,12 @@ from prefect_instances.libs.db.repositories.resources import (
     select_instances,
 )
 from prefect_instances.libs.db.repositories.versions import select_newest_versions
-from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
+from prefect_instances.libs.services.composition.checks import (
+    examine,
+    kinds_of,
+    label_of,
+    settle_specs,
+)
 from prefect_instances.libs.services.composition.references import label_reference
 from prefect_instances.libs.services.lifecycle.flow_sets import find_losses
 from prefect_instances.libs.services.lifecycle.pruning import prune
@@ -73,11 +78,18 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
         problems += obstacles
         kinds = {label_of(spec): kinds_of(session, services.registry, spec) for spec in specs}
         reads = {label_of(spec): _read_labels(session, spec) for spec in specs}
+        pairs = {label_of(spec): _settled(services, session, world, spec) for spec in specs}
     if problems:
         raise InvalidSpec(problems)
     there = kinds.keys() & world.named
-    known = {label: _present(world, world.named[label], kinds[label]) for label in there}
-    wanted = [_wanted(spec, kinds[label_of(spec)], reads[label_of(spec)]) for spec in specs]
+    known = {
+        label: _present(world, world.named[label], _contents(pairs[label][0], kinds[label]))
+        for label in there
+    }
+    wanted = [
+        _wanted(spec, _contents(pairs[label][1], kinds[label]), reads[label])
+        for label, spec in ((label_of(spec), spec) for spec in specs)
+    ]
     computed = compute(wanted, known, world.lineage)
     return replace(computed, steps=(*computed.steps, *removals))
 
@@ -162,7 +174,21 @@ def _faults(
     return find_losses(session, blueprint, before) if before else ()
 
 
-def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
+def _settled(
+    services: Services, session: Session, world: _World, spec: InstanceSpec
+) -> tuple[InstanceSpec, InstanceSpec]:
+    """Return the recorded and the wanted spec so that they compare by what they mean."""
+    named = world.named.get(label_of(spec))
+    version = world.versions.get(named.id) if named else None
+    if named is None or version is None or version.spec_json == spec_document(spec):
+        return spec, spec
+    before = parse_spec(version.spec_json)
+    if before.type != spec.type:
+        return before, spec
+    return settle_specs(session, services.registry, before, spec, named.id)
+
+
+def _present(world: _World, named: Named, contents: Mapping[str, str]) -> Present:
     version = world.versions[named.id]
     complete, condition = named.lifecycle in COMPLETE, world.conditions.get(named.id)
     unfinished = ""
@@ -170,18 +196,17 @@ def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
         held = condition or {}
         unfinished = f"step {held.get('step', '?')}: {held.get('error', 'interrupted')}"
     spec = parse_spec(version.spec_json)
-    contents = _contents(spec, kinds)
     return Present(spec_document(spec), version.number, complete, unfinished, contents)
 
 
-def _wanted(spec: InstanceSpec, kinds: Iterable[str], reads: Collection[str]) -> Wanted:
+def _wanted(spec: InstanceSpec, contents: Mapping[str, str], reads: Collection[str]) -> Wanted:
     return Wanted(
         label=label_of(spec),
         name=f"{spec.project}/{spec.name}",
         type=spec.type,
         document=spec_document(spec),
         upstreams=reads,
-        contents=_contents(spec, kinds),
+        contents=contents,
     )
 
 
