@@ -207,6 +207,7 @@ def test_an_experiment_on_an_op_does_what_its_call_does(bench: Bench, project: s
 
     assert output(bench, "by_op").equals(output(bench, "bare"))
     promoted = build_promoted_spec(bench.services, "by_op", "signal", {"allow_nan": True})
+    assert promoted.document()["promoted_from"] == f"{project}/by_op"
     assert promoted.document()["pipeline"]["config"] == {
         "expression": "REF(close, 1)",
         "ops": {"REF": "1.0.0"},

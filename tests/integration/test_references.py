@@ -16,9 +16,16 @@ from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.plan import Action, Plan
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import DatasetInstance, FlowExecutionResource, SignalInstance
+from prefect_instances.libs.db.repositories.resources import (
+    flows_of,
+    get_instance,
+    select_newest_version,
+)
 from prefect_instances.libs.services.composition.catalog import Registered, register_all
+from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.lifecycle.manifests import plan
-from prefect_instances.libs.specs import survey_manifest
+from prefect_instances.libs.services.lifecycle.updating import write_update
+from prefect_instances.libs.specs import parse_spec, survey_manifest
 from tests.integration.bench import Bench, derived, make_bench, prices, write_instance
 
 
@@ -222,6 +229,23 @@ def publish(session: Session) -> None:
     session.execute(update(FlowExecutionResource).values(generation=1))
 
 
+def updated_version(bench: Bench, document: dict[str, Any]) -> int:
+    """Write an update; the configuration version that its flow must run with."""
+    services, spec = bench.services, parse_spec(document)
+
+    def work(session: Session) -> int:
+        named = get_instance(session, f"{spec.project}/{spec.name}")
+        before = select_newest_version(session, named.id)
+        assert before is not None
+        blueprint = examine(session, services.registry, spec, services.now())
+        write_update(services, session, blueprint, before)
+        (flow,) = flows_of(session, named.id)
+        session.refresh(flow)
+        return flow.config_version
+
+    return services.database.transact(work)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -247,6 +271,7 @@ def test_what_is_written_out_but_means_the_same_makes_nothing_stale(
     (step,) = planned(bench, {**document, **change, "pipeline": pipeline}).steps
 
     assert (step.action, step.invalidates) == (Action.UPDATE, ())
+    assert updated_version(bench, {**document, **change, "pipeline": pipeline}) == 1
 
 
 @pytest.mark.parametrize("config", [{"output": "other"}, {"expression": "MEAN(close, 3)"}])
@@ -260,3 +285,4 @@ def test_what_means_something_else_makes_stale(bench: Bench, config: dict[str, A
     (step,) = planned(bench, {**document, "pipeline": pipeline}).steps
 
     assert step.invalidates == ("demo/twice.refresh",)
+    assert updated_version(bench, {**document, "pipeline": pipeline}) == 2

@@ -85,6 +85,7 @@ def build_promoted_spec(
     if isinstance(before, ExperimentSpec):
         document = _of_experiment(as_expression(kept, before), document, calls)
     document |= {"name": name, "type": InstanceType.SIGNAL.value, "signal": dict(contract)}
+    document["promoted_from"] = named.label
     document.setdefault("description", f"Promoted from {named.label}")
     spec = parse_spec(document)
     assert isinstance(spec, SignalSpec)

@@ -17,7 +17,7 @@ from prefect_instances.libs.specs.instances.references import UpstreamRef
 from prefect_instances.libs.specs.instances.signals import SignalContract
 from prefect_instances.libs.specs.reading.base import Reading, SpecModel
 from prefect_instances.libs.specs.reading.json_values import Config, Text
-from prefect_instances.libs.specs.reading.names import Name, full_name
+from prefect_instances.libs.specs.reading.names import Name, OptionalReference, full_name
 from prefect_instances.libs.specs.reading.problems import Fault, Loc, kind_of
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 
@@ -296,6 +296,12 @@ class SignalSpec(DatasetSpec):
         title="Signal contract",
         description="What every value must satisfy; otherwise the run fails.",
         examples=[{"min_value": -3.0, "max_value": 3.0}],
+    )
+    promoted_from: OptionalReference = Field(
+        default="",
+        title="Promoted from",
+        description="The dataset or experiment that became this signal; promotion writes it.",
+        examples=["demo/sp500_returns"],
     )
 
     def output_content(self) -> dict[str, Any]:
