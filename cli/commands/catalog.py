@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from prefect_instances.cli.commands.arguments import Json
 from prefect_instances.cli.output import emit_document, emit_json, emit_rows, warn
-from prefect_instances.cli.session import NothingHere, open_database
+from prefect_instances.cli.session import NothingHere, open_database, utc_now
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from prefect_instances.libs.definitions import Registry
+    from prefect_instances.libs.services.composition.catalog import Registered
+
+    Ids = Mapping[Any, Registered]
 
 HEADERS = ("kind", "name", "version", "description")
 
@@ -45,15 +49,18 @@ def definitions(context: typer.Context, json: Json = False) -> None:
 
 
 def list_definitions(json: Json = False) -> None:
-    """List installed definitions and saved macros; report broken ones on stderr."""
-    registry = _registry()
+    """List installed definitions and saved macros; report broken ones on stderr.
+
+    The first listing in a home registers those that are new, so that each has an id.
+    """
+    registry, ids = _registry()
+    entries = [{**_entry(each), **_ids(each, ids)} for each in registry.list()]
     if json:
-        emit_json(
-            {"definitions": [_entry(kind) for kind in registry.list()], "broken": _broken(registry)}
-        )
+        emit_json({"definitions": entries, "broken": _broken(registry)})
         return
-    rows = [[entry[key] for key in HEADERS] for entry in map(_entry, registry.list())]
-    emit_rows(HEADERS, rows)
+    headers = (*HEADERS, "version id") if ids else HEADERS
+    keys = (*HEADERS, "definition_version_id") if ids else HEADERS
+    emit_rows(headers, [[entry.get(key, "") for key in keys] for entry in entries])
     for broken in registry.broken:
         warn(f"broken: {broken}")
 
@@ -61,28 +68,45 @@ def list_definitions(json: Json = False) -> None:
 def show_definition(
     name: str = typer.Argument(metavar="NAME", help="Name of a definition."), json: Json = False
 ) -> None:
-    """Show all versions of one definition: parameters, contracts and rules."""
-    found = [each for each in _registry().list() if each.name == name]
+    """Show all versions of one definition: ids, parameters, contracts and rules."""
+    registry, ids = _registry()
+    found = [each for each in registry.list() if each.name == name]
     if not found:
         raise NoSuchDefinition(name)
-    document = {"definitions": [each.describe() for each in found]}
+    document = {"definitions": [{**each.describe(), **_ids(each, ids)} for each in found]}
     emit_json(document) if json else emit_document(document)
 
 
-def _registry() -> Registry:
-    """Return the registry of installed definitions, with saved ones if there is a database."""
+def _registry() -> tuple[Registry, Ids]:
+    """Return all definitions, and their ids if there is a database; register those without."""
     from prefect_instances.libs.definitions.installed import discover
-    from prefect_instances.libs.services.composition.catalog import with_saved
+    from prefect_instances.libs.services.composition.catalog import register_all, with_saved
 
     registry = discover()
     try:
-        with open_database() as database, database.read() as session:
-            return with_saved(session, registry)
+        with open_database() as database:
+            with database.read() as session:
+                registry = with_saved(session, registry)
+            ids, refused = database.transact(lambda s: register_all(s, registry, utc_now()))
     except NothingHere:
-        return registry
+        return registry, {}
     except Unavailable as error:
-        warn(f"saved macros are not shown: {error}")
-        return registry
+        warn(f"ids and saved macros are not shown: {error}")
+        return registry, {}
+    for each in refused:
+        warn(str(each))
+    return registry, ids
+
+
+def _ids(definition: Any, ids: Ids) -> dict[str, str]:
+    """Return the ids that documents refer to; empty if the definition has none."""
+    found = ids.get(definition)
+    if found is None:
+        return {}
+    return {
+        "definition_resource_id": str(found.resource_id),
+        "definition_version_id": str(found.version_id),
+    }
 
 
 def _entry(definition: Any) -> dict[str, str]:

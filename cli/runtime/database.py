@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from prefect_instances.libs.adapters.prefect import PrefectGateway
     from prefect_instances.libs.db import Database
+    from prefect_instances.libs.services.state.context import Services
 
 BLOCK_NAME = "instances"
 BLOCK = f"sqlalchemy-connector/{BLOCK_NAME}"
@@ -85,6 +86,16 @@ def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
     if copy is not None:
         say(f"the database is backed up to {copy} before it is migrated")
     migrate(database)
+
+
+def register_definitions(services: Services, say: Callable[[str], None]) -> None:
+    """Give every installed definition its rows; say which version has changed code."""
+    from prefect_instances.libs.services.composition.catalog import register_all
+
+    registry, now = services.registry, services.now()
+    _, refused = services.database.transact(lambda s: register_all(s, registry, now))
+    for error in refused:
+        say(str(error))
 
 
 def save_block(gateway: PrefectGateway, url: URL) -> None:

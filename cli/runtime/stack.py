@@ -245,6 +245,7 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
     say("preparing the database")
     with connect(settings) as services:
         database.bring_up_to_date(services.database, say)
+        database.register_definitions(services, say)
         say("registering flows, blocks and automations")
         apply(services.prefect, settings.pool, settings.pool_type, settings.chosen_sweep_seconds)
     return settings

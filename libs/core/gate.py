@@ -169,9 +169,17 @@ def due_by_input(draft: Draft, flow_id: UUID) -> bool:
 
     The first configuration alone makes nothing due: a request decides whether a new instance runs.
     """
+    return has_newer_configuration(draft, flow_id) or has_newer_inputs(draft, flow_id)
+
+
+def has_newer_configuration(draft: Draft, flow_id: UUID) -> bool:
+    """Return True if the configuration changed after that of the last success, or of the start."""
     flow = draft.flows[flow_id]
-    if flow.config_version > max(flow.consumed_config_version, 1):
-        return True
+    return flow.config_version > max(flow.consumed_config_version, 1)
+
+
+def has_newer_inputs(draft: Draft, flow_id: UUID) -> bool:
+    """Return True if a triggering upstream has published what the last success did not read."""
     return any(
         edge.triggers and draft.flows[edge.upstream].generation > edge.consumed
         for edge in draft.upstream_edges(flow_id)

@@ -150,14 +150,14 @@ def _begin(
     command: StartCommand,
 ) -> Run:
     vector = gate.input_vector(draft, flow.id)
-    by_gate = _by_gate(draft, flow, request, command)
+    cause = _cause(draft, flow, request, command)
     claimed = _claim(draft, flow, opening, request, command.run_id)
     run = Run(
         id=command.run_id,
         flow_id=flow.id,
         prefect_flow_run_id=command.prefect_flow_run_id,
         status=RunStatus.RUNNING,
-        cause=request.cause if request and not by_gate else Cause.GATE,
+        cause=cause,
         config_version=flow.config_version,
         started_at=draft.now,
         pins=_pins(draft, flow.id),
@@ -175,8 +175,16 @@ def _begin(
     return run
 
 
+def _cause(draft: Draft, flow: FlowState, request: Request | None, command: StartCommand) -> Cause:
+    """Return what caused a run: newer inputs, a new configuration alone, or the request."""
+    if request is not None and not _by_gate(draft, flow, request, command):
+        return request.cause
+    changed = gate.has_newer_configuration(draft, flow.id)
+    return Cause.CONFIG if changed and not gate.has_newer_inputs(draft, flow.id) else Cause.GATE
+
+
 def _by_gate(draft: Draft, flow: FlowState, request: Request | None, command: StartCommand) -> bool:
-    """Return True if newer inputs caused this run, and not a person or a schedule."""
+    """Return True if the gate caused this run, and not a person or a schedule."""
     if request is not None and (request.parameters.force or command.opening_id is None):
         return False
     return gate.due_by_input(draft, flow.id)

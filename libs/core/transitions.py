@@ -335,10 +335,17 @@ def reconsider(draft: Draft, flow_ids: Iterable[UUID]) -> None:
 
 
 def set_lifecycle(draft: Draft, instance_id: UUID, lifecycle: Lifecycle) -> None:
-    """Set an instance's lifecycle state and evaluate its gates, which open if it is ACTIVE."""
-    draft.instances[instance_id] = replace(draft.instances[instance_id], lifecycle=lifecycle)
+    """Set an instance's lifecycle state and evaluate its gates, which open if it is ACTIVE.
+
+    The activation of a new instance is the first fact about its flows: they have no output yet.
+    """
+    before = draft.instances[instance_id]
+    new = before.lifecycle not in (Lifecycle.ACTIVE, Lifecycle.PAUSED)
+    draft.instances[instance_id] = replace(before, lifecycle=lifecycle)
     for flow in list(draft.flows.values()):
         if flow.instance_id == instance_id:
+            if new and flow.status is FlowStatus.NOT_INITIALIZED:
+                draft.facts.append((ids.flow_event(flow.status), flow.id, {"old_status": None}))
             gate.evaluate(draft, flow.id)
 
 

@@ -58,7 +58,8 @@ A signal has the flows of a dataset.
 class UpstreamShape:
     """Facts about an upstream that are known without reading its data.
 
-    ``type`` is its instance type (``DatasetInstance``); ``columns`` are those of its published
+    ``type`` is its instance type (``DatasetInstance``), empty if the reference has a fault, which
+    is reported apart; ``columns`` are those of its published
     version in order, ``None`` if it has not published yet.
     """
 
@@ -101,7 +102,7 @@ class CompatibilityRules:
         return [
             Problem(f"upstream_refs[{i}]", f"{shape.resource!r} is a {shape.type}, needs {allowed}")
             for i, shape in enumerate(upstreams)
-            if shape.type not in self.upstream_types
+            if shape.type not in ("", *self.upstream_types)
         ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prefect_instances.libs.core.errors import Problem
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 
 if TYPE_CHECKING:
@@ -73,6 +73,34 @@ class Function(Definition):
             int(value) if kind is Argument.WINDOW else value
             for kind, value in zip(cls.arguments.values(), values, strict=True)
         ]
+
+    @classmethod
+    def write_call(cls, config: Mapping[str, Any]) -> str:
+        """Write the call of the function with the arguments in ``config``, by name.
+
+        A series or condition is a text, by default the name of the argument; a constant is a
+        number. Raises ``InvalidSpec`` with every problem, each below ``config``.
+        """
+        problems = [
+            Problem(f"config.{name}", f"is no argument of {cls.usage()}")
+            for name in config.keys() - cls.arguments.keys()
+        ]
+        first = len(cls.arguments) - len(cls.defaults)
+        defaults = dict(zip([*cls.arguments][first:], cls.defaults, strict=True))
+        written = []
+        for name, kind in cls.arguments.items():
+            computed = kind in COMPUTED
+            value = config.get(name, name if computed else defaults.get(name))
+            if computed and isinstance(value, str):
+                written.append(value if value.isidentifier() else f"({value})")
+            elif not computed and isinstance(value, int | float) and not isinstance(value, bool):
+                written.append(f"{value!r}")
+            else:
+                text = "must be a text: a field or an expression" if computed else "needs a number"
+                problems.append(Problem(f"config.{name}", f"{text}, in {cls.usage()}"))
+        if problems:
+            raise InvalidSpec(problems)
+        return f"{cls.name}({', '.join(written)})"
 
     @classmethod
     def usage(cls) -> str:

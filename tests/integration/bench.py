@@ -10,16 +10,19 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from prefect_instances.flows.execution_flows import EXECUTION
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.core.records import OpeningStatus, RunParameters
-from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.core.status import Cause, Lifecycle
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base, FlowExecutionResource, GateOpening
 from prefect_instances.libs.db.repositories.resources import get_instance
 from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.services.composition.checks import examine
+from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, provision
 from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
@@ -173,6 +176,19 @@ def make_bench(
     live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, gateway))
     registry = installed().extended(())
     return Bench(Services(settings, database, gateway, registry, ledger, live))
+
+
+def write_instance(bench: Bench, document: dict[str, Any]) -> str:
+    """Write the rows of an instance, without a server, make it ACTIVE, and return its id."""
+    spec, services = parse_spec(document), bench.services
+
+    def write(session: Session) -> UUID:
+        blueprint = examine(session, services.registry, spec, services.now())
+        return write_rows(session, blueprint, services.now()).id
+
+    written = services.database.transact(write)
+    services.ledger.set_lifecycle(written, Lifecycle.ACTIVE, first_run=None)
+    return str(written)
 
 
 def prices(project: str, name: str = "prices", **config: Any) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.db.models import BacktestInstance, PortfolioOptimizerInstance
 from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_macro
+from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
 from prefect_instances.libs.services.lifecycle.removal import deprovision
 from prefect_instances.libs.services.runs.rerun import rerun
 from prefect_instances.libs.services.views import reports
@@ -193,6 +195,25 @@ def test_an_experiment_measures_an_expression_and_can_be_repeated(
 
     bench.run("prices", mode=Mode.FULL, force=True)
     assert bench.drain() == []
+
+
+def test_an_experiment_on_an_op_does_what_its_call_does(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    same = {"type": "ExperimentInstance", "project": project, "upstream_refs": ["prices"]}
+    op = {"definition": "REF", "version": "1.0.0", "config_json": {"x": "close", "d": 1}}
+    bench.provision({**same, **op, "name": "by_op"})
+    bench.provision({**same, "name": "bare", "expression": "REF(close, 1)"})
+    assert {*bench.drain()} == {"prices", "by_op.preview", "bare.preview"}
+
+    assert output(bench, "by_op").equals(output(bench, "bare"))
+    promoted = build_promoted_spec(bench.services, "by_op", "signal", {"allow_nan": True})
+    assert promoted.document()["promoted_from"] == f"{project}/by_op"
+    assert promoted.document()["pipeline"]["config"] == {
+        "expression": "REF(close, 1)",
+        "ops": {"REF": "1.0.0"},
+    }
+    macro = plan_macro(bench.services, MacroRequest("by_op", "YESTERDAY")).macro
+    assert macro.expression == "REF(close, 1)"
 
 
 def test_a_faulty_expression_is_refused_with_its_place(bench: Bench, project: str) -> None:

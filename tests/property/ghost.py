@@ -93,7 +93,7 @@ class Ghost:
         if flow.id in self.sources:
             self.read_source[flow.id] = source
         self._revalidated(before, after)
-        if run.cause is Cause.GATE:
+        if run.cause in (Cause.GATE, Cause.CONFIG):
             vector = tuple(sorted((pin.edge_id, pin.generation) for pin in run.pins))
             cause = (flow.id, run.config_version, vector)
             self.gate_successes[cause] += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import pytest
 
@@ -191,6 +192,16 @@ def test_promoting_an_experiment_to_nothing_sensible_is_wrong_usage(
 
     assert (said.code, said.out) == (2, "")
     assert "Error: Invalid value:" in said.err
+
+
+def test_definitions_show_the_ids_that_documents_refer_to(instances: Run, migrated: Path) -> None:
+    listed = json.loads(instances("definitions", "list", "--json").out)["definitions"]
+    shown = json.loads(instances("definitions", "show", "delta", "--json").out)["definitions"]
+
+    (entry,) = (each for each in listed if each["name"] == "delta")
+    keys = ("definition_resource_id", "definition_version_id")
+    assert [UUID(entry[key]) for key in keys] == [UUID(shown[0][key]) for key in keys]
+    assert entry["definition_version_id"] in instances("definitions").out
 
 
 def test_an_unknown_definition_is_named(instances: Run) -> None:

@@ -36,7 +36,7 @@ class TestReconfigure:
         scene = Scene.ready(chain())
         scene.reconfigure("B")
         run = scene.run("B")
-        assert (run.config_version, run.cause) == (2, Cause.GATE)
+        assert (run.config_version, run.cause) == (2, Cause.CONFIG)
         assert scene.flow("B").consumed_config_version == 2
         assert scene.flow("B").status is READY
         assert scene.opening("B") is None

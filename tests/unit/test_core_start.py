@@ -242,6 +242,15 @@ class TestCause:
     def test_inputs_started_by_their_opening_are_the_gates(self, opened: Scene) -> None:
         assert opened.begin("B").cause is Cause.GATE
 
+    def test_a_new_configuration_alone_is_the_cause(self) -> None:
+        scene = Scene.ready(chain())
+        scene.reconfigure("B")
+        assert scene.begin("B").cause is Cause.CONFIG
+
+    def test_newer_inputs_count_before_a_new_configuration(self, opened: Scene) -> None:
+        opened.reconfigure("B")
+        assert opened.begin("B").cause is Cause.GATE
+
     def test_a_person_who_starts_a_due_flow_is_its_cause(self, opened: Scene) -> None:
         run = opened.begin("B", wish())
         assert run.cause is Cause.MANUAL

@@ -257,7 +257,9 @@ def test_a_model_writes_the_schedules_of_all_its_flows_together() -> None:
             ("schedule", "quality"),
             id="said twice",
         ),
-        pytest.param(model, {"schedule": {"type": "cron"}}, ("schedule", "type"), id="no flow"),
+        pytest.param(
+            model, {"schedule": {"type": "cron"}}, ("schedule", "expression"), id="of the training"
+        ),
     ],
 )
 def test_a_wrong_schedule_is_told_where_it_was_written(

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.aggregation import parse_contract
-from prefect_instances.libs.core.errors import DefinitionUnavailable
+from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec, Problem
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db.models import (
     AccessorDef,
@@ -34,6 +34,7 @@ from prefect_instances.libs.db.repositories.versions import (
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.definitions.saved import saved_macro
+from prefect_instances.libs.specs.reading.names import as_uuid
 
 # Model classes by kind of definition; Any, because their common columns come from a mixin.
 EXTENSIONS: dict[DefinitionKind, Any] = {
@@ -60,6 +61,11 @@ def definition_id(kind: DefinitionKind, name: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"prefect-instances:{kind}:{name}")
 
 
+def version_id(definition: type[Definition]) -> UUID:
+    """Compute the id of a definition's version, which is the same in every database."""
+    return uuid5(definition_id(definition.kind, definition.name), definition.version)
+
+
 def register(session: Session, definition: type[Definition], now: datetime) -> Registered:
     """Find the rows of a definition version, or add them; return their ids.
 
@@ -79,6 +85,37 @@ def register(session: Session, definition: type[Definition], now: datetime) -> R
             "it was registered with different code; give the changed code a new version",
         )
     return Registered(resource_id, known.id)
+
+
+def register_all(
+    session: Session, registry: Registry, now: datetime
+) -> tuple[dict[type[Definition], Registered], list[DefinitionUnavailable]]:
+    """Register every definition, so that it has ids before its first use.
+
+    Returns the ids of each, and an error for each whose version is registered with other code.
+    """
+    ids, refused = {}, []
+    for definition in registry.list():
+        try:
+            ids[definition] = register(session, definition, now)
+        except DefinitionUnavailable as error:
+            refused.append(error)
+    return ids, refused
+
+
+def find_version(session: Session, kind: DefinitionKind, name: str, reference: str) -> str:
+    """Return the version of a definition that is given by itself or by its row's id.
+
+    Raises InvalidSpec, at the path ``version``, for an id that no version of the definition has.
+    """
+    identity = as_uuid(reference)
+    if identity is None:
+        return reference
+    row = session.get(ResourceVersion, identity)
+    if row is not None and row.resource_id == definition_id(kind, name):
+        return row.label
+    advice = f"`instances definitions show {name}` lists the ids"
+    raise InvalidSpec([Problem("version", f"{reference} is no version of {name!r}; {advice}")])
 
 
 def record_calls(
@@ -118,7 +155,7 @@ def _add(session: Session, definition: type[Definition], resource_id: UUID, now:
         session.flush()
     _describe(session, definition, resource_id)
     version = ResourceVersion(
-        id=uuid4(),
+        id=version_id(definition),
         resource_id=resource_id,
         number=count_versions(session, resource_id) + 1,
         label=definition.version,

@@ -44,7 +44,12 @@ from prefect_instances.libs.definitions.base import (
 )
 from prefect_instances.libs.definitions.guardrails import Declared, Report
 from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.catalog import with_saved
+from prefect_instances.libs.services.composition.catalog import (
+    find_version,
+    recorded_calls,
+    with_saved,
+)
+from prefect_instances.libs.services.composition.contracts import composition_of
 from prefect_instances.libs.services.composition.create_guardrails import admit
 from prefect_instances.libs.services.composition.instance_types import (
     KITS,
@@ -54,13 +59,16 @@ from prefect_instances.libs.services.composition.instance_types import (
     Pending,
     Upstream,
 )
+from prefect_instances.libs.services.composition.references import label_reference
 from prefect_instances.libs.services.composition.shaping import (
     bound,
     lineage_problems,
+    list_reference_problems,
     schedule_problems,
     shape_of,
 )
 from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
+from prefect_instances.libs.specs.reading.names import as_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,8 @@ def examine(
 ) -> Blueprint:
     """Check a spec and return its blueprint; raise InvalidSpec with every problem.
 
+    A part that has a fault does not keep the others from being checked.
+
     ``pending`` are the specs, by label, that will exist when this one is provisioned.
     """
     found = _Findings()
@@ -139,7 +149,7 @@ def examine(
         found.problems += schedule_problems(spec, blueprint.shape)
     upstreams, shapes = _upstreams(session, registry, spec, references, pending or {}, found)
     found.problems += kit.fits(components, registry)
-    if len(shapes) == len(references) and len(components) == len(kit.roles):
+    if kit.main in ("", *components):
         found.problems += kit.check(Composition(spec, components, tuple(shapes), registry))
     found.problems += _guardrail_problems(registry, spec)
     if found.problems:
@@ -216,7 +226,8 @@ def _inline(
     session: Session, registry: Registry, component: ComponentSpec, kind: DefinitionKind
 ) -> Component:
     name = _definition_name(session, component.definition, kind)
-    definition = registry.get(kind, name, component.version)
+    version = find_version(session, kind, name, component.version)
+    definition = registry.get(kind, name, version)
     definition.parse_config(component.config)
     return Component(definition, dict(component.config))
 
@@ -261,30 +272,34 @@ def _upstreams(
     pending: Pending,
     found: _Findings,
 ) -> tuple[list[Upstream], list[UpstreamShape]]:
-    upstreams, shapes = [], []
+    upstreams, shapes, paths = [], [], []
     for path, ref in references:
         try:
             upstream, shape = _upstream(session, registry, spec, ref, pending)
         except InvalidSpec as error:
             found.problems += [problem.under(path) for problem in error.problems]
+            shapes.append(UpstreamShape(ref.resource, ref.role, ""))
         except PermanentError as error:
             found.add(f"{path}.resource", str(error))
+            shapes.append(UpstreamShape(ref.resource, ref.role, ""))
         else:
             upstreams.append(upstream)
             shapes.append(shape)
+            paths.append(path)
+    found.problems += list_reference_problems(label_of(spec), upstreams, paths)
     return upstreams, shapes
 
 
 def _upstream(
     session: Session, registry: Registry, spec: InstanceSpec, ref: UpstreamRef, pending: Pending
 ) -> tuple[Upstream, UpstreamShape]:
-    label = ref.resource if "/" in ref.resource else f"{spec.project}/{ref.resource}"
-    planned = pending.get(label.lower())
+    label = label_reference(session, ref.resource, spec.project)
+    planned = pending.get(label)
     if planned is not None:
         kinds = kinds_of(session, registry, planned)
         kind = _flow_kind(ref, planned.type, kinds)
-        upstream = Upstream(label, ref.role, kind, None, _require(ref), ref.triggering)
-        return upstream, UpstreamShape(ref.resource, ref.role, planned.type, None)
+        upstream = Upstream(label, ref.role, kind, None, None, _require(ref), ref.triggering)
+        return upstream, UpstreamShape(_shown(ref, label), ref.role, planned.type, None)
     named = find_instance(session, ref.resource, spec.project)
     if named is None:
         raise InvalidSpec([Problem("resource", f"there is no instance {ref.resource!r}")])
@@ -297,9 +312,16 @@ def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstrea
         raise InvalidSpec([Problem("resource", text)])
     flows = {flow.kind: flow for flow in flows_of(session, named.id)}
     kind = _flow_kind(ref, named.type, flows)
-    upstream = Upstream(named.label, ref.role, kind, flows[kind].id, _require(ref), ref.triggering)
+    upstream = Upstream(
+        named.label, ref.role, kind, named.id, flows[kind].id, _require(ref), ref.triggering
+    )
     columns = _columns(session, flows[kind])
-    return upstream, UpstreamShape(ref.resource, ref.role, named.type, columns)
+    return upstream, UpstreamShape(_shown(ref, named.label), ref.role, named.type, columns)
+
+
+def _shown(ref: UpstreamRef, label: str) -> str:
+    """Return the reference as people know it: a name as written, a uuid as the label it means."""
+    return label if as_uuid(ref.resource) else ref.resource
 
 
 def _flow_kind(ref: UpstreamRef, type_: str, kinds: Any) -> str:
@@ -319,3 +341,59 @@ def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] |
         return None
     columns = select_columns(session, flow.version_id)
     return tuple(columns) if columns is not None else None
+
+
+def settle_specs(
+    session: Session, registry: Registry, before: InstanceSpec, after: InstanceSpec, id_: UUID
+) -> tuple[InstanceSpec, InstanceSpec]:
+    """Write out what two specs of an instance leave open, so that they compare by what they mean.
+
+    That is the version in use, the defaults of parameters, the versions that are called, and the
+    names of upstreams given by uuid. ``before`` is the recorded spec of the instance ``id_``, which
+    keeps its versions; so does what ``after`` does not change. A part that cannot be resolved stays
+    as it is written. The result is for comparison only.
+    """
+    registry, rows = with_saved(session, registry), composition_of(session, after.type, id_)
+    had, settled = before.components(), []
+    for spec in (before, after):
+        updates: dict[str, Any] = {"upstream_refs": _settle_references(session, spec)}
+        for role, component in spec.components().items():
+            kept = rows.get(role) if component == had.get(role) else None
+            try:
+                updates[role] = _settle(session, registry, spec, role, kept)
+            except PermanentError:
+                continue
+        settled.append(spec.model_copy(update=updates))
+    return settled[0], settled[1]
+
+
+def _settle_references(session: Session, spec: InstanceSpec) -> list[UpstreamRef]:
+    return [
+        ref.model_copy(update={"resource": label_reference(session, ref.resource, spec.project)})
+        for ref in spec.upstream_refs
+    ]
+
+
+def _settle(
+    session: Session, registry: Registry, spec: InstanceSpec, role: str, row: Any
+) -> ComponentSpec:
+    """Return a component as it is recorded in ``row``, or as it would be resolved now if None."""
+    written = spec.components()[role]
+    if written.instance:
+        return written
+    if row is None:
+        component = _component(session, registry, spec, role)
+        definition = component.definition
+        made = component.configured(registry).calls()
+        calls = {(each.kind, each.name): each.version for each in made}
+    else:
+        definition = definition_of(session, registry, row)
+        calls = recorded_calls(session, row.resource_id)
+    defaults = definition.parse_config(written.config).model_dump(mode="json")
+    config = {
+        **defaults,
+        **written.config,
+        "calls": sorted([*key, at] for key, at in calls.items()),
+    }
+    update = {"definition": definition.name, "version": definition.version, "config": config}
+    return written.model_copy(update=update)

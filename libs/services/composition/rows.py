@@ -50,7 +50,7 @@ def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resourc
         role: record_component(session, resource, role, blueprint, now)
         for role in blueprint.components
     }
-    columns = extension_columns(blueprint, components)
+    columns = extension_columns(session, blueprint, components, now)
     session.add(EXTENSIONS[blueprint.spec.type](resource_id=resource.id, **columns))
     record_instance_calls(session, resource.id, blueprint, now)
     shape, definition = blueprint.shape, blueprint.definition
@@ -160,7 +160,9 @@ def record_instance_calls(
     record_calls(session, instance_id, calls, now)
 
 
-def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) -> dict[str, Any]:
+def extension_columns(
+    session: Session, blueprint: Blueprint, components: Mapping[str, Recorded], now: datetime
+) -> dict[str, Any]:
     """Build the columns of the extension row, without its key and external ids."""
     spec, kit = blueprint.spec, blueprint.kit
     columns: dict[str, Any] = {
@@ -172,10 +174,17 @@ def extension_columns(blueprint: Blueprint, components: Mapping[str, Recorded]) 
         columns["definition_resource_id"] = components[kit.main].definition_id
         columns["definition_version_id"] = components[kit.main].version_id
         columns["config_json"] = dict(blueprint.components[kit.main].config)
+    if subject := kit.subject(blueprint.composition):
+        known = register(session, subject, now)
+        columns["definition_resource_id"] = known.resource_id
+        columns["definition_version_id"] = known.version_id
     return {
         **columns,
         "schedule_json": spec.schedule.document(),
-        "upstream_refs": [ref.document() for ref in spec.upstream_refs],
+        "upstream_refs": [
+            {"resource_id": str(upstream.instance_id), "role": upstream.role}
+            for upstream in blueprint.upstreams
+        ],
         **kit.columns(blueprint.composition),
     }
 

@@ -10,6 +10,7 @@ from prefect_instances.libs.core.shapes import OWN_OUTPUT, SHAPES, Shape
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.flow import OUTPUT, UPSTREAMS, LineageContract
 from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.services.composition.instance_types import Upstream
 from prefect_instances.libs.specs import InstanceSpec, UpstreamRef
 
 Placed = tuple[str, UpstreamRef]
@@ -84,3 +85,21 @@ def lineage_problems(
         for path, ref in references:
             if ref.role == OWN_OUTPUT:
                 yield Problem(f"{path}.role", "is the role of the instance's own output")
+
+
+def list_reference_problems(
+    own: str, upstreams: Iterable[Upstream], paths: Sequence[str]
+) -> Iterable[Problem]:
+    """Yield a problem for each reference to the instance itself, and for each repeated one.
+
+    ``own`` is the label of the instance; ``paths`` locate the upstreams, in the same order.
+    """
+    seen: dict[tuple[str, str, str], str] = {}
+    for path, upstream in zip(paths, upstreams, strict=True):
+        label = upstream.label.lower()
+        if label == own:
+            yield Problem(f"{path}.resource", "refers to the instance itself")
+            continue
+        first = seen.setdefault((label, upstream.role, upstream.flow_kind), path)
+        if first != path:
+            yield Problem(path, f"repeats {first}: same resource, role and flow")

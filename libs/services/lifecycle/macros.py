@@ -32,6 +32,7 @@ from prefect_instances.libs.services.composition.catalog import (
     register,
     with_saved,
 )
+from prefect_instances.libs.services.composition.instance_types.experiments import as_expression
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import ExperimentSpec, parse_spec
 
@@ -99,6 +100,7 @@ def _planned(session: Session, installed: Registry, wish: MacroRequest) -> Saved
     named = get_instance(session, wish.experiment)
     spec = _spec(session, named)
     registry = with_saved(session, installed)
+    spec = as_expression(registry, spec)
     program = _program(spec, registry)
     problems = [*_name_problems(installed, wish), *_version_problems(wish)]
     problems += _calls_problems(recorded_calls(session, named.id), program)

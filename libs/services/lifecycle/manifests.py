@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,13 @@ from prefect_instances.libs.db.repositories.resources import (
     select_instances,
 )
 from prefect_instances.libs.db.repositories.versions import select_newest_versions
-from prefect_instances.libs.services.composition.checks import examine, kinds_of, label_of
+from prefect_instances.libs.services.composition.checks import (
+    examine,
+    kinds_of,
+    label_of,
+    settle_specs,
+)
+from prefect_instances.libs.services.composition.references import label_reference
 from prefect_instances.libs.services.lifecycle.flow_sets import find_losses
 from prefect_instances.libs.services.lifecycle.pruning import prune
 from prefect_instances.libs.services.lifecycle.updating import find_refusals
@@ -62,7 +68,7 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
     pending = {label_of(spec): spec for _, spec in placed}
     with services.database.read() as session:
         world = _observe(session)
-        problems = [*survey.problems, *_cycle_problems(placed, pending, world.lineage)]
+        problems = [*survey.problems, *_cycle_problems(session, placed, pending, world.lineage)]
         for path, spec in placed:
             found = _problems(services, session, world, spec, pending)
             problems += [problem.under(path) for problem in found]
@@ -71,11 +77,19 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
         )
         problems += obstacles
         kinds = {label_of(spec): kinds_of(session, services.registry, spec) for spec in specs}
+        reads = {label_of(spec): _read_labels(session, spec) for spec in specs}
+        pairs = {label_of(spec): _settled(services, session, world, spec) for spec in specs}
     if problems:
         raise InvalidSpec(problems)
     there = kinds.keys() & world.named
-    known = {label: _present(world, world.named[label], kinds[label]) for label in there}
-    wanted = [_wanted(spec, kinds[label_of(spec)]) for spec in specs]
+    known = {
+        label: _present(world, world.named[label], _contents(pairs[label][0], kinds[label]))
+        for label in there
+    }
+    wanted = [
+        _wanted(spec, _contents(pairs[label][1], kinds[label]), reads[label])
+        for label, spec in ((label_of(spec), spec) for spec in specs)
+    ]
     computed = compute(wanted, known, world.lineage)
     return replace(computed, steps=(*computed.steps, *removals))
 
@@ -160,7 +174,21 @@ def _faults(
     return find_losses(session, blueprint, before) if before else ()
 
 
-def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
+def _settled(
+    services: Services, session: Session, world: _World, spec: InstanceSpec
+) -> tuple[InstanceSpec, InstanceSpec]:
+    """Return the recorded and the wanted spec so that they compare by what they mean."""
+    named = world.named.get(label_of(spec))
+    version = world.versions.get(named.id) if named else None
+    if named is None or version is None or version.spec_json == spec_document(spec):
+        return spec, spec
+    before = parse_spec(version.spec_json)
+    if before.type != spec.type:
+        return before, spec
+    return settle_specs(session, services.registry, before, spec, named.id)
+
+
+def _present(world: _World, named: Named, contents: Mapping[str, str]) -> Present:
     version = world.versions[named.id]
     complete, condition = named.lifecycle in COMPLETE, world.conditions.get(named.id)
     unfinished = ""
@@ -168,18 +196,17 @@ def _present(world: _World, named: Named, kinds: Iterable[str]) -> Present:
         held = condition or {}
         unfinished = f"step {held.get('step', '?')}: {held.get('error', 'interrupted')}"
     spec = parse_spec(version.spec_json)
-    contents = _contents(spec, kinds)
     return Present(spec_document(spec), version.number, complete, unfinished, contents)
 
 
-def _wanted(spec: InstanceSpec, kinds: Iterable[str]) -> Wanted:
+def _wanted(spec: InstanceSpec, contents: Mapping[str, str], reads: Collection[str]) -> Wanted:
     return Wanted(
         label=label_of(spec),
         name=f"{spec.project}/{spec.name}",
         type=spec.type,
         document=spec_document(spec),
-        upstreams=[_label(ref.resource, spec) for _, ref in spec.references()],
-        contents=_contents(spec, kinds),
+        upstreams=reads,
+        contents=contents,
     )
 
 
@@ -187,11 +214,14 @@ def _contents(spec: InstanceSpec, kinds: Iterable[str]) -> dict[str, str]:
     return {kind: flow_fingerprint(spec, kind) for kind in kinds}
 
 
-def _label(reference: str, spec: InstanceSpec) -> str:
-    return (reference if "/" in reference else f"{spec.project}/{reference}").lower()
+def _read_labels(session: Session, spec: InstanceSpec) -> list[str]:
+    """Return the labels of the other instances that a spec names as upstreams."""
+    found = (label_reference(session, ref.resource, spec.project) for _, ref in spec.references())
+    return [label for label in found if label != label_of(spec)]
 
 
 def _cycle_problems(
+    session: Session,
     placed: Iterable[tuple[str, InstanceSpec]],
     pending: Mapping[str, InstanceSpec],
     lineage: Lineage,
@@ -200,9 +230,7 @@ def _cycle_problems(
     there = {(up[0], down[0]) for up, down in lineage.edges}
     pairs = [pair for pair in there if pair[1] not in pending and pair[0] != pair[1]]
     pairs += [
-        (_label(ref.resource, spec), label)
-        for label, spec in pending.items()
-        for _, ref in spec.references()
+        (read, label) for label, spec in pending.items() for read in _read_labels(session, spec)
     ]
     cycle = find_cycle(pairs)
     if cycle is None:

@@ -50,7 +50,7 @@ from prefect_instances.libs.db.repositories.resources import (
 )
 from prefect_instances.libs.db.repositories.runs import select_last_success_start
 from prefect_instances.libs.services.composition.catalog import record_calls, register
-from prefect_instances.libs.services.composition.checks import Blueprint, examine
+from prefect_instances.libs.services.composition.checks import Blueprint, examine, settle_specs
 from prefect_instances.libs.services.composition.create_guardrails import report_rows
 from prefect_instances.libs.services.composition.rows import (
     Recorded,
@@ -189,6 +189,7 @@ def write_update(
     """Write everything that a new configuration changes, in the caller's transaction."""
     instance_id, now = before.resource_id, services.now()
     old = parse_spec(before.spec_json)
+    pair = settle_specs(session, services.registry, old, blueprint.spec, instance_id)
     schedules = _schedules(session, old, instance_id)
     session.add(version_row(instance_id, blueprint.spec, now, before.number + 1))
     session.add_all(report_rows(instance_id, None, blueprint.reports, now))
@@ -199,7 +200,7 @@ def write_update(
     after = _schedules(session, blueprint.spec, instance_id)
     change = Reconfiguration(
         flows=tuple(kinds[kind] for kind in shape.flows),
-        changed={kinds[kind] for kind in find_changed_kinds(old, blueprint.spec, shape.flows)},
+        changed={kinds[kind] for kind in find_changed_kinds(*pair, shape.flows)},
         version=before.number + 1,
         due={
             kinds[kind]: _due(session, kinds[kind], schedules[kind], after[kind], now)
@@ -255,7 +256,7 @@ def _rewrite_extension(
         else _as_it_was(session, role, blueprint, extension)
         for role in blueprint.components
     }
-    for column, value in extension_columns(blueprint, components).items():
+    for column, value in extension_columns(session, blueprint, components, services.now()).items():
         setattr(extension, column, value)
     if old.output_content() != spec.output_content():
         record_instance_calls(session, id_, blueprint, services.now())

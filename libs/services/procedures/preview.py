@@ -37,7 +37,7 @@ def preview(job: Job) -> Result:
     values = build_panel(rows.sort("date", "symbol"), "value")
     coefficients = _coefficients(job, spec, values)
     metrics = _metrics(values, coefficients)
-    pages = [Page("statistics", "markdown", _page(job, spec, rows, values, coefficients, metrics))]
+    pages = [Page("statistics", "markdown", _page(job, rows, values, coefficients, metrics))]
     store = open_output(job.services, job.instance.id, job.kind)
     return Result(Frame(rows, store), metrics, pages)
 
@@ -48,6 +48,11 @@ def _evaluated(job: Job) -> pl.DataFrame:
     context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
     inputs = [item.as_input() for item in job.inputs]
     return pipeline.extract(context, inputs, None).frame
+
+
+def _expression_of(job: Job) -> str:
+    """Return the expression that the pipeline evaluates, for a definition its call."""
+    return str(getattr(job.opened.components["pipeline"].config, "expression", ""))
 
 
 def _looked_at(frame: pl.DataFrame, spec: ExperimentSpec) -> pl.DataFrame:
@@ -92,7 +97,6 @@ def _metrics(values: Panel, coefficients: Coefficients) -> dict[str, object]:
 
 def _page(
     job: Job,
-    spec: ExperimentSpec,
     rows: pl.DataFrame,
     values: Panel,
     coefficients: Coefficients,
@@ -101,7 +105,7 @@ def _page(
     lines = [
         f"## {job.instance.label}",
         "",
-        f"`{spec.expression}`",
+        f"`{_expression_of(job)}`",
         "",
         f"{values.dates[0]} to {values.dates[-1]}, {len(values.symbols)} symbols",
         "",

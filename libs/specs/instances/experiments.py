@@ -11,6 +11,7 @@ from prefect_instances.libs.specs.instances.instance import InstanceFields
 from prefect_instances.libs.specs.instances.optimizers import Day
 from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.json_values import Config, Text, Whole
+from prefect_instances.libs.specs.reading.names import OptionalWord
 from prefect_instances.libs.specs.reading.problems import Fault
 
 
@@ -46,12 +47,36 @@ class ExperimentSpec(InstanceFields):
     ALIASES: ClassVar[Mapping[str, str]] = {
         **InstanceFields.ALIASES,
         "date_range_json": "date_range",
+        "definition_resource_id": "definition",
+        "definition_version_id": "version",
+        "config_json": "config",
     }
 
     expression: Text = Field(
+        default="",
         title="Expression",
-        description="A formula over columns of the upstreams, as in the pipeline expression.",
+        description="A formula over columns of the upstreams, as in the pipeline expression; empty "
+        "if a definition is named.",
         examples=["ZSCORE(DELTA(close, 252) / REF(close, 252))"],
+    )
+    definition: OptionalWord = Field(
+        default="",
+        title="Definition",
+        description="Name or id of an op or a macro to evaluate, instead of an expression.",
+        examples=["TS_ZSCORE"],
+    )
+    version: OptionalWord = Field(
+        default="",
+        title="Version",
+        description="Version of the definition, or its id; empty: the newest.",
+        examples=["1.0.0"],
+    )
+    config: Config = Field(
+        default_factory=dict,
+        title="Arguments",
+        description="Arguments of the definition, by name: a series is a field or an expression "
+        "(default: the argument's own name), a constant is a number.",
+        examples=[{"x": "close", "d": 252}],
     )
     inputs: Config = Field(
         default_factory=dict,
@@ -109,8 +134,9 @@ class ExperimentSpec(InstanceFields):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Check as the base class does, and that horizons are at least one session."""
+        """Check as the base class does; it needs an expression or a definition, and horizons."""
         yield from super().across(values)
+        yield from _subject_faults(values)
         horizons = values.get("horizons")
         for at, horizon in enumerate(horizons if isinstance(horizons, list) else ()):
             if isinstance(horizon, int) and horizon < 1:
@@ -119,5 +145,19 @@ class ExperimentSpec(InstanceFields):
     def output_content(self) -> dict[str, Any]:
         """Extend the base class by everything that affects the statistics."""
         keys = {"expression", "inputs", "date_range", "universe", "price_column", "horizons"}
-        pinned = {"ops": self.ops} if self.ops else {}
+        pinned: dict[str, Any] = {"ops": self.ops} if self.ops else {}
+        if self.definition:
+            keys |= {"definition", "version", "config"}
         return {**super().output_content(), **self.model_dump(mode="json", include=keys), **pinned}
+
+
+def _subject_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
+    """Report an experiment with neither an expression nor a definition, or with both."""
+    expression, definition = values.get("expression"), values.get("definition")
+    if not expression and not definition:
+        yield Fault(("expression",), "is missing: write an expression, or name a definition")
+    if expression and definition:
+        yield Fault(("expression",), "cannot be given together with a definition")
+    for key in ("version", "config") if not definition else ():
+        if values.get(key):
+            yield Fault((key,), "belongs to a definition, and none is named")

@@ -17,7 +17,7 @@ from prefect_instances.libs.specs.instances.references import UpstreamRef
 from prefect_instances.libs.specs.instances.signals import SignalContract
 from prefect_instances.libs.specs.reading.base import Reading, SpecModel
 from prefect_instances.libs.specs.reading.json_values import Config, Text
-from prefect_instances.libs.specs.reading.names import Name, full_name
+from prefect_instances.libs.specs.reading.names import Name, OptionalReference, full_name
 from prefect_instances.libs.specs.reading.problems import Fault, Loc, kind_of
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 
@@ -215,7 +215,7 @@ class InstanceFields(SpecModel):
         project = _text(values.get("project")) or "default"
         own = full_name(_text(values.get("name")), project)
         seen: dict[tuple[str, str, str], int] = {}
-        for index, reading in enumerate(_references(values)):
+        for index, reading in enumerate(read_references(values)):
             resource, role, flow = (_text(reading.values.get(key)) for key in _IDENTITY)
             if not resource:
                 continue
@@ -297,6 +297,12 @@ class SignalSpec(DatasetSpec):
         description="What every value must satisfy; otherwise the run fails.",
         examples=[{"min_value": -3.0, "max_value": 3.0}],
     )
+    promoted_from: OptionalReference = Field(
+        default="",
+        title="Promoted from",
+        description="The dataset or experiment that became this signal; promotion writes it.",
+        examples=["demo/sp500_returns"],
+    )
 
     def output_content(self) -> dict[str, Any]:
         """Extend the base class by the contract."""
@@ -340,7 +346,7 @@ _IDENTITY = ("resource", "role", "flow")
 """The keys that identify an upstream; no two upstreams of an instance share all of them."""
 
 
-def _references(values: Mapping[str, Any]) -> list[Reading]:
+def read_references(values: Mapping[str, Any]) -> list[Reading]:
     """Read each upstream under its short keys; an invalid upstream gives an empty reading."""
     given = values.get("upstream_refs")
     return [_reference(item) for item in given] if isinstance(given, list | tuple) else []

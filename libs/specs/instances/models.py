@@ -180,6 +180,22 @@ class FlowSchedules(SpecModel):
     )
 
 
+def _read_flat_schedule(reading: Reading) -> None:
+    """Take one schedule without a flow's name as that of the training."""
+    written = reading.values.get("schedule")
+    flat = isinstance(written, ScheduleSpec) or (
+        isinstance(written, Mapping)
+        and not any(key in KINDS for key in written)
+        and any(
+            key in ScheduleSpec.model_fields and not isinstance(value, Mapping)
+            for key, value in written.items()
+        )
+    )
+    if flat:
+        reading.values["schedule"] = {"training": written}
+        reading.written[("schedule", "training")] = reading.written[("schedule",)]
+
+
 class ModelSpec(InstanceFields):
     """Spec of a model that learns from features of its upstreams and predicts returns."""
 
@@ -230,7 +246,8 @@ class ModelSpec(InstanceFields):
     schedule: FlowSchedules = Field(  # type: ignore[assignment]  # one for each flow
         default_factory=FlowSchedules,
         title="Schedules",
-        description="When each flow is due, and how failures are retried.",
+        description="When each flow is due, and how failures are retried; a schedule without the "
+        "name of a flow is that of the training.",
         examples=[{"training": {"type": "cron", "expression": "0 6 1 * *"}}],
     )
     type: Literal["ModelInstance"] = Field(
@@ -252,6 +269,7 @@ class ModelSpec(InstanceFields):
     def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
         """Read as the base class does; move schedules of added flows to ``flow_schedules``."""
         super().read_keys(document, reading, at)
+        _read_flat_schedule(reading)
         written, held = reading.values.get("schedule"), reading.values.get("flow_schedules", {})
         if not isinstance(written, Mapping) or not isinstance(held, Mapping):
             return

@@ -10,11 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.specs.instances.components import ComponentSpec
-from prefect_instances.libs.specs.instances.instance import InstanceFields
-from prefect_instances.libs.specs.reading.base import SpecModel
+from prefect_instances.libs.specs.instances.instance import InstanceFields, read_references
+from prefect_instances.libs.specs.reading.base import Reading, SpecModel
 from prefect_instances.libs.specs.reading.json_values import Number, Text, Whole
 from prefect_instances.libs.specs.reading.names import Name
-from prefect_instances.libs.specs.reading.problems import Fault
+from prefect_instances.libs.specs.reading.problems import Fault, Loc
 
 
 def one_number_box(schema: dict[str, Any]) -> None:
@@ -204,6 +204,26 @@ class OptimizerSpec(InstanceFields):
         description="Type of the instance. Do not change it.",
         examples=["PortfolioOptimizerInstance"],
     )
+
+    @classmethod
+    def read(cls, document: Mapping[Any, Any]) -> Reading:
+        """Read as the base class does; an upstream with the role covariance is the covariance."""
+        reading = super().read(document)
+        roles = {ref.values.get("role") for ref in read_references(reading.values)}
+        if "covariance" in roles:
+            reading.values.setdefault("covariance", "dataset")
+        return reading
+
+    @classmethod
+    def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
+        """Read as the base class does; ``lookback_days`` may be in ``config_json`` too."""
+        for key in ("config", "config_json"):
+            held = document.get(key)
+            if isinstance(held, Mapping) and "lookback_days" in held:
+                reading.put("lookback_days", held["lookback_days"], (*at, key, "lookback_days"))
+                rest = {name: value for name, value in held.items() if name != "lookback_days"}
+                document = {**document, key: rest}
+        super().read_keys(document, reading, at)
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import InstanceType
-from prefect_instances.libs.db.repositories.flows import select_upstream_ids
-from prefect_instances.libs.db.repositories.resources import Named, find_instance
+from prefect_instances.libs.db.repositories.resources import find_instance
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
     Kit,
     Pending,
 )
+from prefect_instances.libs.services.composition.references import find_sources, label_reference
 from prefect_instances.libs.specs import BacktestSpec, InstanceSpec, UpstreamRef
 
 WEIGHTS = InstanceType.OPTIMIZER
@@ -27,9 +26,12 @@ def _implied(
 ) -> list[tuple[str, UpstreamRef]]:
     """Return the prices if the spec names none: the only source of the primary signal."""
     assert isinstance(spec, BacktestSpec)
-    if spec.assets.prices.resource:
+    if any(ref.role == "prices" for _, ref in spec.references()):
         return []
-    sources = sorted(_sources(session, pending, _label(spec, spec.signals.primary.resource)))
+    primary = label_reference(session, spec.signals.primary.resource, spec.project)
+    if primary not in pending and find_instance(session, primary) is None:
+        return []  # That the signal does not exist is the only fault to report.
+    sources = sorted(find_sources(session, pending, primary))
     if len(sources) == 1:
         return [("assets.prices", UpstreamRef(resource=sources[0], role="prices"))]
     found = f"it reads {', '.join(sources)}" if sources else "it reads none"
@@ -37,44 +39,11 @@ def _implied(
     raise InvalidSpec([Problem("assets.prices", text)])
 
 
-def _sources(session: Session, pending: Pending, label: str) -> set[str]:
-    """Collect the labels of the datasets without upstreams from which an instance is computed."""
-    reached, queue, sources = {label}, [label], set()
-    while queue:
-        current = queue.pop()
-        ups = _upstreams(session, pending, current)
-        if ups is not None and not ups and current != label:
-            sources.add(current)
-        for up in ups or ():
-            if up not in reached:
-                reached.add(up)
-                queue.append(up)
-    return sources
-
-
-def _upstreams(session: Session, pending: Pending, label: str) -> set[str] | None:
-    """Return the labels that an instance reads; None if it does not exist."""
-    planned = pending.get(label)
-    if planned is not None:
-        return {_label(planned, ref.resource) for _, ref in planned.references()}
-    named = find_instance(session, label)
-    return None if named is None else {up.label.lower() for up in _read_by(session, named.id)}
-
-
-def _read_by(session: Session, instance_id: UUID) -> list[Named]:
-    found = (find_instance(session, str(id_)) for id_ in select_upstream_ids(session, instance_id))
-    return [named for named in found if named is not None]
-
-
-def _label(spec: InstanceSpec, reference: str) -> str:
-    return (reference if "/" in reference else f"{spec.project}/{reference}").lower()
-
-
 def _check(composition: Composition) -> Iterable[Problem]:
     spec = composition.spec
     assert isinstance(spec, BacktestSpec)
     for shape in composition.shapes:
-        if shape.role == "optimizer" and shape.type != WEIGHTS:
+        if shape.role == "optimizer" and shape.type not in ("", WEIGHTS):
             text = f"{shape.resource!r} is a {shape.type}, not a {WEIGHTS.value}"
             yield Problem("signals.optimizer", text)
         columns = shape.columns

@@ -8,8 +8,11 @@ from typing import Any
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import InstanceType
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
+from prefect_instances.libs.definitions.op import Function
 from prefect_instances.libs.definitions.pipeline import Pipeline
+from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.definitions.registry import Registry
+from prefect_instances.libs.services.composition.catalog import definition_id, version_id
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
     Kit,
@@ -17,11 +20,56 @@ from prefect_instances.libs.services.composition.instance_types.instance_type im
 from prefect_instances.libs.specs import ExperimentSpec
 
 
+def find_function(registry: Registry, spec: ExperimentSpec) -> type[Function] | None:
+    """Return the op or macro that an experiment evaluates; None if it has a bare expression.
+
+    Raises InvalidSpec if there is no such definition or version.
+    """
+    if not spec.definition:
+        return None
+    functions = [each for each in registry.list() if issubclass(each, Function)]
+    found = [each for each in functions if spec.definition in _names(each)]
+    if not found:
+        hint = closest(spec.definition, (each.name for each in functions))
+        text = f"there is no op or macro {spec.definition!r}{hint}"
+        raise InvalidSpec([Problem("definition", text)])
+    if not spec.version:
+        newest = registry.get(found[0].kind, found[0].name)
+        assert issubclass(newest, Function)
+        return newest
+    for each in found:
+        if spec.version in (each.version, str(version_id(each))):
+            return each
+    text = f"{spec.version} is no version of {found[0].name!r}"
+    raise InvalidSpec([Problem("version", f"{text}: {', '.join(e.version for e in found)}")])
+
+
+def _names(function: type[Function]) -> tuple[str, str]:
+    return function.name, str(definition_id(function.kind, function.name))
+
+
+def as_expression(registry: Registry, spec: ExperimentSpec) -> ExperimentSpec:
+    """Return the experiment that evaluates the same as a bare expression; raise InvalidSpec."""
+    function = find_function(registry, spec)
+    if function is None:
+        return spec
+    return spec.model_copy(
+        update={
+            "expression": function.write_call(spec.config),
+            "ops": {**spec.ops, function.name: function.version},
+            "definition": "",
+            "version": "",
+            "config": {},
+        }
+    )
+
+
 def expression_pipeline(registry: Registry, spec: ExperimentSpec) -> Pipeline:
     """Build the pipeline that evaluates the expression; raise InvalidSpec for wrong inputs.
 
     ``registry`` prefers the versions that are pinned for the experiment.
     """
+    spec = as_expression(registry, spec)
     definition = registry.get(DefinitionKind.PIPELINE, "expression")
     config = {"expression": spec.expression, "inputs": spec.inputs, "ops": spec.ops}
     pipeline = definition(config, registry)
@@ -37,7 +85,19 @@ def _check(composition: Composition) -> Iterable[Problem]:
     except InvalidSpec as error:
         problems = list(error.problems)
     for problem in problems:
-        yield Problem(problem.path.removeprefix("config."), problem.message)
+        path = problem.path
+        if not spec.definition:
+            path = path.removeprefix("config.")
+        elif path.startswith("config.expression"):
+            path = "config"
+        elif path.startswith(("config.inputs", "config.ops")):
+            path = path.removeprefix("config.")
+        yield Problem(path, problem.message)
+
+
+def _subject(composition: Composition) -> type[Definition] | None:
+    assert isinstance(composition.spec, ExperimentSpec)
+    return find_function(composition.registry, composition.spec)
 
 
 def _calls(composition: Composition) -> Iterable[type[Definition]]:
@@ -49,8 +109,12 @@ def _calls(composition: Composition) -> Iterable[type[Definition]]:
 def _columns(composition: Composition) -> dict[str, Any]:
     spec = composition.spec
     assert isinstance(spec, ExperimentSpec)
+    if spec.definition:
+        return {"config_json": dict(spec.config)}
     keys = {"expression", "inputs", "ops", "date_range", "universe", "price_column", "horizons"}
     return {"config_json": spec.model_dump(mode="json", include=keys)}
 
 
-EXPERIMENT = Kit(InstanceType.EXPERIMENT, check=_check, columns=_columns, calls=_calls)
+EXPERIMENT = Kit(
+    InstanceType.EXPERIMENT, check=_check, columns=_columns, calls=_calls, subject=_subject
+)

@@ -54,13 +54,14 @@ class Component:
 class Upstream:
     """A resolved reference to an upstream.
 
-    ``flow_id`` is None while the upstream is only planned. ``require`` and ``triggers`` are None if
-    the reference does not give them.
+    ``instance_id`` and ``flow_id`` are None while the upstream is only planned. ``require`` and
+    ``triggers`` are None if the reference does not give them.
     """
 
     label: str
     role: str
     flow_kind: str
+    instance_id: UUID | None
     flow_id: UUID | None
     require: Require | None
     triggers: bool | None
@@ -78,6 +79,9 @@ class Composition:
 
 Calls = Callable[[Composition], Iterable[type[Definition]]]
 """Finds the definitions that an instance uses by name."""
+
+Subject = Callable[[Composition], type[Definition] | None]
+"""Finds the definition that an instance without components refers to; None if there is none."""
 
 
 def _always(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
@@ -117,6 +121,11 @@ def _no_calls(composition: Composition) -> Iterable[type[Definition]]:
     return ()
 
 
+def _no_subject(composition: Composition) -> type[Definition] | None:
+    del composition
+    return None
+
+
 def _no_columns(composition: Composition) -> dict[str, Any]:
     del composition
     return {}
@@ -138,7 +147,8 @@ class Kit:
     the problems of the whole. ``columns`` returns the extension columns that only this type has.
     ``implied`` finds upstreams that the spec does not name. ``handles`` gives the extension column
     of each flow's deployment. ``calls`` finds the definitions that the instance itself uses by
-    name, in addition to its components.
+    name, in addition to its components; ``subject`` is one of them that the definition columns
+    refer to.
     """
 
     type: InstanceType
@@ -152,6 +162,7 @@ class Kit:
     handles: Mapping[str, str] = field(default_factory=dict)
     externals: tuple[External, ...] = ()
     calls: Calls = _no_calls
+    subject: Subject = _no_subject
     fits: Callable[[Mapping[str, Component], Registry], Iterable[Problem]] = _nothing_of
 
     @property

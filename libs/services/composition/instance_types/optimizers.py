@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy.orm import Session
+
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.status import InstanceType
 from prefect_instances.libs.definitions.base import DefinitionKind
@@ -11,9 +13,11 @@ from prefect_instances.libs.definitions.optimizer import Constraints, PortfolioO
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
     Kit,
+    Pending,
     Role,
 )
-from prefect_instances.libs.specs import OptimizerSpec
+from prefect_instances.libs.services.composition.references import find_sources, label_reference
+from prefect_instances.libs.specs import InstanceSpec, OptimizerSpec, UpstreamRef
 from prefect_instances.libs.specs.instances.optimizers import ConstraintsSpec
 
 SIGNAL_ROLES = ("signal", "input")
@@ -34,6 +38,24 @@ def constraints_of(spec: ConstraintsSpec) -> Constraints:
         gross_leverage=spec.gross_leverage,
         max_turnover=spec.max_turnover,
     )
+
+
+def _implied(
+    session: Session, spec: InstanceSpec, pending: Pending
+) -> list[tuple[str, UpstreamRef]]:
+    """Return the prices if the spec names none: the only source of all its signals."""
+    named = spec.references()
+    if any(ref.role == "prices" for _, ref in named):
+        return []
+    signals = {
+        label_reference(session, ref.resource, spec.project)
+        for _, ref in named
+        if ref.role in SIGNAL_ROLES
+    }
+    sources = {found for one in signals for found in find_sources(session, pending, one)}
+    if len(sources) != 1:
+        return []
+    return [("upstream_refs", UpstreamRef(resource=sources.pop(), role="prices"))]
 
 
 def _check(composition: Composition) -> Iterable[Problem]:
@@ -67,4 +89,5 @@ OPTIMIZER = Kit(
     {"optimizer": Role(DefinitionKind.OPTIMIZER)},
     "optimizer",
     _check,
+    implied=_implied,
 )
