@@ -19,12 +19,12 @@ from uuid import UUID, uuid4
 
 import psutil
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, temporary_settings
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Completed, Failed, Pending, Running
 
 from prefect_instances.libs.adapters.warm_worker import servers as servers_module
 from prefect_instances.libs.adapters.warm_worker.servers import Servers
@@ -498,6 +498,39 @@ def test_two_workers_run_each_run_once(own_pool: Pool) -> None:
         servers = {worker.forkservers()[0].pid for worker in (first, second)}
     assert sorted(note["flow_run"] for note in pool.notes()) == sorted(map(str, runs))
     assert {note["ppid"] for note in pool.notes()} <= servers
+
+
+@pytest.mark.parametrize(
+    "end", [Completed(message="done"), Failed(message="no data")], ids=["completed", "failed"]
+)
+def test_a_worker_leaves_a_run_that_another_one_ran_since_its_poll(
+    own_pool: Pool, prefect_api_url: str, end: State[Any]
+) -> None:
+    pool = own_pool
+    polled = pool.client.read_flow_run(pool.start(f"{FLOWS}.mark"))
+    for state in (Pending(), Running(), end):
+        pool.client.set_flow_run_state(polled.id, state)
+
+    async def take() -> bool:
+        worker = WarmWorker(work_pool_name=pool.name)
+        async with PrefectClient(prefect_api_url) as worker._client:
+            return await worker._propose_pending_state(polled)
+
+    assert asyncio.run(take()) is False
+    after = pool.client.read_flow_run(polled.id).state
+    assert after is not None
+    assert (after.type, after.name, after.message) == (end.type, end.name, end.message)
+
+
+def test_a_worker_takes_a_due_run_once(own_pool: Pool, prefect_api_url: str) -> None:
+    polled = own_pool.client.read_flow_run(own_pool.start(f"{FLOWS}.mark"))
+
+    async def take() -> list[bool]:
+        worker = WarmWorker(work_pool_name=own_pool.name)
+        async with PrefectClient(prefect_api_url) as worker._client:
+            return [await worker._propose_pending_state(polled) for _ in range(2)]
+
+    assert asyncio.run(take()) == [True, False]
 
 
 def test_polars_and_delta_lake_work_in_forked_runs(pool: Pool, worker: Worker) -> None:

@@ -31,10 +31,10 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, Stat
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
-from prefect.exceptions import Abort, InfrastructureNotFound, ObjectNotFound
+from prefect.exceptions import Abort, InfrastructureNotFound, ObjectNotFound, Pause
 from prefect.runner._control_channel import ControlChannel, ControlSignalStatus
 from prefect.settings import get_current_settings
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
@@ -259,6 +259,30 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             if self._cancelling_observer is not None:
                 self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
             self._release_limit_slot(flow_run.id)
+
+    async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
+        """Take the run; return False if another worker has it, or ran it since the poll.
+
+        The server lets a run that ended become Pending again. It copies the scheduled time only
+        from Scheduled to Pending, so a Pending state without that time followed an end.
+        """
+        try:
+            state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
+        except (Abort, Pause) as refusal:
+            self._logger.info("Flow run '%s' is not submitted: %s", flow_run.id, refusal)
+            return False
+        if state.is_pending() and state.state_details.scheduled_time is None:
+            await self._insist(lambda: self._return_to_end(flow_run.id))
+            return False
+        return state.is_pending()
+
+    async def _return_to_end(self, flow_run_id: UUID) -> None:
+        """Set the run's last final state again."""
+        states = await self.client.read_flow_run_states(flow_run_id)
+        ended = [state for state in states if state.is_final()]
+        if ended:
+            last = max(ended, key=lambda state: state.timestamp)
+            await self.client.set_flow_run_state(flow_run_id, last, force=True)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
         """Leave the run Pending: a fork is too short for a state of its own."""
