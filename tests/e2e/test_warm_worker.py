@@ -22,16 +22,16 @@ import pytest
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, temporary_settings
-from prefect.states import Cancelling, Completed, Failed, Pending, Running
+from prefect.states import Cancelling, Completed, Failed, Pending, Running, Suspended
 
 from prefect_instances.libs.adapters.warm_worker import servers as servers_module
+from prefect_instances.libs.adapters.warm_worker.configuration import WarmJobConfiguration
 from prefect_instances.libs.adapters.warm_worker.servers import Servers
 from prefect_instances.libs.adapters.warm_worker.worker import (
     DEFAULT_LIMIT,
     PREFETCH_SECONDS,
-    WarmJobConfiguration,
     WarmWorker,
 )
 
@@ -402,6 +402,24 @@ def test_a_cancelled_run_leaves_its_body_and_ends_cancelled(pool: Pool, worker: 
     assert pool.history(run)[-3:] == ["RUNNING", "CANCELLING", "CANCELLED"]
     assert not is_alive(body["pid"])
     assert not is_alive(body["child"])
+
+
+def test_a_suspended_run_stops_before_its_next_task_and_can_go_on(
+    pool: Pool, worker: Worker
+) -> None:
+    run = pool.start(f"{FLOWS}.steps", count=300)
+    process = pool.body(run)["pid"]
+    pool.client.set_flow_run_state(run, Suspended(timeout_seconds=600))
+    until(lambda: not is_alive(process), "the end of the suspended run")
+    taken = len(pool.notes(run))
+    state = pool.client.read_flow_run(run).state
+    assert state is not None
+    assert (state.type, state.name) == (StateType.PAUSED, "Suspended")
+    assert taken < 300
+    pool.client.resume_flow_run(run)
+    until(lambda: len(pool.notes(run)) > taken, "the resumed run")
+    pool.client.set_flow_run_state(run, Cancelling())
+    assert pool.outcome(run) == "CANCELLED"
 
 
 def test_a_cancelled_run_that_refuses_to_end_is_killed(pool: Pool, worker: Worker) -> None:

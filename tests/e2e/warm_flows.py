@@ -13,7 +13,7 @@ from typing import Any
 
 import deltalake
 import polars as pl
-from prefect import Flow, flow, get_run_logger
+from prefect import Flow, flow, get_run_logger, task
 from prefect.client.schemas.objects import FlowRun, State
 
 changed_by_runs: list[str] = []
@@ -144,3 +144,17 @@ def greedy(path: str, killed: bool) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, resource.RLIM_INFINITY))
     bytearray(2**34)
+
+
+@task
+def step(path: str, number: int) -> None:
+    """Notes its number."""
+    note(path, step=number)
+
+
+@flow
+def steps(path: str, count: int) -> None:
+    """Takes many short steps, each a task, so that it can be suspended between two."""
+    for number in range(count):
+        step(path, number)
+        time.sleep(0.1)

@@ -144,6 +144,37 @@ def _share_certificates() -> None:
     orchestration.SyncPrefectClient("http://127.0.0.1/api")
 
 
+def _observe() -> Callable[..., Any]:
+    from prefect import _flow_run_suspension, flow_engine
+
+    observe: Callable[..., Any] = _flow_run_suspension.observe_flow_run_suspension
+    if flow_engine.observe_flow_run_suspension is not observe:  # type: ignore[attr-defined]
+        raise AttributeError("the engine has another observer of suspensions")
+    return observe
+
+
+def _await_signal_of_worker() -> None:
+    from prefect import flow_engine
+
+    from prefect_instances.libs.adapters.prefect.suspension import observe_signal
+
+    setattr(flow_engine, "observe_flow_run_suspension", observe_signal)  # noqa: B010 - a function
+
+
+def _read_default_storage() -> Callable[..., Any]:
+    from prefect import results
+
+    read: Callable[..., Any] = results._read_server_default_result_storage_block_id
+    return read
+
+
+def _read_default_storage_once() -> None:
+    from prefect import results
+
+    once = functools.cache(_read_default_storage())
+    setattr(results, "_read_server_default_result_storage_block_id", once)  # noqa: B010
+
+
 WRITERS = Patch(
     "transactions begin as writers",
     "SQLite fails a transaction that reads, then writes, if another one committed in between.",
@@ -173,8 +204,23 @@ CERTIFICATES = Patch(
     _share_certificates,
 )
 
+SUSPENSION = Patch(
+    "suspension told by the worker",
+    "Each run opens a connection to the event stream, reads its state and ends up to 0.2 s later.",
+    _observe,
+    ("flow_run_id", "suspension_request", "polling_interval"),
+    _await_signal_of_worker,
+)
+STORAGE = Patch(
+    "default storage read once",
+    "A run asks the server twice which block stores results by default.",
+    _read_default_storage,
+    (),
+    _read_default_storage_once,
+)
+
 SERVER_PATCHES = (ONE_APP, SCHEMAS, WRITERS)
 """Patches of the server that ``instances up`` starts."""
 
-RUN_PATCHES = (CERTIFICATES,)
+RUN_PATCHES = (CERTIFICATES, STORAGE, SUSPENSION)
 """Patches of the process that runs are forked from."""

@@ -41,6 +41,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 from uuid import UUID
 
+from prefect_instances.libs.adapters.prefect import suspension
+
 ENGINE = (
     "prefect.engine",
     "prefect.flow_engine",
@@ -118,6 +120,7 @@ class ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._retire)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(suspension.SIGNAL, signal.SIG_IGN)  # until the child of a run listens
 
     def _retire(self, *_: object) -> None:
         self._retiring = True
@@ -304,6 +307,7 @@ def perform(job: Job) -> None:
         sys.modules["numpy.random"].seed()
     _take_local_settings()
     if job.kind == "run":
+        suspension.listen()
         engine = sys.modules["prefect.engine"].__file__ or ""
         sys.argv = [engine, job.flow_run_id]
         with without_heartbeats():

@@ -71,6 +71,11 @@ class Child:
             self._signal(signal.SIGKILL)
             await self._ended.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process alone, if it runs."""
+        if self._is_running():
+            os.kill(self.pid, number)
+
     def has_ended(self, status: int | None) -> None:
         """Record the end."""
         self.status = status

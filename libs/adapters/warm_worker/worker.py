@@ -1,26 +1,23 @@
 """The worker class: Prefect's `BaseWorker`, with forked children instead of new interpreters.
 
 Prefect's own loop, states and limits are used as they are. Added are: a poll at once when an event
-says that a run may be due, the cancellation of running children, Crashed for those that died, and
-the hooks for both, in children too. Cancellation is told to the flow engine over the channel that
+says that a run may be due, the cancellation of running children, Crashed for those that died, the
+hooks for both, in children too, and a signal to a child whose run was suspended. Cancellation is told to the flow engine over the channel that
 Prefect's process worker uses for it, so that a flow sees the same under either worker.
 """
 
 import asyncio
-import functools
 import os
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import anyio
 import anyio.abc
 import httpx
+from prefect._flow_run_suspension import is_suspended_flow_run_state
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
@@ -36,17 +33,29 @@ from prefect.runner._control_channel import ControlChannel, ControlSignalStatus
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed, Pending
 from prefect.utilities.engine import propose_state
-from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
-from pydantic import Field
+from prefect.workers.base import BaseWorker, BaseWorkerResult
 
+from prefect_instances.libs.adapters.prefect import suspension
+from prefect_instances.libs.adapters.warm_worker.configuration import (
+    WarmJobConfiguration,
+    WarmVariables,
+    prepare_directory,
+)
 from prefect_instances.libs.adapters.warm_worker.forkserver import Job
+from prefect_instances.libs.adapters.warm_worker.reads import (
+    begin_submission,
+    read_once_per_submission,
+)
 from prefect_instances.libs.adapters.warm_worker.servers import Child, ServerLost, Servers
 
 POLL_SECONDS = 1.0
 """Seconds without an event after which the worker polls for due runs."""
 
-CANCELLATION_POLL_SECONDS = 5.0
-"""Seconds between polls for cancelled runs, in case an event was missed."""
+POLL_PAUSE_SECONDS = 0.25
+"""Longest pause after a poll; it is as long as the poll took."""
+
+STOP_POLL_SECONDS = 5.0
+"""Seconds between polls for cancelled and suspended runs, in case an event was missed."""
 
 PREFETCH_SECONDS = 2.0
 """How early a run may start to wait in its process; it counts towards the limit meanwhile."""
@@ -57,92 +66,7 @@ DEFAULT_LIMIT = 4 * (os.cpu_count() or 1)
 HOOK_SECONDS = 120.0
 API_OUTAGE_SECONDS = 300.0
 
-MODELS = ("mlflow.sklearn", "mlflow.models", "sklearn.linear_model", "sklearn.ensemble")
-
-PRELOAD_BY_TAG = {
-    "flow-kind:training": [*MODELS, "sklearn.pipeline", "sklearn.inspection"],
-    "flow-kind:inference": [*MODELS, "sklearn.pipeline", "sklearn.inspection"],
-    "flow-kind:monitoring": ["evidently", "evidently.presets", "evidently.ui.workspace"],
-    "flow-kind:optimize": ["skfolio.optimization", "skfolio.prior", "sklearn.covariance"],
-}
-"""Additional imports of runs with a tag; equal lists share one process to fork from."""
-
-VOUCHED_FOR = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
-"""Settings of runs: the worker, of the same version, has asked the server for its version."""
-
 T = TypeVar("T")
-
-
-class WarmVariables(BaseVariables):
-    """Variables that a work pool or a deployment may set for its runs."""
-
-    stream_output: bool = Field(
-        default=True, description="Print the output of runs in the worker's output."
-    )
-    working_dir: Path | None = Field(
-        default=None,
-        title="Working Directory",
-        description="Directory that runs start in; if left out, a new one for each run.",
-    )
-    preload: list[str] = Field(
-        default=[
-            "prefect_instances.flows.*",
-            "prefect_instances.libs.plugins.*",
-            "prefect_instances.libs.wiring:warm_up",
-            "polars",
-            "deltalake",
-        ],
-        title="Preloaded Modules",
-        description=(
-            "Modules imported once instead of by each run; package.* stands for all modules of a "
-            "package, module:function for a function that is called as well. They may start no "
-            "threads and leave no connections open."
-        ),
-    )
-    preload_by_tag: dict[str, list[str]] = Field(
-        default=PRELOAD_BY_TAG,
-        title="Preloaded Modules by Tag",
-        description=(
-            "More of them for the runs that have a tag, in a process of their own that starts with "
-            "the first such run: heavy libraries burden only the runs that need them."
-        ),
-    )
-    grace_seconds: float = Field(
-        default=10.0,
-        ge=0,
-        title="Grace",
-        description="Seconds between asking the process of a run to end and killing it.",
-    )
-
-
-class WarmJobConfiguration(BaseJobConfiguration):
-    """`WarmVariables` as they apply to one run. A ``command`` is ignored: none is started."""
-
-    stream_output: bool = True
-    working_dir: Path | None = None
-    preload: list[str] = Field(default_factory=list)
-    preload_by_tag: dict[str, list[str]] = Field(default_factory=dict)
-    grace_seconds: float = 10.0
-
-    def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
-        """Complete the configuration for the flow run in ``args``."""
-        super().prepare_for_flow_run(*args, **kwargs)
-        self.env = self.environment()
-
-    def modules(self, tags: Iterable[str]) -> list[str]:
-        """Return the modules to preload for a run with these tags."""
-        more = (name for tag in sorted(tags) for name in self.preload_by_tag.get(tag, ()))
-        return list(dict.fromkeys([*self.preload, *more]))
-
-    @classmethod
-    def _base_environment(cls) -> dict[str, str]:
-        """Return Prefect's settings, as far as they are set."""
-        return dict(_settings_environment())
-
-    def environment(self) -> dict[str, str | None]:
-        """Return the worker's environment and Prefect settings, with configured ones on top."""
-        own = {name: value for name, value in self.env.items() if value is not None}
-        return {**os.environ, **self._base_environment(), **VOUCHED_FOR, **own}
 
 
 class WarmWorkerResult(BaseWorkerResult):
@@ -185,10 +109,11 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._watchers: list[asyncio.Task[None]] = []
 
     async def setup(self) -> None:
-        """Prepare to run, as Prefect asks; starts watching for due and for cancelled runs."""
+        """Prepare to run, as Prefect asks; starts watching for due and for stopped runs."""
         await self._exit_stack.enter_async_context(self._control)
         await super().setup()
-        steps = (self._submit_due, self._look_for_cancelled, self._follow_events)
+        read_once_per_submission(self.client)
+        steps = (self._submit_due, self._look_for_stopped, self._follow_events)
         watch = [self._warm_up(), *(self._forever(step) for step in steps)]
         self._watchers = [asyncio.create_task(one) for one in watch]
 
@@ -209,7 +134,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
         """Run it in a forked child and account for its end."""
-        with _working_directory(configuration) as directory:
+        with prepare_directory(configuration) as directory:
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             try:
                 child = await self._servers.fork(job, configuration.modules(flow_run.tags))
@@ -251,6 +176,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         """Submit a run; if the server cannot be reached, leave it due."""
+        begin_submission()
         try:
             await super()._submit_run(flow_run)
         except httpx.HTTPError:
@@ -288,15 +214,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """Leave the run Pending: a fork is too short for a state of its own."""
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
-        """Label the run while it starts; nothing waits for its labels."""
-        assert self._runs_task_group is not None
-        self._runs_task_group.start_soon(self._label, flow_run_id)
-
-    async def _label(self, flow_run_id: UUID) -> None:
-        try:
-            await super()._give_worker_labels_to_flow_run(flow_run_id)
-        except (httpx.HTTPError, ObjectNotFound):
-            self._logger.warning("Flow run '%s' has no labels", flow_run_id, exc_info=True)
+        """Set no labels: the log and the events of a run name its worker."""
 
     async def _until_end(self, run: Run) -> None:
         """Wait for the child; end it if the worker is stopped."""
@@ -382,9 +300,22 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         except (httpx.HTTPError, ObjectNotFound):
             self._logger.exception("Flow run '%s' could not be cancelled", flow_run_id)
 
-    def _start_to_cancel(self, flow_run_id: UUID) -> None:
+    async def _suspend(self, flow_run_id: UUID) -> None:
+        """If the run is in this worker and is suspended, tell its process."""
+        run = self._runs.get(flow_run_id)
+        if run is None:
+            return
+        try:
+            current = await self._insist(lambda: self.client.read_flow_run(flow_run_id))
+        except (httpx.HTTPError, ObjectNotFound):
+            self._logger.exception("Flow run '%s' could not be suspended", flow_run_id)
+            return
+        if is_suspended_flow_run_state(current.state):
+            run.child.send(suspension.SIGNAL)
+
+    def _start(self, step: Callable[[UUID], Coroutine[Any, Any, None]], flow_run_id: UUID) -> None:
         if self._runs_task_group is not None:
-            self._runs_task_group.start_soon(self._cancel, flow_run_id)
+            self._runs_task_group.start_soon(step, flow_run_id)
 
     async def _warm_up(self) -> None:
         """Start the forkserver of the pool's own environment before its first run."""
@@ -415,18 +346,23 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             await self._due.wait()
         self._due.clear()
         if self._has_room():
+            began = time.monotonic()
             await self.get_and_submit_flow_runs()
+            # Runs that become due together are taken together: the server works longer for a poll
+            # than for the state of a run.
+            await asyncio.sleep(min(time.monotonic() - began, POLL_PAUSE_SECONDS))
 
-    async def _look_for_cancelled(self) -> None:
-        """Cancel the runs whose cancellation event was missed, once in a while."""
-        await asyncio.sleep(CANCELLATION_POLL_SECONDS)
+    async def _look_for_stopped(self) -> None:
+        """Cancel or suspend the runs whose event was missed, once in a while."""
+        await asyncio.sleep(STOP_POLL_SECONDS)
         if not self._runs:
             return
         ours = FlowRunFilterId(any_=list(self._runs))
-        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
-        wanted = FlowRunFilter(id=ours, state=state)
+        stopped = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.PAUSED])
+        wanted = FlowRunFilter(id=ours, state=FlowRunFilterState(type=stopped))
         for flow_run in await self.client.read_flow_runs(flow_run_filter=wanted):
-            self._start_to_cancel(flow_run.id)
+            if flow_run.state is not None:
+                self._take_event(flow_run.id, flow_run.state.type)
 
     async def _follow_events(self) -> None:
         """Act on the events of the pool's runs until their stream ends."""
@@ -446,7 +382,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if state == StateType.SCHEDULED:
             self._due.set()
         elif state == StateType.CANCELLING:
-            self._start_to_cancel(flow_run_id)
+            self._start(self._cancel, flow_run_id)
+        elif state == StateType.PAUSED:
+            self._start(self._suspend, flow_run_id)
         elif state in TERMINAL_STATES and flow_run_id in self._runs:
             # Its process needs another second to join Prefect's threads.
             was_full = not self._has_room()
@@ -464,12 +402,6 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         return str(port), token
 
 
-@functools.cache
-def _settings_environment() -> Mapping[str, str]:
-    """Return Prefect's settings, cached: they are constant, and serialising them is slow."""
-    return get_current_settings().to_environment_variables(exclude_unset=True)
-
-
 def _job(
     flow_run_id: UUID, configuration: WarmJobConfiguration, directory: str, port: str, token: str
 ) -> Job:
@@ -483,13 +415,6 @@ def _job(
     }
     quiet = not configuration.stream_output
     return Job(str(uuid4()), "run", str(flow_run_id), env, directory, quiet)
-
-
-def _working_directory(configuration: WarmJobConfiguration) -> AbstractContextManager[str | Path]:
-    """Return the configured directory, or a temporary one for this run."""
-    if configuration.working_dir is not None:
-        return nullcontext(configuration.working_dir)
-    return tempfile.TemporaryDirectory(suffix="prefect", ignore_cleanup_errors=True)
 
 
 def _is_left_behind(flow_run: FlowRun, child: Child) -> bool:
