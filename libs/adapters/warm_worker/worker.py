@@ -2,8 +2,9 @@
 
 Prefect's own loop, states and limits are used as they are. Added are: a poll at once when an event
 says that a run may be due, the cancellation of running children, Crashed for those that died, the
-hooks for both, in children too, and a signal to a child whose run was suspended. Cancellation is told to the flow engine over the channel that
-Prefect's process worker uses for it, so that a flow sees the same under either worker.
+hooks for both, in children too, and a signal to a child whose run was suspended. Cancellation is
+told to the flow engine over the channel that Prefect's process worker uses for it, so that a flow
+sees the same under either worker.
 """
 
 import asyncio
