@@ -132,4 +132,5 @@ def _sharpes(sums: Floats, squares: Floats, count: int) -> Floats:
     mean = sums.sum(axis=0) / count
     variance = (squares.sum(axis=0) - count * mean**2) / (count - 1)
     spread = np.sqrt(np.maximum(variance, 0.0))
-    return np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 1e-15)
+    found: Floats = np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 1e-15)
+    return found

@@ -129,6 +129,33 @@ def test_signal_to_optimizer_to_backtest(bench: Bench, project: str) -> None:
     assert not list((bench.services.settings.store_root / "outputs").glob("*"))
 
 
+def test_a_backtest_counts_what_was_tried_on_its_prices(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    bench.provision(momentum(project))
+    bench.provision(backtest(project))
+    bench.drain()
+    first = last_run(bench, "Q_Backtest")["metrics"]
+    assert first["trials"] == 1
+    assert first["deflated_sharpe"] == first["sharpe_probability"]
+    assert "overfitting_probability" not in first
+
+    idea = {"name": "idea", "type": "ExperimentInstance", "project": project}
+    bench.provision({**idea, "expression": "DELTA(close, 5)", "upstream_refs": ["prices"]})
+    bench.drain()
+    config = {"rebalance_frequency": "monthly", "top_fraction": 0.4}
+    bench.provision({**backtest(project, config_json=config), "name": "second"})
+    bench.drain()
+
+    found = last_run(bench, "second")["metrics"]
+    assert found["trials"] == 3
+    assert found["deflated_sharpe"] < found["sharpe_probability"]
+    assert 0 <= found["overfitting_probability"] <= 1
+
+    bench.update({**backtest(project, config_json=config), "name": "Q_Backtest"})
+    bench.run("Q_Backtest", "backtest")
+    assert last_run(bench, "Q_Backtest")["metrics"]["trials"] == 4
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [

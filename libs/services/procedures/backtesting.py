@@ -36,14 +36,20 @@ from prefect_instances.libs.services.procedures.panels import (
     read_panel,
     select_inputs,
 )
+from prefect_instances.libs.services.procedures.trials import (
+    JUDGED,
+    PORTFOLIO,
+    describe_trials,
+    judge_sharpe,
+)
 from prefect_instances.libs.services.rendering.plots import plot_equity, plot_weights
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import BacktestSpec
 
 Floats = NDArray[np.float64]
 
-PORTFOLIO, BENCHMARK = "PORTFOLIO", "BENCHMARK"
-"""Symbols of the rows of the equity frame."""
+BENCHMARK = "BENCHMARK"
+"""Symbol of the benchmark's rows in the equity frame; `PORTFOLIO` has those of the portfolio."""
 
 SHOWN_TRADES = 200
 """How many trades the artifact lists, newest first; the equity frame includes all of them."""
@@ -62,6 +68,7 @@ def backtest(job: Job) -> Result:
         raise DataRejected("no signal has a value on any rebalancing date of the backtest")
     history = _simulated(spec, market, targets)
     found = _measured(market, history) | count_hindsight(job)
+    found |= judge_sharpe(job, market.prices.dates, history.equity)
     store = open_output(job.services, job.instance.id, job.kind)
     frame = _frame(spec, market, history)
     return Result(Frame(frame, store), found, _pages(job, market, history, found))
@@ -198,7 +205,8 @@ def _pages(job: Job, market: Market, history: History, found: Mapping[str, float
     if shown:
         plots.append(f"![weights]({plot_weights('weights', dates, shown)})")
     notes = [f"- {text}" for text in list_notes(found)]
-    sheet = "\n\n".join([_tear_sheet(name, dates, found), "\n".join(notes), *plots])
+    parts = [_tear_sheet(name, dates, found), describe_trials(found), "\n".join(notes)]
+    sheet = "\n\n".join(part for part in [*parts, *plots] if part)
     pages = [
         Page("tear-sheet", "markdown", sheet, "Measures, equity, drawdown and weights"),
         Page("trades", "table", _trades(market, history), "Trades, the newest first"),
@@ -259,6 +267,8 @@ def _tear_sheet(name: str, dates: tuple[date, ...], found: Mapping[str, float]) 
     lines = [f"## {name}", "", span, ""]
     lines += ["| measure | |", "|---|---:|"]
     for measure, value in found.items():
+        if measure in JUDGED:
+            continue
         shown = f"{value:.2%}" if measure in _PERCENT else f"{value:,.2f}".removesuffix(".00")
         lines.append(f"| {measure.replace('_', ' ')} | {shown} |")
     return "\n".join(lines)
