@@ -16,13 +16,13 @@ from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import Field
 
+from prefect_instances.deployments.pools import base_job_template
 from prefect_instances.libs.adapters.prefect import (
     Change,
     DeploymentPlan,
     PrefectGateway,
     RunState,
     RunView,
-    process_template,
 )
 from prefect_instances.libs.core.errors import (
     AlreadyExists,
@@ -414,8 +414,8 @@ def test_two_processes_may_save_the_first_document_of_a_type_at_once(
 
 def test_a_pool_is_made_once(gateway: PrefectGateway) -> None:
     name = f"pool-{uuid4().hex[:8]}"
-    made = gateway.ensure_work_pool(name, "process", process_template())
-    again = gateway.ensure_work_pool(name, "process", process_template())
+    made = gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process"))
+    again = gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process"))
     assert (made.change, again.change) == (Change.CREATED, Change.UNCHANGED)
     assert made.id == again.id
 
@@ -424,7 +424,7 @@ def test_runs_of_our_process_pool_start_in_one_interpreter(
     gateway: PrefectGateway, person: httpx.Client
 ) -> None:
     name = f"pool-{uuid4().hex[:8]}"
-    gateway.ensure_work_pool(name, "process", process_template())
+    gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process"))
     template = person.get(f"/work_pools/{name}").json()["base_job_template"]
     command = template["variables"]["properties"]["command"]["default"]
     assert command == "python -m prefect.engine"
@@ -437,7 +437,10 @@ def test_what_a_person_set_in_a_pools_template_stays(
     gateway.ensure_work_pool(name, "process")
     theirs = {"job_configuration": {"command": "mine"}, "variables": {"properties": {}}}
     person.patch(f"/work_pools/{name}", json={"base_job_template": theirs}).raise_for_status()
-    assert gateway.ensure_work_pool(name, "process", process_template()).change is Change.UPDATED
+    assert (
+        gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process")).change
+        is Change.UPDATED
+    )
     template = person.get(f"/work_pools/{name}").json()["base_job_template"]
     assert template["job_configuration"]["command"] == "mine"
     assert "env" in template["job_configuration"]
