@@ -22,7 +22,6 @@ from prefect_instances.libs.adapters.prefect import (
     DeploymentPlan,
     PrefectGateway,
     RunState,
-    RunView,
 )
 from prefect_instances.libs.core.errors import (
     AlreadyExists,
@@ -262,31 +261,6 @@ def test_a_running_run_is_told_to_cancel(
     set_state(run.id, {"type": "RUNNING", "name": "Running"})
     assert gateway.cancel_run(run.id)
     assert gateway.read_run(run.id).state_name == "Cancelling"
-
-
-def test_waiting_sees_each_state_and_returns_the_ended_run(
-    gateway: PrefectGateway, deployment: UUID, set_state: SetState
-) -> None:
-    run = gateway.start_run(deployment, {})
-    following = {
-        "Scheduled": {"type": "RUNNING", "name": "Running"},
-        "Running": {"type": "COMPLETED", "name": "Skipped"},
-    }
-    seen: list[str] = []
-
-    def advance(view: RunView) -> None:
-        seen.append(view.state_name)
-        if view.state_name in following:
-            set_state(view.id, following[view.state_name])
-
-    ended = gateway.wait_run(run.id, timeout=30, poll=0.01, on_state=advance)
-    assert ended.ended
-    assert seen == ["Scheduled", "Running", "Skipped"]
-
-
-def test_waiting_gives_up_after_its_time(gateway: PrefectGateway, deployment: UUID) -> None:
-    run = gateway.start_run(deployment, {})
-    assert not gateway.wait_run(run.id, timeout=0.05, poll=0.01).ended
 
 
 # Blocks
