@@ -9,6 +9,7 @@ import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, OptionalName
 from prefect_instances.cli.output import emit_document, emit_json, emit_rows, format_cell
+from prefect_instances.cli.runtime.server import Server, configured_server
 from prefect_instances.cli.session import open_database, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, freshness_table, status_rows
 from prefect_instances.libs.services.rendering import links
@@ -35,7 +36,11 @@ def show(name: Name, json: Json = False) -> None:
     """Show one instance in detail."""
     with open_database() as database:
         document = reports.show(database, utc_now(), name)
-    document["links"] = links.link_instance(load_settings(), document["handles"])
+    settings, handles = load_settings(), document["handles"]
+    document["links"] = links.link_instance(settings, handles)
+    server = configured_server(settings) or Server(settings.prefect_api_url, embedded=True)
+    if server.api_url:
+        document["links"] |= links.link_flow_runs(server.ui_url, handles)
     emit_json(document) if json else emit_document(document)
 
 
