@@ -7,35 +7,87 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from prefect_instances.cli.commands import (
-    backfill,
-    catalog,
-    data,
-    deploy,
-    doctor,
-    experiments,
-    inspect,
-    instance,
-    lifecycle,
-    lineage,
-    live,
-    local,
-    maintenance,
-    runs,
-    timeline,
-)
+from prefect_instances.cli.errors import TookTooLong
 from prefect_instances.cli.output import FAILED, NOT_READY, warn
-from prefect_instances.cli.waiting import TookTooLong
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 
 DEBUG = "--debug"
 
+COMMANDS = {
+    "demo": ("local:demo", "Run an example project on real market data."),
+    "up": ("local:up", "Start a Prefect server and a worker."),
+    "down": ("local:down", "Stop the processes that `up` started."),
+    "apply": ("lifecycle:apply", "Create and update instances as a manifest describes them."),
+    "delete": ("lifecycle:delete", "Remove an instance."),
+    "update": ("instance:update", "Change the configuration of an instance."),
+    "pause": ("instance:pause", "Pause an instance."),
+    "resume": ("instance:resume", "Resume a paused instance."),
+    "promote": ("instance:promote", "Create a signal from a dataset."),
+    "history": ("instance:history", "List the configurations of an instance."),
+    "diff": ("instance:diff", "Compare two configurations of an instance."),
+    "list": ("inspect:list_instances", "List all instances, one on each line."),
+    "show": ("inspect:show", "Show one instance in detail."),
+    "status": ("inspect:status", "Show status, freshness and reason of instances."),
+    "freshness": ("inspect:freshness", "Show the freshness of every upstream, and root causes."),
+    "why": ("inspect:why", "Explain why an instance is not READY."),
+    "timeline": ("timeline:timeline", "Show past and coming slots, sessions and holidays."),
+    "lineage": ("lineage:lineage", "Show which instance reads from which, with statuses."),
+    "watch": ("live:watch", "Show changes as they happen."),
+    "token": ("live:token", "Create tokens to subscribe to an instance or a project."),
+    "run": ("runs:run", "Run a flow of an instance now."),
+    "runs": ("runs:runs", "List the runs of an instance, newest first."),
+    "run-info": ("runs:run_info", "Show one run in detail."),
+    "rerun": (
+        "runs:rerun",
+        "Repeat a run on its recorded inputs and compare the outputs. Nothing is published.",
+    ),
+    "backfill": ("backfill:backfill", "Read a past range of dates again, in several runs."),
+    "data": ("data:data", "Show the rows of an instance's output, or write them to a file."),
+    "deploy": (
+        "deploy:deploy",
+        "Prepare a Prefect server: work pool, block types, automations and lifecycle deployments.",
+    ),
+    "doctor": ("doctor:doctor", "Check what is reachable and what is broken; say what to do."),
+    "reconcile": ("maintenance:reconcile", "Repair or report what differs from the database."),
+    "export": ("maintenance:export", "Print a manifest of the existing instances."),
+    "schema": ("maintenance:schema", "Print the JSON schema of manifests, for editors."),
+    "experiment": ("experiments:app", "Turn experiments into signals or macros."),
+    "definitions": ("catalog:app", "List and show installed definitions and saved macros."),
+}
+"""Where each command is, as module:function or module:typer, and the sentence that lists it."""
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands by their sentences, and imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the name of the command, the command from its module, and its arguments."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(str(name)), rest
+
+
+def load_command(name: str) -> Any:
+    """Import the module of a command; return the command, or the group of commands."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    target = getattr(import_module(f"prefect_instances.cli.commands.{module}"), attribute)
+    if isinstance(target, typer.Typer):
+        return get_command(target)
+    only = typer.Typer(add_completion=False, rich_markup_mode=None)
+    only.command(name)(target)
+    return get_command(only)
+
+
 app = typer.Typer(
+    cls=LazyGroup,
     name="instances",
     no_args_is_help=True,
     add_completion=False,
@@ -45,24 +97,8 @@ app = typer.Typer(
     help="Keep datasets, signals, models and backtests fresh with Prefect flows.",
 )
 
-for group in (
-    local,
-    lifecycle,
-    instance,
-    experiments,
-    inspect,
-    timeline,
-    lineage,
-    live,
-    runs,
-    backfill,
-    data,
-    catalog,
-    deploy,
-    doctor,
-    maintenance,
-):
-    group.register(app)
+for name, (_, summary) in COMMANDS.items():
+    app.command(name, help=summary)(lambda: None)
 
 
 @app.callback()
@@ -102,8 +138,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(error: Exception, lines: Sequence[str], debug: bool, code: int = FAILED) -> None:
     """Print the error on stderr and exit; with ``debug``, print the traceback first."""
     if debug:
-        import traceback
-
         traceback.print_exception(error)
     for line in lines:
         warn(f"instances: {line}")

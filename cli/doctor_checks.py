@@ -7,15 +7,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from prefect_instances.cli.runtime import pages, processes, stack
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.cli.runtime.stack import find_server
+from prefect_instances.libs.adapters.prefect import PrefectGateway, RunState
+from prefect_instances.libs.adapters.prefect.inspection import Inspector
 from prefect_instances.libs.core.errors import InstancesError
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.adapters.prefect import PrefectGateway
-    from prefect_instances.libs.adapters.prefect.inspection import Inspector
-    from prefect_instances.libs.db import Database
-    from prefect_instances.libs.settings import Settings
+from prefect_instances.libs.core.ids import EXECUTION_TAG
+from prefect_instances.libs.db import (
+    Database,
+    UnknownRevision,
+    current_revision,
+    head_revision,
+    require_known,
+)
+from prefect_instances.libs.db.repositories.outbox import count_unpublished, select_unpublished
+from prefect_instances.libs.db.repositories.subscribers import count_pending_messages, read_relay
+from prefect_instances.libs.definitions.installed import discover
+from prefect_instances.libs.services.composition.model_stores import open_monitoring, open_tracking
+from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
+from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
+from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
+from prefect_instances.libs.services.rendering.links import evidently_pages, mlflow_pages
+from prefect_instances.libs.settings import Settings
+from prefect_instances.libs.wiring import open_database
 
 UP = "run `instances up`"
 MODEL_SERVERS = {
@@ -86,9 +102,6 @@ def check_home(settings: Settings) -> Finding:
 
 def check_processes(settings: Settings) -> Iterator[Finding]:
     """Check that what ``up`` started still runs; Prefect notices a dead worker only later."""
-    from prefect_instances.cli.runtime import pages, processes, stack
-    from prefect_instances.cli.runtime.home import Home
-
     home = Home(settings.home)
     titles = {kind.role: f"{kind.title}'s pages" for kind in pages.KINDS.values()}
     for role in reversed(stack.ROLES):
@@ -100,12 +113,6 @@ def check_processes(settings: Settings) -> Iterator[Finding]:
 
 def check_models(settings: Settings) -> Iterator[Finding]:
     """Check that MLflow and Evidently are available and, on a server, accept our credentials."""
-    from prefect_instances.libs.services.composition.model_stores import (
-        open_monitoring,
-        open_tracking,
-    )
-    from prefect_instances.libs.services.rendering.links import evidently_pages, mlflow_pages
-
     for name, store, shown in (
         ("MLflow", open_tracking(settings), mlflow_pages(settings)),
         ("Evidently", open_monitoring(settings), evidently_pages(settings)),
@@ -120,8 +127,6 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 def check_definitions() -> Finding:
     """Check that every installed definition can be imported."""
 
-    from prefect_instances.libs.definitions.installed import discover
-
     registry = discover()
     count = len(registry.list())
     if registry.broken:
@@ -135,13 +140,6 @@ def check_definitions() -> Finding:
 
 def check_schema(database: Database) -> Finding:
     """Check that the database has the tables of this version."""
-    from prefect_instances.libs.db import (
-        UnknownRevision,
-        current_revision,
-        head_revision,
-        require_known,
-    )
-
     current, head = current_revision(database), head_revision()
     where = database.url.render_as_string(hide_password=True)
     try:
@@ -156,8 +154,6 @@ def check_schema(database: Database) -> Finding:
 
 def check_outbox(database: Database, settings: Settings, now: datetime) -> Finding:
     """Check that no event waits for longer than two sweeps take."""
-    from prefect_instances.libs.db.repositories.outbox import count_unpublished, select_unpublished
-
     with database.read() as session:
         count, oldest = count_unpublished(session), select_unpublished(session, 1)
     if oldest and now - oldest[0].occurred > timedelta(seconds=2 * settings.sweep_seconds):
@@ -171,11 +167,6 @@ def check_outbox(database: Database, settings: Settings, now: datetime) -> Findi
 
 def check_live(database: Database, now: datetime) -> Finding:
     """Check that subscribers get messages, if a broker is configured."""
-    from prefect_instances.libs.db.repositories.subscribers import (
-        count_pending_messages,
-        read_relay,
-    )
-
     with database.read() as session:
         state, (count, since) = read_relay(session), count_pending_messages(session)
     if not state.configured:
@@ -198,9 +189,6 @@ def check_live(database: Database, now: datetime) -> Finding:
 
 def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
     """Check that every flow of an instance has its deployment, without which it cannot run."""
-    from prefect_instances.libs.core.ids import EXECUTION_TAG
-    from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
-
     recorded = recorded_deployments(database)
     present = {view.id for view in inspector.deployments_tagged(EXECUTION_TAG)}
     lost = sorted(label for label, id_ in recorded.items() if id_ not in present)
@@ -213,9 +201,6 @@ def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
 
 def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -> Finding:
     """Check when a sweep last completed."""
-    from prefect_instances.libs.adapters.prefect import RunState
-    from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP
-
     deployment = inspector.find_deployment_by_name(SWEEP)
     runs = inspector.ended_runs(deployment.id, LOOKED_AT) if deployment else []
     ends = [run.end_time for run in runs if run.state is RunState.COMPLETED and run.end_time]
@@ -253,8 +238,6 @@ def check_worker(inspector: Inspector, settings: Settings) -> Finding:
 
 def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
     """Check that every lifecycle flow is deployed and none is paused."""
-    from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
-
     names = [plan.full_name for plan in lifecycle_plans(settings.pool)]
     found = {name: inspector.find_deployment_by_name(name) for name in names}
     missing = [name for name, deployment in found.items() if deployment is None]
@@ -269,8 +252,6 @@ def check_deployments(inspector: Inspector, settings: Settings) -> Finding:
 
 def check_automations(inspector: Inspector) -> Finding:
     """Check that the automations that start flows exist and are enabled."""
-    from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
-
     present = inspector.automations()
     missing = [name for name in (START_NAME, BAD_END_NAME) if name not in present]
     if missing:
@@ -284,9 +265,6 @@ def check_automations(inspector: Inspector) -> Finding:
 
 def _connect(settings: Settings) -> tuple[Finding, Inspector | None]:
     """Return the server, and a connection to it if it answers."""
-    from prefect_instances.cli.runtime.stack import find_server
-    from prefect_instances.libs.adapters.prefect.inspection import Inspector
-
     try:
         server = find_server(settings)
         inspector = Inspector.connect(server.api_url)
@@ -304,9 +282,6 @@ def _check_database(
     settings: Settings, now: datetime, inspector: Inspector | None
 ) -> list[Finding]:
     """Check schema and outbox; skip both if the address is in a block and Prefect is down."""
-    from prefect_instances.libs.db import Database
-    from prefect_instances.libs.wiring import open_database
-
     own = settings.home / "instances.db"
     if settings.database_url.endswith(str(own)) and not own.exists():
         return [Finding("database", Level.FAIL, f"{own} does not exist", UP)]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_instances.libs.services.rendering.diagrams import Arrow, Box, draw_flowchart
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -125,8 +127,6 @@ def _note(graph: Graph, node: Node) -> str:
 
 def mermaid(graph: Graph) -> str:
     """Draw the graph as a mermaid flowchart, coloured by status; dotted edges do not trigger."""
-    from prefect_instances.libs.services.rendering.diagrams import Arrow, Box, draw_flowchart
-
     boxes = [Box(key, (node.label, node.status), node.status) for key, node in graph.nodes.items()]
     arrows = [
         Arrow(edge.upstream, edge.downstream, triggers=edge.triggers, text=edge.role)

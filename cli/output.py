@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -101,8 +103,6 @@ def warn(message: str) -> None:
 
 def end_not_ready(lines: Sequence[str]) -> None:
     """Print the lines about instances that are not READY; if there are any, exit with NOT_READY."""
-    import typer
-
     for line in lines:
         warn(f"instances: {line}")
     if lines:

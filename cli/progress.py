@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
 
 from prefect_instances.cli.output import console, rich_table
 from prefect_instances.cli.session import utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.live import Live
-    from rich.spinner import Spinner
 
 
 class Progress:
@@ -34,9 +33,6 @@ class Progress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            from rich.live import Live
-            from rich.spinner import Spinner
-
             self._spinner = Spinner("dots")
             self._live = Live(
                 console=console(stderr=True), transient=True, get_renderable=self._renderable
@@ -74,8 +70,6 @@ class Progress:
             print(line, flush=True)
 
     def _renderable(self) -> RenderableType:
-        from rich.console import Group
-
         if self._spinner is None:
             return ""
         self._spinner.update(text=self._line)

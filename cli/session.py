@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from prefect_instances.cli.runtime.stack import find_server, using
 from prefect_instances.libs.core.errors import PermanentError
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.db import Database
-    from prefect_instances.libs.services.state.context import Services
-    from prefect_instances.libs.settings import Settings
+from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.settings import Settings, load_settings
+from prefect_instances.libs.wiring import connect
 
 
 class NothingHere(PermanentError):
@@ -34,10 +33,6 @@ def open_services() -> Iterator[Services]:
 
     Raises Unavailable if no Prefect server is configured or started.
     """
-    from prefect_instances.cli.runtime.stack import find_server, using
-    from prefect_instances.libs.settings import load_settings
-    from prefect_instances.libs.wiring import connect
-
     settings = load_settings()
     found = find_server(settings)
     with using(found):
@@ -53,9 +48,6 @@ def open_database() -> Iterator[Database]:
 
     If its address is in a Prefect block, Prefect is needed all the same.
     """
-    from prefect_instances.libs.db import Database
-    from prefect_instances.libs.settings import load_settings
-
     settings = load_settings()
     if not settings.database_url:
         with open_services() as services:

@@ -6,40 +6,23 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from prefect_instances.cli.errors import FlowFailed, TookTooLong
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import utc_now
 from prefect_instances.cli.tables import not_ready
-from prefect_instances.libs.core.errors import PermanentError, TemporaryError, Unavailable
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.adapters.prefect import RunView
-    from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.adapters.prefect import RunState, RunView
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.ids import database_tag
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.views import reports
 
 POLL_SECONDS = 0.5
 
 Statuses = Callable[[], Mapping[str, Any]]
 """A function that reads the statuses to show, in the shape of ``instances status --json``."""
-
-
-class FlowFailed(PermanentError):
-    """A flow that the command started failed: read the message; Prefect shows the whole run."""
-
-    def __init__(self, flow: str, run_id: UUID, state: str, message: str) -> None:
-        self.flow, self.run_id, self.state = flow, run_id, state
-        super().__init__(f"{flow} {state}: {message or f'see flow run {run_id}'}")
-
-
-class TookTooLong(TemporaryError):
-    """The time limit is over, but the work continues: check later with ``instances status``."""
-
-    def __init__(self, what: str, seconds: float) -> None:
-        self.what, self.seconds = what, seconds
-        super().__init__(
-            f"{what} has not ended after {seconds:.0f} s; it continues without this command"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +49,6 @@ def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) ->
 
     The run carries the database's identity: a worker of another home refuses it.
     """
-    from prefect_instances.libs.core.ids import database_tag
-
     deployment = services.prefect.find_deployment_by_name(full_name)
     if deployment is None:
         raise Unavailable(f"deployment {full_name}", "register it again with `instances up`")
@@ -95,8 +76,6 @@ def wait_for_run(
     ``what`` names the run for people. ``statuses`` are shown meanwhile, and ``how_far`` returns its
     progress, empty if unknown.
     """
-    from prefect_instances.libs.adapters.prefect import RunState
-
     while not run.ended:
         progress.say(how_far() or _doing(what, run))
         if statuses is not None:
@@ -140,8 +119,6 @@ def wait_until_served(
     A run that came too early leaves its request pending until the upstreams are READY. False means
     that the request is still pending and nothing runs that would unblock it.
     """
-    from prefect_instances.libs.services.views import reports
-
     settled = build_settled(services)
     while reports.has_request(services.database, name):
         progress.say(f"{name} waits for its upstreams")
@@ -153,7 +130,6 @@ def wait_until_served(
 
 def build_settled(services: Services) -> Callable[[Sequence[str]], bool]:
     """Build the ``settled`` function of ``wait_until_settled``, which reads the database."""
-    from prefect_instances.libs.services.views import reports
 
     def settled(names: Sequence[str]) -> bool:
         # An instance that waits for one outside ``names`` changes when that one does.
@@ -168,8 +144,6 @@ def build_settled(services: Services) -> Callable[[Sequence[str]], bool]:
 
 def _related(services: Services, name: str) -> set[str]:
     """Return the instance, and all instances up- or downstream of it that are not READY."""
-    from prefect_instances.libs.services.views import reports
-
     nodes = reports.lineage(services.database, name)["nodes"]
     # One that is READY may still be about to run: a request of it is pending.
     return {name, *(_full_name(node) for node in nodes if node["status"] != "READY")}
@@ -177,8 +151,6 @@ def _related(services: Services, name: str) -> set[str]:
 
 def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequence[str]], bool]]:
     """Return the instances that a run of the instance may start, and ``settled`` for them."""
-    from prefect_instances.libs.services.views import reports
-
     flows = {flow["id"] for flow in reports.cascade(services.database, utc_now(), name)["flows"]}
     nodes = reports.lineage(services.database, name)["nodes"]
 
@@ -190,8 +162,6 @@ def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequ
 
 def statuses_of(services: Services, names: Sequence[str]) -> Statuses:
     """Build a function that reads the statuses of the instances ``project/name`` that exist."""
-    from prefect_instances.libs.services.views import reports
-
     projects = {name.partition("/")[0] for name in names}
     project = projects.pop() if len(projects) == 1 else None
 

@@ -76,7 +76,7 @@ def _notify(gateway: PrefectGateway, block: str) -> Applied:
 def _steps(
     gateway: PrefectGateway, pool: str, pool_type: str, sweep_seconds: int | None
 ) -> Iterator[Applied]:
-    made = gateway.ensure_work_pool(pool, pool_type, base_job_template(pool_type))
+    made = gateway.ensure_work_pool(pool, pool_type, base_job_template(gateway, pool_type))
     yield _applied("work pool", pool, made)
     for block_class in block_classes():
         registered = gateway.ensure_block_type(block_class)

@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 from prefect_instances.libs.core.ids import DATABASE_TAG
+from prefect_instances.libs.core.status import IdleEnd
 from prefect_instances.libs.wiring import connect
 
 Answer = TypeVar("Answer")
@@ -74,7 +75,7 @@ def _said_already(record: logging.LogRecord) -> bool:
 
 def end_skipped(outcome: Skipped) -> State[Any]:
     """Return the state of a run that had nothing to do."""
-    return Completed(name="Skipped", message=outcome.why)
+    return Completed(name=IdleEnd.SKIPPED, message=outcome.why)
 
 
 def end_already_failed(outcome: AskedAgain) -> State[Any]:
@@ -91,11 +92,11 @@ def end_upstream_not_ready(outcome: Blocked) -> State[Any]:
     """Return the state of a run that must wait for its upstreams; its request is remembered."""
     waits = "; ".join(str(blocker) for blocker in outcome.blockers)
     message = f"waits for {waits}; runs automatically once the upstreams are READY"
-    return Completed(name="UpstreamNotReady", message=message)
+    return Completed(name=IdleEnd.UPSTREAM_NOT_READY, message=message)
 
 
 def end_not_a_session(calendar: str) -> State[Any]:
     """Return the state of a scheduled run on a day without a session of the exchange."""
     return Completed(
-        name="NotASession", message=f"not a slot: {calendar} has no session at this time"
+        name=IdleEnd.NOT_A_SESSION, message=f"not a slot: {calendar} has no session at this time"
     )

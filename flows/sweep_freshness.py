@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 
 from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.reporting import current_run, report_errors
+from prefect_instances.libs.core.status import IdleEnd
 from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.sweeping import Swept, sweep
@@ -29,7 +30,7 @@ def _sweep() -> Any:
     with connect() as services:
         if _has_successor(services, current_run()):
             return Completed(
-                name="Skipped", message="a later sweep is already due and does the same work"
+                name=IdleEnd.SKIPPED, message="a later sweep is already due and does the same work"
             )
         swept = sweep(services, lambda flow_id: _restored(services, flow_id))
         if swept.idle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +11,22 @@ from prefect_instances.cli.commands.arguments import Json, Name, Timeout
 from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready, format_cell
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_services
+from prefect_instances.cli.waiting import (
+    Patience,
+    build_settled,
+    statuses_of,
+    submit,
+    wait_for_run,
+    wait_until_served,
+    wait_until_settled,
+)
 from prefect_instances.libs.core.backfill import Chunk
-
-if TYPE_CHECKING:
-    from prefect_instances.cli.waiting import Patience
-    from prefect_instances.libs.services.runs.backfilling import BackfillRequest
-    from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.runs.backfilling import (
+    BackfillRequest,
+    downstream,
+    read_progress,
+)
+from prefect_instances.libs.services.state.context import Services
 
 BACKFILL = "backfill-instance/default"
 ARTIFACT = "backfill"
@@ -24,11 +34,6 @@ HEADERS = ("start", "end", "run", "generation", "changed_from")
 
 Day = datetime
 FORMATS = ["%Y-%m-%d"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("backfill")(backfill)
 
 
 def backfill(  # one argument for each option of the command
@@ -54,9 +59,6 @@ def backfill(  # one argument for each option of the command
     If the source has revised its history, a new version is published and its downstreams run.
     After an interruption, the same command continues.
     """
-    from prefect_instances.cli.waiting import Patience
-    from prefect_instances.libs.services.runs.backfilling import BackfillRequest
-
     asked = BackfillRequest(start.date(), end.date(), chunk, downstream)
     asked.pieces()
     with open_services() as services:
@@ -75,8 +77,6 @@ def _run_backfill(
     services: Services, name: str, asked: BackfillRequest, patience: Patience, json: bool
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run the backfill and show its progress; return its last message and one row per piece."""
-    from prefect_instances.cli.waiting import submit, wait_for_run
-    from prefect_instances.libs.services.runs.backfilling import read_progress
 
     def describe_progress() -> str:
         progress = read_progress(services.database, name, asked)
@@ -102,14 +102,6 @@ def _wait_downstream(services: Services, name: str, patience: Patience, json: bo
 
     One that is READY may still have the run to do that the backfill requested.
     """
-    from prefect_instances.cli.waiting import (
-        build_settled,
-        statuses_of,
-        wait_until_served,
-        wait_until_settled,
-    )
-    from prefect_instances.libs.services.runs.backfilling import downstream
-
     names = downstream(services.database, name)
     statuses = statuses_of(services, names)
     with Progress(json=json) as progress:

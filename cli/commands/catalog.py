@@ -11,13 +11,18 @@ from prefect_instances.cli.commands.arguments import Json
 from prefect_instances.cli.output import emit_document, emit_json, emit_rows, warn
 from prefect_instances.cli.session import NothingHere, open_database, utc_now
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.definitions import Registry
+from prefect_instances.libs.definitions.installed import discover
+from prefect_instances.libs.services.composition.catalog import Registered, register_all, with_saved
 
 if TYPE_CHECKING:
-    from prefect_instances.libs.definitions import Registry
-    from prefect_instances.libs.services.composition.catalog import Registered
-
     Ids = Mapping[Any, Registered]
 
+app = typer.Typer(
+    help="List and show installed definitions and saved macros.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
 HEADERS = ("kind", "name", "version", "description")
 
 
@@ -31,23 +36,14 @@ class NoSuchDefinition(PermanentError):
         )
 
 
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    group = typer.Typer(
-        help="List and show installed definitions and saved macros.", rich_markup_mode=None
-    )
-    group.callback(invoke_without_command=True)(definitions)
-    group.command("list")(list_definitions)
-    group.command("show")(show_definition)
-    app.add_typer(group, name="definitions")
-
-
+@app.callback(invoke_without_command=True)
 def definitions(context: typer.Context, json: Json = False) -> None:
     """List and show installed definitions and saved macros."""
     if context.invoked_subcommand is None:
         list_definitions(json=json)
 
 
+@app.command("list")
 def list_definitions(json: Json = False) -> None:
     """List installed definitions and saved macros; report broken ones on stderr.
 
@@ -65,6 +61,7 @@ def list_definitions(json: Json = False) -> None:
         warn(f"broken: {broken}")
 
 
+@app.command("show")
 def show_definition(
     name: str = typer.Argument(metavar="NAME", help="Name of a definition."), json: Json = False
 ) -> None:
@@ -79,9 +76,6 @@ def show_definition(
 
 def _registry() -> tuple[Registry, Ids]:
     """Return all definitions, and their ids if there is a database; register those without."""
-    from prefect_instances.libs.definitions.installed import discover
-    from prefect_instances.libs.services.composition.catalog import register_all, with_saved
-
     registry = discover()
     try:
         with open_database() as database:

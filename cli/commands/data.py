@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import polars as pl
 import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name
 from prefect_instances.cli.output import emit_json, emit_rows
 from prefect_instances.libs.core.errors import PermanentError
-
-if TYPE_CHECKING:
-    import polars as pl
+from prefect_instances.libs.desk import read
 
 HEAD = 10
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("data")(data)
 
 
 def data(  # noqa: PLR0913  # one argument for each option
@@ -51,8 +45,6 @@ def data(  # noqa: PLR0913  # one argument for each option
     """Show the rows of an instance's output, or write them to a file."""
     if out is not None and out.suffix not in {".parquet", ".csv"}:
         raise typer.BadParameter("the file must end in .parquet or .csv", param_hint="--out")
-    from prefect_instances.libs.desk import read
-
     frame = read(
         name, version=version, as_of=as_of, columns=_split(columns), symbols=_split(symbols)
     )
@@ -76,8 +68,6 @@ def _split(text: str | None) -> list[str] | None:
 
 def _query(frame: pl.LazyFrame, sql: str) -> pl.LazyFrame:
     """Run a query over the frame, as table ``data``; raise PermanentError if it is refused."""
-    import polars as pl
-
     try:
         result = pl.SQLContext(data=frame).execute(sql, eager=False)
         result.collect_schema()

@@ -8,11 +8,8 @@ import typer
 
 from prefect_instances.cli.commands.arguments import Json
 from prefect_instances.cli.output import emit_json
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's command."""
-    app.command("deploy")(deploy)
+from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_api_url
+from prefect_instances.libs.settings import load_settings
 
 
 def deploy(
@@ -46,8 +43,6 @@ def deploy(
     before ``prefect deploy`` and after every upgrade; a second run changes nothing.
     """
     from prefect_instances.deployments.apply import apply
-    from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_api_url
-    from prefect_instances.libs.settings import load_settings
 
     settings = load_settings()
     address = api_url or configured_api_url() or settings.prefect_api_url or None

@@ -7,15 +7,12 @@ from dataclasses import asdict
 import typer
 
 from prefect_instances.cli.commands.arguments import Json
+from prefect_instances.cli.doctor_checks import Level, examine
 from prefect_instances.cli.output import FAILED, emit_json, emit_rows
 from prefect_instances.cli.session import utc_now
+from prefect_instances.libs.settings import load_settings
 
 HEADERS = ("check", "result", "found", "what to do")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's command."""
-    app.command("doctor")(doctor)
 
 
 def doctor(json: Json = False) -> None:
@@ -23,9 +20,6 @@ def doctor(json: Json = False) -> None:
 
     Exits with 1 if a check fails.
     """
-    from prefect_instances.cli.doctor_checks import Level, examine
-    from prefect_instances.libs.settings import load_settings
-
     findings = list(examine(load_settings(), utc_now()))
     if json:
         emit_json({"checks": [asdict(finding) for finding in findings]})

@@ -16,16 +16,15 @@ from prefect_instances.cli.commands.instance import (
 )
 from prefect_instances.cli.output import emit_json
 from prefect_instances.cli.session import open_services
+from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_macro
+
+app = typer.Typer(
+    help="Turn experiments into signals or macros.", add_completion=False, rich_markup_mode=None
+)
+app.callback()(lambda: None)
 
 
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    group = typer.Typer(help="Turn experiments into signals or macros.", rich_markup_mode=None)
-    group.callback()(lambda: None)
-    group.command("promote")(promote)
-    app.add_typer(group, name="experiment")
-
-
+@app.command()
 def promote(  # noqa: PLR0913  # one argument for each option of the command
     name: Name,
     as_: Annotated[
@@ -88,8 +87,6 @@ def _numbers(given: Iterable[str]) -> dict[str, float]:
 def _save_macro(
     name: str, macro: str, parameters: dict[str, float], version: str, plan: bool, json: bool
 ) -> None:
-    from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_macro
-
     with open_services() as services:
         planned = plan_macro(services, MacroRequest(name, macro, parameters, version)).document()
     if json:

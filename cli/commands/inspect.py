@@ -9,26 +9,19 @@ import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, OptionalName
 from prefect_instances.cli.output import emit_document, emit_json, emit_rows, format_cell
+from prefect_instances.cli.runtime.server import Server, configured_server
 from prefect_instances.cli.session import open_database, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, freshness_table, status_rows
+from prefect_instances.libs.services.rendering import links
+from prefect_instances.libs.services.views import explaining, reports
+from prefect_instances.libs.settings import load_settings
 
 LISTED = ("id", "name", "project", "type", "lifecycle", "status", "freshness")
 LIST_HEADERS = ("project", "instance", "type", "lifecycle", "status", "freshness")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("list")(list_instances)
-    app.command("show")(show)
-    app.command("status")(status)
-    app.command("freshness")(freshness)
-    app.command("why")(why)
-
-
 def list_instances(json: Json = False) -> None:
     """List all instances, one on each line."""
-    from prefect_instances.libs.services.views import reports
-
     with open_database() as database:
         document = reports.status(database, utc_now())
     entries = [{key: entry[key] for key in LISTED} for entry in document["instances"]]
@@ -41,20 +34,18 @@ def list_instances(json: Json = False) -> None:
 
 def show(name: Name, json: Json = False) -> None:
     """Show one instance in detail."""
-    from prefect_instances.libs.services.rendering import links
-    from prefect_instances.libs.services.views import reports
-    from prefect_instances.libs.settings import load_settings
-
     with open_database() as database:
         document = reports.show(database, utc_now(), name)
-    document["links"] = links.link_instance(load_settings(), document["handles"])
+    settings, handles = load_settings(), document["handles"]
+    document["links"] = links.link_instance(settings, handles)
+    server = configured_server(settings) or Server(settings.prefect_api_url, embedded=True)
+    if server.api_url:
+        document["links"] |= links.link_flow_runs(server.ui_url, handles)
     emit_json(document) if json else emit_document(document)
 
 
 def status(name: OptionalName = "", json: Json = False) -> None:
     """Show status, freshness and reason of instances."""
-    from prefect_instances.libs.services.views import reports
-
     now = utc_now()
     with open_database() as database:
         document = reports.status(database, now, name=name or None)
@@ -66,8 +57,6 @@ def status(name: OptionalName = "", json: Json = False) -> None:
 
 def freshness(name: Name, json: Json = False) -> None:
     """Show the freshness of every upstream, and root causes."""
-    from prefect_instances.libs.services.views import explaining
-
     now = utc_now()
     with open_database() as database:
         document = explaining.freshness(database, now, name)
@@ -94,8 +83,6 @@ def why(
 
     It shows the root cause, what would unblock the instance, and when it runs next.
     """
-    from prefect_instances.libs.services.views import explaining
-
     with open_database() as database:
         document = explaining.why(database, utc_now(), name, flow)
     if json:
@@ -109,7 +96,5 @@ def why(
 
 
 def _print_remedies(roots: Sequence[Mapping[str, Any]]) -> None:
-    from prefect_instances.libs.services.views.explaining import remedies
-
-    for flow, what in remedies(roots):
+    for flow, what in explaining.remedies(roots):
         print(f"  to unblock {flow}: {what}")

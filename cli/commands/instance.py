@@ -13,18 +13,22 @@ from prefect_instances.cli.commands.lifecycle import print_plan
 from prefect_instances.cli.output import emit_json, emit_rows
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_database, open_services
+from prefect_instances.cli.waiting import Patience, submit, wait_for_run
+from prefect_instances.libs.core import ids
+from prefect_instances.libs.core.differences import Difference
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
+from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.services.lifecycle.manifests import plan_one
+from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
+from prefect_instances.libs.services.views import history as recorded
+from prefect_instances.libs.specs import parse_spec, spec_document
+from prefect_instances.libs.specs.manifests.text import read_json, read_yaml
 
 SpecFile = Annotated[
     Path,
     typer.Option("--spec", exists=True, dir_okay=False, readable=True, help="YAML or JSON file."),
 ]
 HISTORY_HEADERS = ("version", "created", "output", "runs", "changes")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    for command in (update, pause, resume, promote, history, diff):
-        app.command(command.__name__)(command)
 
 
 def update(
@@ -46,9 +50,6 @@ def update(
 
     It comes from a file, or from the edited block of the instance.
     """
-    from prefect_instances.libs.services.lifecycle.manifests import plan_one
-    from prefect_instances.libs.specs import parse_spec, spec_document
-
     with open_services() as services:
         document = _own_document(services, name, read_document(spec) if spec else None)
         wanted = parse_spec(document)
@@ -61,9 +62,6 @@ def update(
 def _own_document(services: Any, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the instance's document, from the file or from its block."""
     from prefect_instances import blocks  # noqa: F401  # a document becomes an object of a class that is imported
-    from prefect_instances.libs.core import ids
-    from prefect_instances.libs.db.repositories.resources import get_instance
-    from prefect_instances.libs.specs import spec_document
 
     with services.database.read() as session:
         named = get_instance(session, name)
@@ -112,9 +110,6 @@ def promote_to_signal(
     name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool
 ) -> None:
     """Show what the promotion would create; unless ``plan``, run the flow that creates it."""
-    from prefect_instances.libs.services.lifecycle.manifests import plan_one
-    from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
-
     with open_services() as services:
         planned = plan_one(services, build_promoted_spec(services, name, as_, contract))
         print_plan(planned, json)
@@ -130,8 +125,6 @@ def history(name: Name, json: Json = False) -> None:
 
     Each line says what changed and how many runs used the configuration.
     """
-    from prefect_instances.libs.services.views import history as recorded
-
     with open_database() as database:
         document = recorded.history(database, name)
     if json:
@@ -152,8 +145,6 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two configurations of an instance."""
-    from prefect_instances.libs.services.views import history as recorded
-
     with open_database() as database:
         document = recorded.diff(database, name, first, last)
     if json:
@@ -173,16 +164,11 @@ def _version_row(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _change(change: Mapping[str, Any]) -> str:
-    from prefect_instances.libs.core.differences import Difference
-
     return str(Difference(**change))
 
 
 def read_document(path: Path) -> dict[str, Any]:
     """Read the one document of a file; raise InvalidSpec if it is not one mapping."""
-    from prefect_instances.libs.core.errors import InvalidSpec, Problem
-    from prefect_instances.libs.specs.manifests.text import read_json, read_yaml
-
     documents, problems = (read_json if path.suffix == ".json" else read_yaml)(path.read_text())
     if problems:
         raise InvalidSpec(problems)
@@ -193,8 +179,6 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def submit_and_wait(flow: str, parameters: Mapping[str, Any], what: str, done: str = "") -> None:
     """Run a lifecycle flow to its end, then print ``done``."""
-    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
-
     with open_services() as services, Progress() as progress:
         started = submit(services, f"{flow}/default", parameters)
         wait_for_run(services, started, what, progress, Patience.of(0))

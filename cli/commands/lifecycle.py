@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,20 +15,24 @@ from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_services, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.core.plan import Plan
-    from prefect_instances.libs.services.state.context import Services
-    from prefect_instances.libs.specs import Manifest
+from prefect_instances.cli.waiting import (
+    Patience,
+    build_settled,
+    run_url,
+    statuses_of,
+    submit,
+    wait_for_run,
+    wait_until_settled,
+)
+from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.core.plan import Plan, format_lines
+from prefect_instances.libs.services.lifecycle import manifests
+from prefect_instances.libs.services.lifecycle.removal import plan_removal
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import Manifest, spec_document, survey_files
 
 APPLY = "apply-manifest/default"
 DEPROVISION = "deprovision-instance/default"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("apply")(apply)
-    app.command("delete")(delete)
 
 
 def apply(
@@ -55,8 +59,6 @@ def apply(
     ] = False,
 ) -> None:
     """Create and update instances as a manifest describes them."""
-    from prefect_instances.cli.waiting import Patience
-
     how = Applying(plan, prune, wait, json, yes)
     with open_services() as services:
         missing = apply_manifest(services, file, how, Patience.of(timeout))
@@ -76,9 +78,6 @@ def delete(
 
     It is refused while other instances read from it, unless --cascade is given.
     """
-    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
-    from prefect_instances.libs.services.lifecycle.removal import plan_removal
-
     parameters = {"instance": name, "cascade": cascade, "purge": purge}
     with open_services() as services, Progress() as progress:
         # Report what cannot be done at once, not by a flow run.
@@ -108,10 +107,6 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
 
     An empty plan submits nothing. Raises InvalidSpec with every problem of the manifest.
     """
-    from prefect_instances.cli.waiting import statuses_of
-    from prefect_instances.libs.services.lifecycle import manifests
-    from prefect_instances.libs.specs import survey_files
-
     survey = survey_files(file)
     plan, manifest = manifests.plan(services, survey, pruning=how.prune), survey.manifest
     print_plan(plan, how.json)
@@ -137,8 +132,6 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
 
 def _agree(projects: Sequence[str]) -> None:
     """Ask before whole projects are removed; raise PermanentError if nobody can be asked."""
-    from prefect_instances.libs.core.errors import PermanentError
-
     if not projects:
         return
     what = f"this removes every instance of {', '.join(projects)}"
@@ -154,8 +147,6 @@ def _submit(
     progress: Progress,
     patience: Any,
 ) -> None:
-    from prefect_instances.cli.waiting import run_url, submit, wait_for_run
-
     started = submit(services, APPLY, parameters)
     progress.say(f"applying  {run_url(services, started.id)}")
     wait_for_run(services, started, "apply", progress, patience, statuses)
@@ -163,15 +154,11 @@ def _submit(
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
     """Return the manifest as JSON data, for the flow that applies it."""
-    from prefect_instances.libs.specs import spec_document
-
     instances = [{**spec_document(spec), "project": spec.project} for spec in manifest.instances]
     return {"project": manifest.project, "instances": instances}
 
 
 def _settle(services: Services, statuses: Any, progress: Progress, patience: Any) -> list[str]:
-    from prefect_instances.cli.waiting import build_settled, wait_until_settled
-
     return wait_until_settled(statuses, build_settled(services), progress, patience)
 
 
@@ -180,7 +167,5 @@ def print_plan(plan: Plan, json: bool) -> None:
     if json:
         emit_json(plan.document())
         return
-    from prefect_instances.libs.core.plan import format_lines
-
     for line in format_lines(plan):
         print(line)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from prefect_instances.cli.commands.arguments import Json, OptionalName
 from prefect_instances.cli.graph import Line, mermaid, read_graph, tree_lines
 from prefect_instances.cli.output import STATUS_STYLES, console, emit_json
 from prefect_instances.cli.session import open_database
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's command."""
-    app.command("lineage")(lineage)
+from prefect_instances.libs.services.views import reports
 
 
 def lineage(
@@ -27,8 +24,6 @@ def lineage(
     """Show which instance reads from which, with statuses."""
     if json and as_mermaid:
         raise typer.BadParameter("choose one of --json and --mermaid")
-    from prefect_instances.libs.services.views import reports
-
     with open_database() as database:
         document = reports.lineage(database, name or None)
     if json:
@@ -41,8 +36,6 @@ def lineage(
 
 def _draw(lines: list[Line]) -> None:
     """Print the tree with the statuses in one column."""
-    from rich.text import Text
-
     out = console()
     width = max((len(line.branch + line.node.label) for line in lines), default=0)
     for line in lines:

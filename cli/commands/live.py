@@ -7,28 +7,24 @@ import json as json_text
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.live import Live
 
 from prefect_instances.cli.commands.arguments import Json, Name, OptionalName, Timeout
 from prefect_instances.cli.output import emit_document, emit_json, rich_table, warn
 from prefect_instances.cli.session import open_services, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.views import reports, watching
+from prefect_instances.libs.services.views.subscribing import grant_subscription
 
 REDRAW_SECONDS = 0.3
 """Seconds between two reads of the table, at least."""
 
 Print = Callable[[Mapping[str, Any]], None]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("watch")(watch)
-    app.command("token")(token)
 
 
 def token(
@@ -46,8 +42,6 @@ def token(
 
     They are short-lived. Run the command again to refresh them.
     """
-    from prefect_instances.libs.services.views.subscribing import grant_subscription
-
     with open_services() as services:
         document = asdict(grant_subscription(services, name, user, project=project))
     emit_json(document) if json else emit_document(document)
@@ -74,10 +68,8 @@ def watch(
 
 
 def _watch_lines(services: Services, name: str, say: Print, timeout: float) -> bool:
-    from prefect_instances.libs.services.views.watching import scope_of, watch
-
     async def follow() -> None:
-        async for message in watch(services, scope_of(services, name)):
+        async for message in watching.watch(services, watching.scope_of(services, name)):
             say(message)
 
     return _run(follow(), timeout)
@@ -106,12 +98,6 @@ def line_of(message: Mapping[str, Any]) -> str:
 
 
 def _watch_table(services: Services, name: str, timeout: float) -> bool:
-    from rich.console import Console
-    from rich.live import Live
-
-    from prefect_instances.libs.services.views import reports
-    from prefect_instances.libs.services.views.watching import scope_of, watch
-
     changed = asyncio.Event()
 
     def table() -> Any:
@@ -120,7 +106,7 @@ def _watch_table(services: Services, name: str, timeout: float) -> bool:
         return rich_table(STATUS_HEADERS, status_rows(document, now))
 
     async def listen() -> None:
-        async for _ in watch(services, scope_of(services, name)):
+        async for _ in watching.watch(services, watching.scope_of(services, name)):
             changed.set()
 
     async def draw(live: Live) -> None:

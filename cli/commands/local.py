@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from prefect_instances.cli.commands.lifecycle import Applying, apply_manifest
 from prefect_instances.cli.output import WRONG_USAGE, end_not_ready, warn
 from prefect_instances.cli.progress import Progress
-
-if TYPE_CHECKING:
-    from prefect_instances.cli.runtime.stack import Running
-    from prefect_instances.libs.settings import Settings
+from prefect_instances.cli.runtime import stack
+from prefect_instances.cli.runtime.home import Home
+from prefect_instances.cli.runtime.pages import KINDS
+from prefect_instances.cli.runtime.stack import Running
+from prefect_instances.cli.session import open_services
+from prefect_instances.cli.waiting import Patience
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.settings import Settings, load_settings
 
 DEMO = Path(__file__).parents[1] / "demo.yaml"
 DEMO_SECONDS = 1200.0
@@ -25,13 +30,6 @@ WATCH_SECONDS = 1.0
 RESTARTS = 5
 NAME_WIDTH = 11
 RESTART_WINDOW_SECONDS = 300.0
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("demo")(demo)
-    app.command("up")(up)
-    app.command("down")(down)
 
 
 def up(
@@ -71,9 +69,6 @@ def up(
     profile names a server, that server is used. Without --detach the command keeps running,
     restarts processes that die, and stops all at Ctrl-C.
     """
-    from prefect_instances.cli.runtime import stack
-    from prefect_instances.libs.settings import load_settings
-
     settings = load_settings()
     shown = _pages(pages or [])
     request = stack.UpRequest(port=port, database_url=database, pool=pool, pages=shown)
@@ -93,8 +88,6 @@ def up(
 
 def _pages(words: list[str]) -> tuple[str, ...]:
     """Return the kinds of pages that ``--with`` names; exit with wrong usage for any other."""
-    from prefect_instances.cli.runtime.pages import KINDS
-
     names = [name.strip() for word in words for name in word.split(",")]
     unknown = sorted({repr(name) for name in names if name not in KINDS})
     if unknown:
@@ -105,9 +98,6 @@ def _pages(words: list[str]) -> tuple[str, ...]:
 
 def down() -> None:
     """Stop the processes that `up` started."""
-    from prefect_instances.cli.runtime import stack
-    from prefect_instances.libs.settings import load_settings
-
     if not stack.down(load_settings(), print):
         print("nothing was running")
 
@@ -120,9 +110,6 @@ def demo(
     Start what is needed, provision the project, wait until every instance is READY, and print the
     statuses. Without --keep, then stop what was started; the data stays in the home.
     """
-    from prefect_instances.cli.runtime import stack
-    from prefect_instances.libs.settings import load_settings
-
     settings = load_settings()
     with _handle_termination():
         with Progress() as progress:
@@ -138,18 +125,12 @@ def demo(
 
 
 def _apply_demo() -> list[str]:
-    from prefect_instances.cli.commands.lifecycle import Applying, apply_manifest
-    from prefect_instances.cli.session import open_services
-    from prefect_instances.cli.waiting import Patience
-
     with open_services() as services:
         return apply_manifest(services, DEMO, Applying(wait=True), Patience.of(DEMO_SECONDS))
 
 
 def _announce(settings: Settings, running: Running) -> None:
     """Print one line for each part that is up."""
-    from prefect_instances.cli.runtime.pages import KINDS
-
     state = "ready" if running.started else "already up"
     logs = settings.home / "logs"
     origin = f"log {logs / 'server.log'}" if running.server.embedded else "(yours)"
@@ -171,9 +152,6 @@ def _watch(settings: Settings, running: Running) -> None:
 
     Raises Unavailable if they die repeatedly.
     """
-    from prefect_instances.cli.runtime import stack
-    from prefect_instances.cli.runtime.home import Home
-
     home, restarts = Home(settings.home), [0.0] * RESTARTS
     print("Ctrl-C ends it", flush=True)
     while not stack.was_stopped(home, running):
@@ -187,8 +165,6 @@ def _watch(settings: Settings, running: Running) -> None:
 
 def _count_restart(restarts: list[float], dead: list[str]) -> list[float]:
     """Add a restart to the recent ones; raise Unavailable if there are too many of them."""
-    from prefect_instances.libs.core.errors import Unavailable
-
     now = time.monotonic()
     if restarts[0] and now - restarts[0] < RESTART_WINDOW_SECONDS:
         raise Unavailable(
@@ -199,8 +175,6 @@ def _count_restart(restarts: list[float], dead: list[str]) -> list[float]:
 
 def _end(settings: Settings, roles: tuple[str, ...]) -> None:
     """Stop the roles, last started first; ignore a second Ctrl-C, so that all of them stop."""
-    from prefect_instances.cli.runtime import stack
-
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         stack.down(settings, warn, tuple(reversed(roles)))

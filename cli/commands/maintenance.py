@@ -10,17 +10,14 @@ from prefect_instances.cli.commands.arguments import Json
 from prefect_instances.cli.output import FAILED, emit_json, emit_rows
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_database, open_services
+from prefect_instances.cli.waiting import Patience, submit, wait_for_run
+from prefect_instances.libs.services.lifecycle.exporting import export as exported
+from prefect_instances.libs.specs.manifests.schema import FILE_NAME, manifest_schema
+from prefect_instances.libs.specs.manifests.text import write_yaml
 
 RECONCILE = "reconcile/default"
 ARTIFACT = "reconcile"
 HEADERS = ("subject", "divergence", "part", "difference", "outcome")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("reconcile")(reconcile)
-    app.command("export")(export)
-    app.command("schema")(schema)
 
 
 def reconcile(
@@ -37,8 +34,6 @@ def reconcile(
     It compares the database with Prefect, MLflow and Evidently, and repairs what is safe. Exits
     with 1 if a repair failed.
     """
-    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
-
     with open_services() as services, Progress() as progress:
         started = submit(services, RECONCILE, {"remove_unknown": remove_unknown})
         wait_for_run(services, started, "reconcile", progress, Patience.of(0))
@@ -65,10 +60,6 @@ def export(
 
     Applying it changes nothing.
     """
-    from prefect_instances.libs.services.lifecycle.exporting import export as exported
-    from prefect_instances.libs.specs.manifests.schema import FILE_NAME
-    from prefect_instances.libs.specs.manifests.text import write_yaml
-
     with open_database() as database:
         document = exported(database, names or ())
     if json:
@@ -80,6 +71,4 @@ def export(
 
 def schema() -> None:
     """Print the JSON schema of manifests, for editors."""
-    from prefect_instances.libs.specs.manifests.schema import manifest_schema
-
     emit_json(manifest_schema())

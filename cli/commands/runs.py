@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -15,14 +15,23 @@ from prefect_instances.cli.output import emit_document, emit_json, emit_rows, en
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_database, open_services, utc_now
 from prefect_instances.cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
-from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.cli.waiting import (
+    Patience,
+    cascade_of,
+    run_url,
+    statuses_of,
+    submit,
+    wait_for_run,
+    wait_until_served,
+    wait_until_settled,
+)
+from prefect_instances.libs.adapters.prefect import RunView
+from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.status import FlowKind
-
-if TYPE_CHECKING:
-    from prefect_instances.cli.waiting import Patience
-    from prefect_instances.libs.adapters.prefect import RunView
-    from prefect_instances.libs.services.state.context import Services
-
+from prefect_instances.libs.services.rendering import links
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.settings import load_settings
 
 COMPLETED = "Completed"
 RERUN = "rerun-run/default"
@@ -70,14 +79,6 @@ class OptionNotTaken(PermanentError):
         self.instance, self.options = instance, options
         listed = ", ".join(f"--{option.replace('_', '-')}" for option in options)
         super().__init__(f"this flow of {instance!r} has no option {listed}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("run")(run)
-    app.command("runs")(runs)
-    app.command("run-info")(run_info)
-    app.command("rerun")(rerun)
 
 
 def run(  # noqa: PLR0913  # one argument for each option of the command
@@ -135,8 +136,6 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
 
 def runs(name: Name, json: Json = False) -> None:
     """List the runs of an instance, newest first."""
-    from prefect_instances.libs.services.views import reports
-
     with open_database() as database:
         document = reports.runs(database, name)
     emit_json(document) if json else emit_rows(RUN_HEADERS, run_rows(document))
@@ -150,10 +149,6 @@ def run_info(
     json: Json = False,
 ) -> None:
     """Show one run in detail."""
-    from prefect_instances.libs.services.rendering import links
-    from prefect_instances.libs.services.views import reports
-    from prefect_instances.libs.settings import load_settings
-
     with open_database() as database:
         document = reports.run_info(database, id_)
     document["links"] = links.link_run(load_settings(), document["handles"], document["metrics"])
@@ -172,9 +167,6 @@ def rerun(
     If the run has no output (monitoring, or training without promotion), its metrics are compared.
     Exits with 1 if they differ.
     """
-    from prefect_instances.cli.waiting import Patience, submit, wait_for_run
-    from prefect_instances.libs.services.views import reports
-
     with open_services() as services:
         original = reports.run_info(services.database, id_)
         with Progress() as progress:
@@ -201,9 +193,6 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
     Raises NotFound for an unknown instance, NoSuchFlow if the choice is not clear, Unavailable if
     provisioning has not created the deployment yet.
     """
-    from prefect_instances.libs.core.errors import Unavailable
-    from prefect_instances.libs.services.views import reports
-
     (entry,) = reports.status(services.database, utc_now(), name=name)["instances"]
     full_name = f"{entry['project']}/{entry['name']}"
     matching = [flow for flow in entry["flows"] if kind in ("", flow["kind"])]
@@ -238,8 +227,6 @@ def _execute(
     services: Services, target: Target, parameters: dict[str, Any], wait: bool, timeout: float
 ) -> list[str]:
     """Start the run; with ``wait``, return a line for each instance that did not become READY."""
-    from prefect_instances.cli.waiting import Patience, run_url
-
     started = services.prefect.start_run(target.deployment_id, parameters)
     print(
         f"{target.instance}: flow run {started.name}  {run_url(services, started.id)}", flush=True
@@ -249,14 +236,6 @@ def _execute(
 
 def _wait(services: Services, target: Target, started: RunView, patience: Patience) -> list[str]:
     """Wait for the run and for everything downstream that runs because of it."""
-    from prefect_instances.cli.waiting import (
-        cascade_of,
-        statuses_of,
-        wait_for_run,
-        wait_until_served,
-        wait_until_settled,
-    )
-
     names, settled = cascade_of(services, target.instance)
     statuses = statuses_of(services, names)
     with Progress() as progress:

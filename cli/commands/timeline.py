@@ -12,17 +12,13 @@ import typer
 from prefect_instances.cli.commands.arguments import Json, Name
 from prefect_instances.cli.output import emit_json, emit_rows
 from prefect_instances.cli.session import open_database, utc_now
+from prefect_instances.libs.services.views.timeline import timeline as read
 
 HEADERS = ("flow", "day", "session", "slots")
 MOST = 4
 """Number of slots of one day that are listed; the others are counted."""
 
 MOMENT = "%a %Y-%m-%d %H:%M"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("timeline")(timeline)
 
 
 def timeline(
@@ -33,8 +29,6 @@ def timeline(
     json: Json = False,
 ) -> None:
     """Show past and coming slots, sessions and holidays."""
-    from prefect_instances.libs.services.views.timeline import timeline as read
-
     with open_database() as database:
         document = read(database, utc_now(), name, days)
     if json:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import PermanentError
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
-
-    from prefect_instances.libs.adapters.prefect import PrefectGateway
-    from prefect_instances.libs.db import Database
-    from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.db import Database, back_up, migrate
+from prefect_instances.libs.services.composition.catalog import register_all
+from prefect_instances.libs.services.state.context import Services
 
 BLOCK_NAME = "instances"
 BLOCK = f"sqlalchemy-connector/{BLOCK_NAME}"
@@ -38,16 +38,13 @@ class UnusableDatabase(PermanentError):
         super().__init__(f"--database: {detail}")
 
 
-def read_url(text: str) -> URL:
+def read_url(address: str) -> URL:
     """Parse the address as SQLAlchemy does; a SQLite file gets its absolute path.
 
     Raises UnusableDatabase.
     """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     try:
-        url = make_url(text)
+        url = make_url(address)
     except (ArgumentError, ValueError):
         # Not chained: the vendor's message repeats the address with its password.
         raise UnusableDatabase("write sqlite:///FILE or postgresql+psycopg://…") from None
@@ -62,10 +59,6 @@ def read_url(text: str) -> URL:
 
 def check(url: URL) -> None:
     """Raise Unavailable, without the password, if the database does not answer."""
-    from sqlalchemy import text
-
-    from prefect_instances.libs.db import Database
-
     database = Database(url)
     try:
         with database.read() as session:
@@ -80,8 +73,6 @@ def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
     Raises UnknownRevision if another version of the code made the database, and NotBackedUp if it
     cannot be copied; nothing is changed then.
     """
-    from prefect_instances.libs.db import back_up, migrate
-
     copy = back_up(database)
     if copy is not None:
         say(f"the database is backed up to {copy} before it is migrated")
@@ -90,8 +81,6 @@ def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
 
 def register_definitions(services: Services, say: Callable[[str], None]) -> None:
     """Give every installed definition its rows; say which version has changed code."""
-    from prefect_instances.libs.services.composition.catalog import register_all
-
     registry, now = services.registry, services.now()
     _, refused = services.database.transact(lambda s: register_all(s, registry, now))
     for error in refused:

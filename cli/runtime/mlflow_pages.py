@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 from prefect_instances.cli.runtime.web import HOST
+from prefect_instances.libs.adapters.mlflow import Tracking
 
 
 def main(folder: Path, port: str) -> None:
     """Serve until the process is terminated."""
-    from prefect_instances.libs.adapters.mlflow import Tracking
-
     store = Tracking(folder)
     store.prepare()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from prefect_instances.cli.runtime import database, pages, processes, server, worker
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.cli.runtime.server import Server
+from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
+from prefect_instances.libs.db import Database
 from prefect_instances.libs.settings import Settings, load_settings
+from prefect_instances.libs.wiring import connect
 
 Say = Callable[[str], None]
 """A function that shows one line to the person who waits."""
@@ -195,8 +198,6 @@ def _ensure_server(
 
 def _require_answer(configured: Server) -> None:
     """Raise Unavailable if a server that we do not start does not answer."""
-    from prefect_instances.libs.adapters.prefect import PrefectGateway
-
     with using(configured), PrefectGateway.connect() as gateway:
         if gateway.health() is None:
             raise Unavailable("the Prefect server", f"no answer at {configured.api_url}; {ADVICE}")
@@ -221,11 +222,9 @@ def _launch(home: Home, settings: Settings, request: UpRequest, say: Say) -> Ser
 
 def _make_ready(settings: Settings, request: UpRequest, say: Say) -> None:
     """Prepare what needs no server while it starts: the imports, and the home's own database."""
-    import prefect_instances.deployments.apply
-    import prefect_instances.libs.wiring
-    from prefect_instances.libs.db import Database
+    from prefect_instances.deployments.apply import block_classes
 
-    prefect_instances.deployments.apply.block_classes()
+    block_classes()
     if settings.database_url and not request.database_url:
         own = Database(settings.database_url)
         try:
@@ -237,7 +236,6 @@ def _make_ready(settings: Settings, request: UpRequest, say: Say) -> None:
 def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Settings:
     """Bring database, schema, deployments and work pool to the state that this code needs."""
     from prefect_instances.deployments.apply import apply
-    from prefect_instances.libs.wiring import connect
 
     if request.database_url:
         _keep_database(home, request.database_url)
@@ -253,8 +251,6 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
 
 def _keep_database(home: Home, text: str) -> None:
     """Save the address as a block; the home stores only the block's name."""
-    from prefect_instances.libs.adapters.prefect import PrefectGateway
-
     url = database.read_url(text)
     with PrefectGateway.connect() as gateway:
         database.save_block(gateway, url)

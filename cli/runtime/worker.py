@@ -6,17 +6,14 @@ import hashlib
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from prefect_instances.cli.runtime import processes
 from prefect_instances.cli.runtime.environment import worker_environment
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.cli.runtime.server import Server
+from prefect_instances.libs.adapters.prefect.inspection import Inspector
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.settings import Settings
-
-if TYPE_CHECKING:
-    from prefect_instances.libs.adapters.prefect.inspection import Inspector
 
 ROLE = "worker"
 START_SECONDS = 120.0
@@ -34,8 +31,6 @@ def worker_name(home: Home) -> str:
 
 def start(home: Home, settings: Settings, server: Server) -> None:
     """Start the worker and wait until the server knows it; raise Unavailable otherwise."""
-    from prefect_instances.libs.adapters.prefect.inspection import Inspector
-
     with Inspector.connect(server.api_url) as inspector:
         before = _heartbeat(inspector, settings.pool, worker_name(home))
         _launch(home, settings, server)

@@ -70,11 +70,6 @@ class Diagnosis:
         return f"{subject.label} waits for {'; '.join(map(str, self.roots))}"
 
 
-def diagnose(draft: Draft, flow_id: UUID) -> Diagnosis:
-    """Diagnose a flow; the region must hold all of its ancestors, with gates evaluated."""
-    return diagnose_each(draft, [flow_id])[flow_id]
-
-
 def diagnose_each(draft: Draft, flow_ids: Iterable[UUID]) -> dict[UUID, Diagnosis]:
     """Diagnose several flows; a common ancestor is examined once."""
     known: dict[UUID, Finding] = {}

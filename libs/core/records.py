@@ -174,26 +174,6 @@ class RunParameters:
             return True
         return self.start is not None and self.start <= start and (self.end or end) >= end
 
-    def fulfils(self, asked: RunParameters) -> bool:
-        """Return True if a run with these parameters does everything that ``asked`` demands.
-
-        It is forced, full or recursive if ``asked`` is, reads at least as far, reads the same dates
-        again, and is smart only if ``asked`` is.
-        """
-        reaches = self.as_of is None or (asked.as_of is not None and self.as_of >= asked.as_of)
-        ends = self.end is None or (asked.end is not None and self.end >= asked.end)
-        full = self.mode is Mode.FULL
-        begins = full or (self.start is not None and self.start <= (asked.start or date.min))
-        return (
-            reaches
-            and ends
-            and (begins or asked.start is None)
-            and (full or asked.mode is not Mode.FULL)
-            and (self.force or not asked.force)
-            and (self.recursive or not asked.recursive)
-            and (asked.smart or not self.smart)
-        )
-
     def merged(self, newer: RunParameters) -> RunParameters:
         """Merge two requests' parameters into one that fulfils both, in either order.
 

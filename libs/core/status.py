@@ -15,6 +15,14 @@ class FlowStatus(StrEnum):
     ERROR = "ERROR"
 
 
+class IdleEnd(StrEnum):
+    """Names of the Completed states of flow runs in Prefect that did no work."""
+
+    SKIPPED = "Skipped"
+    UPSTREAM_NOT_READY = "UpstreamNotReady"
+    NOT_A_SESSION = "NotASession"
+
+
 class Reason(StrEnum):
     """Why a flow has its status; each code has one message in ``MESSAGES``."""
 

@@ -15,7 +15,12 @@ from uuid import UUID, uuid5
 
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.aggregation import aggregate
-from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.core.events import (
+    Event,
+    build_instance_event,
+    label_instance,
+    label_project,
+)
 from prefect_instances.libs.core.records import (
     UNCLAIMED,
     EdgeState,
@@ -221,21 +226,15 @@ class Draft:
             old = self.before.instances[instance.id]
             if old.status is instance.status:
                 continue
-            payload: dict[str, object] = {
-                "instance": instance.name,
-                "project": instance.project,
-                "type": instance.type,
-                "old_status": str(old.status),
-                "status": str(instance.status),
-            }
             events.append(
-                Event(
-                    id=self._event_id(ids.STATUS_CHANGED, instance.id, str(instance.status)),
-                    name=ids.STATUS_CHANGED,
-                    occurred=self.now,
-                    resource=_instance_resource(instance),
-                    related=(_project_resource(instance),),
-                    payload=payload,
+                build_instance_event(
+                    ids.STATUS_CHANGED,
+                    self.now,
+                    instance,
+                    f"{instance.status}:{self.now.isoformat()}",
+                    (label_project(instance.project_id, instance.project),),
+                    old_status=str(old.status),
+                    status=str(instance.status),
                 )
             )
         return events
@@ -266,8 +265,8 @@ class Draft:
             },
             related=(
                 *deployment,
-                {**_instance_resource(instance), "prefect.resource.role": "instance"},
-                _project_resource(instance),
+                {**label_instance(instance), "prefect.resource.role": "instance"},
+                label_project(instance.project_id, instance.project),
             ),
             payload=payload,
         )
@@ -294,22 +293,6 @@ class Draft:
             "expected_refresh_at": flow.next_due_at.isoformat() if flow.next_due_at else None,
             "overdue_hours": round(overdue, 3) if overdue is not None else None,
         }
-
-
-def _instance_resource(instance: InstanceState) -> dict[str, str]:
-    return {
-        "prefect.resource.id": ids.instance_resource(instance.id),
-        "prefect.resource.name": f"{instance.project}/{instance.name}",
-        "instances.type": instance.type,
-    }
-
-
-def _project_resource(instance: InstanceState) -> dict[str, str]:
-    return {
-        "prefect.resource.id": ids.instance_resource(instance.project_id),
-        "prefect.resource.role": "project",
-        "prefect.resource.name": instance.project,
-    }
 
 
 def _differing(before: Mapping[UUID, Record], after: Mapping[UUID, Record]) -> tuple[Any, ...]:

@@ -90,11 +90,6 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered.sort(keys, maintain_order=True).rechunk() if keys else ordered
 
 
-def frame_problems(frame: pl.DataFrame) -> list[str]:
-    """Return the violations of this module's contract, one line for each rule; empty if none."""
-    return [fault.message for fault in _faults(frame)]
-
-
 def check_frame(frame: pl.DataFrame) -> None:
     """Raise ``DataRejected`` with counts and a sample if the frame violates the contract."""
     _reject_if_any(_faults(frame), frame.height)

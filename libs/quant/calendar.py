@@ -80,16 +80,3 @@ def _wanted(first: date, frequency: Frequency, day: str) -> date | None:
 def _day_of_month(first: date, day: int) -> date:
     following = (first.replace(day=28) + timedelta(days=4)).replace(day=1)
     return min(first.replace(day=1) + timedelta(days=day - 1), following - timedelta(days=1))
-
-
-def day_problem(frequency: Frequency, day: str) -> str:
-    """Return why ``day`` is not valid for this frequency; empty if it is."""
-    if not day:
-        return ""
-    if frequency is Frequency.DAILY:
-        return "means nothing where every day is one; leave it empty"
-    if frequency is Frequency.WEEKLY:
-        return "" if day.lower() in WEEKDAYS else f"must be one of {', '.join(WEEKDAYS)}"
-    if day.lower() == "end" or (day.isdigit() and 1 <= int(day) <= 31):
-        return ""
-    return "must be a day of the month (1 to 31) or end"

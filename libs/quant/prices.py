@@ -8,8 +8,6 @@ negative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -26,11 +24,6 @@ configuration names it as one."""
 def is_price_field(name: str) -> bool:
     """Return True if a column of this name holds prices; case and blanks do not matter."""
     return name.strip().lower().replace(" ", "_") in PRICE_FIELDS
-
-
-def price_fields(names: Sequence[str]) -> list[str]:
-    """Return the column names that hold prices, in their order."""
-    return [name for name in names if is_price_field(name)]
 
 
 def usable(prices: Floats) -> NDArray[np.bool_]:
@@ -54,11 +47,3 @@ def is_usable(price: pl.Expr) -> pl.Expr:
 def usable_price(price: pl.Expr) -> pl.Expr:
     """Build an expression for the prices, null for each unusable one."""
     return pl.when(is_usable(price)).then(price)
-
-
-def unusable_count(price: pl.Expr) -> pl.Expr:
-    """Build an expression for the number of values that are NaN, infinite, zero or negative.
-
-    A null is not counted: a frame with columns for several symbols has nulls by its shape.
-    """
-    return (price.is_not_null() & ~is_usable(price)).sum()

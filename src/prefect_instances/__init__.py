@@ -8,191 +8,83 @@ nothing. Everything below ``prefect_instances.libs``, ``flows``, ``blocks``, ``d
 to the top-level folders of the repository.
 """
 
+# isort: skip_file
+# One statement for each module; sorted, ruff would write one for each name.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prefect_instances.libs.adapters.centrifugo.subscriber import (
-        subscribe as subscribe,
-    )
+    from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe as subscribe
     from prefect_instances.libs.core.errors import (
         AlreadyExists as AlreadyExists,
-    )
-    from prefect_instances.libs.core.errors import (
         DataRejected as DataRejected,
-    )
-    from prefect_instances.libs.core.errors import (
         DefinitionUnavailable as DefinitionUnavailable,
-    )
-    from prefect_instances.libs.core.errors import (
         HasDependents as HasDependents,
-    )
-    from prefect_instances.libs.core.errors import (
         InstancesError as InstancesError,
-    )
-    from prefect_instances.libs.core.errors import (
         InvalidSpec as InvalidSpec,
-    )
-    from prefect_instances.libs.core.errors import (
         NotFound as NotFound,
-    )
-    from prefect_instances.libs.core.errors import (
         PermanentError as PermanentError,
-    )
-    from prefect_instances.libs.core.errors import (
         Problem as Problem,
-    )
-    from prefect_instances.libs.core.errors import (
         TemporaryError as TemporaryError,
-    )
-    from prefect_instances.libs.core.errors import (
         Unavailable as Unavailable,
     )
     from prefect_instances.libs.core.status import (
         FlowKind as FlowKind,
-    )
-    from prefect_instances.libs.core.status import (
         FlowStatus as FlowStatus,
-    )
-    from prefect_instances.libs.core.status import (
         InstanceType as InstanceType,
-    )
-    from prefect_instances.libs.core.status import (
         Lifecycle as Lifecycle,
-    )
-    from prefect_instances.libs.core.status import (
         Require as Require,
     )
     from prefect_instances.libs.definitions import (
         Accessor as Accessor,
-    )
-    from prefect_instances.libs.definitions import (
         Argument as Argument,
-    )
-    from prefect_instances.libs.definitions import (
         Axis as Axis,
-    )
-    from prefect_instances.libs.definitions import (
         CompatibilityRules as CompatibilityRules,
-    )
-    from prefect_instances.libs.definitions import (
         Constraints as Constraints,
-    )
-    from prefect_instances.libs.definitions import (
         Definition as Definition,
-    )
-    from prefect_instances.libs.definitions import (
         DefinitionKind as DefinitionKind,
-    )
-    from prefect_instances.libs.definitions import (
         Extract as Extract,
-    )
-    from prefect_instances.libs.definitions import (
         ExtractContext as ExtractContext,
-    )
-    from prefect_instances.libs.definitions import (
         FlowContext as FlowContext,
-    )
-    from prefect_instances.libs.definitions import (
         FlowResult as FlowResult,
-    )
-    from prefect_instances.libs.definitions import (
         FlowSpec as FlowSpec,
-    )
-    from prefect_instances.libs.definitions import (
         Input as Input,
-    )
-    from prefect_instances.libs.definitions import (
         LineageContract as LineageContract,
-    )
-    from prefect_instances.libs.definitions import (
         LocationRefused as LocationRefused,
-    )
-    from prefect_instances.libs.definitions import (
         MLModule as MLModule,
-    )
-    from prefect_instances.libs.definitions import (
         Moments as Moments,
-    )
-    from prefect_instances.libs.definitions import (
         Op as Op,
-    )
-    from prefect_instances.libs.definitions import (
         OpMacro as OpMacro,
-    )
-    from prefect_instances.libs.definitions import (
         Page as Page,
-    )
-    from prefect_instances.libs.definitions import (
         Pipeline as Pipeline,
-    )
-    from prefect_instances.libs.definitions import (
         PortfolioOptimizer as PortfolioOptimizer,
-    )
-    from prefect_instances.libs.definitions import (
         Query as Query,
-    )
-    from prefect_instances.libs.definitions import (
         Sample as Sample,
-    )
-    from prefect_instances.libs.definitions import (
         Store as Store,
-    )
-    from prefect_instances.libs.definitions import (
         StoredVersion as StoredVersion,
-    )
-    from prefect_instances.libs.definitions import (
         StoreHandle as StoreHandle,
-    )
-    from prefect_instances.libs.definitions import (
         UpstreamShape as UpstreamShape,
-    )
-    from prefect_instances.libs.definitions import (
         VersionLost as VersionLost,
-    )
-    from prefect_instances.libs.definitions import (
         inside as inside,
     )
-    from prefect_instances.libs.definitions.accessor import (
-        narrow as narrow,
-    )
+    from prefect_instances.libs.definitions.accessor import narrow as narrow
     from prefect_instances.libs.definitions.content import (
         KEYS as KEYS,
-    )
-    from prefect_instances.libs.definitions.content import (
         conform as conform,
-    )
-    from prefect_instances.libs.definitions.content import (
         content_hash as content_hash,
-    )
-    from prefect_instances.libs.definitions.content import (
         schema_hash as schema_hash,
     )
     from prefect_instances.libs.definitions.guardrails import (
         Contract as Contract,
-    )
-    from prefect_instances.libs.definitions.guardrails import (
         Evidence as Evidence,
-    )
-    from prefect_instances.libs.definitions.guardrails import (
         Gate as Gate,
-    )
-    from prefect_instances.libs.definitions.guardrails import (
         Guardrail as Guardrail,
-    )
-    from prefect_instances.libs.definitions.guardrails import (
         GuardrailMode as GuardrailMode,
-    )
-    from prefect_instances.libs.definitions.guardrails import (
         InputFacts as InputFacts,
-    )
-    from prefect_instances.libs.definitions.guardrails import (
         Report as Report,
     )
     from prefect_instances.libs.desk import (
         read as read,
-    )
-    from prefect_instances.libs.desk import (
         versions as versions,
     )
     from prefect_instances.libs.services.views.subscribing import (
@@ -200,49 +92,23 @@ if TYPE_CHECKING:
     )
     from prefect_instances.libs.settings import (
         Settings as Settings,
-    )
-    from prefect_instances.libs.settings import (
         load_settings as load_settings,
     )
     from prefect_instances.libs.specs import (
         BacktestSpec as BacktestSpec,
-    )
-    from prefect_instances.libs.specs import (
         DatasetSpec as DatasetSpec,
-    )
-    from prefect_instances.libs.specs import (
         ExperimentSpec as ExperimentSpec,
-    )
-    from prefect_instances.libs.specs import (
         ModelSpec as ModelSpec,
-    )
-    from prefect_instances.libs.specs import (
         OptimizerSpec as OptimizerSpec,
-    )
-    from prefect_instances.libs.specs import (
         ScheduleSpec as ScheduleSpec,
-    )
-    from prefect_instances.libs.specs import (
         SignalContract as SignalContract,
-    )
-    from prefect_instances.libs.specs import (
         SignalSpec as SignalSpec,
-    )
-    from prefect_instances.libs.specs import (
         UpstreamRef as UpstreamRef,
-    )
-    from prefect_instances.libs.specs import (
         load_manifest as load_manifest,
-    )
-    from prefect_instances.libs.specs import (
         parse_manifest as parse_manifest,
-    )
-    from prefect_instances.libs.specs import (
         parse_spec as parse_spec,
     )
-    from prefect_instances.libs.wiring import (
-        connect as connect,
-    )
+    from prefect_instances.libs.wiring import connect as connect
 
 _MODULES = {
     "adapters.centrifugo.subscriber": ("subscribe",),

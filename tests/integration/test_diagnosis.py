@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_instances.libs.core.diagnosis import diagnose
+from prefect_instances.libs.core.diagnosis import diagnose_each
 from prefect_instances.libs.core.status import FlowStatus, RunStatus
 from prefect_instances.libs.services.views.explaining import (
     DRAWN,
@@ -39,7 +39,7 @@ def sql(database_url: str) -> Iterator[SqlBackend]:
 def test_the_roots_are_the_true_ones(broken: Broken) -> None:
     scene = broken.scene()
 
-    diagnosis = diagnose(scene.draft(), flow_id(broken.asked))
+    diagnosis = diagnose_each(scene.draft(), [flow_id(broken.asked)])[flow_id(broken.asked)]
 
     names = {flow_id(flow.name): flow.name for flow in broken.graph.flows}
     found = {(names[root.flow_id], root.reason) for root in diagnosis.roots}
@@ -137,7 +137,7 @@ def test_there_are_ten_of_them_and_more() -> None:
 def test_what_is_ready_waits_for_nothing() -> None:
     scene = Scene.ready(chain())
 
-    diagnosis = diagnose(scene.draft(), flow_id("C"))
+    diagnosis = diagnose_each(scene.draft(), [flow_id("C")])[flow_id("C")]
 
     assert diagnosis.roots == ()
     assert diagnosis.subject.status is FlowStatus.READY
@@ -149,7 +149,7 @@ def test_an_error_of_its_own_is_not_blamed_on_others() -> None:
     scene.begin("B")
     scene.end("B", RunStatus.FAILED, "B broke")
 
-    diagnosis = diagnose(scene.draft(), flow_id("B"))
+    diagnosis = diagnose_each(scene.draft(), [flow_id("B")])[flow_id("B")]
 
     assert [root.why for root in diagnosis.roots] == ["B broke"]
 

@@ -39,7 +39,7 @@ schema = sys.modules[migrate.__module__]
 
 Rows = Mapping[str, list[dict[str, Any]]]
 VALUES: dict[type, Any] = {
-    bool: True, int: 7, str: "text", dict: {"a": [1, None]}, UUID: None,
+    bool: True, int: 7, str: "text", object: {"a": [1, None]}, UUID: None,
     date: date(2026, 1, 2), datetime: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
 }  # fmt: skip
 

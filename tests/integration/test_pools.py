@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from prefect_instances.deployments.pools import TEMPLATES, base_job_template
+from prefect_instances.deployments.pools import DEFAULTS, base_job_template
 from prefect_instances.libs.adapters.prefect import Change, PrefectGateway, Refused
 from prefect_instances.libs.specs import output_fingerprint, parse_spec
 from tests.integration.bench import Bench, prices
@@ -21,12 +21,12 @@ def stored(person: httpx.Client, pool: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("type_", sorted(TEMPLATES))
+@pytest.mark.parametrize("type_", sorted(DEFAULTS))
 def test_the_server_accepts_the_template_of_each_type(
     gateway: PrefectGateway, person: httpx.Client, type_: str
 ) -> None:
     name = f"pool-{uuid4().hex[:8]}"
-    template = base_job_template(type_)
+    template = base_job_template(gateway, type_)
 
     made = gateway.ensure_work_pool(name, type_, template)
     again = gateway.ensure_work_pool(name, type_, template)
@@ -42,7 +42,9 @@ def test_an_instance_may_run_in_a_pool_of_its_own(
     bench: Bench, project: str, person: httpx.Client, type_: str
 ) -> None:
     pool = f"pool-{uuid4().hex[:8]}"
-    bench.services.prefect.ensure_work_pool(pool, type_, base_job_template(type_))
+    bench.services.prefect.ensure_work_pool(
+        pool, type_, base_job_template(bench.services.prefect, type_)
+    )
 
     bench.provision({**prices(project), "work_pool": pool, "job_variables": VARIABLES[type_]})
 
@@ -56,7 +58,9 @@ def test_a_pool_or_a_variable_that_is_not_there_is_refused_and_leaves_nothing(
     bench: Bench, project: str
 ) -> None:
     pool = f"pool-{uuid4().hex[:8]}"
-    bench.services.prefect.ensure_work_pool(pool, "docker", base_job_template("docker"))
+    bench.services.prefect.ensure_work_pool(
+        pool, "docker", base_job_template(bench.services.prefect, "docker")
+    )
     before = bench.rows()["flow_execution_resources"]
 
     with pytest.raises(Refused):

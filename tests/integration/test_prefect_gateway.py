@@ -16,13 +16,12 @@ from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import Field
 
+from prefect_instances.deployments.pools import base_job_template
 from prefect_instances.libs.adapters.prefect import (
     Change,
     DeploymentPlan,
     PrefectGateway,
     RunState,
-    RunView,
-    process_template,
 )
 from prefect_instances.libs.core.errors import (
     AlreadyExists,
@@ -264,31 +263,6 @@ def test_a_running_run_is_told_to_cancel(
     assert gateway.read_run(run.id).state_name == "Cancelling"
 
 
-def test_waiting_sees_each_state_and_returns_the_ended_run(
-    gateway: PrefectGateway, deployment: UUID, set_state: SetState
-) -> None:
-    run = gateway.start_run(deployment, {})
-    following = {
-        "Scheduled": {"type": "RUNNING", "name": "Running"},
-        "Running": {"type": "COMPLETED", "name": "Skipped"},
-    }
-    seen: list[str] = []
-
-    def advance(view: RunView) -> None:
-        seen.append(view.state_name)
-        if view.state_name in following:
-            set_state(view.id, following[view.state_name])
-
-    ended = gateway.wait_run(run.id, timeout=30, poll=0.01, on_state=advance)
-    assert ended.ended
-    assert seen == ["Scheduled", "Running", "Skipped"]
-
-
-def test_waiting_gives_up_after_its_time(gateway: PrefectGateway, deployment: UUID) -> None:
-    run = gateway.start_run(deployment, {})
-    assert not gateway.wait_run(run.id, timeout=0.05, poll=0.01).ended
-
-
 # Blocks
 
 
@@ -414,8 +388,8 @@ def test_two_processes_may_save_the_first_document_of_a_type_at_once(
 
 def test_a_pool_is_made_once(gateway: PrefectGateway) -> None:
     name = f"pool-{uuid4().hex[:8]}"
-    made = gateway.ensure_work_pool(name, "process", process_template())
-    again = gateway.ensure_work_pool(name, "process", process_template())
+    made = gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process"))
+    again = gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process"))
     assert (made.change, again.change) == (Change.CREATED, Change.UNCHANGED)
     assert made.id == again.id
 
@@ -424,7 +398,7 @@ def test_runs_of_our_process_pool_start_in_one_interpreter(
     gateway: PrefectGateway, person: httpx.Client
 ) -> None:
     name = f"pool-{uuid4().hex[:8]}"
-    gateway.ensure_work_pool(name, "process", process_template())
+    gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process"))
     template = person.get(f"/work_pools/{name}").json()["base_job_template"]
     command = template["variables"]["properties"]["command"]["default"]
     assert command == "python -m prefect.engine"
@@ -437,7 +411,10 @@ def test_what_a_person_set_in_a_pools_template_stays(
     gateway.ensure_work_pool(name, "process")
     theirs = {"job_configuration": {"command": "mine"}, "variables": {"properties": {}}}
     person.patch(f"/work_pools/{name}", json={"base_job_template": theirs}).raise_for_status()
-    assert gateway.ensure_work_pool(name, "process", process_template()).change is Change.UPDATED
+    assert (
+        gateway.ensure_work_pool(name, "process", base_job_template(gateway, "process")).change
+        is Change.UPDATED
+    )
     template = person.get(f"/work_pools/{name}").json()["base_job_template"]
     assert template["job_configuration"]["command"] == "mine"
     assert "env" in template["job_configuration"]

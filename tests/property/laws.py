@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from prefect_instances.libs.core import gate, ids
@@ -22,8 +22,9 @@ from prefect_instances.libs.core.records import (
     Request,
     RequestStatus,
     Run,
+    RunParameters,
 )
-from prefect_instances.libs.core.status import OVERTAKEN, FlowStatus, Reason, RunStatus
+from prefect_instances.libs.core.status import OVERTAKEN, FlowStatus, Mode, Reason, RunStatus
 from prefect_instances.libs.core.unit_of_work import Draft
 from tests.property.backend import EPOCH, live
 
@@ -285,3 +286,24 @@ def _names_its_deployment(state: Region, event: Event) -> None:
     )
     assert first == f"prefect.deployment.{deployment}", "the event would start another flow"
     assert event.related[0]["prefect.resource.id"] == first, "the deployment does not come first"
+
+
+def fulfils(given: RunParameters, asked: RunParameters) -> bool:
+    """Return True if a run with ``given`` does everything that ``asked`` demands.
+
+    It is forced, full or recursive if ``asked`` is, reads at least as far, reads the same dates
+    again, and is smart only if ``asked`` is.
+    """
+    reaches = given.as_of is None or (asked.as_of is not None and given.as_of >= asked.as_of)
+    ends = given.end is None or (asked.end is not None and given.end >= asked.end)
+    full = given.mode is Mode.FULL
+    begins = full or (given.start is not None and given.start <= (asked.start or date.min))
+    return (
+        reaches
+        and ends
+        and (begins or asked.start is None)
+        and (full or asked.mode is not Mode.FULL)
+        and (given.force or not asked.force)
+        and (given.recursive or not asked.recursive)
+        and (asked.smart or not given.smart)
+    )

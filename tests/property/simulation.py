@@ -162,9 +162,9 @@ class Simulation:
             self.counts["fresh already"] += 1
             return
         for asked in (wish.parameters, earlier or wish.parameters):
-            assert pending.fulfils(asked), f"{asked} is remembered as {pending}"
+            assert laws.fulfils(pending, asked), f"{asked} is remembered as {pending}"
         most = wish.parameters.merged(earlier or wish.parameters)
-        assert most.fulfils(pending), f"{pending} is more than was asked"
+        assert laws.fulfils(most, pending), f"{pending} is more than was asked"
         if pending.mode is Mode.FULL:
             self.ghost.owed_full.add(flow)
 
@@ -224,9 +224,9 @@ class Simulation:
         pending = _pending(before, process.flow)
         if process.wish is not None:
             asked = process.wish.parameters
-            assert run.parameters.fulfils(asked), f"{asked} was weakened to {run.parameters}"
+            assert laws.fulfils(run.parameters, asked), f"{asked} was weakened to {run.parameters}"
             if pending is not None:
-                assert run.parameters.fulfils(pending), f"{pending} became {run.parameters}"
+                assert laws.fulfils(run.parameters, pending), f"{pending} became {run.parameters}"
             if Mode.FULL in (process.wish.parameters.mode, pending.mode if pending else None):
                 self.ghost.owed_full.add(run.flow_id)
         elif pending is not None:

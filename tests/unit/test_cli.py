@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from prefect_instances.cli.app import main
+from prefect_instances.cli.app import COMMANDS, load_command, main
 from prefect_instances.libs.db import Database, migrate
 from prefect_instances.libs.services.views import reports
 from tests.prefect_server import free_port
@@ -79,10 +79,18 @@ def test_help_loads_nothing_heavy() -> None:
     assert "demo" in done.stdout
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_by_the_first_sentence_of_its_help(name: str) -> None:
+    first = load_command(name).help.split("\n\n")[0]
+
+    assert " ".join(first.split()) == COMMANDS[name][1]
+
+
 def test_an_unknown_command_is_wrong_usage(instances: Run) -> None:
-    said = instances("bogus")
+    said = instances("statsu")
 
     assert (said.code, said.out) == (2, "")
+    assert "Did you mean 'status'?" in said.err
 
 
 def test_a_wrong_option_value_is_wrong_usage(instances: Run) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from prefect_instances.libs.quant.backtest import Costs, Slippage, simulate
-from prefect_instances.libs.quant.calendar import Frequency, day_problem, decision_bars
+from prefect_instances.libs.quant.calendar import Frequency, decision_bars
 from prefect_instances.libs.quant.measures import drawdown_of, measures
+from prefect_instances.libs.specs.instances.optimizers import day_faults
 
 NAN = float("nan")
 
@@ -157,7 +158,9 @@ def test_weekly_decisions_fall_on_the_day_or_the_last_bar_before_the_weekend() -
     ],
 )
 def test_a_day_that_says_nothing_is_told(frequency: Frequency, day: str, legal: bool) -> None:
-    assert (day_problem(frequency, day) == "") is legal
+    values = {"frequency": frequency, "day": day}
+
+    assert (not list(day_faults(values, "frequency", "day"))) is legal
 
 
 def test_measures_of_a_known_curve() -> None:

@@ -288,19 +288,6 @@ class Tracking:
                     return None
                 raise
 
-    def has_version(self, name: str, version: int) -> bool:
-        """Return True if a version of a registered model exists."""
-        from mlflow.exceptions import MlflowException
-
-        with _translated():
-            try:
-                self.client.get_model_version(name, str(version))
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return False
-                raise
-            return True
-
     def tags_of(self, name: str, version: int) -> dict[str, str]:
         """Return the tags that ``mark`` set for a version."""
         with _translated():

@@ -14,7 +14,6 @@ from prefect_instances.libs.adapters.prefect.deployment_drift import deployment_
 from prefect_instances.libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
 from prefect_instances.libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
 from prefect_instances.libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
-from prefect_instances.libs.adapters.prefect.pools import container_template, process_template
 from prefect_instances.libs.adapters.prefect.runs import ENDED, LIVE, KeyTaken, RunState, RunView
 from prefect_instances.libs.adapters.prefect.schedules import Every, ScheduleView
 
@@ -36,9 +35,7 @@ __all__ = [
     "RunView",
     "ScheduleView",
     "configured_api_url",
-    "container_template",
     "deployment_edits",
     "describe_flow",
-    "process_template",
     "schema_of",
 ]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from copy import deepcopy
-from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -15,13 +12,6 @@ import httpx
 from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused
 from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
 from prefect_instances.libs.core.errors import AlreadyExists
-
-ENGINE_COMMAND = "python -m prefect.engine"
-"""Starts a flow run in one interpreter.
-
-Without a command the process worker starts another one first, only to prepare the workspace of
-flows whose code has to be fetched. ``python`` is found on the worker's PATH.
-"""
 
 
 class WorkPoolCalls(Calls):
@@ -54,6 +44,20 @@ class WorkPoolCalls(Calls):
         self._api.request("PATCH", _path(name), body, doing=f"update work pool {name}")
         return EnsureResult(UUID(current["id"]), Change.UPDATED)
 
+    def read_worker_template(self, type_: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the base job template of Prefect's worker of a type, with our default values.
+
+        ``defaults`` replaces those of single variables. The worker's package need not be installed
+        here: the server lists the templates of Prefect's workers.
+        """
+        path = "/collections/views/aggregate-worker-metadata"
+        listed = self._api.request("GET", path, doing=f"read the template of {type_} workers")
+        (worker,) = [kinds[type_] for kinds in listed.values() if type_ in kinds]
+        template: dict[str, Any] = worker["default_base_job_configuration"]
+        for name, value in defaults.items():
+            template["variables"]["properties"][name]["default"] = value
+        return template
+
 
 def _create(
     api: Api, name: str, type_: str, base_job_template: Mapping[str, Any]
@@ -73,31 +77,6 @@ def _create(
 
 def _find(api: Api, name: str) -> dict[str, Any] | None:
     return api.find(_path(name), doing=f"read work pool {name}")
-
-
-def process_template() -> dict[str, Any]:
-    """Return the base job template of a process pool whose runs start in a single interpreter."""
-    from prefect.workers.process import ProcessWorker
-
-    template: dict[str, Any] = deepcopy(ProcessWorker.get_default_base_job_template())
-    template["variables"]["properties"]["command"]["default"] = ENGINE_COMMAND
-    return template
-
-
-def container_template(type_: str, image: str, **defaults: Any) -> dict[str, Any]:
-    """Return the base job template of a ``docker`` or ``kubernetes`` pool, from Prefect's worker.
-
-    Its runs start in a single interpreter of ``image``; ``defaults`` are those of other variables.
-    The worker's package need not be installed here: Prefect lists the templates of its workers.
-    """
-    listed = files("prefect.server.api") / "collections_data/views/aggregate-worker-metadata.json"
-    collections = json.loads(listed.read_text()).values()
-    (worker,) = [kinds[type_] for kinds in collections if type_ in kinds]
-    template: dict[str, Any] = deepcopy(worker["default_base_job_configuration"])
-    variables = template["variables"]["properties"]
-    for name, value in {"image": image, "command": ENGINE_COMMAND, **defaults}.items():
-        variables[name]["default"] = value
-    return template
 
 
 def completed(current: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

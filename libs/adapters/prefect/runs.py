@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -203,30 +202,6 @@ class RunCalls(Calls):
         """
         state = {"type": "CANCELLING", "name": "Cancelling", "message": "Cancelled by request."}
         return _propose(self._api, run_id, state, "cancel a run") in {"CANCELLING", "CANCELLED"}
-
-    def wait_run(
-        self,
-        run_id: UUID,
-        timeout: float,
-        poll: float = 0.5,
-        on_state: Callable[[RunView], None] | None = None,
-    ) -> RunView:
-        """Wait until the run is over, at most ``timeout`` seconds, polling every ``poll`` seconds.
-
-        Returns the run as last seen: check ``.ended``. ``on_state`` is called with each new state.
-        Raises NotFound if there is no such run.
-        """
-        deadline = time.monotonic() + timeout
-        seen = ""
-        while True:
-            run = self.read_run(run_id)
-            if on_state is not None and run.state_name != seen:
-                on_state(run)
-            seen = run.state_name
-            remaining = deadline - time.monotonic()
-            if run.ended or remaining <= 0:
-                return run
-            time.sleep(min(poll, remaining))
 
 
 def _find(api: Api, run_id: UUID) -> RunView | None:

@@ -46,7 +46,7 @@ def select_owners(session: Session) -> dict[UUID, UUID]:
     return {row[0]: row[1] for row in session.execute(select(flow.id, flow.instance_id))}
 
 
-def select_flow_generations(session: Session) -> Sequence[Row[tuple[UUID, UUID, str, int]]]:
+def select_flow_generations(session: Session) -> Sequence[Row[UUID, UUID, str, int]]:
     """Select every flow as (id, instance_id, kind, generation)."""
     flow = FlowExecutionResource
     return session.execute(select(flow.id, flow.instance_id, flow.kind, flow.generation)).all()
@@ -79,7 +79,9 @@ def select_past_due(session: Session, now: datetime, limit: int) -> list[UUID]:
     return list(session.scalars(query))
 
 
-def select_nodes(session: Session, flow_ids: Collection[UUID] | None = None) -> Sequence[Row[Any]]:
+def select_nodes(
+    session: Session, flow_ids: Collection[UUID] | None = None
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """Select flows with their instances as rows of the lineage graph; None: all flows.
 
     Rows have flow_id, instance_id, kind, status, name, type and project. They are ordered by
@@ -91,7 +93,7 @@ def select_nodes(session: Session, flow_ids: Collection[UUID] | None = None) -> 
     return session.execute(query).all()
 
 
-def _nodes() -> Select[Any]:
+def _nodes() -> Select[*tuple[Any, ...]]:
     flow, project = FlowExecutionResource, aliased(Resource)
     return (
         select(
@@ -109,7 +111,9 @@ def _nodes() -> Select[Any]:
     )
 
 
-def select_edges(session: Session, between: Collection[UUID] | None = None) -> Sequence[Row[Any]]:
+def select_edges(
+    session: Session, between: Collection[UUID] | None = None
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """Select lineage edges, all columns; ``between``: only edges with both ends in these flows."""
     edge = LineageEdge
     query = select(*edge.__table__.c)

@@ -26,7 +26,7 @@ def select_only_opening(session: Session, flow_id: UUID) -> UUID:
     return session.scalars(select(GateOpening.id).where(GateOpening.flow_id == flow_id)).one()
 
 
-def select_unclaimed(session: Session, before: datetime) -> Sequence[Row[Any]]:
+def select_unclaimed(session: Session, before: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
     """Select open openings of active instances that no run has claimed, oldest announcement first.
 
     They were announced, and could be claimed, before ``before``. Rows are (opening id, flow id,

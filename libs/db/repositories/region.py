@@ -289,7 +289,7 @@ def _date(text: str | None) -> date | None:
 
 
 def _rows(
-    session: Session, query: Select[Any], column: Any, ids: Collection[UUID]
+    session: Session, query: Select[*tuple[Any, ...]], column: Any, ids: Collection[UUID]
 ) -> Iterator[Any]:
     if ids:
         yield from session.execute(query.where(among(session, column, ids)))

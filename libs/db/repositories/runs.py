@@ -26,9 +26,7 @@ def select_run(session: Session, identity: UUID) -> RunRecord | None:
     return session.scalars(select(RunRecord).where(_is(identity))).one_or_none()
 
 
-def select_run_and_owner(
-    session: Session, identity: UUID
-) -> Row[tuple[RunRecord, str, Resource]] | None:
+def select_run_and_owner(session: Session, identity: UUID) -> Row[RunRecord, str, Resource] | None:
     """Select a run with the kind of its flow and its instance, by either id of the run."""
     flow = FlowExecutionResource
     query = (
@@ -46,7 +44,7 @@ def _is(identity: UUID) -> ColumnElement[bool]:
 
 def select_runs_of_instance(
     session: Session, instance_id: UUID, limit: int
-) -> Sequence[Row[tuple[RunRecord, str]]]:
+) -> Sequence[Row[RunRecord, str]]:
     """Select at most ``limit`` runs of an instance with the kind of their flow, newest first."""
     flow = FlowExecutionResource
     query = (
@@ -61,7 +59,7 @@ def select_runs_of_instance(
 
 def select_running(
     session: Session, *, instance_id: UUID | None = None, flow_id: UUID | None = None
-) -> Sequence[Row[tuple[UUID, UUID, UUID, str]]]:
+) -> Sequence[Row[UUID, UUID, UUID, str]]:
     """Select the runs that are RUNNING, all or those of one instance or one flow.
 
     Rows are (run id, Prefect flow run id, instance id, kind of the flow).
@@ -81,7 +79,7 @@ def select_running(
 
 def select_leases(
     session: Session, flow_run_ids: Collection[UUID] | None = None
-) -> Sequence[Row[tuple[UUID, UUID, RunStatus, datetime | None, datetime | None]]]:
+) -> Sequence[Row[UUID, UUID, RunStatus, datetime | None, datetime | None]]:
     """Select runs as (run id, Prefect flow run id, status, end of the lease, end of the run).
 
     ``flow_run_ids`` selects the runs of these Prefect flow runs; None: all RUNNING runs.

@@ -81,7 +81,7 @@ def select_documents_in_scope(session: Session, scope: str) -> Sequence[dict[str
     return session.scalars(query).all()
 
 
-def select_calls(session: Session, owner_id: UUID) -> Sequence[Row[tuple[str, str, str]]]:
+def select_calls(session: Session, owner_id: UUID) -> Sequence[Row[str, str, str]]:
     """Select the definition versions pinned for an owner, as (kind, name, label)."""
     version = ResourceVersion
     query = (
@@ -186,7 +186,7 @@ def select_first_changes(
 
 def select_first_published(
     session: Session, instance_id: UUID, kind: str
-) -> Sequence[Row[tuple[str, datetime]]]:
+) -> Sequence[Row[str, datetime]]:
     """Select the outputs of an instance's flow as (location, when it was first published)."""
     query = (
         select(DatasetVersion.location, func.min(DatasetVersion.created_at))

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid5
 
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, PermanentError, Problem
-from prefect_instances.libs.core.events import Event
-from prefect_instances.libs.core.ids import PROMOTED, instance_resource
+from prefect_instances.libs.core.events import Event, build_instance_event, label_instance
+from prefect_instances.libs.core.ids import PROMOTED
 from prefect_instances.libs.core.status import FlowKind, InstanceType
 from prefect_instances.libs.db.models import FlowExecutionResource
 from prefect_instances.libs.db.repositories.outbox import has_event, record_events
@@ -140,25 +139,9 @@ def record_promotion(services: Services, done: Provisioned, dataset: str) -> Non
 
 
 def _event(services: Services, signal: Named, source: Named) -> Event:
-    return Event(
-        id=uuid5(signal.id, PROMOTED),
-        name=PROMOTED,
-        occurred=services.now(),
-        resource={
-            "prefect.resource.id": instance_resource(signal.id),
-            "prefect.resource.name": signal.label,
-        },
-        related=(
-            {
-                "prefect.resource.id": instance_resource(source.id),
-                "prefect.resource.role": "instance",
-                "prefect.resource.name": source.label,
-            },
-        ),
-        payload={
-            "instance": signal.name,
-            "project": signal.project,
-            "type": signal.type,
-            "experiment" if source.type == InstanceType.EXPERIMENT else "dataset": source.name,
-        },
+    kind = "experiment" if source.type == InstanceType.EXPERIMENT else "dataset"
+    related = ({**label_instance(source), "prefect.resource.role": "instance"},)
+    # Without a key: a signal is promoted once.
+    return build_instance_event(
+        PROMOTED, services.now(), signal, "", related, **{kind: source.name}
     )

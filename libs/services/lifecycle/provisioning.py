@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -28,12 +27,10 @@ from prefect_instances.libs.core.errors import (
     TemporaryError,
     WrongLifecycle,
 )
-from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Cause, Lifecycle
 from prefect_instances.libs.db.models import (
     Resource,
 )
-from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.resources import (
     find_instance,
     select_newest_version,
@@ -47,6 +44,7 @@ from prefect_instances.libs.services.lifecycle.external_resources import (
     deploy,
     save_document,
 )
+from prefect_instances.libs.services.lifecycle.lifecycle_events import record_lifecycle_event
 from prefect_instances.libs.services.lifecycle.locks import (
     acquire_lock,
     checkpoint,
@@ -190,35 +188,14 @@ def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None
     """Set ACTIVE and request the first run, which waits until its gate opens."""
 
     def clear(session: Session) -> None:
-        resource = session.get_one(Resource, instance_id)
-        resource.condition = None
-        record_events(session, [_provisioned(resource, spec, services.now())])
+        session.get_one(Resource, instance_id).condition = None
+        record_lifecycle_event(session, ids.PROVISIONED, instance_id, services.now())
 
     services.ledger.set_lifecycle(
         instance_id,
         Lifecycle.ACTIVE,
         first_run=Cause.PROVISION if spec.run_on_provision else None,
         write=clear,
-    )
-
-
-def _provisioned(resource: Resource, spec: InstanceSpec, now: datetime) -> Event:
-    return Event(
-        id=uuid5(resource.id, f"{ids.PROVISIONED}:{now.isoformat()}"),
-        name=ids.PROVISIONED,
-        occurred=now,
-        resource={
-            "prefect.resource.id": ids.instance_resource(resource.id),
-            "prefect.resource.name": f"{spec.project}/{spec.name}",
-        },
-        related=(
-            {
-                "prefect.resource.id": ids.instance_resource(resource.parent_id or resource.id),
-                "prefect.resource.role": "project",
-                "prefect.resource.name": spec.project,
-            },
-        ),
-        payload={"instance": spec.name, "project": spec.project, "type": spec.type},
     )
 
 

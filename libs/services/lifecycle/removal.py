@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import HasDependents, Interrupted
-from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.lineage import topological_order
 from prefect_instances.libs.core.plan import Action, Plan, Step
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
@@ -31,7 +30,6 @@ from prefect_instances.libs.db.repositories.components import (
     select_users,
 )
 from prefect_instances.libs.db.repositories.flows import delete_flows
-from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
     EXTENSIONS,
@@ -45,6 +43,7 @@ from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.db.repositories.versions import delete_versions
 from prefect_instances.libs.services.composition.components import open_output, purge_data
 from prefect_instances.libs.services.composition.instance_types import KITS, External
+from prefect_instances.libs.services.lifecycle.lifecycle_events import record_lifecycle_event
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 
@@ -133,7 +132,7 @@ def remove(services: Services, named: Named, *, purge: bool) -> None:
 
     def rows(session: Session) -> None:
         if session.get(Resource, named.id) is not None:
-            record_events(session, [_deprovisioned(services, session, named)])
+            record_lifecycle_event(session, ids.DEPROVISIONED, named.id, services.now())
             delete_rows(session, named.id)
 
     services.database.transact(rows)
@@ -274,25 +273,3 @@ def delete_empty_project(session: Session, project_id: UUID | None) -> None:
         return
     if not has_children(session, project_id):
         delete_resource(session, project_id)
-
-
-def _deprovisioned(services: Services, session: Session, named: Named) -> Event:
-    now = services.now()
-    project_id = session.get_one(Resource, named.id).parent_id or named.id
-    return Event(
-        id=uuid5(named.id, f"{ids.DEPROVISIONED}:{now.isoformat()}"),
-        name=ids.DEPROVISIONED,
-        occurred=now,
-        resource={
-            "prefect.resource.id": ids.instance_resource(named.id),
-            "prefect.resource.name": named.label,
-        },
-        related=(
-            {
-                "prefect.resource.id": ids.instance_resource(project_id),
-                "prefect.resource.role": "project",
-                "prefect.resource.name": named.project,
-            },
-        ),
-        payload={"instance": named.name, "project": named.project, "type": named.type},
-    )

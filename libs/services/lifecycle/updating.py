@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core import reconfiguration as rewiring
 from prefect_instances.libs.core.errors import InvalidSpec, MovedOn, Problem, TemporaryError
-from prefect_instances.libs.core.events import Event
-from prefect_instances.libs.core.ids import UPDATED, instance_resource
+from prefect_instances.libs.core.ids import UPDATED
 from prefect_instances.libs.core.lineage import find_cycle
 from prefect_instances.libs.core.reconfiguration import Due, Reconfiguration, Rewiring
 from prefect_instances.libs.core.shapes import Shape
@@ -37,7 +36,6 @@ from prefect_instances.libs.db.repositories.flows import (
     select_flow_names,
     update_edge,
 )
-from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.region import load_region
 from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
@@ -72,6 +70,7 @@ from prefect_instances.libs.services.lifecycle.flow_sets import (
     remove_lost_flows,
     sync_flows,
 )
+from prefect_instances.libs.services.lifecycle.lifecycle_events import record_lifecycle_event
 from prefect_instances.libs.services.lifecycle.locks import (
     acquire_lock,
     checkpoint,
@@ -332,7 +331,7 @@ def _carry_on(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("deployment", lambda: _deploy(services, id_, spec, ports)),
         (DOCUMENT_STEP, lambda: save_document(services, id_, spec, ports)),
-        ("finish", lambda: _finish(services, id_, spec)),
+        ("finish", lambda: _finish(services, id_)),
     )
     for name, step in steps:
         checkpoint(services, id_, ports.flow_run_id, name)
@@ -345,37 +344,13 @@ def _deploy(services: Services, id_: UUID, spec: InstanceSpec, ports: Ports) -> 
     deploy(services, id_, spec, ports)
 
 
-def _finish(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
+def _finish(services: Services, instance_id: UUID) -> None:
     def work(session: Session) -> None:
-        resource = session.get_one(Resource, instance_id)
-        resource.condition = None
+        session.get_one(Resource, instance_id).condition = None
         version = select_newest_version(session, instance_id)
         number = version.number if version else 0
-        record_events(session, [_updated(services, resource, spec, number)])
+        record_lifecycle_event(
+            session, UPDATED, instance_id, services.now(), str(number), version=number
+        )
 
     services.database.transact(work)
-
-
-def _updated(services: Services, resource: Resource, spec: InstanceSpec, number: int) -> Event:
-    return Event(
-        id=uuid5(resource.id, f"{UPDATED}:{number}"),
-        name=UPDATED,
-        occurred=services.now(),
-        resource={
-            "prefect.resource.id": instance_resource(resource.id),
-            "prefect.resource.name": f"{spec.project}/{spec.name}",
-        },
-        related=(
-            {
-                "prefect.resource.id": instance_resource(resource.parent_id or resource.id),
-                "prefect.resource.role": "project",
-                "prefect.resource.name": spec.project,
-            },
-        ),
-        payload={
-            "instance": spec.name,
-            "project": spec.project,
-            "type": spec.type,
-            "version": number,
-        },
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -164,9 +164,3 @@ def build_long_frame(
     frame = pl.DataFrame(data).with_columns(pl.col("date").cast(pl.Date))
     present = pl.any_horizontal(pl.col(name).is_not_nan() for name in fields)
     return frame.filter(present)
-
-
-def find_common_symbols(panels: Iterable[Panel]) -> list[str]:
-    """List the symbols that all panels have, sorted."""
-    sets = [set(one.symbols) for one in panels]
-    return sorted(set.intersection(*sets)) if sets else []

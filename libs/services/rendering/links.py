@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect_instances.libs.adapters import evidently, mlflow
 from prefect_instances.libs.core.addresses import Address
+from prefect_instances.libs.core.status import IdleEnd
 from prefect_instances.libs.settings import Settings
 
 MLFLOW_RUN, EVIDENTLY_REPORT = "mlflow_run", "evidently_report"
@@ -48,6 +49,19 @@ def link_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, s
         "Evidently project": monitored.project(project) if project else "",
     }
     return {title: address for title, address in found.items() if address}
+
+
+def link_flow_runs(ui_url: str, handles: Mapping[str, Any]) -> dict[str, str]:
+    """Return title and address of Prefect's lists of an instance's flow runs.
+
+    One lists all of them, the other those that did no work, by the names of their states.
+    """
+    named = [value for column, value in handles.items() if column.endswith("deployment_id")]
+    deployments = ",".join(value for value in named if value)
+    if not deployments:
+        return {}
+    page = f"{ui_url}/v2/runs?deployments={deployments}"
+    return {"flow runs": page, "flow runs without work": f"{page}&state={','.join(IdleEnd)}"}
 
 
 def link_run(

@@ -1,0 +1,24 @@
+"""The events about an instance's lifecycle: provisioned, updated, deprovisioned."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.events import build_instance_event, label_project
+from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.db.repositories.outbox import record_events
+from prefect_instances.libs.db.repositories.resources import get_instance
+
+
+def record_lifecycle_event(
+    session: Session, name: str, instance_id: UUID, now: datetime, key: str = "", **payload: object
+) -> None:
+    """Record an event about an instance; ``key``, by default the time, tells it from others."""
+    instance = get_instance(session, str(instance_id))
+    project_id = session.get_one(Resource, instance_id).parent_id or instance_id
+    related = (label_project(project_id, instance.project),)
+    event = build_instance_event(name, now, instance, key or now.isoformat(), related, **payload)
+    record_events(session, [event])
