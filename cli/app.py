@@ -52,6 +52,10 @@ COMMANDS = {
     ),
     "backfill": ("backfill:backfill", "Read a past range of dates again, in several runs."),
     "data": ("data:data", "Show the rows of an instance's output, or write them to a file."),
+    "tear-sheet": (
+        "tear_sheet:tear_sheet",
+        "Show how a signal relates to the returns that follow its values.",
+    ),
     "deploy": (
         "deploy:deploy",
         "Prepare a Prefect server: work pool, block types, automations and lifecycle deployments.",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.definitions.accessor import Query
+from prefect_instances.libs.quant.tear_sheet import HORIZONS, QUANTILES, TearSheet
+from prefect_instances.libs.services.procedures.tear_sheets import read_tear_sheet
+from prefect_instances.libs.services.rendering.tear_sheets import render_page, render_tear_sheet
 from prefect_instances.libs.services.views.outputs import OutputVersion, list_versions, read_output
 from prefect_instances.libs.wiring import connect
 
@@ -89,3 +94,47 @@ def _read_day(path: str, value: date | str | None, problems: list[Problem]) -> d
     except ValueError as error:
         problems.append(Problem(path, str(error)))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReport:
+    """The tear sheet of a signal; a notebook shows it with its plots."""
+
+    name: str
+    figures: TearSheet
+
+    def __repr__(self) -> str:
+        """Return one line: what was judged, and how much of it there is."""
+        sheet = self.figures
+        known = f"{sheet.coverage:.1%} of them with a value"
+        return f"{self.name}: {sheet.bars:,} bars, {sheet.assets:,} assets, {known}"
+
+    def _repr_markdown_(self) -> str:
+        return f"## {self.name}\n\n{render_tear_sheet(self.figures)}"
+
+    def save(self, path: Path | str) -> Path:
+        """Write a page that needs no internet (``.html``), or its Markdown; return its path."""
+        target, text = Path(path), self._repr_markdown_()
+        page = render_page(self.name, text) if target.suffix == ".html" else text
+        target.write_text(page, encoding="utf-8")
+        return target
+
+
+def tear_sheet(
+    name: str,
+    *,
+    horizons: Sequence[int] = HORIZONS,
+    quantiles: int = QUANTILES,
+    price_column: str = "close",
+) -> SignalReport:
+    """Judge the current values of a signal by the returns that follow.
+
+    ``horizons`` are in bars of the signal's own symbols. The prices are those of the nearest
+    upstream that has ``price_column``. Other signals of the project are compared. Raises NotFound
+    for the name, DataRejected where nothing is published or no upstream has prices.
+    """
+    with connect() as services:
+        figures = read_tear_sheet(
+            services, name, horizons=horizons, quantiles=quantiles, price_column=price_column
+        )
+    return SignalReport(name, figures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +44,6 @@ def forward_returns(prices: Floats, horizon: int) -> Floats:
 def rank_correlations(values: Floats, outcomes: Floats) -> Floats:
     """Compute Spearman's correlation across the assets of each bar; NaN with too few pairs."""
     return np.array([_spearman(a, b) for a, b in zip(values, outcomes, strict=True)])
-
-
-def information_coefficients(
-    values: Floats, prices: Floats, horizons: Sequence[int]
-) -> dict[int, Floats]:
-    """Compute, for each horizon, the rank correlation of each bar's values with later returns."""
-    return {
-        horizon: rank_correlations(values, forward_returns(prices, horizon)) for horizon in horizons
-    }
 
 
 def mean_of(values: Floats) -> float:

@@ -7,20 +7,28 @@ All matrices are bars x assets, NaN for missing. The definitions are those of al
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefect_instances.libs.quant.statistics import (
     MIN_PAIRS,
+    distribution,
     forward_returns,
     mean_of,
     rank_correlations,
 )
 
 Floats = NDArray[np.float64]
+
+QUANTILES = 5
+"""Number of groups of equal size into which each bar's values are cut."""
+
+HORIZONS = (1, 5, 10, 21, 63)
+"""Horizons in bars where none are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,51 @@ class HorizonFigures:
     spread: float
     autocorrelation: float
     turnover: float
+
+
+@dataclass(frozen=True, slots=True)
+class TearSheet:
+    """The figures of one signal.
+
+    ``bars`` and ``assets``: how many the signal has values on. ``coverage``: mean share of the
+    assets with a value, over bars. ``distribution``: see ``libs.quant.statistics``. ``horizons``:
+    one entry for each. ``groups``: mean rank coefficient over the first horizon within each group
+    of assets, such as a sector; empty where there are none. ``others``: mean rank correlation with
+    other signals, by their name.
+    """
+
+    bars: int
+    assets: int
+    coverage: float
+    distribution: dict[str, float]
+    horizons: tuple[HorizonFigures, ...]
+    groups: dict[str, float]
+    others: dict[str, float]
+
+
+def judge_signal(  # one argument for each thing that it is compared with
+    values: Floats,
+    prices: Floats,
+    horizons: Sequence[int],
+    quantiles: int = QUANTILES,
+    groups: Sequence[str] = (),
+    others: Mapping[str, Floats] = MappingProxyType({}),
+) -> TearSheet:
+    """Judge a signal; all matrices have the same bars and assets.
+
+    ``groups``: the group of each asset. ``others``: values of other signals, by name.
+    """
+    known = np.isfinite(values)
+    by_group = mean_by_group(values, prices, horizons[0], groups) if groups and horizons else {}
+    return TearSheet(
+        bars=int(known.any(axis=1).sum()),
+        assets=int(known.any(axis=0).sum()),
+        coverage=mean_of(known[known.any(axis=1)].mean(axis=1)),
+        distribution=distribution(values),
+        horizons=tuple(judge_horizon(values, prices, one, quantiles) for one in horizons),
+        groups=by_group,
+        others={name: mean_of(rank_correlations(values, one)) for name, one in others.items()},
+    )
 
 
 def judge_horizon(values: Floats, prices: Floats, horizon: int, quantiles: int) -> HorizonFigures:

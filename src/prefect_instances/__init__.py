@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     )
     from prefect_instances.libs.desk import (
         read as read,
+        tear_sheet as tear_sheet,
         versions as versions,
     )
     from prefect_instances.libs.services.views.subscribing import (
@@ -182,6 +183,7 @@ _MODULES = {
     ),
     "desk": (
         "read",
+        "tear_sheet",
         "versions",
     ),
     "services.views.subscribing": ("grant_subscription",),

@@ -132,7 +132,7 @@ class Bench:
         A dataset or signal by its name, any other flow as ``name.kind``. ``only`` that of one
         instance, if it is given.
         """
-        ran = []
+        ran: list[str] = []
         for _ in range(limit):
             opening = self._next_opening(only)
             if opening is None:

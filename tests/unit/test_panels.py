@@ -10,7 +10,7 @@ import pytest
 
 from prefect_instances.libs.services.procedures.backtesting import list_notes
 from prefect_instances.libs.services.procedures.panels import Panel
-from prefect_instances.libs.services.procedures.preview import compute_coefficients
+from prefect_instances.libs.services.procedures.tear_sheets import judge_panel
 
 NAN = math.nan
 START = date(2024, 1, 1)
@@ -61,12 +61,11 @@ def test_rows_of_other_symbols_change_no_information_coefficient() -> None:
     coin = np.exp(np.cumsum(rng.normal(0, 0.05, (200, 1)), axis=0))
     both = Panel(days(*every), (*stocks, "COIN"), np.hstack([alone.on(days(*every)).values, coin]))
 
-    expected = compute_coefficients(values, alone, [1, 5])
-    found = compute_coefficients(values, both, [1, 5])
+    expected = judge_panel(values, alone, [1, 5])
+    found = judge_panel(values, both, [1, 5])
 
-    for horizon in (1, 5):
-        assert np.array_equal(found[horizon], expected[horizon], equal_nan=True)
-        assert np.isfinite(found[horizon]).sum() == len(weekdays) - horizon
+    assert found == expected
+    assert [one.bars for one in found.horizons] == [len(weekdays) - 1, len(weekdays) - 5]
 
 
 def test_a_report_tells_what_is_unusual_and_nothing_else() -> None:

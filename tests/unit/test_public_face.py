@@ -86,6 +86,7 @@ PUBLIC = [
     "parse_manifest",
     "parse_spec",
     "read",
+    "tear_sheet",
     "schema_hash",
     "subscribe",
     "versions",

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import ExtractContext, Pipeline
-from prefect_instances.libs.quant.statistics import distribution, information_coefficients, mean_of
+from prefect_instances.libs.quant.statistics import distribution
+from prefect_instances.libs.quant.tear_sheet import TearSheet
 from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.procedures.panels import Panel, build_panel, read_panel
+from prefect_instances.libs.services.procedures.tear_sheets import judge_panel
 from prefect_instances.libs.services.rendering.formatting import format_value
-from prefect_instances.libs.services.rendering.plots import plot_bars, plot_histogram
+from prefect_instances.libs.services.rendering.plots import plot_histogram
+from prefect_instances.libs.services.rendering.tear_sheets import render_tear_sheet
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
 from prefect_instances.libs.specs import ExperimentSpec
 
 SHOWN_ROWS = 20
-
-Coefficients = Mapping[int, NDArray[np.float64]]
 
 
 def preview(job: Job) -> Result:
@@ -35,9 +33,10 @@ def preview(job: Job) -> Result:
     if not rows.height:
         raise DataRejected("the expression has no value on these dates for these symbols")
     values = build_panel(rows.sort("date", "symbol"), "value")
-    coefficients = _coefficients(job, spec, values)
-    metrics = _metrics(values, coefficients)
-    pages = [Page("statistics", "markdown", _page(job, rows, values, coefficients, metrics))]
+    prices = _prices(job, spec)
+    sheet = judge_panel(values, prices, spec.horizons) if prices else None
+    metrics = _metrics(values, sheet)
+    pages = [Page("statistics", "markdown", _page(job, rows, values, sheet, metrics))]
     store = open_output(job.services, job.instance.id, job.kind)
     return Result(Frame(rows, store), metrics, pages)
 
@@ -65,33 +64,19 @@ def _looked_at(frame: pl.DataFrame, spec: ExperimentSpec) -> pl.DataFrame:
     return frame
 
 
-def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients:
-    """Compute the information coefficients; empty if no upstream has the price column."""
+def _prices(job: Job, spec: ExperimentSpec) -> Panel | None:
+    """Read the prices from the first upstream that has the price column; None if none has it."""
     for item in job.inputs:
         if spec.price_column in item.version.columns:
-            prices = read_panel(item, spec.price_column)
-            break
-    else:
-        return {}
-    return compute_coefficients(values, prices, spec.horizons)
+            return read_panel(item, spec.price_column)
+    return None
 
 
-def compute_coefficients(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
-    """Compute the rank correlation of each bar's values with the returns that follow, by horizon.
-
-    A horizon counts the bars of the symbols that have values: the dates on which one of them has a
-    usable price. Other symbols of ``prices`` are ignored.
-    """
-    bars = prices.priced(values.symbols)
-    return information_coefficients(values.on(bars.dates).values, bars.values, horizons)
-
-
-def _metrics(values: Panel, coefficients: Coefficients) -> dict[str, object]:
+def _metrics(values: Panel, sheet: TearSheet | None) -> dict[str, object]:
     found: dict[str, object] = {**distribution(values.values), "symbols": len(values.symbols)}
-    for horizon, series in coefficients.items():
-        mean = mean_of(series)
-        if math.isfinite(mean):
-            found[f"ic_{horizon}"] = mean
+    for one in sheet.horizons if sheet else ():
+        named = {f"ic_{one.horizon}": one.rank_ic, f"ic_t_{one.horizon}": one.t}
+        found |= {name: value for name, value in named.items() if math.isfinite(value)}
     return found
 
 
@@ -99,8 +84,8 @@ def _page(
     job: Job,
     rows: pl.DataFrame,
     values: Panel,
-    coefficients: Coefficients,
-    metrics: Mapping[str, Any],
+    sheet: TearSheet | None,
+    metrics: Mapping[str, object],
 ) -> str:
     lines = [
         f"## {job.instance.label}",
@@ -109,21 +94,15 @@ def _page(
         "",
         f"{values.dates[0]} to {values.dates[-1]}, {len(values.symbols)} symbols",
         "",
-        "| statistic | |",
-        "|---|---:|",
-        *(
-            f"| {name.replace('_', ' ')} | {format_value(value)} |"
-            for name, value in metrics.items()
-        ),
-        "",
     ]
-    if coefficients:
-        decay = {f"{horizon} d": mean_of(series) for horizon, series in coefficients.items()}
-        known = {name: value for name, value in decay.items() if math.isfinite(value)}
-        uri = plot_bars("mean information coefficient by horizon", known, ordered=False)
-        lines += [f"![information coefficient]({uri})", ""]
-    lines += [f"![distribution]({plot_histogram('distribution of the values', values.values)})", ""]
+    lines += [render_tear_sheet(sheet)] if sheet else _statistics(metrics)
+    lines += ["", f"![distribution]({plot_histogram('distribution of the values', values.values)})"]
     newest = rows.sort(["date", "value"], descending=[True, True]).head(SHOWN_ROWS)
-    lines += ["| date | symbol | value |", "|---|---|---:|"]
+    lines += ["", "| date | symbol | value |", "|---|---|---:|"]
     lines += [f"| {row[0]} | {row[1]} | {row[2]:.4g} |" for row in newest.iter_rows()]
     return "\n".join(lines)
+
+
+def _statistics(metrics: Mapping[str, object]) -> list[str]:
+    named = ((name.replace("_", " "), format_value(value)) for name, value in metrics.items())
+    return ["| statistic | |", "|---|---:|", *(f"| {name} | {shown} |" for name, shown in named)]

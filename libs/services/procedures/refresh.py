@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.core.status import Mode
@@ -16,10 +17,12 @@ from prefect_instances.libs.definitions.content import (
     merge,
 )
 from prefect_instances.libs.definitions.continuity import check_continuity
+from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.definitions.widening import widen
 from prefect_instances.libs.services.composition.components import Storage
+from prefect_instances.libs.services.procedures.tear_sheets import make_page
 from prefect_instances.libs.services.runs.run_context import (
     Appended,
     Frame,
@@ -28,9 +31,6 @@ from prefect_instances.libs.services.runs.run_context import (
     inputs_changed_from,
 )
 from prefect_instances.libs.specs import DatasetSpec, SignalContract, SignalSpec
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 def refresh(job: Job) -> Result:
@@ -50,7 +50,19 @@ def refresh(job: Job) -> Result:
     if isinstance(job.spec, SignalSpec) and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
         _check_signal(frame, job.spec.signal)
-    return Result(output, frequency=pipeline.data_frequency)
+    pages = _pages(job, storage, output)
+    return Result(output, pages=pages, frequency=pipeline.data_frequency)
+
+
+def _pages(job: Job, storage: Storage, output: Frame | Appended) -> list[Page]:
+    """Make the tear sheet of a signal that asks for one, over all its rows."""
+    if not isinstance(job.spec, SignalSpec) or not job.spec.tear_sheet or job.replay:
+        return []
+    if isinstance(output, Frame):
+        return [make_page(job, output.rows)]
+    assert job.current is not None
+    stored = storage.store.scan(job.current.location).collect()
+    return [make_page(job, pl.concat([stored, output.later.select(stored.columns)]))]
 
 
 def _parts(job: Job) -> tuple[Pipeline, Storage]:

@@ -297,6 +297,13 @@ class SignalSpec(DatasetSpec):
         description="What every value must satisfy; otherwise the run fails.",
         examples=[{"min_value": -3.0, "max_value": 3.0}],
     )
+    tear_sheet: bool = Field(
+        default=False,
+        title="Tear sheet",
+        description="Show in each run how the signal relates to the returns that follow: "
+        "coefficients, quantiles, turnover. An upstream needs a column close.",
+        examples=[False],
+    )
     promoted_from: OptionalReference = Field(
         default="",
         title="Promoted from",
