@@ -62,3 +62,36 @@ def unusable_count(price: pl.Expr) -> pl.Expr:
     A null is not counted: a frame with columns for several symbols has nulls by its shape.
     """
     return (price.is_not_null() & ~is_usable(price)).sum()
+
+
+def count_unusable(
+    frame: pl.LazyFrame, columns: Sequence[str]
+) -> tuple[int, dict[str, dict[str, int]]]:
+    """Return the number of rows, and for each numeric column its unusable values by kind.
+
+    The kinds are ``missing`` (null or NaN), ``infinite``, ``zero`` and ``negative``; those that do
+    not occur are left out. Each unusable value is of one kind.
+    """
+    counts = [
+        expression.sum().alias(f"{at} {kind}")
+        for at, name in enumerate(columns)
+        for kind, expression in _kinds(pl.col(name).cast(pl.Float64)).items()
+    ]
+    found = frame.select(pl.len(), *counts).collect().row(0, named=True)
+    rows = found.pop("len")
+    by_column: dict[str, dict[str, int]] = {name: {} for name in columns}
+    for key, count in found.items():
+        at, kind = key.split(" ")
+        if count:
+            by_column[columns[int(at)]][kind] = count
+    return rows, by_column
+
+
+def _kinds(price: pl.Expr) -> dict[str, pl.Expr]:
+    finite = price.is_finite()
+    return {
+        "missing": price.is_null() | price.is_nan(),
+        "infinite": price.is_infinite(),
+        "zero": finite & (price == 0),
+        "negative": finite & (price < 0),
+    }

@@ -58,8 +58,9 @@ class Evidence:
     ``flow`` is the kind of flow that runs, empty at ``instance.create``; ``now`` (aware) is the
     start of the run, at ``data.write`` the present; ``as_of`` the last day of data that was
     requested. ``frame`` is the data to be written: (date x symbol) long; None for a model. If a
-    version only grows it holds the new rows, and ``kept_rows`` counts the others. ``metrics`` are
-    those of the run, ``configured`` is the document of the instance.
+    version only grows it holds the new rows, and ``kept_rows`` counts the others. ``before``
+    returns the rows of the current version that the new one should still contain; None if there are
+    none. ``metrics`` are those of the run, ``configured`` is the document of the instance.
     """
 
     gate: Gate
@@ -70,6 +71,7 @@ class Evidence:
     inputs: Sequence[InputFacts] = ()
     frame: pl.DataFrame | None = None
     kept_rows: int = 0
+    before: Callable[[], pl.DataFrame] | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
     configured: Mapping[str, Any] = field(default_factory=dict)
 
@@ -121,7 +123,10 @@ class Guardrail(ABC):
             raise InvalidSpec(config_problem(detail, fields) for detail in found) from None
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True if there is anything to judge in this evidence."""
+        """Return True if the run is of one of ``flows``, or if nothing runs yet.
+
+        A kind that needs more to judge, such as rows, overrides it.
+        """
         return not evidence.flow or not self.flows or evidence.flow in self.flows
 
     @abstractmethod

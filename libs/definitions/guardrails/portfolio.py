@@ -26,7 +26,7 @@ class _OfPortfolio(Guardrail):
     gates = (Gate.WRITE, Gate.CREATE)
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True if the evidence has rows or an optimizer's constraints."""
+        """Return True for the constraints of an optimizer, and for rows of one of ``flows``."""
         if evidence.gate is Gate.CREATE:
             return "constraints" in evidence.configured or "optimizer" in evidence.configured
         return super().judges(evidence) and evidence.frame is not None
