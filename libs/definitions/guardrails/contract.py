@@ -17,6 +17,8 @@ from prefect_instances.libs.definitions.problems import closest, config_problem
 if TYPE_CHECKING:
     import polars as pl
 
+    from prefect_instances.libs.definitions.optimizer import Constraints
+
 
 class Gate(StrEnum):
     """The points at which contracts are checked."""
@@ -60,7 +62,8 @@ class Evidence:
     requested. ``frame`` is the data to be written: (date x symbol) long; None for a model. If a
     version only grows it holds the new rows, and ``kept_rows`` counts the others. ``before``
     returns the rows of the current version that the new one should still contain; None if there are
-    none. ``metrics`` are those of the run, ``configured`` is the document of the instance.
+    none. ``metrics`` are those of the run, ``bounds`` those that an optimizer's weights keep at
+    ``instance.create``, ``configured`` is the document of the instance.
     """
 
     gate: Gate
@@ -73,6 +76,7 @@ class Evidence:
     kept_rows: int = 0
     before: Callable[[], pl.DataFrame] | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
+    bounds: Constraints | None = None
     configured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
