@@ -152,7 +152,8 @@ def test_predictions_in_hindsight_are_found_behind_an_optimizer(
     bench.provision(derived(project, "momentum", "-prediction", "predictions"))
     bench.provision(portfolio(project, "equal_weight", constraints={}, lookback_days=20))
     held = {"primary": "prices", "optimizer": {"resource": "portfolio", "triggers": True}}
-    more = {"signals_json": held, "assets_json": {"prices": "prices"}}
+    rules = {"calendar": "XNYS", "order_expiry": 3, "rebalance_frequency": "weekly"}
+    more = {"signals_json": held, "assets_json": {"prices": "prices"}, "config_json": rules}
     bench.provision(backtest(project, date_range_json={"start": "2024-01-01"}, **more))
     bench.drain()
     with bench.services.database.write() as session:
@@ -162,6 +163,8 @@ def test_predictions_in_hindsight_are_found_behind_an_optimizer(
     # Version 1 made the first 60 rows, before the 36th day; of version 2 no day is known.
     assert metrics["predictions"] == 80
     assert metrics["predictions_in_hindsight"] == 60
+    # Ten days of weekends, New Year and Martin Luther King day.
+    assert metrics["prices_outside_calendar"] == 24
 
 
 def publish_training(session: Session, refresh_id: UUID, made: date) -> None:

@@ -16,7 +16,12 @@ from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import ExtractContext, Pipeline
 from prefect_instances.libs.quant.statistics import distribution, information_coefficients, mean_of
 from prefect_instances.libs.services.composition.components import open_output
-from prefect_instances.libs.services.procedures.panels import Panel, build_panel, read_panel
+from prefect_instances.libs.services.procedures.panels import (
+    Panel,
+    build_panel,
+    read_panel,
+    take_bars,
+)
 from prefect_instances.libs.services.rendering.formatting import format_value
 from prefect_instances.libs.services.rendering.plots import plot_bars, plot_histogram
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
@@ -73,16 +78,18 @@ def _coefficients(job: Job, spec: ExperimentSpec, values: Panel) -> Coefficients
             break
     else:
         return {}
-    return compute_coefficients(values, prices, spec.horizons)
+    return compute_coefficients(values, prices, spec.horizons, spec.calendar)
 
 
-def compute_coefficients(values: Panel, prices: Panel, horizons: Sequence[int]) -> Coefficients:
+def compute_coefficients(
+    values: Panel, prices: Panel, horizons: Sequence[int], calendar: str = ""
+) -> Coefficients:
     """Compute the rank correlation of each bar's values with the returns that follow, by horizon.
 
     A horizon counts the bars of the symbols that have values: the dates on which one of them has a
-    usable price. Other symbols of ``prices`` are ignored.
+    usable price, or the sessions of the ``calendar``. Other symbols of ``prices`` are ignored.
     """
-    bars = prices.priced(values.symbols)
+    bars = take_bars(prices, values.symbols, calendar)
     return information_coefficients(values.on(bars.dates).values, bars.values, horizons)
 
 
