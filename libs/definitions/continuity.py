@@ -6,27 +6,20 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.content import KEYS, SAMPLE
 from prefect_instances.libs.definitions.widening import is_wider
 
-MAX_LOSS = 0.01
-"""Default share of the previous version that a new version of a source may lose."""
 
-
-def check_continuity(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -> None:
-    """Raise ``DataRejected`` if a new version lost more than a share ``max_loss`` of the old one.
+def find_losses(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -> list[str]:
+    """List what a new version lost of the previous one beyond a share ``max_loss``.
 
     Dates, symbols, rows by their (date, symbol), and the values of each column are counted
-    separately. A column that is missing, or has another type that is not wider, is always rejected.
+    separately. A column that is missing, or has another type that is not wider, is always listed.
     """
-    found = [*_column_losses(before, after, max_loss), *_row_losses(before, after, max_loss)]
-    if found:
-        raise DataRejected(
-            f"the new version would lose what the one before has: {'; '.join(found)}. "
-            "If that is right, run again with accept_loss",
-            {"losses": found, "max_loss": max_loss, "rows": [before.height, after.height]},
-        )
+    found = [*_column_losses(before, after, max_loss)]
+    if all(before.schema[key] == after.schema.get(key) for key in KEYS):
+        found += _row_losses(before, after, max_loss)
+    return found
 
 
 def _column_losses(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -> Iterator[str]:
@@ -37,11 +30,11 @@ def _column_losses(before: pl.DataFrame, after: pl.DataFrame, max_loss: float) -
         yield f"column {', '.join(gone[:SAMPLE])}{more}"
     for old in before.iter_columns():
         new = present.get(old.name)
-        if new is None or old.name in KEYS:
+        if new is None:
             continue
         if new.dtype != old.dtype and not is_wider(new.dtype, old.dtype):
             yield f"column {old.name!r} was {old.dtype} and is {new.dtype}"
-        elif _is_lost(old.count() - new.count(), old.count(), max_loss):
+        elif old.name not in KEYS and _is_lost(old.count() - new.count(), old.count(), max_loss):
             yield f"{old.count() - new.count()} of {old.count()} values of {old.name!r}"
 
 

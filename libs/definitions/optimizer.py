@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from prefect_instances.libs.core.errors import Problem
@@ -67,6 +67,22 @@ class PortfolioOptimizer(Definition):
 
     needs_signal: ClassVar[bool] = False
     """Whether it requires expected returns."""
+
+    own_bounds: ClassVar[Constraints] = Constraints(min_weight=0.0, max_weight=1.0)
+    """What it keeps where an instance sets no limit; override it if it shorts by itself."""
+
+    def keeps(self, constraints: Constraints) -> Constraints:
+        """Return the bounds that the weights keep: those of an instance, else its own.
+
+        Weights that are not negative and sum to 1 have a gross leverage of 1, and are at most 1.
+        """
+        own = self.own_bounds
+        low = own.min_weight if constraints.min_weight is None else constraints.min_weight
+        high = own.max_weight if constraints.max_weight is None else constraints.max_weight
+        gross = constraints.gross_leverage or own.gross_leverage
+        if low is not None and low >= 0:
+            high, gross = min(1.0, 1.0 if high is None else high), 1.0
+        return replace(constraints, min_weight=low, max_weight=high, gross_leverage=gross)
 
     def check(self, constraints: Constraints) -> list[Problem]:
         """Return the unsupported constraints; when you override it, add to this result."""

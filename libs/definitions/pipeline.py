@@ -82,14 +82,6 @@ class Pipeline(Definition):
         """
         return None
 
-    @property
-    def max_loss(self) -> float | None:
-        """Return the share of dates, symbols, rows or values a new version may lose; None: any.
-
-        A version that loses more is rejected, and so is one with a missing or retyped column.
-        """
-        return None
-
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """Return the problems that would make every run fail, without reading data; empty if none.
 

@@ -15,7 +15,6 @@ from pydantic import Field, field_validator, model_validator
 from prefect_instances.libs.core.errors import DataRejected, InstancesError, Problem, Unavailable
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KNOWLEDGE
-from prefect_instances.libs.definitions.continuity import MAX_LOSS
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.plugins.cells import (
@@ -95,13 +94,6 @@ class FilePipeline(Pipeline):
             default_factory=dict,
             description="Column: number, text or boolean, where cells of a CSV file differ.",
         )
-        max_loss: float = Field(
-            default=MAX_LOSS,
-            ge=0,
-            le=1,
-            description="Share of dates, symbols, rows or values that a new version may lack of "
-            "the one before; 1: any.",
-        )
         data_frequency: str = Field(
             default="",
             description=(
@@ -157,11 +149,6 @@ class FilePipeline(Pipeline):
     def data_frequency(self) -> str | None:
         """Return the configured frequency: a file does not state one."""
         return self.config.data_frequency or None
-
-    @property
-    def max_loss(self) -> float | None:
-        """Return the configured share; None if any loss is allowed."""
-        return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """Return a problem for each file that is missing, unreadable, or lacks a column."""

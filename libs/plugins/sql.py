@@ -22,7 +22,6 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
-from prefect_instances.libs.definitions.continuity import MAX_LOSS
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.plugins.cells import (
@@ -79,13 +78,6 @@ class SqlPipeline(Pipeline):
             description="Where dates are times with a zone: the time zone whose day counts; "
             "empty: the day as the database writes it.",
         )
-        max_loss: float = Field(
-            default=MAX_LOSS,
-            ge=0,
-            le=1,
-            description="Share of dates, symbols, rows or values that a new version may lack of "
-            "the one before; 1: any.",
-        )
         data_frequency: str = Field(
             default="",
             description=(
@@ -119,11 +111,6 @@ class SqlPipeline(Pipeline):
     def data_frequency(self) -> str | None:
         """Return the configured frequency: a query does not state one."""
         return self.config.data_frequency or None
-
-    @property
-    def max_loss(self) -> float | None:
-        """Return the configured share; None if any loss is allowed."""
-        return None if self.config.max_loss == 1 else self.config.max_loss
 
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """Return a problem if the block is missing or unusable; the query itself is not run.

@@ -30,7 +30,10 @@ NEGLIGIBLE = 1e-9
 is bought, and a holding that exceeds its share by that much does not reduce the other targets."""
 
 NEVER = -1
-"""The bar number of an order that was never executed."""
+"""The bar number of an order that the next decision or the end came before."""
+
+EXPIRED = -2
+"""The bar number of an order that expired."""
 
 
 class Unpayable(ValueError):
@@ -96,7 +99,8 @@ class Trades:
 class WaitingOrders:
     """One entry for each order without a price on its bar ``due``.
 
-    ``done`` is the bar of its execution; -1 if the next decision or the end came first.
+    ``done`` is the bar of its execution; ``NEVER`` if the next decision or the end came first,
+    ``EXPIRED`` if it expired before that.
     """
 
     due: Whole
@@ -139,14 +143,19 @@ class _Book:
 
 
 def simulate(
-    prices: Floats, targets: Mapping[int, Floats], capital: float, costs: Costs
+    prices: Floats,
+    targets: Mapping[int, Floats],
+    capital: float,
+    costs: Costs,
+    expiry: int | None = None,
 ) -> History:
     """Trade the target weights of each decision bar and return the portfolio's history.
 
     ``prices``: bars x assets; an unusable price (see ``libs.quant.prices``) counts as missing. A
     holding without a price keeps its last one. ``targets``: decision bar -> weights of the whole
     portfolio, one per asset; NaN counts as 0. What the weights leave of 1 stays in cash, which
-    earns nothing. A decision on the last bar is never executed. Raises ``Unpayable``.
+    earns nothing. A decision on the last bar is never executed. ``expiry``: number of bars that an
+    order waits for a price after its own; None: until the next decision. Raises ``Unpayable``.
 
     An asset that cannot be traded on a bar keeps its value: the other targets share what is free,
     purchases are paid from cash, and an order without a price waits until the next decision.
@@ -159,7 +168,7 @@ def simulate(
     decided = sorted(bar for bar in targets if 0 <= bar < bars - 1)
     for decision, following in pairwise([*decided, bars - 1]):
         target = np.nan_to_num(targets[decision], posinf=0.0, neginf=0.0)
-        _carry_out(book, market, target, decision + 1, following + 1)
+        _carry_out(book, market, target, range(decision + 1, following + 1), expiry)
     return _history(book, market, capital)
 
 
@@ -170,14 +179,19 @@ def _filled(prices: Floats, priced: Bools) -> Floats:
     return np.take_along_axis(np.where(priced, prices, 0.0), last, axis=0)
 
 
-def _carry_out(book: _Book, market: _Market, target: Floats, begin: int, end: int) -> None:
-    """Execute one decision on bar ``begin``, and waiting orders on the bars before ``end``."""
-    priced = market.priced
+def _carry_out(
+    book: _Book, market: _Market, target: Floats, bars: range, expiry: int | None
+) -> None:
+    """Execute one decision on the first of its bars, and waiting orders on the others."""
+    priced, begin = market.priced, bars.start
+    open_bars = bars if expiry is None else bars[: expiry + 1]
     waits = ((target != 0) | (book.shares != 0)) & ~priced[begin]
     orders = np.nonzero(waits)[0]
-    done = np.full(len(target), NEVER)
+    done = np.full(len(target), NEVER if len(open_bars) == len(bars) else EXPIRED)
     is_cut = _execute(book, market, begin, target, priced[begin])
-    for bar in _arrivals(priced[begin + 1 : end, orders], begin + 1) if len(orders) else ():
+    for bar in (
+        _arrivals(priced[begin + 1 : open_bars.stop, orders], begin + 1) if len(orders) else ()
+    ):
         arrived = waits & priced[bar]
         if is_cut:
             is_cut = _execute(book, market, bar, target, priced[bar])

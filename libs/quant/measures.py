@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from prefect_instances.libs.quant.backtest import NEVER, Floats, History
+from prefect_instances.libs.quant.backtest import EXPIRED, NEVER, Floats, History
 
 
 def returns_of(equity: Floats) -> Floats:
@@ -30,9 +30,9 @@ def measures(
     of returns and of active returns per bar, times the square root of the bars per year), Sharpe
     and Sortino (risk-free rate 0), Calmar (CAGR by maximum drawdown), turnover (half the traded
     value by mean equity, per year), win rate (share of positive among non-zero bars), highest gross
-    exposure and lowest cash of any bar, number of orders that waited for a price and of those that
-    were never executed, alpha (annualised) and beta of the CAPM regression. Undefined measures are
-    left out.
+    exposure and lowest cash of any bar, number of orders that waited for a price, of those that
+    were never executed and of those that expired, alpha (annualised) and beta of the CAPM
+    regression. Undefined measures are left out.
     """
     equity = history.equity
     returns = returns_of(equity)
@@ -72,6 +72,7 @@ def _traded(history: History) -> dict[str, float]:
         "min_cash": float(history.cash.min()),
         "orders_waited": float(len(history.waiting.due)),
         "orders_never_executed": float((history.waiting.done == NEVER).sum()),
+        "orders_expired": float((history.waiting.done == EXPIRED).sum()),
     }
 
 

@@ -8,6 +8,8 @@ negative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -24,6 +26,11 @@ configuration names it as one."""
 def is_price_field(name: str) -> bool:
     """Return True if a column of this name holds prices; case and blanks do not matter."""
     return name.strip().lower().replace(" ", "_") in PRICE_FIELDS
+
+
+def price_fields(names: Sequence[str]) -> list[str]:
+    """Return the column names that hold prices, in their order."""
+    return [name for name in names if is_price_field(name)]
 
 
 def usable(prices: Floats) -> NDArray[np.bool_]:
@@ -47,3 +54,36 @@ def is_usable(price: pl.Expr) -> pl.Expr:
 def usable_price(price: pl.Expr) -> pl.Expr:
     """Build an expression for the prices, null for each unusable one."""
     return pl.when(is_usable(price)).then(price)
+
+
+def count_unusable(
+    frame: pl.LazyFrame, columns: Sequence[str]
+) -> tuple[int, dict[str, dict[str, int]]]:
+    """Return the number of rows, and for each numeric column its unusable values by kind.
+
+    The kinds are ``missing`` (null or NaN), ``infinite``, ``zero`` and ``negative``; those that do
+    not occur are left out. Each unusable value is of one kind.
+    """
+    counts = [
+        expression.sum().alias(f"{at} {kind}")
+        for at, name in enumerate(columns)
+        for kind, expression in _kinds(pl.col(name).cast(pl.Float64)).items()
+    ]
+    found = frame.select(pl.len(), *counts).collect().row(0, named=True)
+    rows = found.pop("len")
+    by_column: dict[str, dict[str, int]] = {name: {} for name in columns}
+    for key, count in found.items():
+        at, kind = key.split(" ")
+        if count:
+            by_column[columns[int(at)]][kind] = count
+    return rows, by_column
+
+
+def _kinds(price: pl.Expr) -> dict[str, pl.Expr]:
+    finite = price.is_finite()
+    return {
+        "missing": price.is_null() | price.is_nan(),
+        "infinite": price.is_infinite(),
+        "zero": finite & (price == 0),
+        "negative": finite & (price < 0),
+    }

@@ -33,7 +33,7 @@ from prefect_instances.libs.specs.reading.problems import problems_of
 from prefect_instances.libs.specs.timing.frequencies import expected_data_date, frequency_fault
 from prefect_instances.libs.specs.timing.native import NativeCron
 from prefect_instances.libs.specs.timing.schedules import ScheduleSpec, retry_delay
-from prefect_instances.libs.specs.timing.sessions import session_hours
+from prefect_instances.libs.specs.timing.sessions import list_sessions, session_hours
 from prefect_instances.libs.specs.timing.slots import (
     INTERVAL_ANCHOR,
     due_window,
@@ -73,6 +73,7 @@ __all__ = [
     "frequency_fault",
     "is_session",
     "is_slot",
+    "list_sessions",
     "load_manifest",
     "native_crons",
     "native_zone",

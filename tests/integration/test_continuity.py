@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.core.status import Mode
+from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.plugins import sql
 from prefect_instances.libs.services.composition.components import read_version
+from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked
 from prefect_instances.libs.services.runs.publishing import Finished
 from prefect_instances.libs.services.views import reports
-from tests.integration.bench import Bench
+from tests.integration.bench import Bench, derived
 
 HEAD = "date,symbol,close\n"
 ROWS = [
@@ -26,6 +29,21 @@ ROWS = [
     for day in range(20)
     for symbol in "AB"
 ]
+
+
+class Feed(Pipeline):
+    """A source that delivers only what is asked for, and never heard of a tolerance."""
+
+    name = "feed"
+    version = "1.0.0"
+    rows: ClassVar[pl.DataFrame] = pl.read_csv(
+        (HEAD + "".join(ROWS)).encode(), try_parse_dates=True
+    )
+
+    def extract(
+        self, context: ExtractContext, inputs: Sequence[Input], since: date | None
+    ) -> Extract:
+        return Extract(self.rows.filter(pl.col("date") >= (since or date.min)), complete=False)
 
 
 def write(path: Path, *rows: str) -> None:
@@ -57,7 +75,7 @@ def test_half_of_a_file_replaces_nothing_unless_it_is_accepted(
 
     write(path, *ROWS[:20])
     for mode in Mode:
-        with pytest.raises(DataRejected, match=r"10 of 20 dates \(2024-01-11, .*accept_loss"):
+        with pytest.raises(GuardrailBlocked, match=r"10 of 20 dates \(2024-01-11, .*accept_loss"):
             bench.run("prices", mode=mode)
     assert output(bench).height == 40
     shown = reports.show(bench.services.database, bench.services.now(), "prices")
@@ -72,7 +90,7 @@ def test_half_of_a_file_replaces_nothing_unless_it_is_accepted(
     assert output(bench).schema["close"] == pl.Float64
 
     write(path, *(row.replace(".5", "x") for row in ROWS[:24]))
-    with pytest.raises(DataRejected, match="'close' was Float64 and is String"):
+    with pytest.raises(GuardrailBlocked, match="'close' was Float64 and is String"):
         bench.run("prices")
 
 
@@ -97,3 +115,39 @@ def test_whole_numbers_of_a_query_become_fractions(
     bench.run("prices")
 
     assert output(bench)["close"].to_list() == [10.0, 10.5, 10.75]
+
+
+def test_any_source_keeps_what_it_had_and_its_types(
+    bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = bench.services.registry.extended([Feed])
+    bench = Bench(replace(bench.services, registry=registry))
+    bench.provision(dataset(project, "feed"))
+    declared = [{"kind": "dataset.continuity", "config": {"max_loss": 0.6}}]
+    doubled = derived(project, "doubled", "close * 2", "prices")
+    bench.provision({**doubled, "guardrail_contracts": declared})
+    bench.provision(derived(project, "halved", "close / 2", "prices"))
+    bench.drain()
+
+    monkeypatch.setattr(Feed, "rows", Feed.rows.filter(pl.col("symbol") == "A"))
+    with pytest.raises(GuardrailBlocked, match=r"1 of 2 symbols \(B\)"):
+        bench.run("prices", mode=Mode.FULL)
+    monkeypatch.setattr(Feed, "rows", Feed.rows.cast({"close": pl.String}))
+    with pytest.raises(GuardrailBlocked, match="'close' was Float64 and is String"):
+        bench.run("prices", mode=Mode.FULL)
+    assert output(bench).height == 40
+
+    zero = (
+        Feed.rows.cast({"close": pl.Float32})
+        .head(7)
+        .with_columns(
+            close=pl.when(pl.int_range(7) > 4).then(pl.col("close") * 0).otherwise("close")
+        )
+    )
+    monkeypatch.setattr(Feed, "rows", zero)
+    assert bench.run("prices", accept_loss=True).metrics["unusable_prices"] == 2
+    assert output(bench).height == 7
+    assert output(bench).schema["close"] == pl.Float64
+    with pytest.raises(GuardrailBlocked, match="35 of 40 values of 'value'; 15 of 20 dates"):
+        bench.drain(only="doubled")
+    assert bench.drain(only="halved") == ["halved"]  # it follows what was accepted

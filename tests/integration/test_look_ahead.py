@@ -50,7 +50,8 @@ def documents(path: Path) -> list[dict[str, Any]]:
             "name": "prices",
             "type": "DatasetInstance",
             "project": project,
-            "pipeline": {"definition": "file", "config": {"path": str(path), "max_loss": 1}},
+            "pipeline": {"definition": "file", "config": {"path": str(path)}},
+            "guardrail_contracts": [{"kind": "dataset.continuity", "config": {"max_loss": 1}}],
         },
         {
             **derived(project, "momentum", "ZSCORE(DELTA(close, 20) / REF(close, 20))", "prices"),

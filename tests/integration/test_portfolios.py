@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
 import pytest
-from sqlalchemy import select
+from sqlalchemy import inspect, select
+from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.status import Mode
-from prefect_instances.libs.db.models import BacktestInstance, PortfolioOptimizerInstance
+from prefect_instances.libs.db.models import (
+    BacktestInstance,
+    DatasetVersion,
+    FlowExecutionResource,
+    PortfolioOptimizerInstance,
+)
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_macro
 from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
@@ -154,6 +161,55 @@ def test_a_backtest_counts_what_was_tried_on_its_prices(bench: Bench, project: s
     bench.update({**backtest(project, config_json=config), "name": "Q_Backtest"})
     bench.run("Q_Backtest", "backtest")
     assert last_run(bench, "Q_Backtest")["metrics"]["trials"] == 4
+
+
+def test_predictions_in_hindsight_are_found_behind_an_optimizer(
+    bench: Bench, project: str, tmp_path: Path
+) -> None:
+    days = [date(2024, 1, 1) + timedelta(days=day) for day in range(40)]
+    rows = pl.DataFrame(
+        [(day, symbol, 1.0 + day.day % (3 + i)) for day in days for i, symbol in enumerate("AB")],
+        schema=["date", "symbol", "prediction"],
+        orient="row",
+    ).with_columns(close=pl.col("prediction"), model_version=(pl.int_range(pl.len()) // 60) + 1)
+    rows.write_csv(tmp_path / "rows.csv")
+    bench.provision({**prices(project, tmp_path / "rows.csv"), "name": "predictions"})
+    rows.drop("prediction", "model_version").write_csv(tmp_path / "prices.csv")
+    bench.provision(prices(project, tmp_path / "prices.csv"))
+    bench.provision(derived(project, "momentum", "-prediction", "predictions"))
+    bench.provision(portfolio(project, "equal_weight", constraints={}, lookback_days=20))
+    held = {"primary": "prices", "optimizer": {"resource": "portfolio", "triggers": True}}
+    rules = {"calendar": "XNYS", "order_expiry": 3, "rebalance_frequency": "weekly"}
+    more = {"signals_json": held, "assets_json": {"prices": "prices"}, "config_json": rules}
+    bench.provision(backtest(project, date_range_json={"start": "2024-01-01"}, **more))
+    bench.drain()
+    with bench.services.database.write() as session:
+        publish_training(session, bench.flow_id("predictions"), days[35])
+
+    metrics = bench.run("Q_Backtest", "backtest").metrics
+    # Version 1 made the first 60 rows, before the 36th day; of version 2 no day is known.
+    assert metrics["predictions"] == 80
+    assert metrics["predictions_in_hindsight"] == 60
+    # Ten days of weekends, New Year and Martin Luther King day.
+    assert metrics["prices_outside_calendar"] == 24
+
+
+def publish_training(session: Session, refresh_id: UUID, made: date) -> None:
+    """Make a dataset look like the predictions of a model whose version 1 was made on a day."""
+    flow = session.get_one(FlowExecutionResource, refresh_id)
+    version = session.get_one(DatasetVersion, flow.version_id)
+    at = datetime.combine(made, time(), UTC)
+    training = copy_row(flow, id=uuid4(), kind="training", deployment_id=None, version_id=None)
+    session.add(training)
+    session.flush()
+    location = "models:/m/1"
+    changed = {"id": uuid4(), "flow_id": training.id, "location": location, "created_at": at}
+    session.add(copy_row(version, **changed))
+
+
+def copy_row(row: Any, **changed: Any) -> Any:
+    values = {column.key: getattr(row, column.key) for column in inspect(type(row)).columns}
+    return type(row)(**{**values, **changed})
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class PlainLoop:
     commission: float
     rate: float
     impact: Impact
+    expiry: int | None
     shares: list[float]
     price: list[float]
     equity: list[float] = field(default_factory=list)
@@ -115,6 +116,9 @@ class PlainLoop:
                     if i not in there and (target[i] != 0 or self.shares[i] != 0)
                 }
                 is_cut = self.trade(target, there)
+            elif self.expiry is not None and any(bar > due + self.expiry for due in waits.values()):
+                self.drop(waits, -2)
+                waits = {}
             elif met := {i for i in waits if i in there}:
                 is_short = self.trade(target, there if is_cut else met)
                 is_cut = is_cut and is_short
@@ -123,5 +127,5 @@ class PlainLoop:
             self.cashes.append(self.cash)
         self.drop(waits)
 
-    def drop(self, waits: dict[int, int]) -> None:
-        self.waited += [(due, i, -1) for i, due in waits.items()]
+    def drop(self, waits: dict[int, int], why: int = -1) -> None:
+        self.waited += [(due, i, why) for i, due in waits.items()]

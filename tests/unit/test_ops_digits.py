@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.expressions.program import compile_expression
 from prefect_instances.libs.definitions.installed import installed
 
@@ -85,3 +86,30 @@ def test_a_constant_has_no_correlation_and_no_slope() -> None:
     assert np.isnan(values_of(f"CORR(x, y, {D})", x, np.arange(20.0))).all()
     assert values_of(f"SLOPE(x, {D})", x, x)[D - 1 :].tolist() == [0.0] * (21 - D)
     assert values_of(f"WMA(x, {D})", x, x)[D - 1 :].tolist() == [0.1] * (21 - D)
+
+
+@pytest.mark.parametrize("expression", FORMULAS)
+@given(
+    seed=st.integers(0, 2**32),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80),
+    is_mixed=st.booleans(),
+)
+def test_all_symbols_at_once_give_what_each_gives_alone(
+    expression: str, seed: int, lengths: list[int], is_mixed: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    symbols = np.repeat([f"S{at:02}" for at in range(len(lengths))], lengths)
+    x, y = np.where(
+        rng.random((2, len(symbols))) < 0.02, np.nan, rng.normal(size=(2, len(symbols)))
+    )
+    frame = pl.DataFrame({"symbol": symbols, "x": x, "y": y, "row": range(len(symbols))})
+    day = frame.select(pl.int_range(pl.len()).over("symbol")).to_series()
+    frame = frame.sort(day, maintain_order=True) if is_mixed else frame
+    called, names = expression.split("(")[0], ["x", "y"] if "y" in expression else ["x"]
+    op: Any = installed().get(DefinitionKind.OP, called)()
+
+    value = op(*(pl.col(name) for name in names), D)
+    found = frame.select("row", value=value).sort("row")["value"]
+    alone = op.build(*(pl.col(name) for name in names), D)
+    each = [part.select(value=alone) for part in frame.sort("row").partition_by("symbol")]
+    assert found.equals(pl.concat(each)["value"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from prefect_instances.libs.services.procedures.backtesting import list_notes
-from prefect_instances.libs.services.procedures.panels import Panel
+from prefect_instances.libs.services.procedures.panels import Panel, take_bars
 from prefect_instances.libs.services.procedures.tear_sheets import judge_panel
 
 NAN = math.nan
@@ -32,6 +32,32 @@ def test_bars_are_those_of_the_universe() -> None:
 
     assert own.dates == days(0, 2, 4)
     assert own.values == pytest.approx(np.array([[2, 1], [NAN, 3], [4, NAN]]), nan_ok=True)
+
+
+def test_bars_are_the_sessions_of_a_declared_calendar() -> None:
+    """New York from Friday 12 to Wednesday 17 January 2024; Monday is Martin Luther King day."""
+    row = np.array([[1.0], [2.0], [3.0], [NAN], [NAN], [6.0]])
+    prices = Panel(days(11, 12, 13, 14, 15, 16), ("COIN",), row)
+
+    sessions = take_bars(prices, ["COIN"], "XNYS")
+
+    assert sessions.dates == days(11, 15, 16)
+    assert sessions.values[:, 0] == pytest.approx([1.0, NAN, 6.0], nan_ok=True)
+    assert take_bars(prices, ["COIN"]).dates == days(11, 12, 13, 16)
+    assert take_bars(prices, ["OTHER"], "XNYS").dates == ()
+
+
+def test_horizons_count_the_sessions_of_a_declared_calendar() -> None:
+    """Friday to Tuesday is one session; the weekend and the holiday say the opposite."""
+    prices = Panel(
+        days(11, 12, 13, 14, 15),
+        ("A", "B", "C"),
+        np.array([[1.0, 1, 1], [3, 2, 1], [3, 2, 1], [3, 2, 1], [1, 2, 3]]),
+    )
+    values = Panel(days(11), ("A", "B", "C"), np.array([[1.0, 2.0, 3.0]]))
+
+    assert judge_panel(values, prices, [1]).horizons[0].rank_ic == pytest.approx(-1)
+    assert judge_panel(values, prices, [1], calendar="XNYS").horizons[0].rank_ic == pytest.approx(1)
 
 
 def test_a_decision_is_one_whole_row() -> None:

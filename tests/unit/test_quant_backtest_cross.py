@@ -29,6 +29,7 @@ class Universe:
     targets: dict[int, np.ndarray]
     costs: Costs
     has_shorts: bool
+    expiry: int | None
 
 
 @st.composite
@@ -50,7 +51,8 @@ def universes(draw: st.DrawFn) -> Universe:
     has_shorts = draw(st.booleans())
     frequency = draw(st.sampled_from(list(Frequency)))
     targets = {bar: _weights(rng, assets, has_shorts) for bar in decision_bars(dates, frequency)}
-    return Universe(dates, prices, targets, draw(all_costs()), has_shorts)
+    expiry = draw(st.sampled_from([None, None, 0, 1, 4]))
+    return Universe(dates, prices, targets, draw(all_costs()), has_shorts, expiry)
 
 
 def all_costs() -> st.SearchStrategy[Costs]:
@@ -83,7 +85,7 @@ def _weights(rng: np.random.Generator, assets: int, has_shorts: bool) -> np.ndar
 
 
 def simulated(given: Universe) -> History:
-    return simulate(given.prices, given.targets, CAPITAL, given.costs)
+    return simulate(given.prices, given.targets, CAPITAL, given.costs, given.expiry)
 
 
 def looped(given: Universe) -> PlainLoop:
@@ -94,6 +96,7 @@ def looped(given: Universe) -> PlainLoop:
         costs.commission,
         costs.rate,
         IMPACTS[costs.slippage.value],
+        given.expiry,
         [0.0] * assets,
         [0.0] * assets,
     )

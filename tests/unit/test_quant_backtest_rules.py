@@ -8,7 +8,14 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from prefect_instances.libs.quant.backtest import NEVER, Costs, Slippage, Unpayable, simulate
+from prefect_instances.libs.quant.backtest import (
+    EXPIRED,
+    NEVER,
+    Costs,
+    Slippage,
+    Unpayable,
+    simulate,
+)
 from prefect_instances.libs.quant.calendar import bars_per_year
 from prefect_instances.libs.quant.measures import measures
 
@@ -33,6 +40,18 @@ def test_an_order_that_meets_no_price_before_the_next_decision_is_dropped() -> N
 
     assert history.trades.asset.tolist() == [1]
     assert history.waiting.done.tolist() == [NEVER]
+
+
+@pytest.mark.parametrize(("expiry", "done"), [(0, EXPIRED), (1, EXPIRED), (2, 3), (None, 3)])
+def test_an_order_waits_as_many_bars_as_its_expiry_says(expiry: int | None, done: int) -> None:
+    prices = np.array([[10.0], [NAN], [NAN], [20.0], [40.0], [40.0]])
+    history = simulate(prices, {0: np.array([1.0])}, 100.0, Costs(), expiry)
+
+    assert history.waiting.done.tolist() == [done]
+    assert history.equity[-1] == (200.0 if done == 3 else 100.0)
+    found = measures(history, 252.0)
+    assert (found["orders_waited"], found["orders_never_executed"]) == (1.0, 0.0)
+    assert found["orders_expired"] == float(done == EXPIRED)
 
 
 def test_a_holding_that_cannot_be_sold_is_not_spent() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefect_instances.libs.core.errors import InvalidSpec
-from prefect_instances.libs.specs import parse_spec
+from prefect_instances.libs.specs import BacktestSpec, parse_spec
 
 
 def document(**config: Any) -> dict[str, Any]:
@@ -40,3 +40,16 @@ def test_costs_that_eat_what_they_trade_are_refused(
 
 def test_a_slippage_that_is_not_used_is_no_fault() -> None:
     parse_spec(document(transaction_costs=0.5, slippage_rate=0.9))
+
+
+def test_an_unknown_calendar_and_a_negative_expiry_are_told_together() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        parse_spec(document(calendar="NYSE2", order_expiry=-1))
+
+    assert {problem.path for problem in caught.value.problems} == {
+        "config.calendar",
+        "config.order_expiry",
+    }
+    spec = parse_spec(document(calendar="XNYS", order_expiry=0))
+    assert isinstance(spec, BacktestSpec)
+    assert (spec.config.calendar, spec.config.order_expiry) == ("XNYS", 0)

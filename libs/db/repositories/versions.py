@@ -145,6 +145,20 @@ def select_output_before(session: Session, run: RunRecord) -> DatasetVersion | N
     return session.scalars(query).one_or_none()
 
 
+def select_output_versions(
+    session: Session, version_ids: Collection[UUID]
+) -> Sequence[DatasetVersion]:
+    """Select published versions by their ids; those that are gone are left out."""
+    return session.scalars(select(DatasetVersion).where(DatasetVersion.id.in_(version_ids))).all()
+
+
+def select_read_by(session: Session, version_ids: Collection[UUID]) -> set[UUID]:
+    """Select the ids of the versions that the runs which published these versions have read."""
+    query = select(RunRecord.pins).where(RunRecord.id.in_(version_ids))
+    pins = (pin for found in session.scalars(query) for pin in found)
+    return {UUID(pin["version"]) for pin in pins if pin["version"]}
+
+
 def select_location(session: Session, flow_id: UUID, generation: int) -> str | None:
     """Select where a generation of a flow's output is stored; None if it was never published."""
     query = select(DatasetVersion.location).where(

@@ -17,10 +17,12 @@ from prefect_instances.libs.definitions.guardrails.contract import (
     judge,
 )
 from prefect_instances.libs.definitions.guardrails.data import (
+    DatasetContinuity,
     DatasetFreshness,
     DatasetSchema,
     PointInTimePolicy,
     SignalBounds,
+    UsablePrices,
 )
 from prefect_instances.libs.definitions.guardrails.models import ModelValidation
 from prefect_instances.libs.definitions.guardrails.portfolio import (
@@ -31,6 +33,8 @@ from prefect_instances.libs.definitions.guardrails.portfolio import (
 BUILT_IN: tuple[type[Guardrail], ...] = (
     DatasetSchema,
     DatasetFreshness,
+    DatasetContinuity,
+    UsablePrices,
     SignalBounds,
     PointInTimePolicy,
     PortfolioWeights,

@@ -17,6 +17,8 @@ from prefect_instances.libs.definitions.problems import closest, config_problem
 if TYPE_CHECKING:
     import polars as pl
 
+    from prefect_instances.libs.definitions.optimizer import Constraints
+
 
 class Gate(StrEnum):
     """The points at which contracts are checked."""
@@ -58,8 +60,10 @@ class Evidence:
     ``flow`` is the kind of flow that runs, empty at ``instance.create``; ``now`` (aware) is the
     start of the run, at ``data.write`` the present; ``as_of`` the last day of data that was
     requested. ``frame`` is the data to be written: (date x symbol) long; None for a model. If a
-    version only grows it holds the new rows, and ``kept_rows`` counts the others. ``metrics`` are
-    those of the run, ``configured`` is the document of the instance.
+    version only grows it holds the new rows, and ``kept_rows`` counts the others. ``before``
+    returns the rows of the current version that the new one should still contain; None if there are
+    none. ``metrics`` are those of the run, ``bounds`` those that an optimizer's weights keep at
+    ``instance.create``, ``configured`` is the document of the instance.
     """
 
     gate: Gate
@@ -70,7 +74,9 @@ class Evidence:
     inputs: Sequence[InputFacts] = ()
     frame: pl.DataFrame | None = None
     kept_rows: int = 0
+    before: Callable[[], pl.DataFrame] | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
+    bounds: Constraints | None = None
     configured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -121,7 +127,10 @@ class Guardrail(ABC):
             raise InvalidSpec(config_problem(detail, fields) for detail in found) from None
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True if there is anything to judge in this evidence."""
+        """Return True if the run is of one of ``flows``, or if nothing runs yet.
+
+        A kind that needs more to judge, such as rows, overrides it.
+        """
         return not evidence.flow or not self.flows or evidence.flow in self.flows
 
     @abstractmethod

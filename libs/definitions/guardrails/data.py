@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.definitions.guardrails.contract import (
     Broken,
     Evidence,
@@ -274,3 +275,130 @@ class PointInTimePolicy(Guardrail):
         early = frame.filter(known.dt.date() < pl.col("date")).height
         if early:
             yield Broken(f"{early} rows were known before their own date", {"rows": early})
+
+
+MAX_LOSS = 0.01
+"""Default share of the current version that a new one may lose."""
+
+
+class DatasetContinuity(Guardrail):
+    """``dataset.continuity``: a new version contains what the current one contains.
+
+    Dates, symbols, rows by their date and symbol, and the values of each column are counted
+    separately. A column that is missing, or has another type that is not wider, is a loss at any
+    tolerance. A run that accepts a loss, is as of a past day, or is the first one after a change of
+    the configuration is not judged; nor is one that only adds rows.
+    """
+
+    name = "dataset.continuity"
+    gates = (Gate.WRITE,)
+    flows = (FlowKind.REFRESH,)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        max_loss: float = Field(
+            default=MAX_LOSS,
+            ge=0,
+            le=1,
+            description="Share of dates, symbols, rows or values that a new version may lack of "
+            "the current one.",
+        )
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Return True if there are new rows, and rows that they should still contain."""
+        if evidence.frame is None or evidence.before is None:
+            return False
+        return super().judges(evidence)
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        from prefect_instances.libs.definitions.continuity import find_losses
+
+        assert evidence.frame is not None
+        assert evidence.before is not None
+        before = evidence.before()
+        found = find_losses(before, evidence.frame, self.config.max_loss)
+        if found:
+            yield Broken(
+                f"the new version would lose what the current one has: {'; '.join(found)}. If that "
+                "is right, run again with accept_loss",
+                {"losses": found, "rows": [before.height, evidence.frame.height]},
+            )
+
+
+class UsablePrices(Guardrail):
+    """``dataset.prices``: prices are usable, that is finite and above zero.
+
+    Missing, NaN, infinite, zero and negative prices are unusable. At ``data.write`` it judges the
+    data to be written, at ``run.start`` the upstreams.
+    """
+
+    name = "dataset.prices"
+    gates = (Gate.WRITE, Gate.START)
+
+    class Config(Guardrail.Config):
+        """Parameters of the contract."""
+
+        columns: list[str] = Field(
+            default_factory=list,
+            description="Columns of prices; empty: those named open, high, low, close, adj_close, "
+            "adjusted_close, price or vwap.",
+        )
+        allow_missing: bool = Field(
+            default=False, description="Whether empty cells and NaN are allowed."
+        )
+        max_share_unusable: float = Field(
+            default=0.0, ge=0, le=1, description="Share of a column's prices that may be unusable."
+        )
+        role: str = Field(default="", description="Which upstreams are judged; empty: all.")
+
+    config: Config
+
+    def judges(self, evidence: Evidence) -> bool:
+        """Return True unless a model, which has no rows, is written."""
+        return evidence.gate is not Gate.WRITE or evidence.frame is not None
+
+    def check(self, evidence: Evidence) -> Iterable[Broken]:
+        """See ``Guardrail.check``."""
+        if evidence.frame is not None:
+            yield from self._rows(evidence.instance, evidence.frame.lazy())
+            return
+        for item in evidence.in_role(self.config.role):
+            if item.frame is not None:
+                yield from self._rows(item.resource, item.frame())
+
+    def _rows(self, resource: str, frame: pl.LazyFrame) -> Iterable[Broken]:
+        from prefect_instances.libs.quant.prices import price_fields
+
+        schema = frame.collect_schema()
+        columns = self.config.columns or price_fields(schema.names())
+        if not columns:
+            there = ", ".join(schema)
+            yield Broken(f"{resource} has no column of prices (there are {there})")
+        numeric = [name for name in columns if name in schema and schema[name].is_numeric()]
+        for name in columns:
+            if name not in schema:
+                yield Broken(f"{resource} has no column {name}", {"columns": schema.names()})
+            elif name not in numeric:
+                yield Broken(f"{resource}.{name} is {schema[name]}, not a number")
+        yield from self._counted(resource, frame, numeric)
+
+    def _counted(
+        self, resource: str, frame: pl.LazyFrame, columns: Sequence[str]
+    ) -> Iterable[Broken]:
+        from prefect_instances.libs.quant.prices import count_unusable
+
+        rows, counts = count_unusable(frame, columns)
+        for name, found in counts.items():
+            if self.config.allow_missing:
+                found.pop("missing", None)
+            bad = sum(found.values())
+            if bad > self.config.max_share_unusable * rows:
+                kinds = ", ".join(f"{count} {kind}" for kind, count in found.items())
+                yield Broken(
+                    f"{bad} of {rows} prices of {resource}.{name} are not usable: {kinds}",
+                    {"column": name, "rows": rows, **found},
+                )

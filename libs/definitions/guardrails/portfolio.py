@@ -14,6 +14,8 @@ from prefect_instances.libs.definitions.guardrails.contract import Broken, Evide
 if TYPE_CHECKING:
     import polars as pl
 
+    from prefect_instances.libs.definitions.optimizer import Constraints
+
 WEIGHT, EXPOSURE = "weight", "exposure"
 
 TOLERANCE = 1e-6
@@ -26,20 +28,25 @@ class _OfPortfolio(Guardrail):
     gates = (Gate.WRITE, Gate.CREATE)
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True if the evidence has rows or an optimizer's constraints."""
+        """Return True for the bounds of an optimizer, and for rows of one of ``flows``."""
         if evidence.gate is Gate.CREATE:
-            return "constraints" in evidence.configured or "optimizer" in evidence.configured
+            return evidence.bounds is not None
         return super().judges(evidence) and evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
         """See ``Guardrail.check``."""
-        if evidence.gate is Gate.CREATE:
-            return self._constraints(dict(evidence.configured.get("constraints") or {}))
+        if evidence.bounds is not None:
+            holds_cash = evidence.configured.get("without_solution") == "cash"
+            return self._bounds(evidence.bounds, 0.0 if holds_cash else 1.0)
         assert evidence.frame is not None
         return self._rows(evidence.frame)
 
     @abstractmethod
-    def _constraints(self, given: dict[str, float]) -> Iterable[Broken]: ...
+    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Broken]:
+        """Yield what the bounds allow and the contract does not.
+
+        The weights of a date sum to 1, or to ``least`` on a date without a solution.
+        """
 
     @abstractmethod
     def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]: ...
@@ -48,7 +55,7 @@ class _OfPortfolio(Guardrail):
 class PortfolioWeights(_OfPortfolio):
     """``portfolio.weights``: bounds on each weight and on their sum, on every date.
 
-    At ``instance.create`` it judges the constraints of the optimizer instead.
+    At ``instance.create`` it judges the bounds that the optimizer keeps instead.
     """
 
     name = "portfolio.weights"
@@ -72,15 +79,15 @@ class PortfolioWeights(_OfPortfolio):
         yield from self._single(frame)
         yield from self._together(frame)
 
-    def _constraints(self, given: dict[str, float]) -> Iterable[Broken]:
-        low, high = given.get("min_weight") or 0.0, given.get("max_weight")
-        if self.config.min_weight is not None and low < self.config.min_weight:
-            yield Broken(
-                f"constraints allow weights down to {low:g}, below {self.config.min_weight:g}"
-            )
-        if self.config.max_weight is not None and (high is None or high > self.config.max_weight):
+    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Broken]:
+        low, high, asked = keeps.min_weight, keeps.max_weight, self.config
+        if asked.min_weight is not None and (low is None or low < asked.min_weight):
+            allowed = "of any size" if low is None else f"down to {low:g}"
+            yield Broken(f"the optimizer allows weights {allowed}, below {asked.min_weight:g}")
+        if asked.max_weight is not None and (high is None or high > asked.max_weight):
             allowed = "of any size" if high is None else f"up to {high:g}"
-            yield Broken(f"constraints allow weights {allowed}, above {self.config.max_weight:g}")
+            yield Broken(f"the optimizer allows weights {allowed}, above {asked.max_weight:g}")
+        yield from _sums("the weights of a date sum", least, asked.min_sum, asked.max_sum)
 
     def _single(self, frame: pl.DataFrame) -> Iterable[Broken]:
         lowest, highest = _extremes(frame, WEIGHT)
@@ -113,7 +120,8 @@ class PortfolioLeverage(_OfPortfolio):
     """``portfolio.leverage``: bounds on gross and net exposure on every date.
 
     For an optimizer's weights both are judged; for a backtest the net exposure of its actual
-    positions. At ``instance.create`` it judges the gross leverage that the constraints allow.
+    positions. At ``instance.create`` it judges what the bounds that the optimizer keeps
+    allow.
     """
 
     name = "portfolio.leverage"
@@ -143,14 +151,20 @@ class PortfolioLeverage(_OfPortfolio):
         if asked.min_net is not None and low < asked.min_net - TOLERANCE:
             yield Broken(f"net exposure falls to {low:.4g}, below {asked.min_net:g}", {"net": low})
 
-    def _constraints(self, given: dict[str, float]) -> Iterable[Broken]:
-        limit, shorts = given.get("gross_leverage"), (given.get("min_weight") or 0.0) < 0
-        # Long-only weights sum to one, so the gross leverage cannot exceed one.
-        allowed = limit if limit is not None else (None if shorts else 1.0)
-        wanted = self.config.max_gross
+    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Broken]:
+        wanted, allowed = self.config.max_gross, keeps.gross_leverage
         if wanted is not None and (allowed is None or allowed > wanted):
             reach = "any gross leverage" if allowed is None else f"a gross leverage of {allowed:g}"
-            yield Broken(f"constraints allow {reach}, above {wanted:g}")
+            yield Broken(f"the optimizer allows {reach}, above {wanted:g}")
+        yield from _sums("net exposure comes", least, self.config.min_net, self.config.max_net)
+
+
+def _sums(what: str, least: float, low: float | None, high: float | None) -> Iterable[Broken]:
+    """Yield in which way weights that sum to 1, or to ``least``, are out of bounds."""
+    if low is not None and least < low:
+        yield Broken(f"{what} to {least:g}, below {low:g}")
+    if high is not None and high < 1.0:
+        yield Broken(f"{what} to 1, above {high:g}")
 
 
 def _exposures(frame: pl.DataFrame) -> pl.DataFrame | None:

@@ -5,18 +5,27 @@ the one before. Its sum is a running sum from the start of the one and a running
 end of the other (van Herk 1992), so no value is ever subtracted again, and values before the window
 leave no rounding error. Values are centred on the first row of the block in which the window ends:
 it belongs to the window, so no later row and no row before the window has an effect.
+
+All symbols are summed at once. In an array of blocks (d x blocks) the first axis is the place
+within a block and the second are the blocks of all symbols, so a step of a running sum is one
+addition of long rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from prefect_instances.libs.definitions.op import Axis, Op
+
 Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
 
 NOISE = 4 * np.finfo(np.float64).eps
 """Relative difference below which two values differ by rounding only."""
@@ -25,88 +34,155 @@ LEAST_SQUARES = 1e-290
 """Smallest sum of squares that has not lost precision to underflow."""
 
 
+LONG = 64
+"""Length from which on one addition of rows costs less than leaping from row to row."""
+
+
 @dataclass(frozen=True)
 class Centred:
-    """A column in blocks of ``d`` rows, minus the first value of its own or of the next block.
+    """A column in blocks (d x blocks), minus the first value of its own or of the next block.
 
-    NaN if missing, and behind the last row.
+    NaN if missing, and behind the last row of a symbol. ``centre`` is the first value of each
+    block; ``first`` is True for the first block of a symbol.
     """
 
     own: Floats
     ahead: Floats
     centre: Floats
+    first: NDArray[np.bool_]
 
 
-def centred(values: Floats, d: int) -> Centred:
-    """Centre a column (rows, NaN where missing) block by block (blocks x d)."""
-    blocks = _blocks(values, d)
-    first = blocks[:, :1]
-    following = np.vstack([first[1:], np.full((1, 1), np.nan)])
-    return Centred(blocks - first, blocks - following, np.repeat(first[:, 0], d)[: len(values)])
+class RolledOp(Op):
+    """Base of the ops on sums over windows; the arguments are series, then the window."""
+
+    axis = Axis.SYMBOL
+
+    @abstractmethod
+    def compute(self, d: int, *columns: Centred) -> Floats:
+        """Return the value of the window that ends in each row (d x blocks), NaN if missing."""
+
+    def build(self, *given: Any, **_: Any) -> pl.Expr:
+        """See ``Op.build``."""
+        *columns, d = given
+        return pl.map_batches(columns, lambda all_: self._run(d, all_, None), pl.Float64)
+
+    def __call__(self, *given: pl.Expr | float) -> pl.Expr:
+        """See ``Op.__call__``; one call computes all symbols."""
+        *columns, d = self.completed(given)
+        series = [pl.col(self.axis.value), *columns]
+        return pl.map_batches(series, lambda all_: self._run(d, all_[1:], all_[0]), pl.Float64)
+
+    def _run(self, d: int, columns: Sequence[pl.Series], symbols: pl.Series | None) -> pl.Series:
+        rows = columns[0].len()
+        layout = _lay_out(rows, symbols, d)
+        arrays = (one.cast(pl.Float64).fill_null(np.nan).to_numpy() for one in columns)
+        with np.errstate(all="ignore"):
+            found = self.compute(d, *(centre(values, layout, d) for values in arrays))
+        return pl.Series(found.T.reshape(-1)[layout.place], dtype=pl.Float64)
 
 
-def window_sum(own: Floats, ahead: Floats, rows: int) -> Floats:
-    """Return the sum of each window that ends in one of the ``rows``, NaN if it is not full.
+@dataclass(frozen=True)
+class Layout:
+    """Places of rows in ``count`` blocks, counted block by block; no block has two symbols."""
 
-    ``own`` (blocks x d) holds the terms of rows in the block in which the window ends, ``ahead``
-    those of rows in the block before it.
+    place: Whole
+    count: int
+    first: NDArray[np.bool_]
+
+
+def _lay_out(rows: int, symbols: pl.Series | None, d: int) -> Layout:
+    """Give each symbol whole blocks, in the order of its rows."""
+    order = None if symbols is None else _grouping_order(symbols)
+    if symbols is not None and order is not None:
+        symbols = symbols.gather(order)
+    starts = np.zeros(1, dtype=np.int64) if symbols is None else _starts(symbols)
+    lengths = np.diff(np.append(starts, rows))
+    blocks = -(-lengths // d)
+    before = np.cumsum(blocks) - blocks
+    place = np.arange(rows) + np.repeat(before * d - starts, lengths)
+    if order is not None:
+        place[order] = place.copy()
+    first = np.zeros(int(blocks.sum()), dtype=bool)
+    first[before[blocks > 0]] = True
+    return Layout(place, len(first), first)
+
+
+def _starts(symbols: pl.Series) -> Whole:
+    """Return the first row of each run of equal symbols."""
+    changes = symbols.ne_missing(symbols.shift(1)).arg_true().to_numpy().astype(np.int64)
+    return changes if len(changes) and changes[0] == 0 else np.append(0, changes)
+
+
+def _grouping_order(symbols: pl.Series) -> Whole | None:
+    """Return the order that brings the rows of each symbol together; None if they are."""
+    if not symbols.len() or symbols.gather(_starts(symbols)).is_unique().all():
+        return None
+    return np.argsort(symbols.rank("dense").to_numpy(), kind="stable")
+
+
+def centre(values: Floats, layout: Layout, d: int) -> Centred:
+    """Arrange a column (rows, NaN where missing) in blocks and centre it block by block."""
+    padded = np.full(layout.count * d, np.nan)
+    padded[layout.place] = values
+    blocks = np.ascontiguousarray(padded.reshape(layout.count, d).T)
+    head = blocks[0]
+    following = np.append(head[1:], np.nan)
+    return Centred(blocks - head, blocks - following, head, layout.first)
+
+
+def window_sum(own: Floats, ahead: Floats, first: NDArray[np.bool_]) -> Floats:
+    """Return the sum of each window (d x blocks), NaN if it is not full.
+
+    ``own`` holds the terms of rows in the block in which the window ends, ``ahead`` those of rows
+    in the block before it.
     """
-    result = np.cumsum(own, axis=1)
-    result[1:, :-1] += _backwards(ahead)[:-1, 1:]
-    result[0, :-1] = np.nan
-    return result.reshape(-1)[:rows]
+    result = _running_sum(own)
+    result[:-1, 1:] += _sum_back(ahead)[:, :-1]
+    result[:-1, first] = np.nan
+    return result
 
 
-def ramp_sum(x: Centred, rows: int) -> Floats:
+def ramp_sum(x: Centred) -> Floats:
     """Return the sum of each window's centred values times 1, 2, ..., d."""
-    d = x.own.shape[1]
-    place = np.arange(d, dtype=np.float64)
+    d = len(x.own)
+    place = np.arange(d, dtype=np.float64)[:, None]
     # In the row with place j a value of its own block at m counts m + d - j, one before it m - j.
-    whole = window_sum(x.own * (place + 1), x.ahead * place, rows)
-    own = np.cumsum(x.own, axis=1) * (d - 1 - place)
-    before = np.zeros_like(own)
-    before[1:, :-1] = _backwards(x.ahead)[:-1, 1:] * place[:-1]
-    return np.asarray(whole + (own - before).reshape(-1)[:rows])
+    whole = window_sum(x.own * (place + 1), x.ahead * place, x.first)
+    rest = _running_sum(x.own) * (d - 1 - place)
+    rest[:-1, 1:] -= _sum_back(x.ahead)[:, :-1] * place[:-1]
+    return np.asarray(whole + rest)
 
 
-def covariation(x: Centred, y: Centred, rows: int) -> Floats:
+def covariation(x: Centred, y: Centred) -> Floats:
     """Return the sum of (x - mean x)(y - mean y) over each window."""
-    d = x.own.shape[1]
-    products = window_sum(x.own * y.own, x.ahead * y.ahead, rows)
-    return np.asarray(products - total(x, rows) * total(y, rows) / d)
+    products = window_sum(x.own * y.own, x.ahead * y.ahead, x.first)
+    one = total(x)
+    return np.asarray(products - one * (one if x is y else total(y)) / len(x.own))
 
 
-def variation(x: Centred, rows: int) -> Floats:
+def variation(x: Centred) -> Floats:
     """Return the sum of (x - mean x)**2 over each window, NaN if values differ by rounding only."""
-    d = x.own.shape[1]
-    squares = covariation(x, x, rows)
-    noise = np.maximum(d * (NOISE * x.centre) ** 2, LEAST_SQUARES)
+    squares = covariation(x, x)
+    noise = np.maximum(len(x.own) * (NOISE * x.centre) ** 2, LEAST_SQUARES)
     return np.where(squares > noise, squares, np.nan)
 
 
-def total(x: Centred, rows: int) -> Floats:
+def total(x: Centred) -> Floats:
     """Return the sum of each window's centred values."""
-    return window_sum(x.own, x.ahead, rows)
+    return window_sum(x.own, x.ahead, x.first)
 
 
-def of_columns(kernel: Callable[..., Floats], *columns: pl.Expr) -> pl.Expr:
-    """Build the column that a kernel computes from the values of columns, NaN if missing."""
-
-    def run(series: Sequence[pl.Series]) -> pl.Series:
-        arrays = [one.cast(pl.Float64).fill_null(np.nan).to_numpy() for one in series]
-        with np.errstate(all="ignore"):
-            return pl.Series(kernel(*arrays), dtype=pl.Float64)
-
-    return pl.map_batches(columns, run, return_dtype=pl.Float64)
-
-
-def _backwards(blocks: Floats) -> Floats:
-    """Return running sums from the end of each block back."""
-    return np.cumsum(blocks[:, ::-1], axis=1)[:, ::-1]
+def _running_sum(blocks: Floats) -> Floats:
+    """Return running sums along the first axis; for long rows, row by row is faster than cumsum."""
+    if blocks.shape[1] < LONG:
+        return np.cumsum(blocks, axis=0)
+    result = np.empty_like(blocks)
+    result[0] = blocks[0]
+    for at in range(1, len(blocks)):
+        np.add(result[at - 1], blocks[at], out=result[at])
+    return result
 
 
-def _blocks(values: Floats, d: int) -> Floats:
-    count = max(1, -(-len(values) // d))
-    padded = np.full(count * d, np.nan)
-    padded[: len(values)] = values
-    return padded.reshape(count, d)
+def _sum_back(blocks: Floats) -> Floats:
+    """Return running sums from the end of each block back, without that of the whole block."""
+    return _running_sum(blocks[:0:-1])[::-1] if len(blocks) > 1 else blocks[1:]

@@ -14,10 +14,10 @@ import polars as pl
 
 from prefect_instances.libs.definitions.op import Argument, Axis, Op
 from prefect_instances.libs.plugins.ops.rolled import (
+    Centred,
     Floats,
-    centred,
+    RolledOp,
     covariation,
-    of_columns,
     ramp_sum,
     total,
     variation,
@@ -127,39 +127,33 @@ class Med(Op):
         return x.rolling_median(d, min_samples=d)
 
 
-class Cov(Op):
+class Cov(RolledOp):
     """COV(x, y, d) = sum of (x_i - mean x)(y_i - mean y) over the window / (d - 1); d >= 2"""
 
-    name, version, axis = "COV", "1.0.0", Axis.SYMBOL
+    name, version = "COV", "1.0.0"
     arguments: ClassVar[Mapping[str, Argument]] = TWO
     aliases: ClassVar[tuple[str, ...]] = ("TS_COV", "COVARIANCE")
     least = 2
 
-    def build(self, x: pl.Expr, y: pl.Expr, d: int) -> pl.Expr:
-        def kernel(a: Floats, b: Floats) -> Floats:
-            return np.asarray(covariation(centred(a, d), centred(b, d), len(a)) / (d - 1))
-
-        return of_columns(kernel, x, y)
+    def compute(self, d: int, *columns: Centred) -> Floats:
+        return covariation(*columns) / (d - 1)
 
 
-class Corr(Op):
+class Corr(RolledOp):
     """CORR(x, y, d) = COV(x, y, d) / (STD(x, d) STD(y, d)); missing where one is constant
 
     Constant is also what varies by rounding only: by less than 4 units in the last place.
     """
 
-    name, version, axis = "CORR", "1.0.0", Axis.SYMBOL
+    name, version = "CORR", "1.0.0"
     arguments: ClassVar[Mapping[str, Argument]] = TWO
     aliases: ClassVar[tuple[str, ...]] = ("TS_CORR", "CORRELATION")
     least = 2
 
-    def build(self, x: pl.Expr, y: pl.Expr, d: int) -> pl.Expr:
-        def kernel(a: Floats, b: Floats) -> Floats:
-            one, other, rows = centred(a, d), centred(b, d), len(a)
-            spread = np.sqrt(variation(one, rows)) * np.sqrt(variation(other, rows))
-            return np.asarray(np.clip(covariation(one, other, rows) / spread, -1.0, 1.0))
-
-        return of_columns(kernel, x, y)
+    def compute(self, d: int, *columns: Centred) -> Floats:
+        del d
+        one, other = (np.sqrt(variation(column)) for column in columns)
+        return np.asarray(np.clip(covariation(*columns) / (one * other), -1.0, 1.0))
 
 
 class Ema(Op):
@@ -182,36 +176,29 @@ class Ema(Op):
         return max(d - 1, math.ceil(math.log(NEGLIGIBLE) / math.log(1 - 2 / (d + 1))))
 
 
-class Wma(Op):
+class Wma(RolledOp):
     """WMA(x, d) = (1 x_{t-d+1} + 2 x_{t-d+2} + ... + d x_t) / (1 + 2 + ... + d)"""
 
-    name, version, axis = "WMA", "1.0.0", Axis.SYMBOL
+    name, version = "WMA", "1.0.0"
     arguments: ClassVar[Mapping[str, Argument]] = ONE
     aliases: ClassVar[tuple[str, ...]] = ("TS_WMA", "TS_DECAY_LINEAR", "DECAY_LINEAR")
 
-    def build(self, x: pl.Expr, d: int) -> pl.Expr:
-        def kernel(a: Floats) -> Floats:
-            one = centred(a, d)
-            return ramp_sum(one, len(a)) / (d * (d + 1) / 2) + one.centre
-
-        return of_columns(kernel, x)
+    def compute(self, d: int, *columns: Centred) -> Floats:
+        (one,) = columns
+        return ramp_sum(one) / (d * (d + 1) / 2) + one.centre
 
 
-class Slope(Op):
+class Slope(RolledOp):
     """SLOPE(x, d) = the least squares slope of the window's values over 1, 2, ..., d; d >= 2"""
 
-    name, version, axis = "SLOPE", "1.0.0", Axis.SYMBOL
+    name, version = "SLOPE", "1.0.0"
     arguments: ClassVar[Mapping[str, Argument]] = ONE
     aliases: ClassVar[tuple[str, ...]] = ("TS_SLOPE",)
     least = 2
 
-    def build(self, x: pl.Expr, d: int) -> pl.Expr:
-        def kernel(a: Floats) -> Floats:
-            one, rows = centred(a, d), len(a)
-            rise = ramp_sum(one, rows) - (d + 1) / 2 * total(one, rows)
-            return rise / (d * (d * d - 1) / 12)
-
-        return of_columns(kernel, x)
+    def compute(self, d: int, *columns: Centred) -> Floats:
+        (one,) = columns
+        return (ramp_sum(one) - (d + 1) / 2 * total(one)) / (d * (d * d - 1) / 12)
 
 
 class TsZscore(Op):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.db.repositories.resources import COMPONENTS, EXTENSIONS
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.guardrails import Contract, Declared, Guardrail
+from prefect_instances.libs.definitions.guardrails.data import DatasetContinuity
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.instance_types import KITS
-from prefect_instances.libs.specs import InstanceSpec
+from prefect_instances.libs.specs import DatasetSpec, InstanceSpec
 
 
 def effective(
@@ -21,22 +22,38 @@ def effective(
     definitions: Mapping[str, type[Definition]],
     spec: InstanceSpec,
 ) -> list[Contract]:
-    """List the contracts that apply: the instance's own, and those of its definitions.
+    """List the contracts that apply: the instance's own, its definitions' and the usual ones.
 
-    A contract of the instance replaces one of the definitions with the same key. Raises InvalidSpec
-    if a contract has a kind that is not installed.
+    A contract of the instance replaces one of the definitions with the same key, and both replace
+    a usual one. Raises InvalidSpec if a contract has a kind that is not installed.
     """
     own = [
         Declared(**written.model_dump()).made(kinds, "the instance")
         for written in spec.guardrail_contracts
     ]
-    replaced = {contract.key for contract in own}
-    declared = (
+    declared = [
         Declared.of(document).made(kinds, f"{role} {definition.name}")
         for role, definition in definitions.items()
         for document in definition.guardrail_contracts
-    )
-    return [contract for contract in declared if contract.key not in replaced] + own
+    ]
+    usual = [Declared(kind).made(kinds, "every source") for kind in _usual_kinds(spec)]
+    return [*_without(usual, [*declared, *own]), *_without(declared, own), *own]
+
+
+def _usual_kinds(spec: InstanceSpec) -> list[str]:
+    """List the kinds of contract that an instance has without declaring them.
+
+    A dataset without upstreams must not lose what it had. One that is computed from upstreams
+    follows these, which were judged themselves.
+    """
+    is_source = isinstance(spec, DatasetSpec) and not spec.upstream_refs
+    return [DatasetContinuity.name] if is_source else []
+
+
+def _without(contracts: Sequence[Contract], others: Sequence[Contract]) -> list[Contract]:
+    """Return the contracts whose key none of the others has."""
+    replaced = {contract.key for contract in others}
+    return [contract for contract in contracts if contract.key not in replaced]
 
 
 def contracts_of(

@@ -30,9 +30,11 @@ from prefect_instances.libs.definitions.guardrails import (
     Report,
     judge,
 )
+from prefect_instances.libs.definitions.optimizer import Constraints, PortfolioOptimizer
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.instance_types import Component, Upstream
-from prefect_instances.libs.specs import InstanceSpec, spec_document
+from prefect_instances.libs.services.composition.instance_types.optimizers import constraints_of
+from prefect_instances.libs.specs import InstanceSpec, OptimizerSpec, spec_document
 
 
 def admit(
@@ -58,9 +60,21 @@ def admit(
         flow="",
         now=now,
         inputs=[_facts(session, registry, *pair) for pair in upstreams],
+        bounds=_bounds(registry, spec, components),
         configured=spec_document(spec),
     )
     return [(role, report) for role, made in found for report in judge([made], evidence)]
+
+
+def _bounds(
+    registry: Registry, spec: InstanceSpec, components: Mapping[str, Component]
+) -> Constraints | None:
+    """Return the bounds that an optimizer's weights will keep; None for other instances."""
+    if not isinstance(spec, OptimizerSpec):
+        return None
+    optimizer = components["optimizer"].configured(registry)
+    assert isinstance(optimizer, PortfolioOptimizer)
+    return optimizer.keeps(constraints_of(spec.constraints))
 
 
 def _made(

@@ -1,8 +1,9 @@
 """The procedure of backtests: signals to weights, simulated trades, a tear sheet.
 
-Bars are the dates on which a symbol of the universe has a usable price. A decision on the close of
-a bar sees only signals and weights dated that day or before. It is executed on the close of the
-next bar; an order without a price there is executed on the next bar that has one.
+Bars are the dates on which a symbol of the universe has a usable price, or the sessions of the
+declared calendar. A decision on the close of a bar sees only signals and weights dated that day or
+before. It is executed on the close of the next bar; an order without a price there waits for the
+next bar that has one, at most as long as ``order_expiry`` says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.quant.backtest import (
+    EXPIRED,
     NEVER,
     Costs,
     History,
@@ -82,7 +84,8 @@ def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]
     config, dates = spec.config, market.prices.dates
     costs = Costs(config.transaction_costs, Slippage(config.slippage_model), config.slippage_rate)
     try:
-        history = simulate(market.prices.values, targets, config.initial_capital, costs)
+        prices, capital = market.prices.values, config.initial_capital
+        history = simulate(prices, targets, capital, costs, config.order_expiry)
     except Unpayable as error:
         raise DataRejected(
             f"the trades of {dates[error.bar]} cost more than the portfolio is worth; lower "
@@ -99,8 +102,11 @@ def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]
 
 def _measured(market: Market, history: History) -> dict[str, float]:
     found = measures(history, bars_per_year(market.prices.dates), market.benchmark)
-    found |= {"unusable_prices": float(market.unusable), "partial_bars": float(market.partial)}
-    return found
+    return found | {
+        "unusable_prices": float(market.unusable),
+        "partial_bars": float(market.partial),
+        "prices_outside_calendar": float(market.outside),
+    }
 
 
 def _targets(job: Job, spec: BacktestSpec, prices: Panel) -> dict[int, Floats]:
@@ -239,6 +245,15 @@ def list_notes(found: Mapping[str, float]) -> list[str]:
             "{:,.0f} orders met no price before the next decision or the end, and were dropped.",
         ),
         (
+            "orders_expired",
+            "{:,.0f} orders met no price within order_expiry, and were dropped.",
+        ),
+        (
+            "prices_outside_calendar",
+            "{:,.0f} prices of the universe are dated on days that are no sessions of the "
+            "calendar; they are not used.",
+        ),
+        (
             "predictions_in_hindsight",
             "{:,.0f} predictions are dated before the training that made them. The model was "
             "chosen by its scores on such dates, so this backtest may look better than it would "
@@ -289,6 +304,9 @@ def _trades(market: Market, history: History) -> list[dict[str, object]]:
     ]
 
 
+_UNDONE = {NEVER: "never", EXPIRED: "expired"}
+
+
 def _waiting(market: Market, history: History) -> list[dict[str, object]]:
     """List the orders that met no price, newest first."""
     waiting, dates = history.waiting, market.prices.dates
@@ -296,7 +314,7 @@ def _waiting(market: Market, history: History) -> list[dict[str, object]]:
         {
             "due": str(dates[waiting.due[at]]),
             "symbol": market.prices.symbols[waiting.asset[at]],
-            "executed": "never" if waiting.done[at] == NEVER else str(dates[waiting.done[at]]),
+            "executed": _UNDONE.get(int(waiting.done[at])) or str(dates[waiting.done[at]]),
         }
         for at in reversed(range(len(waiting.due)))
     ][:SHOWN_TRADES]

@@ -15,6 +15,7 @@ from prefect_instances.libs.services.procedures.panels import (
     get_input,
     read_panel,
     select_inputs,
+    take_bars,
 )
 from prefect_instances.libs.services.runs.run_context import Job
 from prefect_instances.libs.specs import BacktestSpec
@@ -26,16 +27,18 @@ Floats = NDArray[np.float64]
 class Market:
     """Prices of the universe and the benchmark, on the bars of the backtest.
 
-    ``prices``: NaN if there is no usable price; each bar has at least one. ``benchmark``: its price
-    on each bar, or None. ``unusable``: number of prices of the universe that are infinite, zero or
-    negative. ``partial``: number of bars on which a symbol has no price between its first and its
-    last.
+    ``prices``: NaN if there is no usable price; without a calendar each bar has at least one.
+    ``benchmark``: its price on each bar, or None. ``unusable``: number of prices of the universe
+    that are infinite, zero or negative. ``partial``: number of bars on which a symbol has no price
+    between its first and its last. ``outside``: number of usable prices that are not on a session
+    of the calendar.
     """
 
     prices: Panel
     benchmark: Floats | None
     unusable: int
     partial: int
+    outside: int = 0
 
 
 def read_market(job: Job, spec: BacktestSpec) -> Market:
@@ -51,7 +54,7 @@ def read_market(job: Job, spec: BacktestSpec) -> Market:
     start = date.fromisoformat(spec.date_range.start)
     end = date.fromisoformat(spec.date_range.end) if spec.date_range.end else date.max
     given = prices.between(start, end)
-    chosen = given.priced(universe)
+    chosen = take_bars(given, universe, spec.config.calendar)
     if len(chosen.dates) < 2:
         raise DataRejected(
             f"the universe has no two bars with a price from {start} to "
@@ -59,8 +62,9 @@ def read_market(job: Job, spec: BacktestSpec) -> Market:
         )
     values = given.limited(universe).values
     unusable = int((~np.isnan(values) & ~usable(values)).sum())
+    outside = int(usable(values).sum()) - int(np.isfinite(chosen.values).sum())
     benchmark = _benchmark(job, spec, prices, chosen.dates)
-    return Market(chosen, benchmark, unusable, _partial(np.isfinite(chosen.values)))
+    return Market(chosen, benchmark, unusable, _partial(np.isfinite(chosen.values)), outside)
 
 
 def _partial(priced: NDArray[np.bool_]) -> int:

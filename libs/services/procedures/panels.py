@@ -15,6 +15,7 @@ from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.content import field_columns
 from prefect_instances.libs.quant.prices import usable_prices
 from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
+from prefect_instances.libs.specs import list_sessions
 
 Floats = NDArray[np.float64]
 
@@ -96,6 +97,17 @@ class Panel:
         known = np.isfinite(newest)
         rows[known] = np.nan_to_num(self.values[newest[known].astype(np.int64)])
         return rows
+
+
+def take_bars(prices: Panel, symbols: Sequence[str], calendar: str = "") -> Panel:
+    """Return the usable prices of a universe on its bars; see ``Panel.priced``.
+
+    With a ``calendar`` the bars are its sessions from the universe's first price to its last.
+    """
+    own = prices.priced(symbols)
+    if not calendar or not own.dates:
+        return own
+    return own.on(list_sessions(calendar, own.dates[0], own.dates[-1]))
 
 
 def select_inputs(job: Job, *roles: str) -> list[PinnedInput]:

@@ -34,7 +34,7 @@ def preview(job: Job) -> Result:
         raise DataRejected("the expression has no value on these dates for these symbols")
     values = build_panel(rows.sort("date", "symbol"), "value")
     prices = _prices(job, spec)
-    sheet = judge_panel(values, prices, spec.horizons) if prices else None
+    sheet = judge_panel(values, prices, spec.horizons, calendar=spec.calendar) if prices else None
     metrics = _metrics(values, sheet)
     pages = [Page("statistics", "markdown", _page(job, rows, values, sheet, metrics))]
     store = open_output(job.services, job.instance.id, job.kind)

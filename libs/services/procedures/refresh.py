@@ -16,11 +16,11 @@ from prefect_instances.libs.definitions.content import (
     later_rows,
     merge,
 )
-from prefect_instances.libs.definitions.continuity import check_continuity
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.definitions.widening import widen
+from prefect_instances.libs.quant.prices import count_unusable, price_fields
 from prefect_instances.libs.services.composition.components import Storage
 from prefect_instances.libs.services.procedures.tear_sheets import make_page
 from prefect_instances.libs.services.runs.run_context import (
@@ -36,22 +36,20 @@ from prefect_instances.libs.specs import DatasetSpec, SignalContract, SignalSpec
 def refresh(job: Job) -> Result:
     """Read new data and return the whole dataset after this run, or only the rows to append.
 
-    Raises DataRejected if the rows break the signal contract, lack columns or lose stored rows.
+    Prices of these rows that are not usable are counted. Raises DataRejected if the rows break the
+    signal contract or lack columns.
     """
     assert isinstance(job.spec, DatasetSpec)
     pipeline, storage = _parts(job)
     output = _output(job, pipeline, storage)
-    if isinstance(output, Frame) and pipeline.max_loss is not None and _continues(job):
-        assert job.current is not None
-        before = storage.store.scan(job.current.location).collect()
-        check_continuity(before, output.rows, pipeline.max_loss)
     frame = output.later if isinstance(output, Appended) else output.rows
     _check_needs(storage.needs, "what the pipeline delivers", frame.schema)
     if isinstance(job.spec, SignalSpec) and (frame.height or isinstance(output, Frame)):
         check_frame(frame)
         _check_signal(frame, job.spec.signal)
     pages = _pages(job, storage, output)
-    return Result(output, pages=pages, frequency=pipeline.data_frequency)
+    counts = _count_prices(frame)
+    return Result(output, counts, pages, frequency=pipeline.data_frequency)
 
 
 def _pages(job: Job, storage: Storage, output: Frame | Appended) -> list[Page]:
@@ -63,6 +61,16 @@ def _pages(job: Job, storage: Storage, output: Frame | Appended) -> list[Page]:
     assert job.current is not None
     stored = storage.store.scan(job.current.location).collect()
     return [make_page(job, pl.concat([stored, output.later.select(stored.columns)]))]
+
+
+def _count_prices(frame: pl.DataFrame) -> dict[str, int]:
+    """Count the prices that are missing, and those that are infinite, zero or negative, if any."""
+    columns = [name for name in price_fields(frame.columns) if frame.schema[name].is_numeric()]
+    counts = count_unusable(frame.lazy(), columns)[1].values() if columns else ()
+    missing = sum(found.get("missing", 0) for found in counts)
+    whole = sum(sum(found.values()) for found in counts)
+    told = {"missing_prices": missing, "unusable_prices": whole - missing}
+    return {name: count for name, count in told.items() if count}
 
 
 def _parts(job: Job) -> tuple[Pipeline, Storage]:
@@ -107,9 +115,10 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
     context = ExtractContext(job.instance.name, job.run.started_at, as_of, parameters.mode)
     inputs = _inputs(job, pipeline)
     extract = pipeline.extract(context, inputs, since)
-    if extract.complete and job.current is not None and not _is_reconfigured(job):
+    is_whole = extract.complete or stored is None
+    if is_whole and job.current is not None and not job.is_reconfigured:
         schema = storage.store.scan(job.current.location).collect_schema()
-        extract = Extract(widen(conform(extract.frame), schema), complete=True)
+        extract = Extract(widen(conform(extract.frame), schema), extract.complete)
     if stored is None:
         return Frame(merge(None, extract, since, until), storage.store)
     later = None
@@ -133,36 +142,19 @@ def _inputs(job: Job, pipeline: Pipeline) -> list[Input]:
 def _stored(job: Job, storage: Storage) -> pl.LazyFrame | None:
     """What an incremental run adds to; None where everything is read anew.
 
-    Everything is read again in the first run, in mode full, after a change of the configuration, if
-    any date of an input may have changed, and if the run is as of a day before the newest stored
-    one.
+    Everything is read again in the first run, in mode full, if a loss is accepted, after a change
+    of the configuration, if any date of an input may have changed, and if the run is as of a day
+    before the newest stored one.
     """
     flow, run = job.flow, job.run
     newest, as_of = flow.last_data_date, run.parameters.as_of
     if job.current is None or run.parameters.mode is Mode.FULL or newest is None:
         return None
-    if _is_reconfigured(job) or (as_of and as_of < newest):
+    if run.parameters.accept_loss or job.is_reconfigured or (as_of and as_of < newest):
         return None
     if inputs_changed_from(job.inputs) == date.min:
         return None
     return storage.store.scan(job.current.location)
-
-
-def _is_reconfigured(job: Job) -> bool:
-    """Return True if the current version was made by another configuration."""
-    return job.flow.consumed_config_version != job.run.config_version
-
-
-def _continues(job: Job) -> bool:
-    """Return True if the new version must contain what the current one contains.
-
-    False if the configuration has changed, or if the run is as of a past day, is a rerun or accepts
-    a loss.
-    """
-    asked = job.run.parameters
-    if job.replay or asked.accept_loss or asked.as_of is not None:
-        return False
-    return job.current is not None and not _is_reconfigured(job)
 
 
 def _dates(job: Job, newest: date | None) -> tuple[date | None, date | None]:

@@ -24,6 +24,7 @@ from prefect_instances.libs.services.procedures.panels import (
     Panel,
     build_panel,
     read_panel,
+    take_bars,
 )
 from prefect_instances.libs.services.rendering.tear_sheets import render_tear_sheet
 from prefect_instances.libs.services.runs.run_context import Job
@@ -37,19 +38,21 @@ SECTOR = "sector"
 """Column with the group of each symbol, where an upstream has one."""
 
 
-def judge_panel(
+def judge_panel(  # one argument for each thing that is compared
     values: Panel,
     prices: Panel,
     horizons: Sequence[int] = HORIZONS,
     quantiles: int = QUANTILES,
     sectors: Mapping[str, str] | None = None,
     others: Mapping[str, Panel] | None = None,
+    calendar: str = "",
 ) -> TearSheet:
     """Judge a signal on the bars of its own symbols: the dates on which one has a usable price.
 
-    ``sectors``: the sector of each symbol. ``others``: panels of other signals, by name.
+    ``calendar``: take its sessions as bars instead; empty for none. ``sectors``: the sector of each
+    symbol. ``others``: panels of other signals, by name.
     """
-    bars = prices.priced(values.symbols)
+    bars = take_bars(prices, values.symbols, calendar)
     return judge_signal(
         values.on(bars.dates).values,
         bars.values,

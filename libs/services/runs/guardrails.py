@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefect_instances.libs.core.errors import PermanentError
@@ -54,7 +54,8 @@ def guard(
     if all(contract.gate is not gate for contract in job.contracts):
         return []
     reports = judge(job.contracts, _evidence(job, gate, frame, metrics or {}, kept_rows))
-    _store(job, reports)
+    if reports:
+        _store(job, reports)
     if any(report.blocks for report in reports):
         raise GuardrailBlocked(job.instance, reports)
     return reports
@@ -76,9 +77,24 @@ def _evidence(
         inputs=[_facts(item) for item in job.inputs],
         frame=frame,
         kept_rows=kept_rows,
+        before=_before(job) if frame is not None and not kept_rows else None,
         metrics=metrics,
         configured=spec_document(job.spec),
     )
+
+
+def _before(job: Job) -> Callable[[], pl.DataFrame] | None:
+    """Return how to read the rows that a whole new version should still contain, or None.
+
+    None if there is no version, if the configuration has changed, and if the run is as of a past
+    day or accepts a loss.
+    """
+    current, storage, asked = job.current, job.opened.storage, job.run.parameters
+    if current is None or storage is None or job.is_reconfigured:
+        return None
+    if asked.accept_loss or asked.as_of is not None:
+        return None
+    return lambda: storage.store.scan(current.location).collect()
 
 
 def _facts(item: PinnedInput) -> InputFacts:

@@ -120,6 +120,11 @@ class Job:
         return () if self.replay else self.opened.contracts
 
     @property
+    def is_reconfigured(self) -> bool:
+        """True if the current version was made by another configuration."""
+        return self.flow.consumed_config_version != self.run.config_version
+
+    @property
     def kind(self) -> str:
         """The kind of flow that runs."""
         return self.flow.kind

@@ -10,12 +10,13 @@ from pydantic import ConfigDict, Field
 
 from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.specs.instances.instance import InstanceFields
-from prefect_instances.libs.specs.instances.optimizers import Day, day_faults
+from prefect_instances.libs.specs.instances.optimizers import Day, day_faults, one_number_box
 from prefect_instances.libs.specs.instances.references import UpstreamRef
 from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.json_values import Number, Text, Whole
 from prefect_instances.libs.specs.reading.names import OptionalReference
 from prefect_instances.libs.specs.reading.problems import Fault
+from prefect_instances.libs.specs.timing.schedules import CalendarName
 
 
 class OptionalRef(UpstreamRef):
@@ -132,6 +133,12 @@ def _day(value: Any) -> date | None:
         return None
 
 
+def _one_whole_box(schema: dict[str, Any]) -> None:
+    """Show one field for a whole number in a form."""
+    one_number_box(schema)
+    schema["type"] = "integer"
+
+
 class BacktestConfig(SpecModel):
     """The parameters of the backtest procedure."""
 
@@ -206,6 +213,23 @@ class BacktestConfig(SpecModel):
         title="Age of a signal",
         description="Calendar days after which a signal or weight counts as missing.",
         examples=[40],
+    )
+
+    calendar: CalendarName = Field(
+        default="",
+        title="Calendar",
+        description="Exchange calendar whose sessions are the bars; empty: the dates on which a "
+        "symbol of the universe has a price.",
+        examples=["XNYS"],
+    )
+    order_expiry: Whole | None = Field(
+        default=None,
+        ge=0,
+        title="Expiry of orders",
+        description="Bars that an order without a price waits after its own; empty: until the "
+        "next decision.",
+        examples=[5],
+        json_schema_extra=_one_whole_box,
     )
 
     @classmethod

@@ -13,6 +13,7 @@ from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.json_values import Config, Text, Whole
 from prefect_instances.libs.specs.reading.names import OptionalWord
 from prefect_instances.libs.specs.reading.problems import Fault
+from prefect_instances.libs.specs.timing.schedules import CalendarName
 
 
 class PreviewRange(SpecModel):
@@ -120,10 +121,17 @@ class ExperimentSpec(InstanceFields):
         default_factory=lambda: [1, 5, 10, 21, 63],
         title="Horizons",
         description=(
-            "Horizons of the forward returns, in sessions, for the decay of the information "
+            "Horizons of the forward returns, in bars, for the decay of the information "
             "coefficient."
         ),
         examples=[[1, 5, 21]],
+    )
+    calendar: CalendarName = Field(
+        default="",
+        title="Calendar",
+        description="Exchange calendar whose sessions are the bars of the horizons; empty: the "
+        "dates on which a symbol with values has a price.",
+        examples=["XNYS"],
     )
     type: Literal["ExperimentInstance"] = Field(
         default="ExperimentInstance",
@@ -145,6 +153,7 @@ class ExperimentSpec(InstanceFields):
     def output_content(self) -> dict[str, Any]:
         """Extend the base class by everything that affects the statistics."""
         keys = {"expression", "inputs", "date_range", "universe", "price_column", "horizons"}
+        keys |= {"calendar"}
         pinned: dict[str, Any] = {"ops": self.ops} if self.ops else {}
         if self.definition:
             keys |= {"definition", "version", "config"}

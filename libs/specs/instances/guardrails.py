@@ -18,8 +18,9 @@ class GuardrailSpec(SpecModel):
 
     kind: Text = Field(
         title="Kind",
-        description="dataset.schema, dataset.freshness, signal.bounds, pit.policy, "
-        "portfolio.weights, portfolio.leverage, ml.validation, or an installed one.",
+        description="dataset.schema, dataset.freshness, dataset.continuity, dataset.prices, "
+        "signal.bounds, pit.policy, portfolio.weights, portfolio.leverage, ml.validation, "
+        "or an installed one.",
         examples=["dataset.freshness"],
     )
     gate: Literal["", "run.start", "data.write"] = Field(

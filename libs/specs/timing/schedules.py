@@ -66,6 +66,10 @@ def _checked_calendar(text: str) -> str:
     return text
 
 
+CalendarName = Annotated[Text, AfterValidator(_checked_calendar)]
+"""The name of an exchange calendar, or empty."""
+
+
 def _checked_clock(text: str) -> str:
     if text and not _CLOCK.match(text):
         raise ValueError(f"{text!r} is not a time of day; write HH:MM between 00:00 and 23:59")
@@ -106,7 +110,7 @@ class ScheduleSpec(SpecModel):
         description="IANA name of the time zone for the expression, the window and session days.",
         examples=["America/New_York"],
     )
-    calendar: Annotated[Text, AfterValidator(_checked_calendar)] = Field(
+    calendar: CalendarName = Field(
         default="",
         title="Exchange calendar",
         description="Skip days without a session of this exchange; empty for every day.",

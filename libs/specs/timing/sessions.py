@@ -7,7 +7,7 @@ so that a schedule does not stop silently.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +22,12 @@ def calendar_names() -> frozenset[str]:
 def is_session_day(calendar: str, day: date) -> bool:
     """Return True if the exchange trades on ``day``; always True for the empty calendar."""
     return not calendar or session_hours(calendar, day) is not None
+
+
+def list_sessions(calendar: str, first: date, last: date) -> list[date]:
+    """List the sessions of an exchange from ``first`` to ``last``, both included."""
+    days = (first + timedelta(days=at) for at in range((last - first).days + 1))
+    return [day for day in days if is_session_day(calendar, day)]
 
 
 def session_hours(calendar: str, day: date) -> tuple[datetime, datetime] | None:

@@ -112,6 +112,7 @@ def _columns(composition: Composition) -> dict[str, Any]:
     if spec.definition:
         return {"config_json": dict(spec.config)}
     keys = {"expression", "inputs", "ops", "date_range", "universe", "price_column", "horizons"}
+    keys |= {"calendar"}
     return {"config_json": spec.model_dump(mode="json", include=keys)}
 
 
