@@ -40,8 +40,8 @@ _NO_SYMBOL = r"^(?:[+-]?\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]\d+|nan|NaN|None|nu
 _LEADING_ZERO = r"^[+-]?0\d"
 _NOT_FINITE = r"(?i)^[+-]?(?:nan|inf|infinity)$"
 _BOOLEAN = r"(?i)^(?:true|false)$"
-_LIKE_A_NUMBER = r"^[-+(]?[$€£¥]?\s?\d[\d.,'\s\x{a0}]*[%$€£¥)]?$"
-_DIGITS = r"^\d+$"
+_LIKE_A_NUMBER = r"^[-+(\x{2212}]?[$€£¥]?\s?\d[\d.,'_\s\x{a0}]*[%$€£¥)]?$"
+_DIGITS = r"^[0-9]+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,7 @@ def read_symbols(given: pl.Series, where: Where) -> pl.Series:
     else:
         raise DataRejected(f"column {given.name!r} is {given.dtype}, not {SYMBOL}")
     bad = texts.is_null() | (texts == "") | texts.str.contains(_NO_SYMBOL)
+    bad |= texts.str.contains(r"[[:cntrl:]]")
     reject_cells(given, bad.fill_null(value=True), SYMBOL, where)
     return texts
 
