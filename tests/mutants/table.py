@@ -9,31 +9,19 @@ FAULTS = (
         "libs/core/records.py",
         "self.as_of is not None or self.end is not None",
         "self.as_of is not None and self.end is not None",
-        (
-            "tests/unit/test_core_start.py",
-            "tests/unit/test_core_requests.py",
-            "tests/unit/test_core_past_runs.py",
-            "tests/unit/test_core_backfill.py",
-        ),
+        ("tests/unit/test_core_parameters.py",),
     ),
     Fault(
         "libs/core/records.py",
         "if self.as_of is not None and self.as_of < end:",
         "if self.as_of is not None and self.as_of <= end:",
-        (
-            "tests/unit/test_core_backfill.py",
-            "tests/unit/test_core_past_runs.py",
-            "tests/unit/test_core_requests.py",
-        ),
+        ("tests/unit/test_core_parameters.py",),
     ),
     Fault(
         "libs/core/records.py",
         "recursive=self.recursive or newer.recursive",
         "recursive=newer.recursive",
-        (
-            "tests/unit/test_core_requests.py",
-            "tests/unit/test_core_recursion.py",
-        ),
+        ("tests/property/test_gate_laws.py", "-k", "merge"),
     ),
     Fault(
         "libs/core/pairing.py",
@@ -51,16 +39,13 @@ FAULTS = (
         "libs/core/requests.py",
         "not_before=min(pending.not_before, request.not_before)",
         "not_before=max(pending.not_before, request.not_before)",
-        ("tests/unit/test_core_requests.py",),
+        ("tests/unit/test_core_request_merging.py",),
     ),
     Fault(
         "libs/core/requests.py",
         "retries=min(pending.retries, request.retries)",
         "retries=max(pending.retries, request.retries)",
-        (
-            "tests/unit/test_core_requests.py",
-            "tests/unit/test_core_bad_ends.py",
-        ),
+        ("tests/unit/test_core_request_merging.py",),
     ),
     Fault(
         "libs/core/reconfiguration.py",
