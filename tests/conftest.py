@@ -25,6 +25,7 @@ pytest_plugins = (
     "tests.databases",
     "tests.centrifugo.fixtures",
     "tests.model_servers",
+    "tests.costs",
 )
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -1,0 +1,60 @@
+"""Say what each test file costs: ``pytest --costs`` prints CPU seconds by file, highest first.
+
+They are those of the test process and of the children that it waited for, fixtures included. A
+server that runs on is counted at the test that ends it. Seconds on the clock say little on a busy
+machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.addoption("--costs", action="store_true", help="Print CPU seconds by test file.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count only if somebody asks."""
+    if config.getoption("--costs"):
+        config.pluginmanager.register(Costs(config), "costs")
+
+
+class Costs:
+    """Counts CPU seconds by file, on every worker, and prints the sums."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config, self.seconds = config, Counter[str]()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Count one test with its fixtures."""
+        before = cpu_seconds()
+        result = yield
+        self.seconds[item.nodeid.partition("::")[0]] += cpu_seconds() - before
+        return result
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell the controller, where this is a worker."""
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["costs"] = dict(self.seconds)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Add what a worker counted."""
+        self.seconds.update(getattr(node, "workeroutput", {}).get("costs", {}))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the files, the most expensive first."""
+        for file, seconds in self.seconds.most_common():
+            terminalreporter.write_line(f"{seconds:8.1f} s CPU  {file}")
+
+
+def cpu_seconds() -> float:
+    """Return user and system seconds of this process and of the children that it waited for."""
+    return sum(os.times()[:4])

@@ -1,0 +1,1 @@
+"""Check that the default suite notices small faults: ``python -m tests.mutants``."""

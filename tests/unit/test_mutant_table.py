@@ -1,0 +1,34 @@
+"""What ``python -m tests.mutants`` says of its table, and the sums of ``--costs``."""
+
+from __future__ import annotations
+
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+
+from tests.costs import Costs
+from tests.mutants.driver import Fault, problems_of
+from tests.mutants.table import FAULTS
+
+
+def test_no_two_faults_are_the_same() -> None:
+    assert len({(fault.file, fault.old, fault.new) for fault in FAULTS}) == len(FAULTS)
+
+
+def test_a_fault_that_fits_no_longer_says_why() -> None:
+    gone = Fault("libs/settings.py", "not there", "", ("tests/unit/gone.py",))
+
+    assert problems_of((gone,)) == [
+        "libs/settings.py: not there -> : the old text stands 0 times in the file",
+        "libs/settings.py: not there -> : tests/unit/gone.py does not exist",
+    ]
+
+
+def test_the_costs_of_a_file_on_two_workers_are_added(request: pytest.FixtureRequest) -> None:
+    costs, written = Costs(request.config), StringIO()
+    for seconds in (1.5, 2.0):
+        costs.pytest_testnodedown(SimpleNamespace(workeroutput={"costs": {"test_a.py": seconds}}))
+    costs.pytest_terminal_summary(pytest.TerminalReporter(request.config, written))
+
+    assert written.getvalue().split() == ["3.5", "s", "CPU", "test_a.py"]
