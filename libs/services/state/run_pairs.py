@@ -66,6 +66,15 @@ def end_dead_runs(services: Services, failures: Failures) -> int:
     return ended
 
 
+def find_dead_runs(services: Services) -> list[tuple[Pair, Verdict]]:
+    """List the runs that ``end_dead_runs`` would end, and how; nothing is changed."""
+    with services.database.read() as session:
+        swept_at = read_swept(session)
+    judged = [(pair, _verdict(services, pair, swept_at)) for pair in _pairs(services)]
+    passive = (Verdict.LEAVE, Verdict.START_AGAIN)
+    return [(pair, verdict) for pair, verdict in judged if verdict not in passive]
+
+
 def _pairs(services: Services) -> list[Pair]:
     """Pair the flow runs that were picked up with the runs that are RUNNING here."""
     # The records come first: a run that ends in between is then seen to have ended in Prefect.
