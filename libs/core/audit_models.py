@@ -25,12 +25,14 @@ class ModelTraces:
     """What MLflow and Evidently hold of one model; None if that system was not looked at.
 
     ``logged`` are MLflow runs, ``registered`` model versions, ``champion`` the version that the
-    alias names, ``reports`` ids of Evidently's reports.
+    alias names, ``reports`` ids of Evidently's reports. ``served_files`` is False if the version
+    that serves has lost its files.
     """
 
     logged: tuple[Trace, ...] | None = None
     registered: tuple[Trace, ...] = ()
     champion: str | None = None
+    served_files: bool = True
     reports: tuple[str, ...] | None = None
 
 
@@ -64,6 +66,9 @@ def _tracking(model: ModelRecords, found: ModelTraces) -> Iterator[Finding]:
     train = f"`instances run {model.name} --flow training`"
     if model.published and model.published not in numbers:
         detail = f"version {model.published}, which serves, is not in MLflow"
+        yield Finding(Fault.LOST, model.name, detail, train)
+    elif model.published and not found.served_files:
+        detail = f"the files of version {model.published}, which serves, are gone"
         yield Finding(Fault.LOST, model.name, detail, train)
     elif model.published and found.champion is None:
         detail = f"no version is champion in MLflow; version {model.published} serves"

@@ -324,6 +324,14 @@ class Tracking:
             if not token:
                 return
 
+    def has_files(self, name: str, version: int) -> bool:
+        """Return True if the files of a model version are where MLflow says; none is read."""
+        import mlflow.artifacts
+
+        with _translated():
+            source = self.client.get_model_version(name, str(version)).source
+            return bool(mlflow.artifacts.list_artifacts(source, tracking_uri=self.url))
+
     def tags_of(self, name: str, version: int) -> dict[str, str]:
         """Return the tags that ``mark`` set for a version."""
         with _translated():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -35,45 +36,52 @@ from prefect_instances.libs.services.state.failures import Failures
 
 def find_model_faults(services: Services, failures: Failures) -> Iterator[Finding]:
     """Yield the findings of every settled model; a system that fails is told in ``failures``."""
+    for named, experiment, project in _models(services):
+        traces = ModelTraces()
+        # The other systems come first: a run that ends in between is then known by its end.
+        with failures.step(f"MLflow of {named.label}"):
+            traces = _look_at_tracking(services, named, experiment)
+        with failures.step(f"Evidently of {named.label}"):
+            traces = replace(traces, reports=_list_reports(services, project))
+        with services.database.read() as session:
+            records = _records(session, named)
+        yield from audit_model(records, traces)
+
+
+def _models(services: Services) -> list[tuple[Named, str | None, str | None]]:
+    """Read the settled models with the ids of their experiment and of their project."""
     with services.database.read() as session:
-        models = [
+        settled = [
             (named, session.get_one(ModelInstance, named.id))
             for named in select_instances(session)
             if named.type == InstanceType.MODEL and is_settled(session.get_one(Resource, named.id))
         ]
-        handles = [(n, row.mlflow_experiment_id, row.evidently_project_id) for n, row in models]
-    for named, experiment, project in handles:
-        # The other systems come first: a run that ends in between is then known by its end.
-        found = _look(services, named, experiment, project, failures)
-        with services.database.read() as session:
-            records = _records(session, named)
-        yield from audit_model(records, found)
+        return [(n, row.mlflow_experiment_id, row.evidently_project_id) for n, row in settled]
 
 
-def _look(
-    services: Services,
-    named: Named,
-    experiment: str | None,
-    project: str | None,
-    failures: Failures,
-) -> ModelTraces:
-    logged: tuple[Trace, ...] | None = None
-    registered: tuple[Trace, ...] = ()
-    champion = reports = None
+def _look_at_tracking(services: Services, named: Named, experiment: str | None) -> ModelTraces:
     store, made_as = tracking(services), experiment_name(named.project, named.name, named.id)
-    model = model_name(named.project, named.name, named.id)
-    with failures.step(f"MLflow of {named.label}"):
-        # A missing experiment is a finding of its own.
-        if experiment and store.has_experiment(experiment, made_as):
-            logged = tuple(Trace(*pair) for pair in store.list_runs(experiment))
-            registered = tuple(Trace(*pair) for pair in store.list_versions(model))
-            number = store.version_of(model, CHAMPION)
-            champion = None if number is None else str(number)
-    with failures.step(f"Evidently of {named.label}"):
-        reporting = monitoring(services)
-        if project and reporting.has_project(project):
-            reports = tuple(reporting.list_reports(project))
-    return ModelTraces(logged, registered, champion, reports)
+    if not experiment or not store.has_experiment(experiment, made_as):
+        return ModelTraces()  # A missing experiment is a finding of its own.
+    with services.database.read() as session:
+        output = select_current_output(session, named.id, FlowKind.TRAINING)
+        served = version_number(output.location) if output else 0
+    name = model_name(named.project, named.name, named.id)
+    registered = tuple(Trace(*pair) for pair in store.list_versions(name))
+    champion = store.version_of(name, CHAMPION)
+    return ModelTraces(
+        logged=tuple(Trace(*pair) for pair in store.list_runs(experiment)),
+        registered=registered,
+        champion=None if champion is None else str(champion),
+        served_files=str(served) not in {t.id for t in registered} or store.has_files(name, served),
+    )
+
+
+def _list_reports(services: Services, project: str | None) -> tuple[str, ...] | None:
+    reporting = monitoring(services)
+    if not project or not reporting.has_project(project):
+        return None  # As above.
+    return tuple(reporting.list_reports(project))
 
 
 def _records(session: Session, named: Named) -> ModelRecords:
