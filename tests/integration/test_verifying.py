@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
+import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from prefect_instances.libs.adapters.prefect import RunState
 from prefect_instances.libs.core.audit import Fault
+from prefect_instances.libs.core.divergence import Divergence
+from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.models import GateOpening, OutboxEvent
 from prefect_instances.libs.services.composition.model_stores import (
     model_name,
@@ -18,11 +25,21 @@ from prefect_instances.libs.services.composition.model_stores import (
     tracking,
 )
 from prefect_instances.libs.services.lifecycle.automations import START_NAME
+from prefect_instances.libs.services.lifecycle.reconciling import reconcile
 from prefect_instances.libs.services.lifecycle.verifying import Verified, verify
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.failures import Failures
+from prefect_instances.libs.services.state.run_pairs import end_dead_runs
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, prices
 from tests.integration.test_models import flow, provisioned
-from tests.integration.test_reconcile import bench, plan_of
+from tests.integration.test_reconcile import (
+    bench,
+    handles,
+    plan_of,
+    ports_of,
+    start_and_abandon,
+)
 
 __all__ = ["bench"]
 
@@ -102,6 +119,51 @@ def test_an_opening_that_nobody_takes_and_events_that_do_not_leave_are_stuck(
 
     bench.services.database.transact(age)
     assert stuck(bench) == {"prices.refresh", "outbox"}
+
+
+class EndsMeanwhile:
+    """The real gateway; before it tells of runs, one of them ends here and then in Prefect."""
+
+    def __init__(self, bench: Bench, end: Callable[[], object]) -> None:
+        self._gateway, self._end = bench.services.prefect, end
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("started_runs", "read_runs"):
+            self._end()
+        return getattr(self._gateway, name)
+
+
+def swept(services: Services, bench: Bench) -> object:
+    return end_dead_runs(services, Failures())
+
+
+def reconciled(services: Services, bench: Bench) -> object:
+    found = reconcile(services, ports_of(bench)).items
+    return [item for item in found if item.diverged.kind is Divergence.RUN_ENDED]
+
+
+def verified(services: Services, bench: Bench) -> object:
+    return harm(verify(services, plan_of(bench)))
+
+
+@pytest.mark.parametrize("look_at", [swept, reconciled, verified])
+def test_a_run_that_ends_while_somebody_looks_is_in_order(
+    bench: Bench, project: str, look_at: Callable[[Services, Bench], object]
+) -> None:
+    bench.provision(prices(project))
+    deployment_id = UUID(handles(bench, "prices")["prefect_deployment_id"])
+    flow_run = bench.services.prefect.start_run(deployment_id, {})
+    run_id = start_and_abandon(bench, "prices", flow_run.id)
+
+    def end() -> None:
+        if not ended:
+            ended.append(bench.services.ledger.end_badly(run_id, RunStatus.FAILED, "no file"))
+            bench.services.prefect.finish_run(flow_run.id, RunState.FAILED, "no file")
+
+    ended: list[object] = []
+    watched: Any = EndsMeanwhile(bench, end)
+    assert not look_at(replace(bench.services, prefect=watched), bench)
+    assert ended
 
 
 def stuck(bench: Bench) -> set[str]:

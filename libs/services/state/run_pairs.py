@@ -77,12 +77,13 @@ def find_dead_runs(services: Services) -> list[tuple[Pair, Verdict]]:
 
 def _pairs(services: Services) -> list[Pair]:
     """Pair the flow runs that were picked up with the runs that are RUNNING here."""
-    # The records come first: a run that ends in between is then seen to have ended in Prefect.
     running = _records(services)
     started = {view.id: view for view in _ours(services)}
     rest = [run_id for run_id in running if run_id not in started]
     views = {**started, **services.prefect.read_runs(rest)}
-    records = {**running, **_records(services, list(started))}
+    # Again, and last: a run ends here before it ends in Prefect, so that one which ends while we
+    # look is seen to have ended here too.
+    records = _records(services, list({**running, **started}))
     return [Pair(id_, views.get(id_), records.get(id_)) for id_ in {**records, **views}]
 
 
