@@ -37,7 +37,9 @@ def manifest(folder: Path) -> dict[str, Any]:
         _signal("final", "ZSCORE(blend + mix + calm)", blend="value", mix="value", calm="value"),
         _slow("total", 0.3, "final", "market_return"),
         _dataset("shadow", "value * 2", final="value"),
-        *_portfolio(),
+        _model(),
+        _weights(),
+        _backtest(),
     ]
     return {"project": PROJECT, "instances": instances}
 
@@ -98,9 +100,9 @@ def _slow(name: str, seconds: float, *upstreams: str) -> dict[str, Any]:
     }
 
 
-def _portfolio() -> list[dict[str, Any]]:
-    """The model on the last signal, weights from its predictions, and what they would earn."""
-    model = {
+def _model() -> dict[str, Any]:
+    """A model on the last signal."""
+    return {
         "name": "model",
         "type": "ModelInstance",
         "module": {"definition": "ridge"},
@@ -115,7 +117,11 @@ def _portfolio() -> list[dict[str, Any]]:
             {"resource": "final", "role": "final"},
         ],
     }
-    optimizer = {
+
+
+def _weights() -> dict[str, Any]:
+    """Weights from the model's predictions."""
+    return {
         "name": "weights",
         "type": "PortfolioOptimizerInstance",
         "optimizer": {"definition": "mean_variance", "config": {"risk_aversion": 5}},
@@ -126,7 +132,11 @@ def _portfolio() -> list[dict[str, Any]]:
             {"resource": "prices", "role": "prices"},
         ],
     }
-    backtest = {
+
+
+def _backtest() -> dict[str, Any]:
+    """What the weights would have earned."""
+    return {
         "name": "backtest",
         "type": "BacktestInstance",
         "assets": {"prices": "prices"},
@@ -138,4 +148,3 @@ def _portfolio() -> list[dict[str, Any]]:
         "config": {"rebalance_frequency": "weekly"},
         "schedule": PATIENT,
     }
-    return [model, optimizer, backtest]

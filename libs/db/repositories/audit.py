@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.audit import Records, StoredVersion
 from prefect_instances.libs.core.records import Run
-from prefect_instances.libs.core.status import FlowKind, RunStatus
+from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource, RunRecord
 from prefect_instances.libs.db.repositories.region import load_region, read_run
 
@@ -49,9 +49,3 @@ def select_run_facts(session: Session, instance_id: UUID, kind: FlowKind) -> Seq
         .order_by(run.started_at.desc())
     )
     return session.execute(query).all()
-
-
-def select_running_ids(session: Session) -> set[UUID]:
-    """Select the ids of the runs that are RUNNING."""
-    query = select(RunRecord.id).where(RunRecord.status == RunStatus.RUNNING)
-    return set(session.scalars(query))
