@@ -62,6 +62,10 @@ COMMANDS = {
     ),
     "doctor": ("doctor:doctor", "Check what is reachable and what is broken; say what to do."),
     "reconcile": ("maintenance:reconcile", "Repair or report what differs from the database."),
+    "verify": (
+        "maintenance:verify",
+        "Compare database, Prefect, MLflow, Evidently and disk; change nothing.",
+    ),
     "export": ("maintenance:export", "Print a manifest of the existing instances."),
     "schema": ("maintenance:schema", "Print the JSON schema of manifests, for editors."),
     "experiment": ("experiments:app", "Turn experiments into signals or macros."),

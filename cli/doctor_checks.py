@@ -22,7 +22,7 @@ from prefect_instances.libs.db import (
     head_revision,
     require_known,
 )
-from prefect_instances.libs.db.repositories.outbox import count_unpublished, select_unpublished
+from prefect_instances.libs.db.repositories.outbox import count_unpublished
 from prefect_instances.libs.db.repositories.subscribers import count_pending_messages, read_relay
 from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.services.composition.model_stores import open_monitoring, open_tracking
@@ -30,6 +30,7 @@ from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, 
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
 from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
 from prefect_instances.libs.services.rendering.links import evidently_pages, mlflow_pages
+from prefect_instances.libs.services.state.event_relay import find_late_events
 from prefect_instances.libs.settings import Settings
 from prefect_instances.libs.wiring import open_database
 
@@ -154,14 +155,14 @@ def check_schema(database: Database) -> Finding:
 
 def check_outbox(database: Database, settings: Settings, now: datetime) -> Finding:
     """Check that no event waits for longer than two sweeps take."""
-    with database.read() as session:
-        count, oldest = count_unpublished(session), select_unpublished(session, 1)
-    if oldest and now - oldest[0].occurred > timedelta(seconds=2 * settings.sweep_seconds):
-        detail = (
-            f"{count} events unpublished since {oldest[0].occurred.isoformat(timespec='seconds')}"
-        )
+    late = find_late_events(database, settings, now)
+    if late is not None:
+        count, since = late
+        detail = f"{count} events unpublished since {since.isoformat(timespec='seconds')}"
         advice = "check that the worker runs and sweep-freshness/default succeeds"
         return Finding("outbox", Level.WARN, detail, advice)
+    with database.read() as session:
+        count = count_unpublished(session)
     return Finding("outbox", Level.OK, f"{count} events wait" if count else "empty")
 
 

@@ -20,8 +20,8 @@ from prefect_instances.flows.procedure_flows import (
 from prefect_instances.flows.refresh_dataset import refresh_dataset
 from prefect_instances.flows.reporting import current_run_id
 from prefect_instances.flows.run_definition_flow import run_definition_flow
-from prefect_instances.libs.adapters.prefect import schema_of
-from prefect_instances.libs.services.lifecycle.external_resources import Ports
+from prefect_instances.libs.adapters.prefect import DeploymentPlan, schema_of
+from prefect_instances.libs.services.lifecycle.external_resources import Ports, plan_deployment
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import InstanceSpec
 
@@ -58,6 +58,16 @@ def build_ports(services: Services, spec: InstanceSpec, document_id: UUID | None
         save_document=save,
         flow_run_id=current_run_id(),
     )
+
+
+def build_plan(services: Services, id_: UUID, spec: InstanceSpec, kind: str) -> DeploymentPlan:
+    """Build the required deployment of an instance's flow; it can be called outside a flow run."""
+    ports = Ports(_execution(), save_document=_refuse, flow_run_id=id_)
+    return plan_deployment(services, id_, spec, ports, kind)
+
+
+def _refuse(name: str) -> UUID:
+    raise AssertionError(f"a plan saves no document ({name})")
 
 
 @cache

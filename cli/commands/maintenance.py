@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from prefect_instances.cli.commands.arguments import Json
-from prefect_instances.cli.output import FAILED, emit_json, emit_rows
+from prefect_instances.cli.output import FAILED, emit_json, emit_rows, warn
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_database, open_services
 from prefect_instances.cli.waiting import Patience, submit, wait_for_run
@@ -17,6 +18,7 @@ from prefect_instances.libs.specs.manifests.text import write_yaml
 
 RECONCILE = "reconcile/default"
 ARTIFACT = "reconcile"
+FINDING = ("kind", "subject", "detail", "remedy")
 HEADERS = ("subject", "divergence", "part", "difference", "outcome")
 
 
@@ -46,6 +48,33 @@ def reconcile(
     else:
         print("nothing differs")
     if any(row["outcome"].startswith("failed") for row in found):
+        raise typer.Exit(FAILED)
+
+
+def verify(json: Json = False) -> None:
+    """Compare database, Prefect, MLflow, Evidently and disk; change nothing.
+
+    Shows what is lost, doubled, stuck, different or orphaned, and what mends it. Exits with 1 if
+    there is more than orphans, or if something could not be looked at.
+    """
+    from prefect_instances.flows.execution_flows import build_plan
+    from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
+    from prefect_instances.libs.services.lifecycle.verifying import verify as verify_all
+
+    with open_services() as services:
+        settings = services.settings
+        plans = lifecycle_plans(settings.pool, settings.chosen_sweep_seconds)
+        found = verify_all(services, partial(build_plan, services), plans)
+    rows = [finding.row() for finding in found.findings]
+    if json:
+        emit_json({"findings": rows, "unseen": list(found.unseen)})
+    elif rows:
+        emit_rows(FINDING, [[str(row[header]) for header in FINDING] for row in rows])
+    elif found.clean:
+        print("nothing is lost, doubled, stuck or orphaned")
+    for text in () if json else found.unseen:
+        warn(f"not looked at: {text}")
+    if not found.clean:
         raise typer.Exit(FAILED)
 
 

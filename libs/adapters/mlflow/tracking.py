@@ -288,6 +288,37 @@ class Tracking:
                     return None
                 raise
 
+    def list_runs(self, experiment_id: str) -> list[tuple[str, str]]:
+        """List an experiment's runs as (MLflow's id, id of our run; "" if it is another's)."""
+        with _translated():
+            found = self._all(self.client.search_runs, [experiment_id])
+            return [(run.info.run_id, run.data.tags.get(TAG + "run", "")) for run in found]
+
+    def list_versions(self, name: str) -> list[tuple[str, str]]:
+        """List a registered model's versions as (number, id of our run; "" if it is another's)."""
+        with _translated():
+            found = self._all(self.client.search_model_versions, f"name='{name}'")
+            return [(str(one.version), one.tags.get(TAG + "run", "")) for one in found]
+
+    @staticmethod
+    def _all(search: Any, wanted: Any) -> Iterator[Any]:
+        """Yield every result of a search, page by page."""
+        token = None
+        while True:
+            page = search(wanted, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def has_files(self, name: str, version: int) -> bool:
+        """Return True if the files of a model version are where MLflow says; none is read."""
+        import mlflow.artifacts
+
+        with _translated():
+            source = self.client.get_model_version(name, str(version)).source
+            return bool(mlflow.artifacts.list_artifacts(source, tracking_uri=self.url))
+
     def tags_of(self, name: str, version: int) -> dict[str, str]:
         """Return the tags that ``mark`` set for a version."""
         with _translated():

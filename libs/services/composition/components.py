@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+OUTPUTS = "outputs"
+"""Folder below the store root for the outputs of all flows but refreshes."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """Where the versions of a dataset or signal are, and the accessor that reads them.
@@ -129,7 +133,7 @@ def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle
 
 
 def _output_root(services: Services, instance_id: UUID) -> Path:
-    return services.settings.store_root / "outputs" / str(instance_id)
+    return services.settings.store_root / OUTPUTS / str(instance_id)
 
 
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen

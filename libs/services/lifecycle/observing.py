@@ -267,9 +267,12 @@ def _ended(services: Services, running: Iterable[_Running]) -> Iterable[SeenRun]
     """Yield runs that have ended in Prefect; the lease ends those that Prefect does not know."""
     wanted = list(running)
     views = services.prefect.read_runs([one.flow_run_id for one in wanted])
+    with services.database.read() as session:
+        # A run ends here before it ends in Prefect: it may have ended between the two looks.
+        running = {run_id for run_id, *_ in select_running(session)}
     for one in wanted:
         view = views.get(one.flow_run_id)
-        if view is not None and view.ended:
+        if view is not None and view.ended and one.run_id in running:
             yield SeenRun(
                 one.run_id, one.named.id, one.named.label, one.kind, view.state, view.message
             )

@@ -15,13 +15,16 @@ from prefect_instances.libs.adapters.prefect import KeyTaken
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.events import Event
+from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.outbox import (
+    count_unpublished,
     delete_published,
     mark_published,
     select_unpublished,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
+from prefect_instances.libs.settings import Settings
 
 BATCH = 200
 KEEP_PUBLISHED = timedelta(days=7)
@@ -63,6 +66,17 @@ def relay_or_leave(services: Services) -> None:
         relay(services)
     except Unavailable as error:
         _log.warning("events wait in the outbox for the next sweep: %s", error)
+
+
+def find_late_events(
+    database: Database, settings: Settings, now: datetime
+) -> tuple[int, datetime] | None:
+    """Return the number of unpublished events and since when; None if two sweeps can explain it."""
+    with database.read() as session:
+        count, oldest = count_unpublished(session), select_unpublished(session, 1)
+    if not oldest or now - oldest[0].occurred <= timedelta(seconds=2 * settings.sweep_seconds):
+        return None
+    return count, oldest[0].occurred
 
 
 def delete_old_events(services: Services) -> int:

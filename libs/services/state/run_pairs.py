@@ -66,14 +66,24 @@ def end_dead_runs(services: Services, failures: Failures) -> int:
     return ended
 
 
+def find_dead_runs(services: Services) -> list[tuple[Pair, Verdict]]:
+    """List the runs that ``end_dead_runs`` would end, and how; nothing is changed."""
+    with services.database.read() as session:
+        swept_at = read_swept(session)
+    judged = [(pair, _verdict(services, pair, swept_at)) for pair in _pairs(services)]
+    passive = (Verdict.LEAVE, Verdict.START_AGAIN)
+    return [(pair, verdict) for pair, verdict in judged if verdict not in passive]
+
+
 def _pairs(services: Services) -> list[Pair]:
     """Pair the flow runs that were picked up with the runs that are RUNNING here."""
-    # The records come first: a run that ends in between is then seen to have ended in Prefect.
     running = _records(services)
     started = {view.id: view for view in _ours(services)}
     rest = [run_id for run_id in running if run_id not in started]
     views = {**started, **services.prefect.read_runs(rest)}
-    records = {**running, **_records(services, list(started))}
+    # Again, and last: a run ends here before it ends in Prefect, so that one which ends while we
+    # look is seen to have ended here too.
+    records = _records(services, list({**running, **started}))
     return [Pair(id_, views.get(id_), records.get(id_)) for id_ in {**records, **views}]
 
 

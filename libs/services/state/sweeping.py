@@ -87,24 +87,26 @@ def sweep(services: Services, restore: Restore) -> Swept:
 
 def _start_unclaimed(services: Services, restore: Restore, failures: Failures) -> int:
     """Start runs for openings whose event or run was lost; return their number."""
-    unclaimed = _unclaimed(services)
-    live = services.prefect.live_runs({waiting.deployment_id for waiting in unclaimed})
     count = 0
-    for waiting in unclaimed:
-        runs = live.get(waiting.deployment_id, [])
-        if any(read_opening_id(run.parameters) == waiting.id for run in runs):
-            continue
+    for waiting in find_unclaimed(services, timedelta(seconds=services.settings.claim_seconds)):
         with failures.item(f"start of {waiting.label}"):
             _start(services, waiting, restore)
             count += 1
     return count
 
 
-def _unclaimed(services: Services) -> list[Waiting]:
-    patience = services.now() - timedelta(seconds=services.settings.claim_seconds)
+def find_unclaimed(services: Services, patience: timedelta) -> list[Waiting]:
+    """List the openings that waited longer than ``patience`` and have no run under way."""
     with services.database.read() as session:
-        rows = select_unclaimed(session, patience)
-    return [Waiting(row[0], row[1], row[2], f"{row[3]}.{row[4]}") for row in rows]
+        rows = select_unclaimed(session, services.now() - patience)
+    found = [Waiting(row[0], row[1], row[2], f"{row[3]}.{row[4]}") for row in rows]
+    live = services.prefect.live_runs({waiting.deployment_id for waiting in found})
+    return [
+        waiting
+        for waiting in found
+        if waiting.id
+        not in {read_opening_id(run.parameters) for run in live.get(waiting.deployment_id, [])}
+    ]
 
 
 def _start(services: Services, waiting: Waiting, restore: Restore) -> None:

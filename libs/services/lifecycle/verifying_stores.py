@@ -1,0 +1,84 @@
+"""Look for the stored versions of every flow, and for files that belong to nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from uuid import UUID
+
+from prefect_instances.libs.core.audit import Fault, Finding, Records
+from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.db.models import DatasetVersion
+from prefect_instances.libs.definitions.store import VersionLost
+from prefect_instances.libs.services.composition.components import OUTPUTS, open_version
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.failures import Failures
+
+DRAFT_SECONDS = 3600.0
+"""Age from which an unfinished file counts as left behind by a write that died."""
+
+
+def find_lost_files(services: Services, records: Records, failures: Failures) -> Iterator[Finding]:
+    """Yield a finding for each flow whose current output cannot be read from its store."""
+    for flow in records.region.flows.values():
+        if flow.version_id is None or flow.kind == FlowKind.TRAINING:
+            continue  # A model's versions are in MLflow.
+        name = records.name(flow.id)
+        with failures.step(f"the output of {name}"):
+            lost = _missing(services, flow.version_id)
+            if lost:
+                kind = f" --flow {flow.kind}" if flow.kind != FlowKind.REFRESH else ""
+                remedy = f"`instances run {name.rpartition('.')[0]}{kind} --mode full`"
+                yield Finding(Fault.LOST, name, lost, remedy)
+
+
+def _missing(services: Services, version_id: UUID) -> str:
+    """Return why a version cannot be read, "" if it can; its rows are not read."""
+    with services.database.read() as session:
+        version = session.get(DatasetVersion, version_id)
+        if version is None:
+            return ""  # The records tell that, or it was published since.
+        reader = open_version(services, session, version)
+    try:
+        reader.store.scan(reader.location)
+    except (VersionLost, NotFound) as gone:
+        return str(gone)
+    return ""
+
+
+def find_leftovers(services: Services, known: Collection[UUID]) -> Iterator[Finding]:
+    """Yield what is on disk for instances that are gone, and what dead writes left."""
+    root = services.settings.store_root
+    names = {str(id_) for id_ in known}
+    for folder in sorted(_folders(root)):
+        if folder.name not in names:
+            detail = f"{folder} holds data of an instance that is not in this database"
+            yield Finding(Fault.ORPHANED, folder.name, detail, "delete the folder, or keep it")
+    oldest = time.time() - DRAFT_SECONDS
+    drafts = [path for path in root.rglob("*.tmp") if _is_older(path, oldest)]
+    if drafts:
+        detail = f"{len(drafts)} unfinished files of writes that died, such as {drafts[0]}"
+        yield Finding(Fault.ORPHANED, "stores", detail, "the stores delete them after a day")
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield the folders of instances: below the folder of a store, or of other flows' outputs."""
+    for store in root.iterdir() if root.is_dir() else ():
+        if store.name == OUTPUTS or _is_id(store.name):
+            yield from (folder for folder in store.iterdir() if _is_id(folder.name))
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def _is_older(path: Path, oldest: float) -> bool:
+    try:
+        return path.stat().st_mtime < oldest
+    except FileNotFoundError:
+        return False
