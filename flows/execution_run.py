@@ -21,18 +21,19 @@ from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
-from prefect_instances.libs.db.repositories.resources import Named
+from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.services.rendering.formatting import format_value
 from prefect_instances.libs.services.rendering.links import format_links, link_run
-from prefect_instances.libs.services.runs.execution import NotASession, execute
+from prefect_instances.libs.services.runs.execution import NotASession, describe_error, execute
 from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, tabulate_reports
-from prefect_instances.libs.services.runs.procedures import load_procedure
+from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.publishing import Finished
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.services.views.explaining import as_markdown
 from prefect_instances.libs.wiring import connect
 
 
@@ -74,9 +75,12 @@ def _run(work: Work, asked: RunParameters) -> Any:
         raise InvalidSpec(problems)
     with connect() as services:
         try:
-            outcome = execute(services, work, load_procedure(work.kind))
+            outcome = execute(services, work, run_procedure)
         except GuardrailBlocked as error:
             _show_blocked(services, work, error)
+            raise
+        except Exception as error:
+            _show_failed(services, work, error)
             raise
         if isinstance(outcome, Skipped):
             return end_skipped(outcome)
@@ -100,6 +104,22 @@ def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> No
         )
     except InstancesError as missing:
         get_run_logger().warning("artifact %s was not created: %s", key, missing)
+
+
+def _show_failed(services: Services, work: Work, error: Exception) -> None:
+    """Write why a run failed as the page of its flow; a failure of this is only logged."""
+    try:
+        with services.database.read() as session:
+            instance = get_instance(session, str(work.instance_id))
+        services.prefect.create_artifact(
+            artifact_key(instance, work.kind, ""),
+            "markdown",
+            f"## {instance.label}\n\n{work.kind} failed: {as_markdown(describe_error(error))}",
+            f"Summary of the last {work.kind} run",
+            work.flow_run_id,
+        )
+    except InstancesError as missing:
+        get_run_logger().warning("the page of the failure was not created: %s", missing)
 
 
 def _sentence(outcome: Finished) -> str:

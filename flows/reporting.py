@@ -13,8 +13,14 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
-from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.errors import (
+    InstancesError,
+    InvalidSpec,
+    TemporaryError,
+    WrongDatabase,
+)
 from prefect_instances.libs.core.ids import DATABASE_TAG
+from prefect_instances.libs.core.pairing import UNAVAILABLE, WRONG_DATABASE
 from prefect_instances.libs.wiring import connect
 
 Answer = TypeVar("Answer")
@@ -52,7 +58,14 @@ def report_errors(work: Callable[[], Answer]) -> Answer | State[Any]:
         else:
             logger.error("%s", error)
         _RUN_LOGGER.addFilter(_said_already)
-        return Failed(message=str(error))
+        return Failed(name=_state_name(error), message=str(error))
+
+
+def _state_name(error: InstancesError) -> str:
+    """Return the name of the Failed state; the recovery of runs decides by it."""
+    if isinstance(error, WrongDatabase):
+        return WRONG_DATABASE
+    return UNAVAILABLE if isinstance(error, TemporaryError) else "Failed"
 
 
 def _refuse_foreign() -> None:
