@@ -66,14 +66,15 @@ def run_execution(kind: str, instance: str, opening: str | None, asked: RunParam
         slot=run.expected_start_time if run.auto_scheduled else None,
         kind=kind,
     )
-    return report_errors(lambda: _run(work, asked))
+    return report_errors(lambda: _run(work, asked, run.tags), of_database=False)
 
 
-def _run(work: Work, asked: RunParameters) -> Any:
+def _run(work: Work, asked: RunParameters, tags: Sequence[str]) -> Any:
     problems = asked.problems()
     if problems:
         raise InvalidSpec(problems)
     with connect() as services:
+        services.refuse_foreign(tags)
         try:
             outcome = execute(services, work, run_procedure)
         except GuardrailBlocked as error:

@@ -41,14 +41,16 @@ def current_run_id() -> UUID:
     return run_id
 
 
-def report_errors(work: Callable[[], Answer]) -> Answer | State[Any]:
+def report_errors(work: Callable[[], Answer], *, of_database: bool = True) -> Answer | State[Any]:
     """Call ``work``; if it raises an InstancesError, end the flow Failed with one line.
 
+    ``of_database`` checks first that the run is for this database; an execution does so itself.
     Each problem of an invalid spec is logged on its own line. Other exceptions pass with their
     traceback, because they are defects.
     """
     try:
-        _refuse_foreign()
+        if of_database:
+            _refuse_foreign()
         return work()
     except InstancesError as error:
         logger = get_run_logger()

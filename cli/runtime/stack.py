@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from prefect_instances.cli.runtime import database, pages, processes, server, worker
+from prefect_instances.cli.runtime import database, pages, processes, server, serving, worker
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.cli.runtime.server import Server
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
@@ -237,6 +237,7 @@ def _make_ready(settings: Settings, request: UpRequest, say: Say) -> None:
 def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Settings:
     """Bring database, schema, deployments and work pool to the state that this code needs."""
     from prefect_instances.deployments.apply import apply
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
     from prefect_instances.libs.wiring import connect
 
     if request.database_url:
@@ -245,6 +246,9 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
     say("preparing the database")
     with connect(settings) as services:
         database.bring_up_to_date(services.database, say)
+        with Inspector.connect(found.api_url) as inspector:
+            name = worker.worker_name(home)
+            serving.claim_server(inspector, services.identity(), settings.pool, name)
         database.register_definitions(services, say)
         say("registering flows, blocks and automations")
         apply(services.prefect, settings.pool, settings.pool_type, settings.chosen_sweep_seconds)

@@ -40,7 +40,7 @@ KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
 
 
 DATABASE_TAG = "database"
-"""Prefix of the tag that binds a lifecycle run to one database."""
+"""Prefix of the tag that binds a run to one database."""
 
 
 def database_tag(identity: UUID) -> str:

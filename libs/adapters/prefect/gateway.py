@@ -13,6 +13,7 @@ from prefect_instances.libs.adapters.prefect.deployments import DeploymentCalls
 from prefect_instances.libs.adapters.prefect.events import EventCalls
 from prefect_instances.libs.adapters.prefect.pools import WorkPoolCalls
 from prefect_instances.libs.adapters.prefect.runs import RunCalls
+from prefect_instances.libs.adapters.prefect.variables import VariableCalls
 from prefect_instances.libs.core.errors import InstancesError, Unavailable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class PrefectGateway(
     AutomationCalls,
     WorkPoolCalls,
     ArtifactCalls,
+    VariableCalls,
 ):
     """A connection to a Prefect server; a context manager that closes it.
 
