@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent,
 from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
+    model_name,
     model_row,
     monitoring,
     tracking,
@@ -470,6 +472,34 @@ def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: 
     assert tracking(bench.services).has_experiment(str(healed.mlflow_experiment_id), name)
     assert monitoring(bench.services).has_project(str(healed.evidently_project_id))
     assert settle(bench) == {}
+
+
+def test_lost_outputs_are_told_with_the_command_that_makes_them_again(
+    bench: Bench, project: str
+) -> None:
+    provisioned(bench, project)
+    bench.drain()
+    name = model_name(project, "m", bench.instance_id("m"))
+    tracking(bench.services).delete_model(name)
+    shutil.rmtree(bench.services.settings.store_root)
+
+    found = settle(bench)
+
+    lost = {
+        (item.diverged.subject, part): (item.outcome, item.diverged.difference)
+        for (kind, part), item in found.items()
+        if kind is Divergence.OUTPUT_LOST
+    }
+    assert {outcome for outcome, _ in lost.values()} == {Outcome.REPORTED}
+    assert lost[f"{project}/m", "training"][1] == (
+        "version 1 of the registered model is not in MLflow",
+        f"run `instances run {project}/m --flow training`",
+    )
+    told = {key: lines[-1] for key, (_, lines) in lost.items()}
+    assert told[f"{project}/m", "inference"] == (
+        f"run `instances run {project}/m --flow inference --force`"
+    )
+    assert f"run `instances run {project}/prices --mode full`" in told.values()
 
 
 @on_both_databases

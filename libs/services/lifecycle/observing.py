@@ -47,6 +47,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
+from prefect_instances.libs.services.lifecycle.lost_outputs import find_lost_outputs
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
 from prefect_instances.libs.specs import InstanceSpec, parse_spec, read_spec, spec_document
@@ -91,6 +92,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         running = _running(session, settled)
     failures = Failures()
     handles = _look_at_handles(services, settled, rows, failures)
+    lost = find_lost_outputs(services, settled, handles.unseen, failures)
     plans = _automation_plans(services)
     absent, stale = _lifecycle(services, lifecycle)
     world = Observation(
@@ -98,6 +100,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         deployments=tuple(_deployments(services, recorded, views, plan_of, failures)),
         documents=_documents(services, recorded, {one.id: one.type for one in settled}),
         absent_externals=frozenset(handles.absent),
+        lost_outputs=lost,
         automations=tuple(_automation(services, plan) for plan in plans),
         runs=tuple(_ended(services, running)),
         absent_lifecycle=absent,
