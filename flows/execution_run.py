@@ -9,6 +9,7 @@ from uuid import UUID
 
 from prefect import get_run_logger
 
+from prefect_instances.flows.freshness_pages import show_freshness
 from prefect_instances.flows.reporting import (
     current_run,
     end_already_failed,
@@ -88,6 +89,7 @@ def _run(work: Work, asked: RunParameters, tags: Sequence[str]) -> Any:
         if isinstance(outcome, AskedAgain):
             return end_already_failed(outcome)
         if isinstance(outcome, Blocked):
+            _show_waiting(services, work)
             return end_upstream_not_ready(outcome)
         if isinstance(outcome, NotASession):
             return end_not_a_session(outcome.calendar)
@@ -121,6 +123,14 @@ def _show_failed(services: Services, work: Work, error: Exception) -> None:
         )
     except InstancesError as missing:
         get_run_logger().warning("the page of the failure was not created: %s", missing)
+
+
+def _show_waiting(services: Services, work: Work) -> None:
+    """Write the check of the upstreams as artifacts of the run that waits for them."""
+    try:
+        show_freshness(services, str(work.instance_id), work.flow_run_id)
+    except InstancesError as error:
+        get_run_logger().warning("the table of the upstreams was not created: %s", error)
 
 
 def _sentence(outcome: Finished) -> str:

@@ -50,7 +50,7 @@ def start(draft: Draft, command: StartCommand) -> Start:
     refusal = _refusal(draft, flow, opening, command)
     if refusal is not None:
         return Skipped("; ".join([refusal.why, *replaced]))
-    blocking = gate.blockers_for(draft, flow.id, request)
+    blocking = gate.check_upstream_freshness(draft, flow.id, request)
     if blocking:
         _hand_back(draft, opening)
         return Blocked(blocking)

@@ -217,6 +217,7 @@ class Draft:
 
     def _instance_events(self, instances: Iterable[InstanceState]) -> list[Event]:
         events = []
+        deployments = self._deployments()
         for instance in instances:
             old = self.before.instances[instance.id]
             if old.status is instance.status:
@@ -234,7 +235,11 @@ class Draft:
                     name=ids.STATUS_CHANGED,
                     occurred=self.now,
                     resource=_instance_resource(instance),
-                    related=(_project_resource(instance),),
+                    related=(
+                        *ids.deployment_resources(deployments[instance.id]),
+                        _related_instance(instance),
+                        _project_resource(instance),
+                    ),
                     payload=payload,
                 )
             )
@@ -245,17 +250,6 @@ class Draft:
     ) -> Event:
         instance = self.instance_of(flow)
         label = f"{instance.project}/{instance.name}.{flow.kind}"
-        # The deployment comes first: an inferred action uses the first match.
-        deployment = (
-            (
-                {
-                    "prefect.resource.id": f"prefect.deployment.{flow.deployment_id}",
-                    "prefect.resource.role": "deployment",
-                },
-            )
-            if flow.deployment_id
-            else ()
-        )
         return Event(
             id=self._event_id(name, flow.id, key),
             name=name,
@@ -265,12 +259,20 @@ class Draft:
                 "prefect.resource.name": label,
             },
             related=(
-                *deployment,
-                {**_instance_resource(instance), "prefect.resource.role": "instance"},
+                # The deployment comes first: an inferred action uses the first match.
+                *ids.deployment_resources([flow.deployment_id]),
+                _related_instance(instance),
                 _project_resource(instance),
             ),
             payload=payload,
         )
+
+    def _deployments(self) -> dict[UUID, list[UUID | None]]:
+        """Return the deployments of the flows of each instance."""
+        found: dict[UUID, list[UUID | None]] = defaultdict(list)
+        for flow in self.flows.values():
+            found[flow.instance_id].append(flow.deployment_id)
+        return found
 
     def _event_id(self, name: str, subject: UUID, key: str) -> UUID:
         return uuid5(subject, f"{name}:{key}:{self.now.isoformat()}")
@@ -302,6 +304,10 @@ def _instance_resource(instance: InstanceState) -> dict[str, str]:
         "prefect.resource.name": f"{instance.project}/{instance.name}",
         "instances.type": instance.type,
     }
+
+
+def _related_instance(instance: InstanceState) -> dict[str, str]:
+    return {**_instance_resource(instance), "prefect.resource.role": "instance"}
 
 
 def _project_resource(instance: InstanceState) -> dict[str, str]:

@@ -24,7 +24,7 @@ from prefect_instances.libs.db.repositories.resources import (
     select_newest_version,
 )
 from prefect_instances.libs.definitions.base import DefinitionKind
-from prefect_instances.libs.definitions.content import check_frame, check_signal
+from prefect_instances.libs.definitions.content import check_frame, check_signal, fill_missing
 from prefect_instances.libs.definitions.registry import FUNCTIONS
 from prefect_instances.libs.services.composition.catalog import kept_by, recorded_calls
 from prefect_instances.libs.services.composition.components import read_version
@@ -32,6 +32,7 @@ from prefect_instances.libs.services.composition.instance_types.experiments impo
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.event_subjects import related_resources
 from prefect_instances.libs.specs import (
     ExperimentSpec,
     InstanceSpec,
@@ -113,6 +114,8 @@ def _check(
     if flow.version_id is None:
         raise NothingStored(named.label)
     frame = read_version(services, flow.version_id).collect()
+    if contract.neutral_value is not None:
+        frame = fill_missing(frame, contract.neutral_value, contract.index_columns)
     try:
         check_frame(frame)
         check_signal(
@@ -131,7 +134,7 @@ def record_promotion(services: Services, done: Provisioned, dataset: str) -> Non
 
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))
-        event = _event(services, signal, get_instance(session, dataset))
+        event = _event(services, session, signal, get_instance(session, dataset))
         if not has_event(session, event.id):
             record_events(session, [event])
 
@@ -139,7 +142,7 @@ def record_promotion(services: Services, done: Provisioned, dataset: str) -> Non
     relay_or_leave(services)
 
 
-def _event(services: Services, signal: Named, source: Named) -> Event:
+def _event(services: Services, session: Session, signal: Named, source: Named) -> Event:
     return Event(
         id=uuid5(signal.id, PROMOTED),
         name=PROMOTED,
@@ -149,9 +152,10 @@ def _event(services: Services, signal: Named, source: Named) -> Event:
             "prefect.resource.name": signal.label,
         },
         related=(
+            *related_resources(session, signal.id),
             {
                 "prefect.resource.id": instance_resource(source.id),
-                "prefect.resource.role": "instance",
+                "prefect.resource.role": "promoted-from",
                 "prefect.resource.name": source.label,
             },
         ),

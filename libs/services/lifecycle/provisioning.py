@@ -60,6 +60,7 @@ from prefect_instances.libs.services.lifecycle.removal import (
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.event_subjects import related_resources
 from prefect_instances.libs.specs import InstanceSpec, spec_document
 
 
@@ -192,7 +193,7 @@ def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None
     def clear(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
         resource.condition = None
-        record_events(session, [_provisioned(resource, spec, services.now())])
+        record_events(session, [_provisioned(session, resource, spec, services.now())])
 
     services.ledger.set_lifecycle(
         instance_id,
@@ -202,7 +203,7 @@ def _activate(services: Services, instance_id: UUID, spec: InstanceSpec) -> None
     )
 
 
-def _provisioned(resource: Resource, spec: InstanceSpec, now: datetime) -> Event:
+def _provisioned(session: Session, resource: Resource, spec: InstanceSpec, now: datetime) -> Event:
     return Event(
         id=uuid5(resource.id, f"{ids.PROVISIONED}:{now.isoformat()}"),
         name=ids.PROVISIONED,
@@ -211,13 +212,7 @@ def _provisioned(resource: Resource, spec: InstanceSpec, now: datetime) -> Event
             "prefect.resource.id": ids.instance_resource(resource.id),
             "prefect.resource.name": f"{spec.project}/{spec.name}",
         },
-        related=(
-            {
-                "prefect.resource.id": ids.instance_resource(resource.parent_id or resource.id),
-                "prefect.resource.role": "project",
-                "prefect.resource.name": spec.project,
-            },
-        ),
+        related=related_resources(session, resource.id),
         payload={"instance": spec.name, "project": spec.project, "type": spec.type},
     )
 

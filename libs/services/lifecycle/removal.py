@@ -47,6 +47,7 @@ from prefect_instances.libs.services.composition.components import open_output, 
 from prefect_instances.libs.services.composition.instance_types import KITS, External
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.event_subjects import related_resources
 
 DOCUMENT_STEP = "document"
 """The step at which an instance's block document is saved."""
@@ -278,7 +279,6 @@ def delete_empty_project(session: Session, project_id: UUID | None) -> None:
 
 def _deprovisioned(services: Services, session: Session, named: Named) -> Event:
     now = services.now()
-    project_id = session.get_one(Resource, named.id).parent_id or named.id
     return Event(
         id=uuid5(named.id, f"{ids.DEPROVISIONED}:{now.isoformat()}"),
         name=ids.DEPROVISIONED,
@@ -287,12 +287,6 @@ def _deprovisioned(services: Services, session: Session, named: Named) -> Event:
             "prefect.resource.id": ids.instance_resource(named.id),
             "prefect.resource.name": named.label,
         },
-        related=(
-            {
-                "prefect.resource.id": ids.instance_resource(project_id),
-                "prefect.resource.role": "project",
-                "prefect.resource.name": named.project,
-            },
-        ),
+        related=related_resources(session, named.id),
         payload={"instance": named.name, "project": named.project, "type": named.type},
     )

@@ -86,6 +86,7 @@ from prefect_instances.libs.services.lifecycle.removal import (
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.event_subjects import related_resources
 from prefect_instances.libs.specs import (
     InstanceSpec,
     ScheduleSpec,
@@ -351,12 +352,14 @@ def _finish(services: Services, instance_id: UUID, spec: InstanceSpec) -> None:
         resource.condition = None
         version = select_newest_version(session, instance_id)
         number = version.number if version else 0
-        record_events(session, [_updated(services, resource, spec, number)])
+        record_events(session, [_updated(services, session, resource, spec, number)])
 
     services.database.transact(work)
 
 
-def _updated(services: Services, resource: Resource, spec: InstanceSpec, number: int) -> Event:
+def _updated(
+    services: Services, session: Session, resource: Resource, spec: InstanceSpec, number: int
+) -> Event:
     return Event(
         id=uuid5(resource.id, f"{UPDATED}:{number}"),
         name=UPDATED,
@@ -365,13 +368,7 @@ def _updated(services: Services, resource: Resource, spec: InstanceSpec, number:
             "prefect.resource.id": instance_resource(resource.id),
             "prefect.resource.name": f"{spec.project}/{spec.name}",
         },
-        related=(
-            {
-                "prefect.resource.id": instance_resource(resource.parent_id or resource.id),
-                "prefect.resource.role": "project",
-                "prefect.resource.name": spec.project,
-            },
-        ),
+        related=related_resources(session, resource.id),
         payload={
             "instance": spec.name,
             "project": spec.project,
