@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waited and something is not READY
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ from prefect_instances.cli.waiting import TookTooLong
 from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
 
 DEBUG = "--debug"
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Addresses that are never reached through a proxy."""
 
 app = typer.Typer(
     name="instances",
@@ -78,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     # Before anything imports Prefect, whose client sends usage data from a terminal.
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    _print_anything()
+    _reach_loopback()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in words
     try:
@@ -97,6 +103,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001  # a person gets a line, never a traceback
         text = f"unexpected {type(error).__name__}: {_one_line(str(error))}"
         _fail(error, [f"{text} (the traceback: {DEBUG})"], debug)
+
+
+def _print_anything() -> None:
+    """Escape what the terminal cannot show: arrows in ASCII, lone surrogates of an error's text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _reach_loopback() -> None:
+    """Let no proxy stand between this machine's own servers and this process or its children."""
+    for name in ("NO_PROXY", "no_proxy"):
+        kept = [part for part in os.environ.get(name, "").split(",") if part]
+        os.environ[name] = ",".join(dict.fromkeys([*kept, *LOOPBACK]))
 
 
 def _fail(error: Exception, lines: Sequence[str], debug: bool, code: int = FAILED) -> None:

@@ -19,7 +19,7 @@ from prefect_instances.flows.reporting import (
     report_errors,
 )
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
-from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.errors import InstancesError, InvalidSpec, Problem
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
 from prefect_instances.libs.db.repositories.resources import Named, get_instance
@@ -59,15 +59,35 @@ def run_execution(kind: str, instance: str, opening: str | None, asked: RunParam
     cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
     if asked.start is not None:
         cause = Cause.BACKFILL
+    identities = [read_identity("instance", instance), read_identity("opening", opening or "")]
+    problems = [found for found in identities if isinstance(found, Problem)]
+    if problems:
+        return report_errors(lambda: _refuse(problems), of_database=False)
+    instance_id, opening_id = (found for found in identities if not isinstance(found, Problem))
+    assert instance_id is not None
     work = Work(
-        instance_id=UUID(instance),
+        instance_id=instance_id,
         flow_run_id=run.id,
-        opening_id=UUID(opening) if opening else None,
+        opening_id=opening_id,
         ask=None if opening else Ask(cause, asked),
         slot=run.expected_start_time if run.auto_scheduled else None,
         kind=kind,
     )
     return report_errors(lambda: _run(work, asked, run.tags), of_database=False)
+
+
+def read_identity(name: str, text: str) -> UUID | Problem | None:
+    """Return the id in a parameter of a flow, None if it is empty, a problem if it is no id."""
+    try:
+        return UUID(text) if text or name == "instance" else None
+    except ValueError:
+        return Problem(
+            name, f"{text!r} is no id; `instances show NAME` tells the id of an instance"
+        )
+
+
+def _refuse(problems: Sequence[Problem]) -> Any:
+    raise InvalidSpec(problems)
 
 
 def _run(work: Work, asked: RunParameters, tags: Sequence[str]) -> Any:

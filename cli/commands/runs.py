@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -63,6 +63,19 @@ class NoSuchFlow(PermanentError):
         super().__init__(f"{instance!r} has {wanted}; choose one with --flow: {', '.join(kinds)}")
 
 
+EARLIEST_DAY = timedelta(hours=14)
+"""How far the earliest time zone is before UTC."""
+
+
+class InFuture(PermanentError):
+    """The day has not begun: leave out --as-of to read up to today."""
+
+    def __init__(self, as_of: datetime) -> None:
+        super().__init__(
+            f"--as-of {as_of:%Y-%m-%d} is in the future; leave it out to read the newest data"
+        )
+
+
 class OptionNotTaken(PermanentError):
     """The flow does not have this option: leave it out, or choose another flow with --flow."""
 
@@ -118,6 +131,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     timeout: Timeout = 0.0,
 ) -> None:
     """Run a flow of an instance now."""
+    require_past(as_of, utc_now())
     parameters = {
         "mode": mode.value,
         "as_of": as_of.date().isoformat() if as_of else None,
@@ -131,6 +145,12 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
         parameters = parameters_for(services, target, parameters)
         missing = _execute(services, target, parameters, wait, timeout)
     end_not_ready(missing)
+
+
+def require_past(as_of: datetime | None, now: datetime) -> None:
+    """Raise InFuture for a day that has begun nowhere on earth yet."""
+    if as_of is not None and as_of.date() > (now + EARLIEST_DAY).date():
+        raise InFuture(as_of)
 
 
 def runs(name: Name, json: Json = False) -> None:
