@@ -278,6 +278,16 @@ def test_an_event_that_no_server_takes_is_told_and_stops_nobody(late: Late) -> N
         assert select_unpublished(session, 10) == []
 
 
+def test_published_events_are_kept_for_a_week(late: Late) -> None:
+    late.sweep(0)
+    days = 24 * 60
+
+    early, on_time = late.sweep(6.9 * days).forgotten, late.sweep(0.2 * days).forgotten
+
+    assert early == 0
+    assert on_time > 0
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_a_flow_run_that_died_before_it_claimed_is_ended_and_started_again(
     late: Late, person: httpx.Client, state: str
