@@ -15,7 +15,7 @@ from prefect_instances.cli.output import emit_document, emit_json, emit_rows, en
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_database, open_services, utc_now
 from prefect_instances.cli.tables import RUN_HEADERS, STATUS_HEADERS, run_rows, status_rows
-from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.core.status import FlowKind
 
 if TYPE_CHECKING:
@@ -61,6 +61,17 @@ class NoSuchFlow(PermanentError):
         self.instance, self.asked, self.kinds = instance, asked, kinds
         wanted = f"no flow {asked!r}" if asked else "several flows"
         super().__init__(f"{instance!r} has {wanted}; choose one with --flow: {', '.join(kinds)}")
+
+
+class DeploymentGone(PermanentError):
+    """The deployment of the flow was deleted in Prefect: `instances reconcile` makes it again."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        super().__init__(
+            f"{instance!r} has no deployment in Prefect any more; `instances reconcile` makes it "
+            "again, after `instances up` if Prefect's database is new"
+        )
 
 
 EARLIEST_DAY = timedelta(hours=14)
@@ -241,13 +252,13 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
 def parameters_for(services: Services, target: Target, asked: dict[str, Any]) -> dict[str, Any]:
     """Return the given options as parameters of the flow run, without defaults.
 
-    Raises OptionNotTaken for an option that the flow does not have, NotFound if its deployment was
-    deleted.
+    Raises OptionNotTaken for an option that the flow does not have, DeploymentGone if its
+    deployment was deleted.
     """
     said = {name: value for name, value in asked.items() if value != UNSAID[name]}
     view = services.prefect.find_deployment(target.deployment_id)
     if view is None:
-        raise NotFound("deployment", str(target.deployment_id))
+        raise DeploymentGone(target.instance)
     known = view.stored["parameter_openapi_schema"]["properties"]
     if strange := [name for name in said if name not in known]:
         raise OptionNotTaken(target.instance, strange)
