@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waited and something is not READY
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -58,7 +59,7 @@ COMMANDS = {
     ),
     "deploy": (
         "deploy:deploy",
-        "Prepare a Prefect server: work pool, block types, automations and lifecycle deployments.",
+        "Prepare database and Prefect server.",
     ),
     "doctor": ("doctor:doctor", "Check what is reachable and what is broken; say what to do."),
     "reconcile": ("maintenance:reconcile", "Repair or report what differs from the database."),
@@ -94,6 +95,9 @@ def load_command(name: str) -> Any:
     return get_command(only)
 
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Addresses that are never reached through a proxy."""
+
 app = typer.Typer(
     cls=LazyGroup,
     name="instances",
@@ -122,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     # Before anything imports Prefect, whose client sends usage data from a terminal.
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    _print_anything()
+    _reach_loopback()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in words
     try:
@@ -141,6 +147,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001  # a person gets a line, never a traceback
         text = f"unexpected {type(error).__name__}: {_one_line(str(error))}"
         _fail(error, [f"{text} (the traceback: {DEBUG})"], debug)
+
+
+def _print_anything() -> None:
+    """Escape what the terminal cannot show: arrows in ASCII, lone surrogates of an error's text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _reach_loopback() -> None:
+    """Let no proxy stand between this machine's own servers and this process or its children."""
+    for name in ("NO_PROXY", "no_proxy"):
+        kept = [part for part in os.environ.get(name, "").split(",") if part]
+        os.environ[name] = ",".join(dict.fromkeys([*kept, *LOOPBACK]))
 
 
 def _fail(error: Exception, lines: Sequence[str], debug: bool, code: int = FAILED) -> None:

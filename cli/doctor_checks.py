@@ -216,6 +216,21 @@ def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -
     return Finding("sweep", Level.OK, good)
 
 
+def check_owner(database: Database, inspector: PrefectGateway) -> Finding:
+    """Check that the Prefect server serves this database and no other."""
+    from prefect_instances.cli.runtime.serving import ADVICE, find_other
+    from prefect_instances.libs.db.repositories.marks import read_identity
+
+    with database.read() as session:
+        identity = read_identity(session)
+    other = find_other(inspector, identity)
+    if other is None:
+        return Finding("server", Level.OK, "it serves this database")
+    theirs, pool = other
+    detail = f"it serves the database {theirs} (pool {pool!r}), not this one ({identity})"
+    return Finding("server", Level.FAIL, detail, ADVICE)
+
+
 def check_pool(inspector: Inspector, settings: Settings) -> Finding:
     """Check that the work pool exists and is not paused."""
     pool = inspector.work_pool(settings.pool)
@@ -297,6 +312,7 @@ def _check_database(
             schema,
             check_outbox(database, settings, now),
             check_live(database, now),
+            *([check_owner(database, inspector)] if inspector else []),
             *([check_instances(database, inspector)] if inspector else []),
         ]
     except InstancesError as error:

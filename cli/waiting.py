@@ -83,7 +83,7 @@ def wait_for_run(
         patience.pause(what)
         run = services.prefect.read_run(run.id)
     if run.state is not RunState.COMPLETED:
-        raise FlowFailed(what, run.id, run.state_name.lower(), plain_message(run.message))
+        raise FlowFailed(what, run.id, run.state.value.lower(), plain_message(run.message))
     return run
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from prefect import flow, get_run_logger
 
+from prefect_instances.flows.execution_run import read_identity
 from prefect_instances.flows.reporting import report_errors
+from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.db.repositories.resources import get_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -31,7 +32,10 @@ def _aggregate(flow_run_id: str | None, instance: str | None) -> None:
     logger = get_run_logger()
     with connect() as services:
         if flow_run_id:
-            run_id = UUID(flow_run_id.removeprefix("prefect.flow-run."))
+            run_id = read_identity("flow_run_id", flow_run_id.removeprefix("prefect.flow-run."))
+            if isinstance(run_id, Problem):
+                raise InvalidSpec([run_id])
+            assert run_id is not None
             logger.info("%s", recover_run(services, run_id))
         if instance:
             logger.info("%s is %s", instance, _recompute(services, instance))

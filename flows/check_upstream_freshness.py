@@ -8,14 +8,9 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed
 
+from prefect_instances.flows.freshness_pages import show_freshness
 from prefect_instances.flows.reporting import current_run_id, report_errors
-from prefect_instances.libs.services.views.explaining import (
-    as_markdown,
-    freshness,
-    headline,
-    page,
-    table,
-)
+from prefect_instances.libs.services.views.explaining import headline
 from prefect_instances.libs.wiring import connect
 
 
@@ -31,13 +26,7 @@ def check_upstream_freshness(instance: str) -> Any:
 
 def _check(instance: str) -> Any:
     with connect() as services:
-        document = freshness(services.database, services.now(), instance)
-        key = f"freshness-{document['project']}-{document['instance']}".lower().replace("_", "-")
-        said, run_id = headline(document), current_run_id()
-        services.prefect.create_artifact(key, "table", table(document), as_markdown(said), run_id)
-        services.prefect.create_artifact(
-            f"why-{key}", "markdown", page(document), "What the instance waits for, and why", run_id
-        )
+        document = show_freshness(services, instance, current_run_id())
         for entry in document["upstreams"]:
             get_run_logger().log(
                 logging.WARNING if entry["blocking"] else logging.INFO,
@@ -48,4 +37,4 @@ def _check(instance: str) -> Any:
                 entry["reason"],
                 f", blocking: {entry['why']}" if entry["blocking"] else "",
             )
-        return Completed(message=said, data=document)
+        return Completed(message=headline(document), data=document)

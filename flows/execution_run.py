@@ -9,6 +9,7 @@ from uuid import UUID
 
 from prefect import get_run_logger
 
+from prefect_instances.flows.freshness_pages import show_freshness
 from prefect_instances.flows.reporting import (
     current_run,
     end_already_failed,
@@ -18,21 +19,22 @@ from prefect_instances.flows.reporting import (
     report_errors,
 )
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
-from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.errors import InstancesError, InvalidSpec, Problem
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
-from prefect_instances.libs.db.repositories.resources import Named
+from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.services.rendering.formatting import format_value
 from prefect_instances.libs.services.rendering.links import format_links, link_run
-from prefect_instances.libs.services.runs.execution import NotASession, execute
+from prefect_instances.libs.services.runs.execution import NotASession, describe_error, execute
 from prefect_instances.libs.services.runs.guardrails import GuardrailBlocked, tabulate_reports
-from prefect_instances.libs.services.runs.procedures import load_procedure
+from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.publishing import Finished
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask
 from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.services.views.explaining import as_markdown
 from prefect_instances.libs.wiring import connect
 
 
@@ -57,32 +59,57 @@ def run_execution(kind: str, instance: str, opening: str | None, asked: RunParam
     cause = Cause.SCHEDULE if run.auto_scheduled else Cause.MANUAL
     if asked.start is not None:
         cause = Cause.BACKFILL
+    identities = [read_identity("instance", instance), read_identity("opening", opening or "")]
+    problems = [found for found in identities if isinstance(found, Problem)]
+    if problems:
+        return report_errors(lambda: _refuse(problems), of_database=False)
+    instance_id, opening_id = (found for found in identities if not isinstance(found, Problem))
+    assert instance_id is not None
     work = Work(
-        instance_id=UUID(instance),
+        instance_id=instance_id,
         flow_run_id=run.id,
-        opening_id=UUID(opening) if opening else None,
+        opening_id=opening_id,
         ask=None if opening else Ask(cause, asked),
         slot=run.expected_start_time if run.auto_scheduled else None,
         kind=kind,
     )
-    return report_errors(lambda: _run(work, asked))
+    return report_errors(lambda: _run(work, asked, run.tags), of_database=False)
 
 
-def _run(work: Work, asked: RunParameters) -> Any:
+def read_identity(name: str, text: str) -> UUID | Problem | None:
+    """Return the id in a parameter of a flow, None if it is empty, a problem if it is no id."""
+    try:
+        return UUID(text) if text or name == "instance" else None
+    except ValueError:
+        return Problem(
+            name, f"{text!r} is no id; `instances show NAME` tells the id of an instance"
+        )
+
+
+def _refuse(problems: Sequence[Problem]) -> Any:
+    raise InvalidSpec(problems)
+
+
+def _run(work: Work, asked: RunParameters, tags: Sequence[str]) -> Any:
     problems = asked.problems()
     if problems:
         raise InvalidSpec(problems)
     with connect() as services:
+        services.refuse_foreign(tags)
         try:
-            outcome = execute(services, work, load_procedure(work.kind))
+            outcome = execute(services, work, run_procedure)
         except GuardrailBlocked as error:
             _show_blocked(services, work, error)
+            raise
+        except Exception as error:
+            _show_failed(services, work, error)
             raise
         if isinstance(outcome, Skipped):
             return end_skipped(outcome)
         if isinstance(outcome, AskedAgain):
             return end_already_failed(outcome)
         if isinstance(outcome, Blocked):
+            _show_waiting(services, work)
             return end_upstream_not_ready(outcome)
         if isinstance(outcome, NotASession):
             return end_not_a_session(outcome.calendar)
@@ -100,6 +127,30 @@ def _show_blocked(services: Services, work: Work, error: GuardrailBlocked) -> No
         )
     except InstancesError as missing:
         get_run_logger().warning("artifact %s was not created: %s", key, missing)
+
+
+def _show_failed(services: Services, work: Work, error: Exception) -> None:
+    """Write why a run failed as the page of its flow; a failure of this is only logged."""
+    try:
+        with services.database.read() as session:
+            instance = get_instance(session, str(work.instance_id))
+        services.prefect.create_artifact(
+            artifact_key(instance, work.kind, ""),
+            "markdown",
+            f"## {instance.label}\n\n{work.kind} failed: {as_markdown(describe_error(error))}",
+            f"Summary of the last {work.kind} run",
+            work.flow_run_id,
+        )
+    except InstancesError as missing:
+        get_run_logger().warning("the page of the failure was not created: %s", missing)
+
+
+def _show_waiting(services: Services, work: Work) -> None:
+    """Write the check of the upstreams as artifacts of the run that waits for them."""
+    try:
+        show_freshness(services, str(work.instance_id), work.flow_run_id)
+    except InstancesError as error:
+        get_run_logger().warning("the table of the upstreams was not created: %s", error)
 
 
 def _sentence(outcome: Finished) -> str:

@@ -13,8 +13,14 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped
-from prefect_instances.libs.core.errors import InstancesError, InvalidSpec
+from prefect_instances.libs.core.errors import (
+    InstancesError,
+    InvalidSpec,
+    TemporaryError,
+    WrongDatabase,
+)
 from prefect_instances.libs.core.ids import DATABASE_TAG
+from prefect_instances.libs.core.pairing import UNAVAILABLE, WRONG_DATABASE
 from prefect_instances.libs.core.status import IdleEnd
 from prefect_instances.libs.wiring import connect
 
@@ -36,14 +42,16 @@ def current_run_id() -> UUID:
     return run_id
 
 
-def report_errors(work: Callable[[], Answer]) -> Answer | State[Any]:
+def report_errors(work: Callable[[], Answer], *, of_database: bool = True) -> Answer | State[Any]:
     """Call ``work``; if it raises an InstancesError, end the flow Failed with one line.
 
+    ``of_database`` checks first that the run is for this database; an execution does so itself.
     Each problem of an invalid spec is logged on its own line. Other exceptions pass with their
     traceback, because they are defects.
     """
     try:
-        _refuse_foreign()
+        if of_database:
+            _refuse_foreign()
         return work()
     except InstancesError as error:
         logger = get_run_logger()
@@ -53,7 +61,14 @@ def report_errors(work: Callable[[], Answer]) -> Answer | State[Any]:
         else:
             logger.error("%s", error)
         _RUN_LOGGER.addFilter(_said_already)
-        return Failed(message=str(error))
+        return Failed(name=_state_name(error), message=str(error))
+
+
+def _state_name(error: InstancesError) -> str:
+    """Return the name of the Failed state; the recovery of runs decides by it."""
+    if isinstance(error, WrongDatabase):
+        return WRONG_DATABASE
+    return UNAVAILABLE if isinstance(error, TemporaryError) else "Failed"
 
 
 def _refuse_foreign() -> None:

@@ -8,13 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, OptionalName
+from prefect_instances.cli.obstacles import print_obstacles
 from prefect_instances.cli.output import emit_document, emit_json, emit_rows, format_cell
 from prefect_instances.cli.runtime.server import Server, configured_server
 from prefect_instances.cli.session import open_database, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, freshness_table, status_rows
+from prefect_instances.libs.db import Database
 from prefect_instances.libs.services.rendering import links
 from prefect_instances.libs.services.views import explaining, reports
 from prefect_instances.libs.settings import load_settings
+from prefect_instances.libs.specs.reading.names import as_uuid
 
 LISTED = ("id", "name", "project", "type", "lifecycle", "status", "freshness")
 LIST_HEADERS = ("project", "instance", "type", "lifecycle", "status", "freshness")
@@ -85,14 +88,30 @@ def why(
     """
     with open_database() as database:
         document = explaining.why(database, utc_now(), name, flow)
+        obstacles = [] if document["ready"] else _look_at_prefect(database, name)
     if json:
-        emit_json(document)
+        emit_json({**document, "obstacles": obstacles})
         return
     for entry in document["flows"]:
         print(entry["why"])
         _print_remedies(entry["roots"])
         if entry["next_at"] and not entry["roots"]:
             print(f"  runs next at {entry['next_at']}")
+    print_obstacles(obstacles)
+
+
+def _look_at_prefect(database: Database, name: str) -> list[str]:
+    """Return what in Prefect keeps an instance that is not READY from running."""
+    from prefect_instances.cli.obstacles import find_obstacles
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.settings import load_settings
+
+    (entry,) = reports.status(database, utc_now(), name=name)["instances"]
+    deployments = {
+        f"{entry['project']}/{entry['name']}.{flow['kind']}": as_uuid(flow["deployment_id"] or "")
+        for flow in entry["flows"]
+    }
+    return find_obstacles(load_settings(), deployments)
 
 
 def _print_remedies(roots: Sequence[Mapping[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -26,7 +26,7 @@ from prefect_instances.cli.waiting import (
     wait_until_settled,
 )
 from prefect_instances.libs.adapters.prefect import RunView
-from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.services.rendering import links
 from prefect_instances.libs.services.state.context import Services
@@ -70,6 +70,30 @@ class NoSuchFlow(PermanentError):
         self.instance, self.asked, self.kinds = instance, asked, kinds
         wanted = f"no flow {asked!r}" if asked else "several flows"
         super().__init__(f"{instance!r} has {wanted}; choose one with --flow: {', '.join(kinds)}")
+
+
+class DeploymentGone(PermanentError):
+    """The deployment of the flow was deleted in Prefect: `instances reconcile` makes it again."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        super().__init__(
+            f"{instance!r} has no deployment in Prefect any more; `instances reconcile` makes it "
+            "again, after `instances up` if Prefect's database is new"
+        )
+
+
+EARLIEST_DAY = timedelta(hours=14)
+"""How far the earliest time zone is before UTC."""
+
+
+class InFuture(PermanentError):
+    """The day has not begun: leave out --as-of to read up to today."""
+
+    def __init__(self, as_of: datetime) -> None:
+        super().__init__(
+            f"--as-of {as_of:%Y-%m-%d} is in the future; leave it out to read the newest data"
+        )
 
 
 class OptionNotTaken(PermanentError):
@@ -119,6 +143,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     timeout: Timeout = 0.0,
 ) -> None:
     """Run a flow of an instance now."""
+    require_past(as_of, utc_now())
     parameters = {
         "mode": mode.value,
         "as_of": as_of.date().isoformat() if as_of else None,
@@ -132,6 +157,12 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
         parameters = parameters_for(services, target, parameters)
         missing = _execute(services, target, parameters, wait, timeout)
     end_not_ready(missing)
+
+
+def require_past(as_of: datetime | None, now: datetime) -> None:
+    """Raise InFuture for a day that has begun nowhere on earth yet."""
+    if as_of is not None and as_of.date() > (now + EARLIEST_DAY).date():
+        raise InFuture(as_of)
 
 
 def runs(name: Name, json: Json = False) -> None:
@@ -210,13 +241,13 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
 def parameters_for(services: Services, target: Target, asked: dict[str, Any]) -> dict[str, Any]:
     """Return the given options as parameters of the flow run, without defaults.
 
-    Raises OptionNotTaken for an option that the flow does not have, NotFound if its deployment was
-    deleted.
+    Raises OptionNotTaken for an option that the flow does not have, DeploymentGone if its
+    deployment was deleted.
     """
     said = {name: value for name, value in asked.items() if value != UNSAID[name]}
     view = services.prefect.find_deployment(target.deployment_id)
     if view is None:
-        raise NotFound("deployment", str(target.deployment_id))
+        raise DeploymentGone(target.instance)
     known = view.stored["parameter_openapi_schema"]["properties"]
     if strange := [name for name in said if name not in known]:
         raise OptionNotTaken(target.instance, strange)

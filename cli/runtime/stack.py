@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from prefect_instances.cli.runtime import database, pages, processes, server, worker
+from prefect_instances.cli.runtime import database, pages, processes, server, serving, worker
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.cli.runtime.server import Server
 from prefect_instances.libs.adapters.prefect import PrefectGateway
+from prefect_instances.libs.adapters.prefect.inspection import Inspector
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.settings import Settings, load_settings
@@ -243,6 +244,9 @@ def _prepare(home: Home, found: Server, request: UpRequest, say: Say) -> Setting
     say("preparing the database")
     with connect(settings) as services:
         database.bring_up_to_date(services.database, say)
+        with Inspector.connect(found.api_url) as inspector:
+            name = worker.worker_name(home)
+            serving.claim_server(inspector, services.identity(), settings.pool, name)
         database.register_definitions(services, say)
         say("registering flows, blocks and automations")
         apply(services.prefect, settings.pool, settings.pool_type, settings.chosen_sweep_seconds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import FlowStatus
@@ -55,12 +56,40 @@ def min_severity(statuses: frozenset[FlowStatus], priority: tuple[FlowStatus, ..
     return next((s for s in (*named, *unnamed) if s in statuses), FlowStatus.READY)
 
 
+def add_method(name: str, function: object) -> None:
+    """Register a method that a package brings; raise TypeError if it is none or the name is taken.
+
+    A method takes the set of the flows' statuses and the contract's priority, and returns the
+    status of the instance.
+    """
+    if not callable(function) or isinstance(function, type):
+        raise TypeError("is not a function of statuses and priority")
+    if METHODS.setdefault(name, function) is not function:
+        raise TypeError(f"{name} is registered already")
+
+
 def aggregate(statuses: Iterable[FlowStatus], contract: AggregationContract) -> FlowStatus:
-    """Compute an instance's status from its flows' statuses; NOT_INITIALIZED without flows."""
+    """Compute an instance's status from its flows' statuses; NOT_INITIALIZED without flows.
+
+    A method that is not installed any more, or that fails, is replaced by ``min_severity``: a
+    package must not stop changes of state.
+    """
     present = frozenset(statuses)
     if not present:
         return FlowStatus.NOT_INITIALIZED
-    return METHODS[contract.method](present, contract.priority)
+    function = METHODS.get(contract.method, min_severity)
+    try:
+        return FlowStatus(function(present, contract.priority))
+    except Exception:  # noqa: BLE001 - a plugin may raise anything
+        return min_severity(present, contract.priority)
+
+
+def read_contract(document: Mapping[str, Any]) -> AggregationContract:
+    """Read a contract that was checked when it was stored; its method may be missing since."""
+    return AggregationContract(
+        str(document["aggregation_method"]),
+        tuple(FlowStatus(status) for status in document["status_priority"]),
+    )
 
 
 def parse_contract(document: Mapping[str, object]) -> AggregationContract:

@@ -122,7 +122,7 @@ def _waits_for(draft: Draft, flow: FlowState) -> tuple[UUID, ...]:
         return ()
     if flow.status is FlowStatus.ERROR and not asked and not gate.due_by_input(draft, flow.id):
         return ()
-    waits = [blocker.flow_id for blocker in gate.blockers_for(draft, flow.id, request)]
+    waits = [blocker.flow_id for blocker in gate.check_upstream_freshness(draft, flow.id, request)]
     if flow.reason in OVERTAKEN and not gate.due_by_input(draft, flow.id):
         waits += [
             edge.upstream

@@ -30,6 +30,7 @@ class Divergence(StrEnum):
     DOCUMENT_CHANGED = "block changed"
     DOCUMENT_FAULTY = "block invalid"
     EXTERNAL_MISSING = "external resource missing"
+    OUTPUT_LOST = "output lost"
     RUN_ENDED = "run already ended in Prefect"
     LIFECYCLE_MISSING = "lifecycle deployment missing"
     LIFECYCLE_STALE = "lifecycle deployment without flow"
@@ -100,15 +101,18 @@ class Observation:
     """What was observed in Prefect, MLflow and Evidently.
 
     ``known`` holds the ids of all instances, settled or not. ``absent_externals`` are (instance id,
-    name of the external resource). ``documents`` lacks those that were deleted. Lifecycle
-    deployments are named ``flow/deployment``: those in ``absent_lifecycle`` were deleted; for those
-    in ``stale_lifecycle`` the installed version has no flow.
+    name of the external resource). ``lost_outputs`` has, by instance id and flow kind, lines on a
+    published output that cannot be read, and the command that makes it again. ``documents`` lacks
+    those that were deleted. Lifecycle deployments are named ``flow/deployment``: those in
+    ``absent_lifecycle`` were deleted; for those in ``stale_lifecycle`` the installed version has no
+    flow.
     """
 
     known: frozenset[UUID] = frozenset()
     deployments: tuple[SeenDeployment, ...] = ()
     documents: Mapping[UUID, SeenDocument] = field(default_factory=dict)
     absent_externals: frozenset[tuple[UUID, str]] = frozenset()
+    lost_outputs: Mapping[tuple[UUID, str], tuple[str, ...]] = field(default_factory=dict)
     automations: tuple[SeenAutomation, ...] = ()
     runs: tuple[SeenRun, ...] = ()
     absent_lifecycle: tuple[str, ...] = ()
@@ -139,6 +143,7 @@ def find_divergences(recorded: Iterable[RecordedInstance], world: Observation) -
         found += _deployments(instance, present)
         found += _document(instance, world.documents)
         found += _externals(instance, world.absent_externals)
+        found += _outputs(instance, world.lost_outputs)
     return [*found, *_runs(world), *_strangers(instances, world)]
 
 
@@ -193,6 +198,14 @@ def _externals(
     for name in instance.externals:
         if (instance.id, name) in absent:
             yield _of(instance, Divergence.EXTERNAL_MISSING, name, f"it is not in {name}")
+
+
+def _outputs(
+    instance: RecordedInstance, lost: Mapping[tuple[UUID, str], tuple[str, ...]]
+) -> Iterable[Diverged]:
+    for kind in instance.deployments:
+        if lines := lost.get((instance.id, kind)):
+            yield _of(instance, Divergence.OUTPUT_LOST, kind, *lines)
 
 
 def _runs(world: Observation) -> Iterable[Diverged]:

@@ -74,6 +74,11 @@ def label_instance(instance: Instance) -> dict[str, str]:
     }
 
 
+def label_related_instance(instance: Instance) -> dict[str, str]:
+    """Return the labels of an instance as a related resource of an event."""
+    return {**label_instance(instance), "prefect.resource.role": "instance"}
+
+
 def label_project(project_id: UUID, name: str) -> dict[str, str]:
     """Return the labels of a project as a related resource of an event."""
     return {

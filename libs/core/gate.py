@@ -68,8 +68,13 @@ def find_blockers(draft: Draft, flow_id: UUID) -> tuple[Blocker, ...]:
     return tuple(found)
 
 
-def blockers_for(draft: Draft, flow_id: UUID, request: Request | None) -> tuple[Blocker, ...]:
-    """List the upstreams that block a run which serves ``request``.
+def check_upstream_freshness(
+    draft: Draft, flow_id: UUID, request: Request | None
+) -> tuple[Blocker, ...]:
+    """List the upstreams that block a run which serves ``request``; empty: the run may execute.
+
+    Every run calls it before it executes, in the transaction that starts it. The same function
+    decides whether a gate opens and what ``instances why`` and ``check-upstream-freshness`` say.
 
     A forced run only needs published outputs. A recursive run also waits for upstreams that have a
     recursive request.
@@ -211,7 +216,7 @@ def evaluate(draft: Draft, flow_id: UUID) -> None:
     request = draft.pending_request(flow_id)
     if flow.status is FlowStatus.RUNNING or not draft.is_active(flow):
         return
-    if blockers_for(draft, flow_id, request) or close_satisfied(draft, flow_id):
+    if check_upstream_freshness(draft, flow_id, request) or close_satisfied(draft, flow_id):
         return
     if due_by_input(draft, flow_id) and _open_for_inputs(draft, flow, request):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from uuid import UUID
 
 from prefect_instances.libs.core.status import FlowKind, FlowStatus, InstanceType
@@ -40,7 +41,7 @@ KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
 
 
 DATABASE_TAG = "database"
-"""Prefix of the tag that binds a lifecycle run to one database."""
+"""Prefix of the tag that binds a run to one database."""
 
 
 def database_tag(identity: UUID) -> str:
@@ -104,6 +105,18 @@ def flow_resource(flow_id: UUID) -> str:
 def instance_resource(instance_id: UUID) -> str:
     """Return the Prefect event resource id of an instance or project."""
     return f"instance.{instance_id}"
+
+
+def deployment_resources(deployment_ids: Iterable[UUID | None]) -> tuple[dict[str, str], ...]:
+    """Return the related resources of an event for these deployments; None is left out."""
+    return tuple(
+        {
+            "prefect.resource.id": f"prefect.deployment.{id_}",
+            "prefect.resource.role": "deployment",
+        }
+        for id_ in deployment_ids
+        if id_ is not None
+    )
 
 
 def instance_channel(instance_id: UUID) -> str:

@@ -98,6 +98,38 @@ DECISIONS: Mapping[tuple[There, Here], Decision] = {
 """The decision for each pair; START_AGAIN only applies to an opening that still waits for a run."""
 
 
+class Restart(StrEnum):
+    """What to do with an opening whose flow run ended before it claimed the opening."""
+
+    NOW = "start it again at once"
+    LATER = "start it again in the next sweep"
+    NEVER = "end it as its flow run ended"
+
+
+QUICK_STARTS = 3
+"""Attempts to start the run of an opening without delay; later ones wait for the sweep."""
+
+LAST_START = 10
+"""Attempts after which an opening is given up, if the processes of all of them died."""
+
+UNAVAILABLE, WRONG_DATABASE = "Unavailable", "WrongDatabase"
+"""Names of the Failed states of a run that something else made fail; it does not count."""
+
+
+def decide_restart(there: There, name: str, attempt: int) -> Restart:
+    """Decide whether an opening gets another run after one that ended before its claim.
+
+    ``name`` is the name of that run's state. A run that failed for a reason of its own, such as a
+    module that cannot be imported, would fail again. One that met a missing service, or whose
+    process died, may succeed later.
+    """
+    if there is There.FAILED and name not in (UNAVAILABLE, WRONG_DATABASE):
+        return Restart.NEVER
+    if there is There.CRASHED and attempt >= LAST_START:
+        return Restart.NEVER
+    return Restart.NOW if attempt < QUICK_STARTS else Restart.LATER
+
+
 def here(status: RunStatus | None) -> Here:
     """Group the status of a run record; None stands for a flow run that claimed nothing."""
     if status is None:

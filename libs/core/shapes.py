@@ -28,8 +28,8 @@ class Shape:
 
     ``output`` is the flow whose output others read. ``readers`` are the flows that read the
     instance's upstreams. An upstream neither triggers nor, once it has published, blocks the
-    readers in ``observers``. Upstreams that advance make the flows in ``triggered`` due, unless an
-    edge says otherwise.
+    readers in ``observers``, unless the reference to it says so. Upstreams that advance make the
+    flows in ``triggered`` due, unless an edge says otherwise.
     """
 
     flows: tuple[str, ...]
@@ -58,7 +58,7 @@ class Shape:
         None for ``require`` or ``triggers`` means the default of the flow.
         """
         if kind in self.observers:
-            return Require.DATA, False
+            return require or Require.DATA, bool(triggers)
         by_default = kind in self.triggered
         return require or Require.READY, by_default if triggers is None else triggers
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from prefect_instances.libs.core import gate, recursion
+from prefect_instances.libs.core import gate, recursion, transitions
 from prefect_instances.libs.core.commands import (
     AskedAgain,
+    BadEnd,
     Blocked,
+    RetryPolicy,
     Skipped,
     Start,
     StartCommand,
@@ -48,7 +50,7 @@ def start(draft: Draft, command: StartCommand) -> Start:
     refusal = _refusal(draft, flow, opening, command)
     if refusal is not None:
         return Skipped("; ".join([refusal.why, *replaced]))
-    blocking = gate.blockers_for(draft, flow.id, request)
+    blocking = gate.check_upstream_freshness(draft, flow.id, request)
     if blocking:
         _hand_back(draft, opening)
         return Blocked(blocking)
@@ -56,6 +58,23 @@ def start(draft: Draft, command: StartCommand) -> Start:
         _refuse(draft, flow, request, command.unusable)
         return Unusable(command.unusable)
     return Started(_begin(draft, flow, opening, request, command))
+
+
+def end_unstarted(
+    draft: Draft, command: StartCommand, status: RunStatus, error: str, retry_id: UUID
+) -> bool:
+    """Claim an opening for a flow run that ended badly before it could, and end that run.
+
+    Returns False, and leaves the opening, if nothing can be claimed or the gate has closed.
+    """
+    opening = draft.openings.get(command.opening_id) if command.opening_id else None
+    if opening is None or opening.status is not OpeningStatus.OPEN:
+        return False
+    if not isinstance(start(draft, command), Started):
+        return False
+    policy = RetryPolicy(failed=0, crashed=0)
+    transitions.end_badly(draft, BadEnd(command.run_id, status, error, retry_id), policy)
+    return True
 
 
 def _refusal(

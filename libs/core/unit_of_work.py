@@ -18,8 +18,8 @@ from prefect_instances.libs.core.aggregation import aggregate
 from prefect_instances.libs.core.events import (
     Event,
     build_instance_event,
-    label_instance,
     label_project,
+    label_related_instance,
 )
 from prefect_instances.libs.core.records import (
     UNCLAIMED,
@@ -222,6 +222,7 @@ class Draft:
 
     def _instance_events(self, instances: Iterable[InstanceState]) -> list[Event]:
         events = []
+        deployments = self._deployments()
         for instance in instances:
             old = self.before.instances[instance.id]
             if old.status is instance.status:
@@ -232,7 +233,11 @@ class Draft:
                     self.now,
                     instance,
                     f"{instance.status}:{self.now.isoformat()}",
-                    (label_project(instance.project_id, instance.project),),
+                    (
+                        *ids.deployment_resources(deployments[instance.id]),
+                        label_related_instance(instance),
+                        label_project(instance.project_id, instance.project),
+                    ),
                     old_status=str(old.status),
                     status=str(instance.status),
                 )
@@ -244,17 +249,6 @@ class Draft:
     ) -> Event:
         instance = self.instance_of(flow)
         label = f"{instance.project}/{instance.name}.{flow.kind}"
-        # The deployment comes first: an inferred action uses the first match.
-        deployment = (
-            (
-                {
-                    "prefect.resource.id": f"prefect.deployment.{flow.deployment_id}",
-                    "prefect.resource.role": "deployment",
-                },
-            )
-            if flow.deployment_id
-            else ()
-        )
         return Event(
             id=self._event_id(name, flow.id, key),
             name=name,
@@ -264,12 +258,20 @@ class Draft:
                 "prefect.resource.name": label,
             },
             related=(
-                *deployment,
-                {**label_instance(instance), "prefect.resource.role": "instance"},
+                # The deployment comes first: an inferred action uses the first match.
+                *ids.deployment_resources([flow.deployment_id]),
+                label_related_instance(instance),
                 label_project(instance.project_id, instance.project),
             ),
             payload=payload,
         )
+
+    def _deployments(self) -> dict[UUID, list[UUID | None]]:
+        """Return the deployments of the flows of each instance."""
+        found: dict[UUID, list[UUID | None]] = defaultdict(list)
+        for flow in self.flows.values():
+            found[flow.instance_id].append(flow.deployment_id)
+        return found
 
     def _event_id(self, name: str, subject: UUID, key: str) -> UUID:
         return uuid5(subject, f"{name}:{key}:{self.now.isoformat()}")

@@ -268,6 +268,18 @@ def check_signal(
     _reject_if_any([fault for fault in faults if fault.count], frame.height)
 
 
+def fill_missing(frame: pl.DataFrame, value: float, index_columns: Sequence[str]) -> pl.DataFrame:
+    """Return the frame with ``value`` where a field is null or NaN.
+
+    Fields are the numeric columns besides the index and ``knowledge_time``.
+    """
+    fields = pl.selectors.numeric() - pl.selectors.by_name(
+        *index_columns, KNOWLEDGE, require_all=False
+    )
+    whole = frame.with_columns(fields.fill_null(value))
+    return whole.with_columns((fields & pl.selectors.float()).fill_nan(value))
+
+
 def _plain_type(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Datetime):
         return _UTC if dtype.time_zone else pl.Datetime("us")

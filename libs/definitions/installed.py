@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 
+from prefect_instances.libs.core.aggregation import add_method
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.guardrails import Guardrail
@@ -24,6 +25,10 @@ GUARDRAILS = "prefect_instances.guardrails"
 """The entry point group of additional kinds of guardrail contract."""
 
 
+AGGREGATIONS = "prefect_instances.aggregations"
+"""The entry point group of additional aggregation methods; an entry's name is the method's."""
+
+
 @cache
 def installed() -> Registry:
     """Return the installed definitions; they are discovered once in each process."""
@@ -35,6 +40,8 @@ def discover(group: str = GROUP) -> Registry:
     registry = Registry()
     for entry in sorted(entry_points(group=GUARDRAILS)):
         _load(registry, entry, _add_guardrail)
+    for entry in sorted(entry_points(group=AGGREGATIONS)):
+        _load(registry, entry, partial(_add_aggregation, entry.name))
     for entry in sorted(entry_points(group=group)):
         _load(registry, entry, _add_definition)
     _remove_broken_macros(registry)
@@ -55,6 +62,10 @@ def _add_guardrail(registry: Registry, loaded: object) -> None:
         raise TypeError("is not a Guardrail class")
     if registry.guardrails.setdefault(loaded.name, loaded) is not loaded:
         raise TypeError(f"{loaded.name} is registered already")
+
+
+def _add_aggregation(name: str, _: Registry, loaded: object) -> None:
+    add_method(name, loaded)
 
 
 def _add_definition(registry: Registry, loaded: object) -> None:

@@ -22,7 +22,10 @@ class VersionLost(PermanentError):
 
     def __init__(self, location: str, detail: str) -> None:
         self.location = location
-        super().__init__(f"stored version {location!r} cannot be read: {detail}")
+        super().__init__(
+            f"stored version {location!r} cannot be read: {detail}; make it again by "
+            "`instances run NAME --mode full`, with the name of the instance that it belongs to"
+        )
 
 
 class LocationRefused(PermanentError):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -199,6 +199,8 @@ def _forbid_writing(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
     elif connection.dialect.name == "postgresql":
         connection.execution_options(postgresql_readonly=True)
+        # A prepared statement is one statement: a second one could end the transaction and write.
+        cast(Any, connection.connection.dbapi_connection).prepare_threshold = 0
 
 
 def _reject_doubles(columns: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from datetime import datetime
 from functools import partial
@@ -206,9 +207,9 @@ def test_a_downstream_started_too_early_by_a_persons_automation_waits(
     stack.cli("run", f"{project}/a", "--wait")
 
     eventually(lambda: len(stack.runs(f"{project}/report")) > before, 60, "the used-by run")
-    states = eventually(
+    early = eventually(
         lambda: [
-            run["state_name"]
+            run["id"]
             for run in stack.post(
                 "/flow_runs/filter", {"deployments": {"id": {"any_": [deployments["d"]]}}}
             )
@@ -221,7 +222,13 @@ def test_a_downstream_started_too_early_by_a_persons_automation_waits(
     newest = stack.completed(f"{project}/d")[0]
     read = {pin["resource"]: pin["version"] for pin in newest["inputs"]}
 
-    assert states
+    tables = stack.post(
+        "/artifacts/filter",
+        {"artifacts": {"flow_run_id": {"any_": early[:1]}, "type": {"any_": ["table"]}}},
+    )
+    assert [table["key"] for table in tables] == [f"freshness-{project}-d"]
+    blocks = {row["upstream"]: row["blocks"] for row in json.loads(tables[0]["data"])}
+    assert blocks["b.refresh"] == "yes"
     assert read["b"] == stack.completed(f"{project}/b")[0]["output_version"]
     assert read["a"] == stack.completed(f"{project}/a")[0]["output_version"]
 

@@ -28,7 +28,7 @@ from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, 
 from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
 from prefect_instances.libs.services.lifecycle.updating import update_instance
 from prefect_instances.libs.services.runs.execution import execute
-from prefect_instances.libs.services.runs.procedures import load_procedure
+from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Ledger
@@ -124,7 +124,7 @@ class Bench:
 
     def execute(self, work: Work) -> Any:
         """What a worker does with a flow run."""
-        return execute(self.services, work, load_procedure(work.kind))
+        return execute(self.services, work, run_procedure)
 
     def drain(self, limit: int = 50, only: str = "") -> list[str]:
         """Run every opening that is announced, until none is; what ran, in order.

@@ -16,10 +16,12 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway, RunState
 from prefect_instances.libs.core.commands import Output, Started
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.ids import EXECUTION_TAG, WORK_POOL
-from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.core.pairing import LAST_START, QUICK_STARTS
+from prefect_instances.libs.core.status import FlowKind, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.outbox import record_events, select_unpublished
-from prefect_instances.libs.services.state.run_recovery import QUICK_ATTEMPTS, recover_run
+from prefect_instances.libs.services.runs.procedures import PROCEDURES
+from prefect_instances.libs.services.state.run_recovery import recover_run
 from prefect_instances.libs.services.state.sweeping import Swept, sweep
 from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
@@ -43,9 +45,16 @@ def started_run(bench: Bench, opening: UUID | None) -> UUID:
     return bench.services.prefect.start_run(deployment, parameters).id
 
 
-def end(person: httpx.Client, run_id: UUID, state: str) -> None:
+def end(
+    person: httpx.Client,
+    run_id: UUID,
+    state: str,
+    name: str = "",
+    message: str = "told by the worker",
+) -> None:
     """What a worker, or a person, says of a flow run."""
-    body = {"state": {"type": state, "message": "told by the worker"}, "force": True}
+    said = {"type": state, "name": name or state.capitalize(), "message": message}
+    body = {"state": said, "force": True}
     person.post(f"/flow_runs/{run_id}/set_state", json=body).raise_for_status()
 
 
@@ -87,15 +96,82 @@ def test_a_run_that_died_before_it_claimed_has_its_opening_announced_again(
 ) -> None:
     opening = opening_of(bench)
     said = []
-    for _ in range(QUICK_ATTEMPTS + 1):
+    for _ in range(QUICK_STARTS + 1):
         run_id = started_run(bench, opening)
         end(person, run_id, "CRASHED")
         said.append(recover_run(bench.services, run_id))
 
     again = [line for line in said if "is sent again" in line]
-    assert len(again) == QUICK_ATTEMPTS - 1
+    assert len(again) == QUICK_STARTS - 1
     assert "the sweep tries again" in said[-1]
     assert opening_of(bench) == opening
+
+
+def test_a_run_that_failed_before_it_claimed_ends_its_opening_with_the_reason(
+    late: Late, person: httpx.Client
+) -> None:
+    """Started again, it fails again: its module cannot be imported, say."""
+    bench = late.bench
+    run_id = started_run(bench, opening_of(bench))
+    end(person, run_id, "FAILED", message="ModuleNotFoundError: No module named 'gone'")
+
+    recover_run(bench.services, run_id)
+    swept = late.sweep(10)
+
+    found = flow(bench)
+    assert (found["status"], found["reason"]) == ("ERROR", "RunFailed")
+    assert (
+        "the run could not begin: ModuleNotFoundError: No module named 'gone'" in found["message"]
+    )
+    assert (swept.started, swept.failures) == (0, [])
+    assert [run["status"] for run in reports.runs(bench.services.database, "prices")["runs"]] == [
+        "failed"
+    ]
+
+
+def test_a_procedure_that_cannot_be_imported_is_a_failed_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROCEDURES, FlowKind.REFRESH, "gone.away:refresh")
+
+    with pytest.raises(ModuleNotFoundError):
+        bench.run("prices")
+
+    [run] = reports.runs(bench.services.database, "prices")["runs"]
+    assert run["status"] == "failed"
+    assert flow(bench)["reason"] == "RunFailed"
+    assert "ModuleNotFoundError: No module named 'gone'" in flow(bench)["message"]
+
+
+@pytest.mark.parametrize("name", ["Unavailable", "WrongDatabase"])
+def test_a_run_that_met_a_missing_service_is_started_again(
+    late: Late, person: httpx.Client, name: str
+) -> None:
+    opening = opening_of(late.bench)
+    run_id = started_run(late.bench, opening)
+    end(person, run_id, "FAILED", name=name)
+
+    said = recover_run(late.bench.services, run_id)
+
+    assert "is sent again" in said
+    assert opening_of(late.bench) == opening
+
+
+def test_an_opening_is_given_up_when_every_process_of_its_runs_dies(
+    late: Late, person: httpx.Client
+) -> None:
+    bench, started = late.bench, 0
+    for _ in range(2 * LAST_START):
+        late.sweep(10)
+        deployment = UUID(flow(bench)["deployment_id"])
+        for run in bench.services.prefect.live_runs([deployment])[deployment]:
+            started += 1
+            end(person, run.id, "CRASHED")
+
+    found = flow(bench)
+    assert (found["status"], found["reason"]) == ("ERROR", "RunCrashed")
+    assert f"{LAST_START} runs died so" in found["message"]
+    assert started == LAST_START
 
 
 def test_a_run_that_goes_on_is_left_alone(bench: Bench) -> None:
@@ -200,6 +276,16 @@ def test_an_event_that_no_server_takes_is_told_and_stops_nobody(late: Late) -> N
     assert "instance.poison" in swept.failures[0]
     with database.read() as session:
         assert select_unpublished(session, 10) == []
+
+
+def test_published_events_are_kept_for_a_week(late: Late) -> None:
+    late.sweep(0)
+    days = 24 * 60
+
+    early, on_time = late.sweep(6.9 * days).forgotten, late.sweep(0.2 * days).forgotten
+
+    assert early == 0
+    assert on_time > 0
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])

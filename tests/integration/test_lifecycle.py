@@ -18,8 +18,9 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.core.plan import Action
 from prefect_instances.libs.core.status import Lifecycle
-from prefect_instances.libs.db.models import OutboxEvent
+from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, SignalInstance
 from prefect_instances.libs.db.repositories.resources import find_project
+from prefect_instances.libs.plugins.expression import ExpressionPipeline
 from prefect_instances.libs.services.lifecycle import removal
 from prefect_instances.libs.services.lifecycle.locks import lock_projects
 from prefect_instances.libs.services.lifecycle.pausing import pause, resume
@@ -111,6 +112,53 @@ def test_a_dataset_is_promoted_once_its_stored_data_keep_the_contract(
     with services.database.read() as session:
         told = select(OutboxEvent.payload).where(OutboxEvent.name == "instance.promoted")
         assert [payload["dataset"] for payload in session.scalars(told)] == ["doubled"]
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_promoted_signal_knows_its_dataset_and_takes_the_rows_that_are_stored(
+    bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*_: Any) -> Any:
+        raise AssertionError("the data are computed anew")
+
+    services = bench.services
+    spec = build_promoted_spec(services, "doubled", "alpha", {"min_value": 0.0})
+    provision(services, spec, bench.ports(services, spec))
+    with monkeypatch.context() as patched:
+        patched.setattr(ExpressionPipeline, "extract", computed)
+        assert bench.drain() == ["alpha"]
+    bench.run("prices", as_of=NEXT_DAY)
+    bench.drain()
+
+    with services.database.read() as session:
+        row = session.get_one(SignalInstance, bench.instance_id("alpha"))
+        flows = [
+            session.get_one(FlowExecutionResource, bench.flow_id(name))
+            for name in ("doubled", "alpha")
+        ]
+    assert row.promoted_from_id == bench.instance_id("doubled")
+    assert flows[0].content_hash == flows[1].content_hash != ""
+    assert flows[0].last_data_date == flows[1].last_data_date
+
+
+@pytest.mark.usefixtures("pair")
+def test_every_event_of_an_instance_names_instance_project_and_deployment(
+    bench: Bench, project: str
+) -> None:
+    spec = build_promoted_spec(bench.services, "doubled", "alpha", {})
+    done = provision(bench.services, spec, bench.ports(bench.services, spec))
+    record_promotion(bench.services, done, f"{project}/doubled")
+    bench.drain()
+
+    with bench.services.database.read() as session:
+        events = session.scalars(select(OutboxEvent)).all()
+        roles = {
+            event.name: {labels["prefect.resource.role"] for labels in event.related}
+            for event in events
+        }
+    assert {"instance.provisioned", "instance.promoted", "instance.status.changed"} <= set(roles)
+    for name, named in roles.items():
+        assert named >= {"instance", "project", "deployment"}, name
 
 
 def test_a_dataset_without_output_is_not_promoted(bench: Bench, project: str) -> None:

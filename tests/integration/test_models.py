@@ -219,6 +219,21 @@ def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it
     assert made.metrics["model_version"] == store.version_of(name, "champion") == 3
 
 
+def test_a_model_that_is_no_better_becomes_the_challenger(bench: Bench, project: str) -> None:
+    split = {"validation": 0.2, "embargo": 7}
+    provisioned(bench, project, promotion={"min_improvement": 9.0}, split=split)
+    bench.drain()
+    bench.run("prices", as_of=NEXT_DAY)
+    bench.drain()
+
+    trained = bench.run("m", "training")
+
+    name, store = model_name(project, "m", bench.instance_id("m")), tracking(bench.services)
+    assert not trained.published
+    assert store.version_of(name, "champion") == 1
+    assert store.version_of(name, "challenger") == trained.metrics["model_version"] == 2
+
+
 @pytest.mark.parametrize("gone", ["files", "registered-model"])
 def test_a_model_that_is_lost_is_replaced_by_the_next_training(
     bench: Bench, project: str, gone: str

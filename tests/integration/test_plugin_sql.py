@@ -106,6 +106,23 @@ def test_a_query_that_is_no_dataset_is_rejected_in_one_line(query: str, message:
     assert extract(QUERY).frame.height == 3
 
 
+@pytest.mark.usefixtures("url")
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "DELETE FROM quotes",
+        "COMMIT; DELETE FROM quotes; COMMIT",
+        "ROLLBACK; SET default_transaction_read_only = off; DELETE FROM quotes; COMMIT",
+        "PRAGMA query_only = OFF; DELETE FROM quotes",
+    ],
+)
+def test_a_query_that_ends_its_transaction_writes_nothing(rest: str) -> None:
+    with pytest.raises((DataRejected, Unavailable)):
+        extract(f"{QUERY}; {rest}")
+
+    assert extract(QUERY).frame.height == 3
+
+
 def test_a_database_that_is_gone_is_no_fault_of_the_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

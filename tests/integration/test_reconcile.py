@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,10 +12,13 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from prefect_instances.cli.commands.runs import DeploymentGone, choose_flow, parameters_for
 from prefect_instances.cli.doctor_checks import Level, check_instances, check_sweeps
+from prefect_instances.cli.obstacles import find_obstacles
 from prefect_instances.libs.adapters.prefect import DeploymentPlan, PrefectGateway
 from prefect_instances.libs.core.divergence import Diverged, Divergence
 from prefect_instances.libs.core.ids import DIVERGED, WORK_POOL
@@ -24,6 +28,7 @@ from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent,
 from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.model_stores import (
     experiment_name,
+    model_name,
     model_row,
     monitoring,
     tracking,
@@ -61,6 +66,10 @@ def bench(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Iterat
     yield make_bench(database, gateway, tmp_path)
     # Other tests share the server, and want nothing started.
     gateway.delete_automation(START_NAME)
+
+
+NOBODY = "http://127.0.0.1:9/api"
+"""An address at which nothing listens."""
 
 
 def ports_of(bench: Bench) -> PortsOf:
@@ -472,6 +481,34 @@ def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: 
     assert settle(bench) == {}
 
 
+def test_lost_outputs_are_told_with_the_command_that_makes_them_again(
+    bench: Bench, project: str
+) -> None:
+    provisioned(bench, project)
+    bench.drain()
+    name = model_name(project, "m", bench.instance_id("m"))
+    tracking(bench.services).delete_model(name)
+    shutil.rmtree(bench.services.settings.store_root)
+
+    found = settle(bench)
+
+    lost = {
+        (item.diverged.subject, part): (item.outcome, item.diverged.difference)
+        for (kind, part), item in found.items()
+        if kind is Divergence.OUTPUT_LOST
+    }
+    assert {outcome for outcome, _ in lost.values()} == {Outcome.REPORTED}
+    assert lost[f"{project}/m", "training"][1] == (
+        "version 1 of the registered model is not in MLflow",
+        f"run `instances run {project}/m --flow training`",
+    )
+    told = {key: lines[-1] for key, (_, lines) in lost.items()}
+    assert told[f"{project}/m", "inference"] == (
+        f"run `instances run {project}/m --flow inference --force`"
+    )
+    assert f"run `instances run {project}/prices --mode full`" in told.values()
+
+
 @on_both_databases
 def test_a_run_that_is_over_in_prefect_is_ended_here(
     bench: Bench, project: str, person: httpx.Client
@@ -555,6 +592,42 @@ def test_the_doctor_counts_missing_deployments(bench: Bench, project: str) -> No
     assert broken.level is Level.FAIL
     assert broken.detail == f"1 of 1 flows have no deployment: {project}/prices.refresh"
     assert "instances reconcile" in broken.advice
+
+
+def test_what_keeps_flows_from_running_is_told_with_the_command(
+    bench: Bench, project: str, person: httpx.Client
+) -> None:
+    bench.provision(prices(project))
+    kept = UUID(handles(bench, "prices")["prefect_deployment_id"])
+    pointed = bench.services.settings.model_copy(
+        update={"prefect_api_url": bench.services.prefect.api_url}
+    )
+    flows = {"prices.refresh": kept, "lost.refresh": uuid4()}
+
+    whole = find_obstacles(pointed, {"prices.refresh": kept})
+    bench.services.prefect.delete_automation(START_NAME)
+    lost = find_obstacles(pointed, flows)
+    with temporary_settings({PREFECT_API_URL: NOBODY}):
+        away = find_obstacles(pointed, flows)
+
+    without_sweep = [line for line in whole if "sweep-freshness" not in line]
+    assert without_sweep == []
+    assert [line for line in lost if "sweep-freshness" not in line] == [
+        "no deployment in Prefect: lost.refresh; run `instances reconcile`",
+        f"the automation {START_NAME!r} is missing; run `instances up`",
+    ]
+    assert away == [f"Prefect does not answer at {NOBODY}; run `instances up`"]
+
+
+def test_a_run_of_a_deployment_that_is_gone_names_the_command(bench: Bench, project: str) -> None:
+    bench.provision(prices(project))
+    bench.services.prefect.delete_deployment(
+        UUID(handles(bench, "prices")["prefect_deployment_id"])
+    )
+    target = choose_flow(bench.services, "prices", "")
+
+    with pytest.raises(DeploymentGone, match="`instances reconcile` makes it again"):
+        parameters_for(bench.services, target, {})
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import polars as pl
 import pytest
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
@@ -15,6 +17,8 @@ from prefect_instances.libs.core.errors import DataRejected, Interrupted
 from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.status import Cause, Mode, RunStatus
 from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.models import FlowExecutionResource
+from prefect_instances.libs.definitions.store import VersionLost
 from prefect_instances.libs.plugins.delta import DeltaHandle
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.runs.execution import NotASession
@@ -315,3 +319,33 @@ def test_a_past_due_flow_is_stale_and_asked_to_catch_up(
     assert flow_of(bench, "prices")["reason"] == "PastDue"
     assert bench.drain() == ["prices"]
     assert flow_of(bench, "prices")["status"] == "READY"
+
+
+@pytest.mark.parametrize("store", ["parquet", "delta"])
+@pytest.mark.parametrize("gone", ["folder", "files"])
+def test_a_store_whose_files_are_lost_is_rebuilt_by_a_run_in_full_mode(
+    bench: Bench, project: str, store: str, gone: str
+) -> None:
+    bench.provision(prices(project) | {"store": {"definition": store}})
+    bench.drain()
+    before = read(bench)
+    for root in bench.services.settings.store_root.iterdir():
+        for path in [root] if gone == "folder" else list(root.rglob("*.parquet")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    with pytest.raises(VersionLost, match="run NAME --mode full"):
+        bench.run("prices")
+    rebuilt = bench.run("prices", mode=Mode.FULL)
+    again = bench.run("prices")
+
+    assert rebuilt.published
+    assert read(bench).equals(before)
+    assert not again.published
+
+
+def read(bench: Bench) -> pl.DataFrame:
+    """The rows of the current version."""
+    with bench.services.database.read() as session:
+        flow = session.get_one(FlowExecutionResource, bench.flow_id("prices"))
+    assert flow.version_id is not None
+    return read_version(bench.services, flow.version_id).collect().sort("date", "symbol")

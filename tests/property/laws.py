@@ -230,7 +230,7 @@ def openings_are_justified(before: Region, after: Region) -> None:
         flow, request = after.flows[opening.flow_id], draft.pending_request(opening.flow_id)
         assert draft.is_active(flow), "a gate opened while paused"
         assert flow.status is not FlowStatus.RUNNING, "a gate opened beside a run"
-        assert not gate.blockers_for(draft, flow.id, request), "a shut gate opened"
+        assert not gate.check_upstream_freshness(draft, flow.id, request), "a shut gate opened"
         if opening.request_id is not None:
             assert request is not None, "a gate opened for a request that is not pending"
             assert opening.cause_key == gate.request_key(request)

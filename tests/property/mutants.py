@@ -68,7 +68,7 @@ def errors_are_marked_stale_too(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def the_gate_is_not_checked_at_start(patch: pytest.MonkeyPatch) -> None:
-    _in_start(patch, blockers_for=lambda draft, flow_id, request: ())
+    _in_start(patch, check_upstream_freshness=lambda draft, flow_id, request: ())
 
 
 @mutant

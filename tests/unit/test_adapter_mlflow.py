@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -247,3 +248,41 @@ def test_links_lead_to_pages_where_some_are_served() -> None:
     assert pages.experiment("7") == "http://mlflow:5000/#/experiments/7"
     assert pages.model("p.m.1") == "http://mlflow:5000/#/models/p.m.1"
     assert Pages("").run("7", "abc") == ""
+
+
+def test_the_addresses_of_an_embedded_store_follow_its_folder(tmp_path: Path) -> None:
+    before = Tracking(tmp_path / "before")
+    experiment = before.ensure_experiment("p/m 5")
+    run_id = before.log(experiment, training(predict_from="2024-01-01"))
+    version = before.register("p.m.5", run_id, {"predict_from": "2024-01-01"})
+
+    (tmp_path / "before").rename(tmp_path / "after there")
+    after = Tracking(tmp_path / "after there")
+
+    assert after.find_loss("p.m.5", version) == ""
+    assert after.load("p.m.5", version).tags == {"predict_from": "2024-01-01"}
+    again = after.log(experiment, training())
+    assert after.register("p.m.5", again, {}) == version + 1
+    assert after.find_loss("p.m.5", version + 1) == ""
+    assert not (tmp_path / "before").exists()
+
+
+def test_what_is_lost_of_a_model_version_is_told(store: Tracking) -> None:
+    experiment = store.ensure_experiment("p/lost 6")
+    version = store.register("p.lost.6", store.log(experiment, training()), {})
+
+    whole = store.find_loss("p.lost.6", version)
+    unknown = store.find_loss("p.lost.6", version + 1)
+
+    assert whole == ""
+    assert unknown == f"version {version + 1} of the registered model is not in MLflow"
+
+
+def test_the_loss_of_the_files_of_a_model_version_is_told(embedded: Tracking) -> None:
+    experiment = embedded.ensure_experiment("p/files 7")
+    version = embedded.register("p.files.7", embedded.log(experiment, training()), {})
+    shutil.rmtree(embedded.folder / "artifacts" / "7")
+
+    assert f"the files of model version {version} are gone" in embedded.find_loss(
+        "p.files.7", version
+    )

@@ -10,6 +10,7 @@ from prefect_instances.libs.core.aggregation import (
     AggregationContract,
     aggregate,
     parse_contract,
+    read_contract,
 )
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.core.status import FlowStatus
@@ -131,3 +132,16 @@ def test_a_malformed_contract_is_refused(document: dict[str, object], paths: lis
     with pytest.raises(InvalidSpec) as caught:
         parse_contract(document)
     assert [problem.path for problem in caught.value.problems] == paths
+
+
+def test_a_method_that_is_gone_or_fails_stops_no_change_of_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> FlowStatus:
+        raise KeyError("plugin")
+
+    gone = read_contract({"aggregation_method": "gone", "status_priority": ["STALE", "READY"]})
+    monkeypatch.setitem(METHODS, "fails", fails)
+
+    assert aggregate([READY, STALE], gone) is STALE
+    assert aggregate([READY, STALE], AggregationContract("fails")) is STALE

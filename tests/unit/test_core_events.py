@@ -179,6 +179,17 @@ def test_an_opening_names_its_deployment_first() -> None:
     assert event.payload["inputs"] == {str(flow_id("A")): 2}
 
 
+def test_the_status_of_an_instance_names_its_deployments_and_its_project() -> None:
+    scene = Scene.ready(chain())
+    scene.begin("A", wish())
+    event = told(scene, ids.STATUS_CHANGED)
+    assert [labels["prefect.resource.role"] for labels in event.related] == [
+        "deployment",
+        "instance",
+        "project",
+    ]
+
+
 def test_a_flow_without_a_deployment_names_none() -> None:
     scene = Scene(chain())
     bare = replace(scene.flow("A"), deployment_id=None)

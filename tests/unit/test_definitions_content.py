@@ -21,6 +21,7 @@ from prefect_instances.libs.definitions.content import (
     conform,
     content_hash,
     extend_hash,
+    fill_missing,
     first_change,
     later_rows,
     merge,
@@ -434,3 +435,21 @@ def test_the_index_of_a_signal_is_unique_and_present() -> None:
             index_columns=("date",),
         )
     assert caught.value.report["rules"] == {"duplicate_key": 2, "not_numeric": 2}
+
+
+def test_a_neutral_value_fills_missing_values_of_fields_alone() -> None:
+    frame = pl.DataFrame(
+        {
+            "date": [START, START, None],
+            "symbol": ["A", None, "C"],
+            "level": [1, None, 3],
+            "x": [float("nan"), None, 2.5],
+            "n": [None, 4, 5],
+        }
+    )
+
+    filled = fill_missing(frame, 0.5, ["date", "symbol", "level"])
+
+    assert filled.select("date", "symbol", "level").equals(frame.select("date", "symbol", "level"))
+    assert filled["x"].to_list() == [0.5, 0.5, 2.5]
+    assert filled["n"].to_list() == [0.5, 4.0, 5.0]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from prefect_instances.libs.core import aggregation
 from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpec
+from prefect_instances.libs.core.status import FlowStatus
 from prefect_instances.libs.definitions import Accessor, Definition, DefinitionKind, Registry
 from prefect_instances.libs.definitions.installed import discover
 
@@ -98,11 +100,20 @@ class Circular(Whole):
 class OnCircular(Whole):
     name, expression = "ON_CIRCULAR", "CIRCULAR(x)"
 
+def any_ready(statuses, priority):
+    return "READY" if "READY" in statuses else priority[0]
+
+
 class Unused(Whole):
     name, arguments = "UNUSED", {"x": Argument.SERIES, "y": Argument.SERIES}
 """
 
 ENTRIES = """
+[prefect_instances.aggregations]
+sdk_test_any_ready = sdk_test_plugins:any_ready
+sdk_test_number = sdk_test_plugins:not_a_class
+min_severity = sdk_test_plugins:any_ready
+
 [prefect_instances.definitions]
 accessor.good = sdk_test_plugins:Good
 accessor.good_again = sdk_test_plugins:Good
@@ -144,6 +155,20 @@ def test_a_broken_definition_disturbs_no_other() -> None:
     expected = ("unfinished", "unversioned", "number", "absent", "missing", "failing", "leaving")
     assert set(expected) <= set(broken)
     assert broken["failing"] == "RuntimeError: first line"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_package_brings_a_method_of_aggregation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregation, "METHODS", dict(aggregation.METHODS))
+
+    registry = discover()
+
+    contract = aggregation.parse_contract({"aggregation_method": "sdk_test_any_ready"})
+    some = [FlowStatus.READY, FlowStatus.STALE]
+    assert aggregation.aggregate(some, contract) is FlowStatus.READY
+    broken = {each.entry_point: each.error for each in registry.broken}
+    assert broken["sdk_test_number"] == "TypeError: is not a function of statuses and priority"
+    assert broken["min_severity"] == "TypeError: min_severity is registered already"
 
 
 @pytest.mark.usefixtures("installed")

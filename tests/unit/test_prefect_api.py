@@ -97,6 +97,31 @@ def test_nothing_found_is_none_false_or_not_found_by_the_call() -> None:
             gateway.set_deployment_paused(uuid4(), True)
 
 
+@pytest.mark.parametrize(
+    "handler",
+    [
+        pytest.param(answering(404, text="<html>nginx</html>"), id="another-web-server"),
+        pytest.param(answering(404, {"error": "no such page"}), id="another-api"),
+        pytest.param(answering(404, {"detail": "Not Found"}), id="without-api"),
+        pytest.param(answering(405, {"detail": "Method Not Allowed"}), id="post-to-a-page"),
+    ],
+)
+def test_what_another_server_does_not_have_is_not_deleted(handler: Handler) -> None:
+    with gateway_to(handler) as gateway:
+        for call in (gateway.find_deployment, gateway.delete_deployment, gateway.read_run):
+            with pytest.raises(Unavailable, match="check PREFECT_API_URL, which ends in /api"):
+                call(uuid4())
+
+
+def test_a_socks_proxy_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+
+    with pytest.raises(PermanentError, match="names a SOCKS proxy") as refused:
+        PrefectGateway.connect("http://127.0.0.1:9/api")
+
+    assert len(str(refused.value).splitlines()) == 1
+
+
 def test_no_connection_is_unavailable() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("Connection refused", request=request)

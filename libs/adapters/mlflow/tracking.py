@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from prefect_instances.libs.adapters.mlflow.moving import (
+    ARTIFACTS,
+    artifact_location,
+    follow_folder,
+)
 from prefect_instances.libs.adapters.mlflow.purging import purge_embedded, purge_served
 from prefect_instances.libs.core.addresses import Address
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
@@ -80,9 +85,13 @@ class Tracking:
         self.embedded = not url
         self._address = Address.parse(url) if url else Address(f"sqlite:///{folder / 'mlflow.db'}")
         self.url = self._address.url
+        self._ready = False
 
     def prepare(self) -> None:
-        """Create or migrate the embedded schema under a lock: concurrent first uses would race."""
+        """Create or migrate the embedded schema under a lock: concurrent first uses would race.
+
+        If the folder was moved or copied, the addresses of the artifacts follow it.
+        """
         if not self.embedded:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -90,21 +99,32 @@ class Tracking:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with _translated():
                 self._connected.search_experiments(max_results=1)
-            self._prepared.touch()
+            if self._prepared.exists() or self.folder.joinpath(ARTIFACTS).exists():
+                with _translated():
+                    follow_folder(self._connected, self.folder)
+            self._prepared.write_text(str(self.folder))
 
     @property
     def _prepared(self) -> Path:
-        """Return the marker file: it exists if the schema matches the installed MLflow.
+        """Return the marker file: it names the folder if the schema matches the installed MLflow.
 
         The database alone does not show that: it also exists during a migration.
         """
         return self.folder / f"schema-of-{importlib.metadata.version('mlflow')}"
 
+    def _is_prepared(self) -> bool:
+        try:
+            return self._prepared.read_text() == str(self.folder)
+        except FileNotFoundError:
+            return False
+
     @property
     def client(self) -> Any:
         """Return MLflow's client, with the embedded schema ready."""
-        if self.embedded and not self._prepared.exists():
-            self.prepare()
+        if self.embedded and not self._ready:
+            if not self._is_prepared():
+                self.prepare()
+            self._ready = True
         return self._connected
 
     @cached_property
@@ -143,8 +163,7 @@ class Tracking:
                 if found.lifecycle_stage == "deleted":
                     self.client.restore_experiment(found.experiment_id)
                 return str(found.experiment_id)
-            location = (self.folder / "artifacts" / name.rpartition(" ")[2]).as_uri()
-            place = location if self.embedded else None
+            place = artifact_location(self.folder, name) if self.embedded else None
             made = self.client.create_experiment(name, place, tags={EXPERIMENT: name})
             self._require_shared_artifacts(made, name)
             return str(made)
@@ -311,6 +330,19 @@ class Tracking:
             if not token:
                 return
 
+    def has_version(self, name: str, version: int) -> bool:
+        """Return True if a version of a registered model exists."""
+        from mlflow.exceptions import MlflowException
+
+        with _translated():
+            try:
+                self.client.get_model_version(name, str(version))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return False
+                raise
+            return True
+
     def has_files(self, name: str, version: int) -> bool:
         """Return True if the files of a model version are where MLflow says; none is read."""
         import mlflow.artifacts
@@ -318,6 +350,16 @@ class Tracking:
         with _translated():
             source = self.client.get_model_version(name, str(version)).source
             return bool(mlflow.artifacts.list_artifacts(source, tracking_uri=self.url))
+
+    def find_loss(self, name: str, version: int) -> str:
+        """Return why a version of a registered model cannot be loaded; empty if its files exist."""
+        if not self.has_version(name, version):
+            return f"version {version} of the registered model is not in MLflow"
+        if self.has_files(name, version):
+            return ""
+        with _translated():
+            source = self.client.get_model_version(name, str(version)).source
+        return f"the files of model version {version} are gone from {source}"
 
     def tags_of(self, name: str, version: int) -> dict[str, str]:
         """Return the tags that ``mark`` set for a version."""

@@ -24,6 +24,9 @@ NO_SERVER = "no server is configured; start one with `instances up` or set PREFE
 RETRY_LATER = frozenset({408, 425, 429})
 """HTTP statuses below 500 that do not mean that the request is wrong."""
 
+API_ADVICE = "check PREFECT_API_URL, which ends in /api, and that a Prefect server is there"
+"""What to do if the address leads elsewhere."""
+
 _JSON = {"Content-Type": "application/json"}
 _REASONS_SHOWN = 3
 _REASON_LENGTH = 600
@@ -97,7 +100,7 @@ class Api:
         try:
             return response.json()
         except ValueError as error:
-            detail = f"{self.url} answered something that is not JSON"
+            detail = f"{self.url} answered something that is not JSON: {API_ADVICE}"
             raise Unavailable(SERVICE, detail) from error
 
     def find(self, path: str, *, doing: str) -> Any | None:
@@ -198,11 +201,27 @@ def _connection_problem(error: httpx.RequestError | httpx.InvalidURL) -> str:
 
 def _refusal(doing: str, response: httpx.Response) -> InstancesError:
     status, reason = response.status_code, _reason(response)
+    if status in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED) and _is_foreign(response):
+        # Not a refusal: nothing that looks deleted may have been deleted.
+        where = f"{response.request.url.scheme}://{response.request.url.netloc.decode()}"
+        detail = f"{where} answers {status}, but not as Prefect's API: {API_ADVICE}"
+        return Unavailable(SERVICE, detail)
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         reason += "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in RETRY_LATER:
         return Unavailable(SERVICE, f"it answered {status} when asked to {doing}: {reason}")
     return Refused(doing, status, reason)
+
+
+def _is_foreign(response: httpx.Response) -> bool:
+    """Return True if no route of Prefect's API answered: another server, or a wrong path."""
+    try:
+        document = response.json()
+    except ValueError:
+        return True
+    said = document.get("detail") if isinstance(document, dict) else None
+    known = isinstance(document, dict) and {"detail", "exception_message"} & document.keys()
+    return not known or said in ("Not Found", "Method Not Allowed")
 
 
 def _reason(response: httpx.Response) -> str:

@@ -13,7 +13,8 @@ from prefect_instances.libs.adapters.prefect.deployments import DeploymentCalls
 from prefect_instances.libs.adapters.prefect.events import EventCalls
 from prefect_instances.libs.adapters.prefect.pools import WorkPoolCalls
 from prefect_instances.libs.adapters.prefect.runs import RunCalls
-from prefect_instances.libs.core.errors import InstancesError, Unavailable
+from prefect_instances.libs.adapters.prefect.variables import VariableCalls
+from prefect_instances.libs.core.errors import InstancesError, PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -29,6 +30,7 @@ class PrefectGateway(
     AutomationCalls,
     WorkPoolCalls,
     ArtifactCalls,
+    VariableCalls,
 ):
     """A connection to a Prefect server; a context manager that closes it.
 
@@ -43,7 +45,10 @@ class PrefectGateway(
         Nothing is sent yet. Raises Unavailable if no server is configured; unlike Prefect's own
         client, this one never starts a temporary server.
         """
-        return cls(Api(_client(api_url)))
+        try:
+            return cls(Api(_client(api_url)))
+        except (ImportError, ValueError) as error:
+            raise PermanentError(_unusable_way(error)) from error
 
     @property
     def api_url(self) -> str:
@@ -97,6 +102,17 @@ def _client(api_url: str | None) -> SyncPrefectClient:
     return SyncPrefectClient(
         api_url, auth_string=PREFECT_API_AUTH_STRING.value(), api_key=PREFECT_API_KEY.value()
     )
+
+
+def _unusable_way(error: Exception) -> str:
+    """Return one line on settings with which no connection can even be tried."""
+    if "SOCKS" in str(error):
+        return (
+            "ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy, which needs the package "
+            "socksio: install it (pip install 'httpx[socks]'), or unset the variable"
+        )
+    text = " ".join(str(error).split())
+    return f"Prefect's settings or a proxy variable cannot be used ({text}); correct or unset them"
 
 
 def _ask(api: Api, path: str) -> object:

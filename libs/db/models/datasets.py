@@ -41,11 +41,16 @@ class DatasetInstance(DatasetColumns, Base):
 
 
 class SignalInstance(DatasetColumns, Base):
-    """A dataset that must satisfy a signal contract."""
+    """A dataset that must satisfy a signal contract.
+
+    ``promoted_from_id`` is the dataset or experiment that it was promoted from, which may be
+    deleted since; None if it was created directly.
+    """
 
     __tablename__ = "signal_instances"
 
     signal_json: Mapped[dict[str, Any]] = mapped_column(Json)
+    promoted_from_id: Mapped[UUID | None]
 
 
 class DatasetVersion(Base):

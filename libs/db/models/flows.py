@@ -86,7 +86,6 @@ class LineageEdge(Base):
     )
     position: Mapped[int]
     role: Mapped[str] = mapped_column(String(80))
-    kind: Mapped[str] = mapped_column(String(40))
     require: Mapped[Require] = mapped_column(enum_column(Require))
     triggers: Mapped[bool]
     consumed_generation: Mapped[int]

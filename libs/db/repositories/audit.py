@@ -39,7 +39,9 @@ def load_records(session: Session) -> Records:
     )
 
 
-def select_run_facts(session: Session, instance_id: UUID, kind: FlowKind) -> Sequence[Row[Any]]:
+def select_run_facts(
+    session: Session, instance_id: UUID, kind: FlowKind
+) -> Sequence[Row[UUID, RunStatus, dict[str, Any]]]:
     """Select (id, status, metrics) of every run of an instance's flow, newest first."""
     flow, run = FlowExecutionResource, RunRecord
     query = (

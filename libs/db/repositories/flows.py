@@ -194,3 +194,11 @@ def delete_flows(session: Session, flow_ids: Collection[UUID]) -> None:
     session.execute(delete(LineageEdge).where(either))
     session.execute(delete(DatasetVersion).where(DatasetVersion.flow_id.in_(flow_ids)))
     session.execute(delete(FlowExecutionResource).where(FlowExecutionResource.id.in_(flow_ids)))
+
+
+def select_consumed(session: Session, flow_id: UUID) -> dict[tuple[UUID, str], int]:
+    """Select the generation that a flow's last success read, by upstream flow and role."""
+    edge = LineageEdge
+    query = select(edge.upstream_flow_id, edge.role, edge.consumed_generation)
+    rows = session.execute(query.where(edge.downstream_flow_id == flow_id))
+    return {(row[0], row[1]): row[2] for row in rows}

@@ -17,6 +17,12 @@ def ensure_identity(session: Session) -> UUID:
     return _mark(session).identity
 
 
+def read_identity(session: Session) -> UUID | None:
+    """Read the id of the database; None if it has none yet."""
+    mark = session.get(DatabaseMark, _ONLY)
+    return None if mark is None else mark.identity
+
+
 def read_swept(session: Session) -> datetime | None:
     """Read when a sweep last reached this database (aware UTC); None before the first."""
     mark = session.get(DatabaseMark, _ONLY)

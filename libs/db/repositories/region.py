@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from prefect_instances.libs.core.aggregation import AggregationContract, parse_contract
+from prefect_instances.libs.core.aggregation import AggregationContract, read_contract
 from prefect_instances.libs.core.records import (
     EdgeState,
     FlowState,
@@ -203,7 +203,7 @@ def _contract(
     """Parse a contract; equal ones, which most instances have, are parsed once."""
     text = repr(document)
     if text not in known:
-        known[text] = parse_contract(document) if document else AggregationContract()
+        known[text] = read_contract(document) if document else AggregationContract()
     return known[text]
 
 

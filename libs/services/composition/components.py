@@ -24,7 +24,7 @@ from prefect_instances.libs.db.repositories.versions import select_location
 from prefect_instances.libs.definitions.accessor import Accessor, Query
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.schemas import Schema
-from prefect_instances.libs.definitions.store import Store, StoreHandle
+from prefect_instances.libs.definitions.store import Store, StoreHandle, VersionLost
 from prefect_instances.libs.services.composition.catalog import kept_by, with_saved
 from prefect_instances.libs.services.composition.checks import definition_of
 from prefect_instances.libs.services.state.context import Services
@@ -166,6 +166,18 @@ def open_version(
     if location is None:
         raise NotFound("version", str(shown))
     return VersionReader(found.accessor, found.store, location)
+
+
+def find_loss(
+    services: Services, session: Session, version: DatasetVersion, storage: Storage | None = None
+) -> str:
+    """Return why a published version of rows cannot be read; empty if its files are there."""
+    try:
+        reader = open_version(services, session, version, storage)
+        reader.store.scan(reader.location)
+    except VersionLost as lost:
+        return str(lost)
+    return ""
 
 
 def purge_data(services: Services, instance_id: UUID) -> None:

@@ -26,13 +26,14 @@ from prefect_instances.libs.db.repositories.resources import (
     COMPONENTS,
     EXTENSIONS,
     PROJECT,
+    find_instance,
     find_project,
 )
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.services.composition.catalog import record_calls, register
 from prefect_instances.libs.services.composition.checks import Blueprint
 from prefect_instances.libs.services.composition.create_guardrails import report_rows
-from prefect_instances.libs.specs import InstanceSpec, output_fingerprint, spec_document
+from prefect_instances.libs.specs import InstanceSpec, SignalSpec, output_fingerprint, spec_document
 
 
 def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resource:
@@ -186,7 +187,16 @@ def extension_columns(
             for upstream in blueprint.upstreams
         ],
         **kit.columns(blueprint.composition),
+        **_promoted_from(session, spec),
     }
+
+
+def _promoted_from(session: Session, spec: InstanceSpec) -> dict[str, Any]:
+    """Return the column of what a signal was promoted from; nothing if that is gone."""
+    if not isinstance(spec, SignalSpec) or not spec.promoted_from:
+        return {}
+    source = find_instance(session, spec.promoted_from, spec.project)
+    return {} if source is None else {"promoted_from_id": source.id}
 
 
 def flow_row(
@@ -246,7 +256,6 @@ def edge_row(edge: WantedEdge) -> LineageEdge:
         downstream_flow_id=edge.downstream,
         position=edge.position,
         role=edge.role,
-        kind="data",
         require=edge.require,
         triggers=edge.triggers,
         consumed_generation=0,

@@ -81,7 +81,10 @@ def plan_deployment(
         entrypoint=entrypoint,
         parameter_schema=schema,
         parameters={"instance": str(instance_id), **own},
-        tags=tuple(ids.deployment_tags(instance_id, spec.project, spec.type, kind, spec.name)),
+        tags=(
+            *ids.deployment_tags(instance_id, spec.project, spec.type, kind, spec.name),
+            ids.database_tag(services.identity()),
+        ),
         description=spec.description,
         schedule=spec.schedule_of(kind, _usual_schedule(services, instance_id, kind)),
         work_pool=spec.work_pool or services.settings.pool,

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.events import build_instance_event, label_project
-from prefect_instances.libs.db.models import Resource
+from prefect_instances.libs.core.events import build_instance_event
 from prefect_instances.libs.db.repositories.outbox import record_events
 from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.services.state.event_subjects import related_resources
 
 
 def record_lifecycle_event(
@@ -18,7 +18,6 @@ def record_lifecycle_event(
 ) -> None:
     """Record an event about an instance; ``key``, by default the time, tells it from others."""
     instance = get_instance(session, str(instance_id))
-    project_id = session.get_one(Resource, instance_id).parent_id or instance_id
-    related = (label_project(project_id, instance.project),)
+    related = related_resources(session, instance_id)
     event = build_instance_event(name, now, instance, key or now.isoformat(), related, **payload)
     record_events(session, [event])

@@ -47,6 +47,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     plan_recovery,
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
+from prefect_instances.libs.services.lifecycle.lost_outputs import find_lost_outputs
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
 from prefect_instances.libs.specs import InstanceSpec, parse_spec, read_spec, spec_document
@@ -91,6 +92,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         running = _running(session, settled)
     failures = Failures()
     handles = _look_at_handles(services, settled, rows, failures)
+    lost = find_lost_outputs(services, settled, handles.unseen, failures)
     plans = _automation_plans(services)
     absent, stale = _lifecycle(services, lifecycle)
     world = Observation(
@@ -98,6 +100,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
         deployments=tuple(_deployments(services, recorded, views, plan_of, failures)),
         documents=_documents(services, recorded, {one.id: one.type for one in settled}),
         absent_externals=frozenset(handles.absent),
+        lost_outputs=lost,
         automations=tuple(_automation(services, plan) for plan in plans),
         runs=tuple(_ended(services, running)),
         absent_lifecycle=absent,
@@ -269,10 +272,10 @@ def _ended(services: Services, running: Iterable[_Running]) -> Iterable[SeenRun]
     views = services.prefect.read_runs([one.flow_run_id for one in wanted])
     with services.database.read() as session:
         # A run ends here before it ends in Prefect: it may have ended between the two looks.
-        running = {run_id for run_id, *_ in select_running(session)}
+        still = {run_id for run_id, *_ in select_running(session)}
     for one in wanted:
         view = views.get(one.flow_run_id)
-        if view is not None and view.ended and one.run_id in running:
+        if view is not None and view.ended and one.run_id in still:
             yield SeenRun(
                 one.run_id, one.named.id, one.named.label, one.kind, view.state, view.message
             )

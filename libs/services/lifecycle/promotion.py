@@ -23,7 +23,7 @@ from prefect_instances.libs.db.repositories.resources import (
     select_newest_version,
 )
 from prefect_instances.libs.definitions.base import DefinitionKind
-from prefect_instances.libs.definitions.content import check_frame, check_signal
+from prefect_instances.libs.definitions.content import check_frame, check_signal, fill_missing
 from prefect_instances.libs.definitions.registry import FUNCTIONS
 from prefect_instances.libs.services.composition.catalog import kept_by, recorded_calls
 from prefect_instances.libs.services.composition.components import read_version
@@ -31,6 +31,7 @@ from prefect_instances.libs.services.composition.instance_types.experiments impo
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.event_subjects import related_resources
 from prefect_instances.libs.specs import (
     ExperimentSpec,
     InstanceSpec,
@@ -112,6 +113,8 @@ def _check(
     if flow.version_id is None:
         raise NothingStored(named.label)
     frame = read_version(services, flow.version_id).collect()
+    if contract.neutral_value is not None:
+        frame = fill_missing(frame, contract.neutral_value, contract.index_columns)
     try:
         check_frame(frame)
         check_signal(
@@ -130,7 +133,7 @@ def record_promotion(services: Services, done: Provisioned, dataset: str) -> Non
 
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))
-        event = _event(services, signal, get_instance(session, dataset))
+        event = _event(services, session, signal, get_instance(session, dataset))
         if not has_event(session, event.id):
             record_events(session, [event])
 
@@ -138,9 +141,12 @@ def record_promotion(services: Services, done: Provisioned, dataset: str) -> Non
     relay_or_leave(services)
 
 
-def _event(services: Services, signal: Named, source: Named) -> Event:
+def _event(services: Services, session: Session, signal: Named, source: Named) -> Event:
     kind = "experiment" if source.type == InstanceType.EXPERIMENT else "dataset"
-    related = ({**label_instance(source), "prefect.resource.role": "instance"},)
+    related = (
+        *related_resources(session, signal.id),
+        {**label_instance(source), "prefect.resource.role": "promoted-from"},
+    )
     # Without a key: a signal is promoted once.
     return build_instance_event(
         PROMOTED, services.now(), signal, "", related, **{kind: source.name}

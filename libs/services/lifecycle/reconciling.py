@@ -48,6 +48,7 @@ from prefect_instances.libs.services.lifecycle.observing import Sight, is_settle
 from prefect_instances.libs.services.lifecycle.updating import update_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.event_subjects import related_resources
 from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_run
 from prefect_instances.libs.specs import InstanceSpec, parse_spec
 
@@ -274,16 +275,16 @@ def _deployment_of(session: Session, flow_id: UUID) -> UUID | None:
 
 def _announce(services: Services, item: Settled) -> None:
     """Record an event; a difference that stays gets one event a day."""
-    event = _event(services, item)
 
     def write(session: Session) -> None:
+        event = _event(services, session, item)
         if not has_event(session, event.id):
             record_events(session, [event])
 
     services.database.transact(write)
 
 
-def _event(services: Services, item: Settled) -> Event:
+def _event(services: Services, session: Session, item: Settled) -> Event:
     now, what = services.now(), item.diverged
     acted = item.outcome is Outcome.REPAIRED
     when = now.isoformat() if acted else now.date().isoformat()
@@ -293,7 +294,7 @@ def _event(services: Services, item: Settled) -> Event:
         name=ids.DIVERGED,
         occurred=now,
         resource={"prefect.resource.id": _resource(what), "prefect.resource.name": what.subject},
-        related=(),
+        related=related_resources(session, what.instance_id) if what.instance_id else (),
         payload=_payload(item),
     )
 

@@ -13,6 +13,7 @@ from prefect_instances.libs.definitions.content import (
     check_frame,
     check_signal,
     conform,
+    fill_missing,
     later_rows,
     merge,
 )
@@ -22,6 +23,7 @@ from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.definitions.widening import widen
 from prefect_instances.libs.quant.prices import count_unusable, price_fields
 from prefect_instances.libs.services.composition.components import Storage
+from prefect_instances.libs.services.procedures.promoted import read_promoted
 from prefect_instances.libs.services.procedures.tear_sheets import make_page
 from prefect_instances.libs.services.runs.run_context import (
     Appended,
@@ -105,6 +107,9 @@ def _check_signal(frame: pl.DataFrame, signal: SignalContract) -> None:
 
 def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
     parameters = job.run.parameters
+    copied = read_promoted(job)
+    if copied is not None:
+        return Frame(_without_gaps(job, copied), storage.store)
     stored = _stored(job, storage)
     newest = job.flow.last_data_date if stored is not None else None
     since, until = _dates(job, newest)
@@ -115,6 +120,7 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
     context = ExtractContext(job.instance.name, job.run.started_at, as_of, parameters.mode)
     inputs = _inputs(job, pipeline)
     extract = pipeline.extract(context, inputs, since)
+    extract = Extract(_without_gaps(job, extract.frame), extract.complete)
     is_whole = extract.complete or stored is None
     if is_whole and job.current is not None and not job.is_reconfigured:
         schema = storage.store.scan(job.current.location).collect_schema()
@@ -127,6 +133,14 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
     if later is not None:
         return Appended(later, storage.store)
     return Frame(merge(stored.collect(), extract, since, until), storage.store)
+
+
+def _without_gaps(job: Job, frame: pl.DataFrame) -> pl.DataFrame:
+    """Replace missing values of a signal by its neutral value, if it has one."""
+    contract = job.spec.signal if isinstance(job.spec, SignalSpec) else None
+    if contract is None or contract.neutral_value is None:
+        return frame
+    return fill_missing(frame, contract.neutral_value, contract.index_columns)
 
 
 def _inputs(job: Job, pipeline: Pipeline) -> list[Input]:

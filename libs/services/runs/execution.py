@@ -135,9 +135,7 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
 
 def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:
     """Record the failure, unless the run was declared dead meanwhile and has ended already."""
-    text = str(error).strip() or type(error).__name__
-    if not isinstance(error, InstancesError):
-        text = f"{type(error).__name__}: {text}"
+    text = describe_error(error)
     policy = retry_policy(services, schedule, run)
     try:
         services.ledger.end_badly(run.id, RunStatus.FAILED, text[:2000], policy)
@@ -145,3 +143,9 @@ def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error:
         _log.warning("%s", lost)
         return
     relay_or_leave(services)
+
+
+def describe_error(error: Exception) -> str:
+    """Return the text of an error; one that is not of this project begins with its type."""
+    text = str(error).strip() or type(error).__name__
+    return text if isinstance(error, InstancesError) else f"{type(error).__name__}: {text}"

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import cast
 
 from prefect_instances.libs.core.status import FlowKind
-from prefect_instances.libs.services.runs.run_context import Procedure
+from prefect_instances.libs.services.runs.run_context import Job, Procedure, Result
 
 PROCEDURES: dict[str, str] = {
     FlowKind.REFRESH: "prefect_instances.libs.services.procedures.refresh:refresh",
@@ -27,3 +27,12 @@ def load_procedure(kind: str) -> Procedure:
     """Import and return the procedure of a kind of flow."""
     module, _, name = PROCEDURES.get(kind, ADDED).partition(":")
     return cast(Procedure, getattr(import_module(module), name))
+
+
+def run_procedure(job: Job) -> Result:
+    """Import the procedure of the job's kind of flow and call it.
+
+    It is called by a run that has started, so a module that cannot be imported is on record as the
+    failure of that run.
+    """
+    return load_procedure(job.kind)(job)

@@ -156,7 +156,7 @@ def _made_of_frame(job: Job, output: Frame) -> PreparedOutput:
     digest = content_hash(output.rows)
     base = job.current.location if job.current else None
     stored = changed = None
-    if digest != job.flow.content_hash or job.run.parameters.force:
+    if digest != job.flow.content_hash or job.run.parameters.force or job.lost:
         stored = output.store.write(output.rows, job.run.id, base)
         changed = _changed_from(job, output)
     columns = tuple(output.rows.columns)

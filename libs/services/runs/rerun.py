@@ -24,7 +24,7 @@ from prefect_instances.libs.db.repositories.versions import select_output_before
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.rendering.links import EVIDENTLY_REPORT, MLFLOW_RUN
 from prefect_instances.libs.services.runs.opened import open_instance
-from prefect_instances.libs.services.runs.procedures import load_procedure
+from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.run_context import (
     Appended,
     Frame,
@@ -91,7 +91,7 @@ def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> RerunCompariso
         record = _record(session, run_id)
         job = _job_of(services, session, record)
         expected = _expected(session, record, job)
-    result = load_procedure(job.kind)(job)
+    result = run_procedure(job)
     has_output = result.output is not None and expected is not None
     differences = (
         _differences(services, result, expected)

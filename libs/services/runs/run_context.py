@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.records import Pin, Run
-from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.core.status import FlowKind, Mode
 from prefect_instances.libs.db.models import (
     DatasetVersion,
     FlowExecutionResource,
@@ -29,7 +29,11 @@ from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.pipeline import Input
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
-from prefect_instances.libs.services.composition.components import VersionReader, open_version
+from prefect_instances.libs.services.composition.components import (
+    VersionReader,
+    find_loss,
+    open_version,
+)
 from prefect_instances.libs.services.runs.opened import OpenedInstance, open_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ask, Drift
@@ -93,7 +97,8 @@ class Job:
     """Everything that a procedure needs.
 
     ``flow`` is the flow as it was when the run had started. In a ``replay`` nothing outside may
-    change and no contract is judged: the result is compared and thrown away.
+    change and no contract is judged: the result is compared and thrown away. ``lost`` says that the
+    published output cannot be read and is made anew: ``current`` is None then.
     """
 
     services: Services
@@ -103,6 +108,7 @@ class Job:
     inputs: Sequence[PinnedInput]
     current: DatasetVersion | None
     replay: bool = False
+    lost: bool = False
 
     @property
     def instance(self) -> Named:
@@ -212,7 +218,26 @@ def build_job(services: Services, opened: OpenedInstance, run: Run) -> Job:
         flow = session.get_one(FlowExecutionResource, run.flow_id)
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
         inputs = load_pinned_inputs(services, session, opened, run)
-    return Job(services, opened, flow, run, inputs, current)
+        lost = _is_lost(services, session, opened, run, current)
+    return Job(services, opened, flow, run, inputs, None if lost else current, lost=lost)
+
+
+def _is_lost(
+    services: Services,
+    session: Session,
+    opened: OpenedInstance,
+    run: Run,
+    current: DatasetVersion | None,
+) -> bool:
+    """Return True if the run makes everything anew and the published version cannot be read.
+
+    Otherwise the loss is an error, which names the command for it. A training judges its model
+    itself.
+    """
+    anew = run.parameters.mode is Mode.FULL or run.parameters.force
+    if current is None or not anew or opened.flow.kind == FlowKind.TRAINING:
+        return False
+    return bool(find_loss(services, session, current, opened.storage))
 
 
 def load_pinned_inputs(

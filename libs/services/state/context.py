@@ -11,7 +11,7 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import WrongDatabase
 from prefect_instances.libs.core.ids import DATABASE_TAG, database_tag
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.repositories.marks import ensure_identity
+from prefect_instances.libs.db.repositories.marks import ensure_identity, read_identity
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.state.ledger import Ledger
 from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
@@ -38,7 +38,9 @@ class Services:
 
     def identity(self) -> UUID:
         """Return the id of this database; create it at the first call."""
-        return self.database.transact(ensure_identity)
+        with self.database.read() as session:
+            known = read_identity(session)
+        return known or self.database.transact(ensure_identity)
 
     def refuse_foreign(self, tags: Iterable[str]) -> None:
         """Raise WrongDatabase if the tags of a run name another database."""

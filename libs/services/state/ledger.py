@@ -123,6 +123,24 @@ class Ledger:
             prefect_flow_run_id=prefect_flow_run_id,
         )[0]
 
+    def end_unstarted(
+        self, opening_id: UUID, prefect_flow_run_id: UUID, status: RunStatus, error: str
+    ) -> bool:
+        """Record a flow run that ended badly before it claimed its opening, without a retry.
+
+        Returns False if the opening does not wait for a run any more.
+        """
+        run_id, retry_id = uuid4(), uuid4()
+        flow_id = self._flow_of_opening(opening_id)
+        if flow_id is None:
+            return False
+
+        def decide(draft: Draft) -> bool:
+            command = StartCommand(run_id, prefect_flow_run_id, flow_id, opening_id, None)
+            return starting.end_unstarted(draft, command, status, error, retry_id)
+
+        return self._decide([flow_id], decide, True, prefect_flow_run_id=prefect_flow_run_id)[0]
+
     def succeed(
         self,
         run_id: UUID,
@@ -271,11 +289,9 @@ class Ledger:
 
         Nothing changes if the opening is not open.
         """
-        with self.database.read() as session:
-            opening = session.get(GateOpening, opening_id)
-            if opening is None or opening.status is not OpeningStatus.OPEN:
-                return Changes()
-            flow_id = opening.flow_id
+        flow_id = self._flow_of_opening(opening_id)
+        if flow_id is None:
+            return Changes()
 
         def decide(draft: Draft) -> None:
             if opening_id in draft.openings:
@@ -319,6 +335,13 @@ class Ledger:
         told = {"run": {"id": str(run_id), "cause": run.cause.value, "seconds": seconds}}
         draft.facts.append((ids.RUN_PROGRESS, run.flow_id, told))
         record_events(session, draft.changes().events)
+
+    def _flow_of_opening(self, opening_id: UUID) -> UUID | None:
+        """Return the flow of an opening; None if the opening is not open."""
+        with self.database.read() as session:
+            opening = session.get(GateOpening, opening_id)
+            waits = opening is not None and opening.status is OpeningStatus.OPEN
+            return opening.flow_id if opening is not None and waits else None
 
     def _flow_of_run(self, run_id: UUID) -> UUID:
         with self.database.read() as session:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
+from prefect_instances.libs.core.pairing import Restart, There, decide_restart
 from prefect_instances.libs.core.records import OpeningStatus
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.models import GateOpening
@@ -21,14 +22,11 @@ BAD_STATES: Mapping[RunState, RunStatus] = {
     RunState.CANCELLED: RunStatus.CANCELLED,
 }
 
-QUICK_ATTEMPTS = 3
-"""Attempts to start the run of an opening without delay; later ones wait for the sweep."""
-
 
 def recover_run(services: Services, flow_run_id: UUID) -> str:
     """Record the failure of a flow run that did not report it; return one line on what was done.
 
-    If the run died before it claimed its opening, the event of that opening is sent again.
+    A run that ended before it claimed its opening is treated as ``restart`` says.
     """
     view = services.prefect.read_runs([flow_run_id]).get(flow_run_id)
     if view is None or view.state not in BAD_STATES:
@@ -36,7 +34,7 @@ def recover_run(services: Services, flow_run_id: UUID) -> str:
     with services.database.read() as session:
         run = select_run(session, flow_run_id)
     if run is None:
-        return _died_before_claim(services, view)
+        return restart(services, view)
     if run.status is not RunStatus.RUNNING:
         return f"run {run.id} is already recorded as {run.status}"
     return end_run(services, run.id, BAD_STATES[view.state], view.message)
@@ -44,7 +42,7 @@ def recover_run(services: Services, flow_run_id: UUID) -> str:
 
 def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -> str:
     """Record that a RUNNING run failed, crashed or was cancelled; return one line on the result."""
-    text = message.strip().splitlines()[0] if message.strip() else f"the flow run {status}"
+    text = _first_line(message, status)
     try:
         services.ledger.end_badly(run_id, status, text)
     except Interrupted as lost:
@@ -53,7 +51,12 @@ def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -
     return f"run {run_id} is now {status}: {text}"
 
 
-def _died_before_claim(services: Services, view: RunView) -> str:
+def restart(services: Services, view: RunView, *, sweeping: bool = False) -> str:
+    """Start the opening of a flow run that ended before it claimed it again, or end it too.
+
+    ``libs.core.pairing`` decides. What has to wait for the sweep is only started if this is the
+    sweep. Returns one line on what was done.
+    """
     opening_id = read_opening_id(view.parameters)
     if opening_id is None:
         return f"flow run {view.id} claimed nothing"
@@ -61,13 +64,31 @@ def _died_before_claim(services: Services, view: RunView) -> str:
         opening = session.get(GateOpening, opening_id)
         waits = opening is not None and opening.status is OpeningStatus.OPEN
         attempt = opening.attempt if opening else 0
-    if not waits or view.state is RunState.CANCELLED:
+    if not waits or (view.state is RunState.CANCELLED and not sweeping):
         return f"opening {opening_id} is not waiting for a run"
-    if attempt >= QUICK_ATTEMPTS:
+    verdict = decide_restart(There(view.state), view.state_name, attempt)
+    if verdict is Restart.NEVER:
+        return _end_unstarted(services, opening_id, view, attempt)
+    if verdict is Restart.LATER and not sweeping:
         return f"opening {opening_id} failed to start {attempt} times; the sweep tries again"
     services.ledger.announce_again(opening_id)
     relay_or_leave(services)
     return f"opening {opening_id}: its event is sent again"
+
+
+def _end_unstarted(services: Services, opening_id: UUID, view: RunView, attempt: int) -> str:
+    status = BAD_STATES[view.state]
+    said = _first_line(view.message, status)
+    tried = f"; {attempt} runs died so" if status is RunStatus.CRASHED else ""
+    text = f"the run could not begin: {said}{tried}"
+    if not services.ledger.end_unstarted(opening_id, view.id, status, text):
+        return f"opening {opening_id} is not waiting for a run"
+    relay_or_leave(services)
+    return f"opening {opening_id}: {text}"
+
+
+def _first_line(message: str, status: RunStatus) -> str:
+    return message.strip().splitlines()[0] if message.strip() else f"the flow run {status}"
 
 
 def read_opening_id(parameters: Mapping[str, Any]) -> UUID | None:

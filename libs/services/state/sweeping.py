@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from prefect_instances.libs.adapters.prefect import LIVE, KeyTaken
+from prefect_instances.libs.adapters.prefect import LIVE, KeyTaken, RunView
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.db.models import GateOpening
 from prefect_instances.libs.db.repositories.marks import record_swept
@@ -20,7 +20,7 @@ from prefect_instances.libs.services.state.event_relay import (
 )
 from prefect_instances.libs.services.state.failures import Failures
 from prefect_instances.libs.services.state.run_pairs import end_dead_runs
-from prefect_instances.libs.services.state.run_recovery import read_opening_id
+from prefect_instances.libs.services.state.run_recovery import read_opening_id, restart
 
 TELL_SECONDS = 20.0
 """Seconds for which one sweep publishes to subscribers; the next sweep continues."""
@@ -110,27 +110,28 @@ def find_unclaimed(services: Services, patience: timedelta) -> list[Waiting]:
 
 
 def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
-    """Start the run of an opening; if the run with its key has died, announce a new attempt."""
+    """Start the run of an opening; if the run with its key has ended, start or end it anew."""
     try:
-        alive = _ask_for_run(services, waiting.id, waiting.deployment_id)
+        run = _ask_for_run(services, waiting.id, waiting.deployment_id)
     except NotFound:
-        alive = _ask_for_run(services, waiting.id, restore(waiting.flow_id))
-    if not alive:
+        run = _ask_for_run(services, waiting.id, restore(waiting.flow_id))
+    if run is None:
         services.ledger.announce_again(waiting.id)
         relay_or_leave(services)
+    elif run.state not in LIVE:
+        restart(services, run, sweeping=True)
 
 
-def _ask_for_run(services: Services, opening_id: UUID, deployment_id: UUID) -> bool:
-    """Start the run of an opening; return True if the run is under way.
+def _ask_for_run(services: Services, opening_id: UUID, deployment_id: UUID) -> RunView | None:
+    """Start the run of an opening; return it, or the run that the key named before.
 
-    False if the key belongs to a run that has ended, or to a run of another deployment, which was
-    deleted since: the key cannot be used again.
+    None if the key belongs to a run of another deployment, which was deleted since: the key cannot
+    be used again.
     """
     with services.database.read() as session:
         attempt = session.get_one(GateOpening, opening_id).attempt
     key, parameters = f"gate:{opening_id}:{attempt}", {"opening": str(opening_id)}
     try:
-        run = services.prefect.start_run(deployment_id, parameters, idempotency_key=key)
+        return services.prefect.start_run(deployment_id, parameters, idempotency_key=key)
     except KeyTaken:
-        return False
-    return run.state in LIVE
+        return None

@@ -62,7 +62,7 @@ class SignalContract(SpecModel):
         default=None,
         title="Neutral value",
         description=(
-            "Value of a signal without information, for readers that need one; empty for none."
+            "Value to publish where a value is missing (NaN or null); empty: it stays missing."
         ),
         examples=[0.0],
         json_schema_extra=_one_number_box,

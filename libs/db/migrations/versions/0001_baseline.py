@@ -185,7 +185,6 @@ def _create_edges() -> None:
         reference("downstream_flow_id", "flow_execution_resources.id", cascade=True),
         integer("position"),
         text("role", 80),
-        text("kind", 40),
         choice("require"),
         boolean("triggers"),
         integer("consumed_generation"),
@@ -280,7 +279,10 @@ def _create_backfills() -> None:
 def _create_datasets() -> None:
     for table, own in (
         ("dataset_instances", ()),
-        ("signal_instances", ("signal_json",)),
+        (
+            "signal_instances",
+            (document("signal_json"), uuid("promoted_from_id", nullable=True)),
+        ),
     ):
         op.create_table(
             table,
@@ -290,7 +292,7 @@ def _create_datasets() -> None:
             reference("accessor_instance_id", "accessor_instances.resource_id"),
             *_definition(),
             *_configuration(),
-            *(document(name) for name in own),
+            *own,
             uuid("prefect_deployment_id", nullable=True),
         )
 

@@ -1,0 +1,60 @@
+"""What keeps every run from starting: seen in Prefect, and no part of the database's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from prefect_instances.libs.core.errors import InstancesError
+
+if TYPE_CHECKING:
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
+    from prefect_instances.libs.settings import Settings
+
+
+def find_obstacles(settings: Settings, deployments: Mapping[str, UUID | None]) -> list[str]:
+    """Return a line for each reason in Prefect why these flows cannot run, and what to do.
+
+    ``deployments`` are the recorded ones by the name of their flow. Empty if nothing is wrong.
+    """
+    from prefect_instances.cli.runtime.stack import find_server
+    from prefect_instances.libs.adapters.prefect.inspection import Inspector
+
+    try:
+        server = find_server(settings)
+        with Inspector.connect(server.api_url) as inspector:
+            if inspector.health() is None:
+                return [f"Prefect does not answer at {server.api_url}; run `instances up`"]
+            return list(_obstacles(inspector, deployments))
+    except InstancesError as error:
+        return [str(error)]
+
+
+def _obstacles(inspector: Inspector, deployments: Mapping[str, UUID | None]) -> Iterator[str]:
+    from prefect_instances.libs.services.lifecycle.automations import START_NAME
+    from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP
+
+    sweep = inspector.find_deployment_by_name(SWEEP)
+    if sweep is None:
+        yield f"no deployment {SWEEP}: Prefect's database is new or was lost; run `instances up`"
+    lost = [name for name, id_ in deployments.items() if not _exists(inspector, id_)]
+    if lost:
+        yield f"no deployment in Prefect: {', '.join(lost)}; run `instances reconcile`"
+    enabled = inspector.automations().get(START_NAME)
+    if enabled is None:
+        yield f"the automation {START_NAME!r} is missing; run `instances up`"
+    elif not enabled:
+        yield f"the automation {START_NAME!r} is off, so only the sweep starts runs; switch it on"
+    if sweep is not None and sweep.paused:
+        yield f"{SWEEP} is paused, so nothing that gets lost is started again; resume it in Prefect"
+
+
+def _exists(inspector: Inspector, deployment_id: UUID | None) -> bool:
+    return deployment_id is not None and inspector.find_deployment(deployment_id) is not None
+
+
+def print_obstacles(lines: Sequence[str]) -> None:
+    """Print the obstacles below an explanation."""
+    for line in lines:
+        print(f"  in Prefect: {line}")

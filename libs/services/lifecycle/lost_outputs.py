@@ -1,0 +1,68 @@
+"""Published outputs that cannot be read any more: their files or their model version are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from prefect_instances.libs.core.errors import TemporaryError
+from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource
+from prefect_instances.libs.db.repositories.resources import Named, flows_of
+from prefect_instances.libs.services.composition.components import find_loss
+from prefect_instances.libs.services.composition.model_stores import tracking, version_number
+from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.services.state.failures import Failures
+
+Lost = dict[tuple[UUID, str], tuple[str, ...]]
+
+
+def find_lost_outputs(
+    services: Services, settled: Iterable[Named], unseen: dict[str, str], failures: Failures
+) -> Lost:
+    """Return lines on each current output that cannot be read, by instance id and flow kind.
+
+    The last line names the command that makes it again. A system that does not answer is added to
+    ``unseen`` and its outputs are left out; a failure of one instance does not hide the others.
+    """
+    lost: Lost = {}
+    for named in settled:
+        with services.database.read() as session:
+            for flow in flows_of(session, named.id):
+                system = _system_of(flow)
+                if flow.version_id is None or system in unseen:
+                    continue
+                try:
+                    lines = _lines(services, session, named, flow)
+                except TemporaryError as error:
+                    unseen[system] = f"{system} was not looked at: {error}"
+                except Exception as error:  # noqa: BLE001 - one output must not hide the others
+                    failures.note(f"output of {named.label}.{flow.kind}", error)
+                else:
+                    lost |= {(named.id, flow.kind): lines} if lines else {}
+    return lost
+
+
+def _system_of(flow: FlowExecutionResource) -> str:
+    return "mlflow" if flow.kind == FlowKind.TRAINING else "stores"
+
+
+def _lines(
+    services: Services, session: Session, named: Named, flow: FlowExecutionResource
+) -> tuple[str, ...]:
+    version = session.get_one(DatasetVersion, flow.version_id)
+    if flow.kind == FlowKind.TRAINING:
+        name = version.location.removeprefix("models:/").rpartition("/")[0]
+        loss = tracking(services).find_loss(name, version_number(version.location))
+    else:
+        loss = find_loss(services, session, version).partition(";")[0]
+    return (loss, f"run `{_remedy(named, flow.kind)}`") if loss else ()
+
+
+def _remedy(named: Named, kind: str) -> str:
+    command = f"instances run {named.label}"
+    if kind == FlowKind.REFRESH:
+        return f"{command} --mode full"
+    return f"{command} --flow {kind}" + ("" if kind == FlowKind.TRAINING else " --force")
