@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.audit import Records, StoredVersion
 from prefect_instances.libs.core.records import Run
-from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.core.status import FlowKind, RunStatus
 from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource, RunRecord
 from prefect_instances.libs.db.repositories.region import load_region, read_run
 
