@@ -15,6 +15,7 @@ import typer
 from prefect_instances.cli.commands import (
     backfill,
     catalog,
+    compare,
     data,
     deploy,
     doctor,
@@ -26,6 +27,7 @@ from prefect_instances.cli.commands import (
     live,
     local,
     maintenance,
+    plot,
     runs,
     timeline,
 )
@@ -57,6 +59,8 @@ for group in (
     runs,
     backfill,
     data,
+    compare,
+    plot,
     catalog,
     deploy,
     doctor,

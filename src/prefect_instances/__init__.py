@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prefect_instances.cli.running import (
+        run as run,
+    )
     from prefect_instances.libs.adapters.centrifugo.subscriber import (
         subscribe as subscribe,
     )
@@ -190,7 +193,28 @@ if TYPE_CHECKING:
         Report as Report,
     )
     from prefect_instances.libs.desk import (
+        compare as compare,
+    )
+    from prefect_instances.libs.desk import (
+        lineage as lineage,
+    )
+    from prefect_instances.libs.desk import (
+        model as model,
+    )
+    from prefect_instances.libs.desk import (
+        plot as plot,
+    )
+    from prefect_instances.libs.desk import (
         read as read,
+    )
+    from prefect_instances.libs.desk import (
+        report as report,
+    )
+    from prefect_instances.libs.desk import (
+        runs as runs,
+    )
+    from prefect_instances.libs.desk import (
+        status as status,
     )
     from prefect_instances.libs.desk import (
         versions as versions,
@@ -315,7 +339,14 @@ _MODULES = {
         "Report",
     ),
     "desk": (
+        "compare",
+        "lineage",
+        "model",
+        "plot",
         "read",
+        "report",
+        "runs",
+        "status",
         "versions",
     ),
     "services.views.subscribing": ("grant_subscription",),
@@ -341,7 +372,8 @@ _MODULES = {
 }
 """The public names, by the module below ``prefect_instances.libs`` that defines them."""
 
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: f"libs.{module}" for module, names in _MODULES.items() for name in names}
+_HOMES["run"] = "cli.running"  # It shows progress and waits as the command line does.
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -350,7 +382,7 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no public name {name!r}")
-    value = getattr(import_module(f"{__name__}.libs.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
