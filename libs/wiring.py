@@ -47,6 +47,8 @@ def connect_to_read(settings: Settings | None = None) -> Iterator[Services]:
         PrefectGateway.connect_later(settings.prefect_api_url) as prefect,
         _serve(settings, prefect) as services,
     ):
+        # The next read of this process then compiles no statement again.
+        services.database.share_engine()
         yield services
 
 

@@ -47,7 +47,8 @@ def plot_output(
 def _draw(named: Named, frame: pl.DataFrame, *, asked: bool) -> Any:
     from prefect_instances.libs.services.rendering import figures
 
-    title = f"{named.label}, {frame['date'].min()} to {frame['date'].max()}"
+    dates = frame["date"].unique().sort()
+    title = f"{named.label}, {dates[0]} to {dates[-1]}"
     if named.type == InstanceType.BACKTEST:
         return figures.draw_backtest(title, frame)
     if named.type == InstanceType.OPTIMIZER:
