@@ -25,6 +25,7 @@ SUBJECTS = (
     "core",
     "sweep",
     "data",
+    "desk",
     "start",
     "hop",
     "cascade",

@@ -53,6 +53,14 @@ COMMANDS = {
     ),
     "backfill": ("backfill:backfill", "Read a past range of dates again, in several runs."),
     "data": ("data:data", "Show the rows of an instance's output, or write them to a file."),
+    "compare": (
+        "compare:compare",
+        "Compare two versions of an output: rows added, removed and changed, and columns.",
+    ),
+    "plot": (
+        "plot:plot",
+        "Draw an output as a page that works without internet, and print its path.",
+    ),
     "tear-sheet": (
         "tear_sheet:tear_sheet",
         "Show how a signal relates to the returns that follow its values.",

@@ -7,19 +7,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from prefect_instances.cli.runtime.stack import find_server, using
-from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.core.errors import NothingHere as NothingHere
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.settings import Settings, load_settings
-from prefect_instances.libs.wiring import connect
-
-
-class NothingHere(PermanentError):
-    """The home has no database yet: create it with ``instances up``."""
-
-    def __init__(self, home: object) -> None:
-        self.home = home
-        super().__init__(f"{home} has no database yet; start with `instances up`")
+from prefect_instances.libs.settings import load_settings
+from prefect_instances.libs.wiring import connect, require_database
 
 
 def utc_now() -> datetime:
@@ -36,7 +28,7 @@ def open_services() -> Iterator[Services]:
     settings = load_settings()
     found = find_server(settings)
     with using(found):
-        _require_database(settings)
+        require_database(settings)
         pointed = settings.model_copy(update={"prefect_api_url": found.api_url})
         with connect(pointed) as services:
             yield services
@@ -53,16 +45,9 @@ def open_database() -> Iterator[Database]:
         with open_services() as services:
             yield services.database
         return
-    _require_database(settings)
+    require_database(settings)
     database = Database(settings.database_url)
     try:
         yield database
     finally:
         database.close()
-
-
-def _require_database(settings: Settings) -> None:
-    """Raise an error if there is no database, so that a read does not create an empty file."""
-    own = f"sqlite:///{settings.home / 'instances.db'}"
-    if settings.database_url == own and not (settings.home / "instances.db").exists():
-        raise NothingHere(settings.home)

@@ -1,4 +1,4 @@
-"""Reading outputs from Python: what notebooks and applications call."""
+"""Reading from Python: what notebooks and applications call. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
@@ -15,10 +15,16 @@ from prefect_instances.libs.quant.tear_sheet import HORIZONS, QUANTILES, TearShe
 from prefect_instances.libs.services.procedures.tear_sheets import read_tear_sheet
 from prefect_instances.libs.services.rendering.tear_sheets import render_page, render_tear_sheet
 from prefect_instances.libs.services.views.outputs import OutputVersion, list_versions, read_output
-from prefect_instances.libs.wiring import connect
+from prefect_instances.libs.wiring import connect_to_read
 
 if TYPE_CHECKING:
     import polars as pl
+    from plotly.graph_objects import Figure  # type: ignore[import-untyped]  # it ships no types
+
+    from prefect_instances.libs.services.rendering.tables import Table
+    from prefect_instances.libs.services.views.comparing import VersionComparison
+    from prefect_instances.libs.services.views.run_reports import RunReport
+    from prefect_instances.libs.services.views.tabulating import Lineage
 
 
 def read(  # noqa: PLR0913  # one argument for each limit of a reader
@@ -37,21 +43,122 @@ def read(  # noqa: PLR0913  # one argument for each limit of a reader
     ``name`` is ``name`` or ``project/name``. ``version`` is a generation or a version's id, None
     the current one. ``as_of`` and ``end`` are the last date wanted, ``start`` the first: dates or
     ISO texts. ``known_at`` (an aware time) asks for what was known then; it needs a point-in-time
-    accessor. ``columns`` and ``symbols`` limit the rest; the key columns always come along.
+    accessor. ``columns`` and ``symbols`` limit the rest, one name or several; the key columns
+    always come along.
 
     Uses the home or the database that ``INSTANCES_HOME`` or ``INSTANCES_DATABASE_URL`` names, and
     changes nothing. Raises NotFound for an unknown name or version, InvalidSpec for a date that is
-    none, DataRejected for an unknown column.
+    none, a start after the end and an unknown symbol, DataRejected for an unknown column.
     """
     query = build_query(as_of, known_at, columns, symbols, start, end)
-    with connect() as services:
+    with connect_to_read() as services:
         return read_output(services, name, query, version)
 
 
 def versions(name: str) -> list[OutputVersion]:
     """List every version of an instance's output, newest first; raise NotFound for the name."""
-    with connect() as services:
+    with connect_to_read() as services:
         return list_versions(services, name)
+
+
+def compare(name: str, before: int | str, after: int | str) -> VersionComparison:
+    """Compare two versions of an instance's output: rows added, removed and changed, and columns.
+
+    ``before`` and ``after`` are generations or ids of versions. Every stored row counts, also those
+    that the accessor hides. Raises NotFound for an unknown name or version.
+    """
+    from prefect_instances.libs.services.views.comparing import compare_versions
+
+    with connect_to_read() as services:
+        return compare_versions(services, name, before, after)
+
+
+def status(name: str | None = None, project: str | None = None) -> Table:
+    """Return the status of every flow as a table: of all instances, one, or those of a project.
+
+    Raises NotFound for an unknown name.
+    """
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.services.views.tabulating import tabulate_status
+
+    with connect_to_read() as services:
+        return tabulate_status(reports.status(services.database, services.now(), name, project))
+
+
+def runs(name: str, limit: int = 100) -> Table:
+    """Return the newest runs of an instance as a table, at most ``limit``.
+
+    Raises NotFound for an unknown name.
+    """
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.services.views.tabulating import tabulate_runs
+
+    with connect_to_read() as services:
+        return tabulate_runs(reports.runs(services.database, name, limit), name)
+
+
+def lineage(name: str | None = None) -> Lineage:
+    """Return which flow reads from which: all, or what is up- and downstream of an instance.
+
+    Raises NotFound for an unknown name.
+    """
+    from prefect_instances.libs.services.views import reports
+    from prefect_instances.libs.services.views.tabulating import build_lineage
+
+    with connect_to_read() as services:
+        return build_lineage(reports.lineage(services.database, name), name or "")
+
+
+def model(name: str, alias: str = "champion") -> Any:
+    """Load the fitted model behind an alias, for example a scikit-learn estimator.
+
+    Loading runs code that the training stored, so it is for models that you trust. Raises NotFound
+    for an unknown name and for an alias without a version, PermanentError if the instance is no
+    model.
+    """
+    from prefect_instances.libs.services.views.models import load_model
+
+    with connect_to_read() as services:
+        return load_model(services, name, alias)
+
+
+def report(name: str, flow: str = "", run: str = "") -> RunReport:
+    """Return what the newest successful run of an instance reported: numbers, tables and plots.
+
+    ``flow`` is the kind of flow: a model has ``training`` (the default), ``inference`` and
+    ``monitoring`` (drift). ``run`` is the id of a run, instead of the newest. The pages come from
+    Prefect; without it only the numbers are there. Raises NotFound for an unknown name or run and
+    if no run has succeeded, InvalidSpec for a kind of flow that the instance does not have.
+    """
+    from prefect_instances.libs.services.views.run_reports import build_report
+
+    with connect_to_read() as services:
+        return build_report(services, name, flow, run)
+
+
+def plot(  # one argument for each limit of a reader
+    name: str,
+    *,
+    version: int | str | None = None,
+    as_of: date | str | None = None,
+    columns: Iterable[str] | None = None,
+    symbols: Iterable[str] | None = None,
+    start: date | str | None = None,
+    end: date | str | None = None,
+) -> Figure:
+    """Draw the output of an instance as a plotly figure; a notebook shows it.
+
+    A dataset: its fields by symbol (``close`` alone, if it has one). A signal, an experiment and
+    the predictions of a model: values and coverage, the number of symbols with a value. A backtest:
+    equity and drawdown. An optimizer: weights. More than 25 symbols are drawn as quantiles. The
+    arguments are those of ``read``. Raises as ``read``, and DataRejected if there is nothing to
+    draw.
+    """
+    from prefect_instances.libs.services.views.plotting import plot_output
+
+    query = build_query(as_of, None, columns, symbols, start, end)
+    with connect_to_read() as services:
+        return plot_output(services, name, query, version)
 
 
 def build_query(
@@ -62,7 +169,7 @@ def build_query(
     start: date | str | None = None,
     end: date | str | None = None,
 ) -> Query:
-    """Build a query from dates or texts; raise InvalidSpec with every text that is no date."""
+    """Build a query from dates or texts; raise InvalidSpec with every problem of them."""
     problems: list[Problem] = []
     days = {
         path: _read_day(path, value, problems)
@@ -76,17 +183,28 @@ def build_query(
             problems.append(Problem("known_at", "must be a time like 2024-01-31T18:00:00+00:00"))
     if isinstance(moment, datetime) and moment.tzinfo is None:
         problems.append(Problem("known_at", "must have a time zone"))
+    if days["start"] and days["end"] and days["start"] > days["end"]:
+        problems.append(Problem("start", f"is after the end, {days['end']}"))
     if problems:
         raise InvalidSpec(problems)
     return Query(
         **days,
         knowledge_time=moment if isinstance(moment, datetime) else None,
-        columns=None if columns is None else tuple(columns),
-        symbols=None if symbols is None else tuple(symbols),
+        columns=_list_names(columns),
+        symbols=_list_names(symbols),
     )
 
 
+def _list_names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the names; one text is one name, not its letters."""
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _read_day(path: str, value: date | str | None, problems: list[Problem]) -> date | None:
+    if isinstance(value, datetime):
+        return value.date()
     if not isinstance(value, str):
         return value
     try:
@@ -133,7 +251,7 @@ def tear_sheet(
     upstream that has ``price_column``. Other signals of the project are compared. Raises NotFound
     for the name, DataRejected where nothing is published or no upstream has prices.
     """
-    with connect() as services:
+    with connect_to_read() as services:
         figures = read_tear_sheet(
             services, name, horizons=horizons, quantiles=quantiles, price_column=price_column
         )

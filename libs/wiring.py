@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_api_url
 from prefect_instances.libs.core.commands import RetryPolicy
-from prefect_instances.libs.core.errors import NotFound, PermanentError
+from prefect_instances.libs.core.errors import NotFound, NothingHere, PermanentError
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.services.state.context import Services
@@ -31,24 +31,54 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
     """
     settings = settings or load_settings()
     address = configured_api_url() or settings.prefect_api_url or None
-    with PrefectGateway.connect(address) as prefect:
-        database = open_database(settings, prefect)
+    with PrefectGateway.connect(address) as prefect, _serve(settings, prefect) as services:
+        yield services
+
+
+@contextmanager
+def connect_to_read(settings: Settings | None = None) -> Iterator[Services]:
+    """Open the services for reading: they work without a Prefect server until a call needs it.
+
+    Raises NothingHere if the home has no database.
+    """
+    settings = settings or load_settings()
+    require_database(settings)
+    with (
+        PrefectGateway.connect_later(settings.prefect_api_url) as prefect,
+        _serve(settings, prefect) as services,
+    ):
+        # The next read of this process then compiles no statement again.
+        services.database.share_engine()
+        yield services
+
+
+def require_database(settings: Settings) -> None:
+    """Raise NothingHere if there is no database, so that a read does not create an empty file."""
+    own = f"sqlite:///{settings.home / 'instances.db'}"
+    if settings.database_url == own and not (settings.home / "instances.db").exists():
+        raise NothingHere(settings.home)
+
+
+@contextmanager
+def _serve(settings: Settings, prefect: PrefectGateway) -> Iterator[Services]:
+    """Build the services on an open gateway; close the rest at the end."""
+    database = open_database(settings, prefect)
+    try:
+        ledger = _ledger(settings, database)
+        live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, prefect))
         try:
-            ledger = _ledger(settings, database)
-            live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, prefect))
-            try:
-                yield Services(
-                    settings=settings,
-                    database=database,
-                    prefect=prefect,
-                    registry=installed(),
-                    ledger=ledger,
-                    live=live,
-                )
-            finally:
-                live.close()
+            yield Services(
+                settings=settings,
+                database=database,
+                prefect=prefect,
+                registry=installed(),
+                ledger=ledger,
+                live=live,
+            )
         finally:
-            database.close()
+            live.close()
+    finally:
+        database.close()
 
 
 def warm_up() -> None:

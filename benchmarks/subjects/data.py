@@ -25,13 +25,14 @@ APPENDS = 21
 def measure(run: Run) -> Iterator[Figure]:
     """Full size: 500 symbols x 2,520 sessions."""
     symbols, sessions = run.pick((50, 252), (500, 2520))
-    frame = _frame(symbols, sessions)
+    frame = build_frame(symbols, sessions)
     yield from _storing(run.scratch / "data", frame, symbols)
     yield _backtest(symbols, sessions)
     yield from _columns(run.scratch / "wide", run.pick((100, 300), (100, 1000, 5000)))
 
 
-def _frame(symbols: int, sessions: int) -> pl.DataFrame:
+def build_frame(symbols: int, sessions: int) -> pl.DataFrame:
+    """Random fields for symbols x sessions, ordered by date."""
     days = pl.date_range(date(2010, 1, 1), date(2025, 1, 1), "1d", eager=True)
     days = days.filter(days.dt.weekday() < 6).head(sessions)
     names = pl.Series("symbol", [f"S{n:03d}" for n in range(symbols)])

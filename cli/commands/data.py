@@ -46,7 +46,11 @@ def data(  # noqa: PLR0913  # one argument for each option
     if out is not None and out.suffix not in {".parquet", ".csv"}:
         raise typer.BadParameter("the file must end in .parquet or .csv", param_hint="--out")
     frame = read(
-        name, version=version, as_of=as_of, columns=_split(columns), symbols=_split(symbols)
+        name,
+        version=version,
+        as_of=as_of,
+        columns=split_names(columns),
+        symbols=split_names(symbols),
     )
     if sql is not None:
         frame = _query(frame, sql)
@@ -62,7 +66,8 @@ def data(  # noqa: PLR0913  # one argument for each option
         emit_rows(rows.columns, [[_text(cell) for cell in row] for row in rows.rows()])
 
 
-def _split(text: str | None) -> list[str] | None:
+def split_names(text: str | None) -> list[str] | None:
+    """Split names at commas; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 

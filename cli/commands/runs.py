@@ -262,10 +262,12 @@ def _execute(
     print(
         f"{target.instance}: flow run {started.name}  {run_url(services, started.id)}", flush=True
     )
-    return _wait(services, target, started, Patience.of(timeout)) if wait else []
+    return wait_downstream(services, target, started, Patience.of(timeout)) if wait else []
 
 
-def _wait(services: Services, target: Target, started: RunView, patience: Patience) -> list[str]:
+def wait_downstream(
+    services: Services, target: Target, started: RunView, patience: Patience
+) -> list[str]:
     """Wait for the run and for everything downstream that runs because of it."""
     names, settled = cascade_of(services, target.instance)
     statuses = statuses_of(services, names)

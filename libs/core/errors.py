@@ -77,6 +77,14 @@ class NotFound(PermanentError):
         super().__init__(f"no {kind} {name!r}{meant}{hint}")
 
 
+class NothingHere(PermanentError):
+    """The home has no database yet: create it with ``instances up``."""
+
+    def __init__(self, home: object) -> None:
+        self.home = home
+        super().__init__(f"{home} has no database yet; start with `instances up`")
+
+
 class AlreadyExists(PermanentError):
     """The name is in use in its project: choose another, or update the existing one."""
 

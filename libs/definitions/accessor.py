@@ -91,12 +91,12 @@ def narrow(frame: pl.LazyFrame, query: Query, keys: Iterable[str]) -> pl.LazyFra
 
 def _selection(present: list[str], columns: Iterable[str], keys: Iterable[str]) -> list[str]:
     wanted = [*columns]
-    for column in wanted:
-        if column not in present:
-            raise DataRejected(
-                f"there is no column {column!r}{closest(column, present)} "
-                f"(there are {', '.join(present)})",
-                {"column": column, "columns": present},
-            )
+    unknown = [column for column in dict.fromkeys(wanted) if column not in present]
+    if unknown:
+        listed = "; ".join(f"{column!r}{closest(column, present)}" for column in unknown)
+        raise DataRejected(
+            f"there is no column {listed} (there are {', '.join(present)})",
+            {"column": unknown[0], "unknown": unknown, "columns": present},
+        )
     leading = [key for key in keys if key in present]
     return leading + [column for column in dict.fromkeys(wanted) if column not in leading]

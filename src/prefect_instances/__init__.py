@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prefect_instances.cli.running import run as run
     from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe as subscribe
     from prefect_instances.libs.core.errors import (
         AlreadyExists as AlreadyExists,
@@ -84,7 +85,14 @@ if TYPE_CHECKING:
         Report as Report,
     )
     from prefect_instances.libs.desk import (
+        compare as compare,
+        lineage as lineage,
+        model as model,
+        plot as plot,
         read as read,
+        report as report,
+        runs as runs,
+        status as status,
         tear_sheet as tear_sheet,
         versions as versions,
     )
@@ -182,7 +190,14 @@ _MODULES = {
         "Report",
     ),
     "desk": (
+        "compare",
+        "lineage",
+        "model",
+        "plot",
         "read",
+        "report",
+        "runs",
+        "status",
         "tear_sheet",
         "versions",
     ),
@@ -209,7 +224,8 @@ _MODULES = {
 }
 """The public names, by the module below ``prefect_instances.libs`` that defines them."""
 
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: f"libs.{module}" for module, names in _MODULES.items() for name in names}
+_HOMES["run"] = "cli.running"  # It shows progress and waits as the command line does.
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -218,7 +234,7 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no public name {name!r}")
-    value = getattr(import_module(f"{__name__}.libs.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

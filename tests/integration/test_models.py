@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from prefect_instances.libs.adapters.mlflow import Tracking
-from prefect_instances.libs.core.errors import Interrupted, Unavailable
+from prefect_instances.libs.core.errors import Interrupted, NotFound, Unavailable
 from prefect_instances.libs.core.ids import DRIFT_DETECTED
 from prefect_instances.libs.core.status import Reason, RunStatus
 from prefect_instances.libs.db.models import (
@@ -30,6 +30,8 @@ from prefect_instances.libs.services.composition.model_stores import (
 from prefect_instances.libs.services.lifecycle.removal import deprovision
 from prefect_instances.libs.services.runs.rerun import rerun
 from prefect_instances.libs.services.state.ledger import Ledger
+from prefect_instances.libs.services.views.models import load_model
+from prefect_instances.libs.services.views.run_reports import build_report
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices
 
@@ -167,9 +169,19 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
     bench: Bench, project: str
 ) -> None:
     provisioned(bench, project, promotion={"rule": "always"})
+    with pytest.raises(NotFound, match="no training has published one yet"):
+        load_model(bench.services, "m")
     bench.drain()
     id_, store = bench.instance_id("m"), tracking(bench.services)
     name = model_name(project, "m", id_)
+    assert load_model(bench.services, "m").predict([[0.0, 0.0]]).shape == (1,)
+    with pytest.raises(NotFound, match=r"best of .*/m: there are champion"):
+        load_model(bench.services, "m", "best")
+    drift = build_report(bench.services, "m", "monitoring")
+    assert drift.file is not None
+    assert drift.file.stem == str(drift.run_id)
+    assert "drift_share" in drift.metrics
+    assert build_report(bench.services, "m").flow == "training"
     experiment = model_row(bench.services, id_).mlflow_experiment_id or ""
     run_id = store.client.search_runs([experiment])[0].info.run_id
     manual = store.register(name, run_id, store.tags_of(name, 1))

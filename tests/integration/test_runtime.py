@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -129,6 +130,26 @@ def test_demo_ends_with_every_instance_ready(shown: tuple[LivingHome, Said]) -> 
         "reversal_idea": "READY",
     }
     assert home.api_url.removesuffix("/api") in said.out
+
+
+def test_every_snippet_of_the_python_page_runs(demo: LivingHome, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(snippets)],
+        env={**demo.environment, "PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert (done.returncode, len(snippets)) == (0, 7), done.stderr
+    assert "symbols[0]: there is no 'APPL', did you mean 'AAPL'?" in done.stdout
+    assert "HistGradientBoostingRegressor" in done.stdout
+    assert "data:image/png;base64," in (tmp_path / "backtest.html").read_text()
+    assert "Plotly.newPlot" in (tmp_path / "momentum.html").read_text()
 
 
 def test_the_instance_at_the_joint_ran_once(demo: LivingHome) -> None:

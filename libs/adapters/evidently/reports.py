@@ -141,6 +141,11 @@ class Monitoring:
         snapshot.save_html(str(page))
         return page
 
+    def find_page(self, project_id: str, name: str) -> Path | None:
+        """Return the page in the home that a report was saved as; None if there is none."""
+        page = self._pages(project_id) / f"{name}.html"
+        return page if page.is_file() else None
+
     def _pages(self, project_id: str) -> Path:
         return self.folder / "pages" / project_id
 

@@ -6,8 +6,9 @@ if a known server is away) apply. No exception of Prefect or httpx leaves this m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -49,6 +50,11 @@ class Api:
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
         client.__enter__()
+
+    @classmethod
+    def connect_later(cls, connect: Callable[[], SyncPrefectClient]) -> Api:
+        """Return a connection that ``connect`` makes when it is first used."""
+        return _LateApi(connect)
 
     @property
     def url(self) -> str:
@@ -159,6 +165,24 @@ def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
     if refusal.status == httpx.codes.NOT_FOUND:
         return NotFound(kind, str(identity))
     return refusal
+
+
+class _LateApi(Api):
+    """A connection that is made when it is first used; whoever only reads may never need it."""
+
+    def __init__(self, connect: Callable[[], SyncPrefectClient]) -> None:
+        self._connect = connect
+
+    @cached_property
+    def _client(self) -> SyncPrefectClient:  # type: ignore[override]  # an attribute of the base
+        client = self._connect()
+        client.__enter__()
+        return client
+
+    def close(self) -> None:
+        """Close the connections, if there are any."""
+        if "_client" in self.__dict__:
+            super().close()
 
 
 @contextmanager

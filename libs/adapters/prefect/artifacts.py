@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,6 +12,18 @@ from pydantic_core import to_json
 from prefect_instances.libs.adapters.prefect.api import Calls
 
 ArtifactType = Literal["markdown", "table", "image"]
+MOST = 50
+"""How many artifacts of one flow run are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactView:
+    """One artifact of a flow run; ``data`` holds the rows of a table, the text of any other."""
+
+    key: str
+    title: str
+    type: str
+    data: Any
 
 
 class ArtifactCalls(Calls):
@@ -52,3 +65,20 @@ class ArtifactCalls(Calls):
             return None
         data = found[0]["data"]
         return json.loads(data) if found[0]["type"] == "table" else data
+
+    def list_artifacts(self, flow_run_id: UUID) -> list[ArtifactView]:
+        """List the artifacts of a flow run, the oldest first."""
+        body = {
+            "artifacts": {"flow_run_id": {"any_": [flow_run_id]}},
+            "sort": "ID_DESC",
+            "limit": MOST,
+        }
+        found = self._api.request("POST", "/artifacts/filter", body, doing="list artifacts")
+        return [_view(document) for document in sorted(found, key=lambda each: each["created"])]
+
+
+def _view(document: dict[str, Any]) -> ArtifactView:
+    data = document["data"]
+    kind, key = document["type"] or "", document["key"] or document["id"]
+    rows = json.loads(data) if kind == "table" and isinstance(data, str) else data
+    return ArtifactView(key, document["description"] or key, kind, rows)

@@ -50,6 +50,15 @@ class PrefectGateway(
         except (ImportError, ValueError) as error:
             raise PermanentError(_unusable_way(error)) from error
 
+    @classmethod
+    def connect_later(cls, api_url: str = "") -> Self:
+        """Return a gateway that connects when it is first used, as ``connect`` does.
+
+        The server of Prefect's settings takes precedence over ``api_url``. Until then Prefect is
+        not imported, and no server needs to be configured.
+        """
+        return cls(Api.connect_later(lambda: _client(configured_api_url() or api_url or None)))
+
     @property
     def api_url(self) -> str:
         """Return the address of the server's API."""

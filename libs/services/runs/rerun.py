@@ -216,25 +216,15 @@ def _differences(
 
 def compare_frames(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
     """Compare two frames (date x symbol, long): columns, and rows by their key."""
-    from prefect_instances.libs.definitions.content import conform, key_columns
+    from prefect_instances.libs.definitions.row_changes import find_row_changes
 
-    before, after = conform(before), conform(after)
-    columns = sorted(set(before.columns) ^ set(after.columns))
-    keys = key_columns(before.columns)
-    common = [column for column in before.columns if column in after.columns]
-    gone = before.join(after, on=keys, how="anti", nulls_equal=True)
-    new = after.join(before, on=keys, how="anti", nulls_equal=True)
-    changed = (
-        after.select(common)
-        .join(before.select(common), on=common, how="anti", nulls_equal=True)
-        .join(new.select(keys), on=keys, how="anti", nulls_equal=True)
-    )
+    found = find_row_changes(before, after)
     return {
-        "columns": columns,
-        "rows_missing": gone.height,
-        "rows_added": new.height,
-        "rows_changed": changed.height,
-        "sample": [_plain(row) for row in changed.head(SAMPLE).to_dicts()],
+        "columns": sorted({*found.columns_added, *found.columns_removed}),
+        "rows_missing": found.removed.height,
+        "rows_added": found.added.height,
+        "rows_changed": found.pairs.height,
+        "sample": [_plain(row) for row in found.later_rows.head(SAMPLE).to_dicts()],
     }
 
 

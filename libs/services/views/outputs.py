@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -9,12 +10,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Problem
 from prefect_instances.libs.core.shapes import SHAPES
 from prefect_instances.libs.db.models import DatasetVersion
 from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.db.repositories.versions import select_current_output, select_outputs
 from prefect_instances.libs.definitions.accessor import Query
+from prefect_instances.libs.definitions.problems import closest
 from prefect_instances.libs.services.composition.components import open_version
 from prefect_instances.libs.services.state.context import Services
 
@@ -46,12 +48,35 @@ def read_output(
 
     ``version`` is a generation or the id of a version; None means the current one. The frame is
     long: date, symbol, and one column for each field. Raises NotFound for an unknown name or
-    version and where nothing is published, DataRejected for an unknown column.
+    version and where nothing is published, InvalidSpec for unknown symbols, DataRejected for an
+    unknown column.
     """
     with services.database.read() as session:
         named = get_instance(session, name)
-        found = _choose(session, named, version)
-        return open_version(services, session, found).read(query)
+        found = choose_version(session, named, version)
+        reader = open_version(services, session, found)
+        if query.symbols is not None:
+            _require_symbols(reader.store.scan(reader.location), found.max_date, query.symbols)
+        return reader.read(query)
+
+
+def _require_symbols(frame: pl.LazyFrame, last: date | None, asked: Sequence[str]) -> None:
+    """Raise InvalidSpec with every symbol that the frame does not have, and the nearest ones.
+
+    The last date is read first: nearly always it has them all, and its rows are few.
+    """
+    import polars as pl
+
+    newest = frame.filter(pl.col("date") == pl.lit(last))
+    for rows in (newest, frame):
+        known = rows.select(pl.col("symbol").unique()).collect()["symbol"].to_list()
+        unknown = [at for at, symbol in enumerate(asked) if symbol not in known]
+        if not unknown:
+            return
+    raise InvalidSpec(
+        Problem(f"symbols[{at}]", f"there is no {asked[at]!r}{closest(asked[at], known)}")
+        for at in unknown
+    )
 
 
 def list_versions(services: Services, name: str) -> list[OutputVersion]:
@@ -59,21 +84,27 @@ def list_versions(services: Services, name: str) -> list[OutputVersion]:
     with services.database.read() as session:
         named = get_instance(session, name)
         found = select_outputs(session, named.id, SHAPES[named.type].output)
-        return [
-            OutputVersion(
-                each.generation,
-                each.id,
-                each.rows,
-                each.min_date,
-                each.max_date,
-                tuple(each.columns),
-                each.created_at,
-            )
-            for each in found
-        ]
+        return [describe(each) for each in found]
 
 
-def _choose(session: Session, named: Named, version: int | str | None) -> DatasetVersion:
+def describe(version: DatasetVersion) -> OutputVersion:
+    """Describe a published version."""
+    return OutputVersion(
+        version.generation,
+        version.id,
+        version.rows,
+        version.min_date,
+        version.max_date,
+        tuple(version.columns),
+        version.created_at,
+    )
+
+
+def choose_version(session: Session, named: Named, version: int | str | None) -> DatasetVersion:
+    """Choose a version of an instance's output by generation or id; None is the current one.
+
+    Raises NotFound if there is none; it names the newest.
+    """
     kind = SHAPES[named.type].output
     if version is None:
         current = select_current_output(session, named.id, kind)
