@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import polars as pl
@@ -13,8 +15,10 @@ from polars.testing import assert_frame_equal
 
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.core.places import RemotePlace
+from prefect_instances.libs.definitions.pipeline import ExtractContext
 from prefect_instances.libs.definitions.store import Store, StoreHandle, VersionTaken
 from prefect_instances.libs.plugins.delta import DeltaStore
+from prefect_instances.libs.plugins.file import FilePipeline
 from prefect_instances.libs.plugins.parquet import ParquetStore
 from prefect_instances.libs.plugins.parquet_remote import RemoteParquetHandle
 from prefect_instances.libs.plugins.remote import Folder, explain
@@ -178,3 +182,39 @@ def test_an_error_of_the_service_is_one_line_that_says_what_to_do(text: str, mea
 def test_a_reader_sees_columns_without_reading_rows(store: StoreHandle) -> None:
     made = store.write(days(1.0), uuid4(), None)
     assert store.scan(made.location).collect_schema() == pl.Schema(days(1.0).schema)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param("in/*.csv.gz", [1.0, 2.0], id="pattern"),
+        pytest.param("in", [1.0, 2.0], id="folder"),
+        pytest.param("in/b.csv.gz", [2.0], id="file"),
+        pytest.param("*/b.csv.gz", [2.0], id="pattern of folders"),
+    ],
+)
+def test_a_file_pipeline_reads_compressed_files_of_a_bucket(
+    bucket: RemotePlace, path: str, expected: list[float]
+) -> None:
+    folder = Folder(bucket)
+    for at, name in enumerate(("in/a.csv.gz", "in/b.csv.gz", "in/deeper/c.csv.gz")):
+        text = f"date,symbol,x\n2024-01-0{at + 1},A,{at + 1}.0\n"
+        folder.put(name, gzip.compress(text.encode()))
+    pipeline = FilePipeline({"path": f"{bucket.url}/{path}"})
+    assert pipeline.check([]) == []
+    assert (
+        pipeline.extract(ExtractContext("file", datetime(2024, 1, 1, tzinfo=UTC)), [], None)
+        .frame["x"]
+        .to_list()
+        == expected
+    )
+
+
+def test_a_file_pipeline_names_the_missing_bucket_and_the_missing_file(
+    bucket: RemotePlace,
+) -> None:
+    missing = f"{bucket.url}/none.csv"
+    (problem,) = FilePipeline({"path": missing}).check([])
+    assert (problem.path, problem.message) == ("config.path", f"there is no file {missing!r}")
+    (problem,) = FilePipeline({"path": "s3://no-such-bucket/x.csv"}).check([])
+    assert problem.message.endswith("the bucket does not exist")

@@ -70,7 +70,7 @@ def test_compose_runs_two_api_servers_and_background_services_apart_over_redis()
         assert found["PREFECT_SERVER_DOCKET_URL"] == "redis://redis:6379/1"
         assert found["PREFECT_API_DATABASE_MIGRATE_ON_START"] == "false"
         assert found["PREFECT_SERVER_API_AUTH_STRING"].startswith("${PREFECT_AUTH_STRING:?")
-    worker = services["worker"]["environment"] if "environment" in services["worker"] else {}
+    worker = services["worker"].get("environment", {})
     assert worker["PREFECT_API_AUTH_STRING"].startswith("${PREFECT_AUTH_STRING:?")
 
 
