@@ -101,6 +101,9 @@ class StoreHandle(ABC):
         Safe means: never a file that a running write may still publish.
         """
 
+    def check(self) -> None:  # noqa: B027 - a directory needs no answer
+        """Raise ``Unavailable``, with the reason, if the storage cannot be used now."""
+
     @abstractmethod
     def purge(self) -> None:
         """Remove every version and everything else below the root; an empty root is no error."""

@@ -348,6 +348,10 @@ class RemoteDeltaHandle(DeltaHandle):
         self._folder, self._sweep_after = folder, sweep_after_seconds
         self._address, self._options = folder.url, folder.options
 
+    def check(self) -> None:
+        """See ``StoreHandle.check``."""
+        self._folder.check()
+
     def purge(self) -> None:
         """See ``StoreHandle.purge``."""
         self._folder.remove(list(self._folder.names()))

@@ -34,6 +34,10 @@ class RemoteParquetHandle(PartsHandle):
         self._folder, self._compression, self._parse = folder, compression, parse
         self._sweep_after = timedelta(seconds=sweep_after_seconds)
 
+    def check(self) -> None:
+        """See ``StoreHandle.check``."""
+        self._folder.check()
+
     def purge(self) -> None:
         """See ``StoreHandle.purge``."""
         self._folder.remove(list(self._folder.names()))

@@ -13,15 +13,24 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.errors import InvalidSpec, Unavailable
 from prefect_instances.libs.core.places import RemotePlace
+from prefect_instances.libs.definitions.installed import installed
 from prefect_instances.libs.definitions.pipeline import ExtractContext
-from prefect_instances.libs.definitions.store import Store, StoreHandle, VersionTaken
+from prefect_instances.libs.definitions.store import (
+    LocationRefused,
+    Store,
+    StoreHandle,
+    VersionTaken,
+)
 from prefect_instances.libs.plugins.delta import DeltaStore
 from prefect_instances.libs.plugins.file import FilePipeline
 from prefect_instances.libs.plugins.parquet import ParquetStore
 from prefect_instances.libs.plugins.parquet_remote import RemoteParquetHandle
 from prefect_instances.libs.plugins.remote import Folder, explain
+from prefect_instances.libs.plugins.sql_table import SqlTableStore
+from prefect_instances.libs.services.lifecycle.store_places import check_store
+from prefect_instances.libs.specs.instances.instance import DatasetSpec
 from tests.integration.test_store_contract import (  # noqa: F401 - run here on S3
     days,
     rows,
@@ -218,3 +227,27 @@ def test_a_file_pipeline_names_the_missing_bucket_and_the_missing_file(
     assert (problem.path, problem.message) == ("config.path", f"there is no file {missing!r}")
     (problem,) = FilePipeline({"path": "s3://no-such-bucket/x.csv"}).check([])
     assert problem.message.endswith("the bucket does not exist")
+
+
+@pytest.mark.parametrize("where", ["home", "store"])
+def test_a_wrong_bucket_is_found_when_an_instance_is_provisioned(
+    bucket: RemotePlace, where: str
+) -> None:
+    wrong, pipeline = RemotePlace("s3://no-such-bucket/a"), {"definition": "market_data"}
+    config = {"root": wrong.url} if where == "store" else {}
+    store = {"definition": "parquet", "config": config}
+    document = {"project": "p", "name": "prices", "pipeline": pipeline, "store": store}
+    spec = DatasetSpec.model_validate(document)
+    home = wrong if where == "home" else bucket
+    with pytest.raises(InvalidSpec) as caught:
+        check_store(installed(), home, spec)
+    (problem,) = caught.value.problems
+    assert problem.path == "store.config"
+    assert problem.message.endswith("the bucket does not exist")
+    right = {**document, "store": {"definition": "parquet", "config": {"root": bucket.url}}}
+    check_store(installed(), home, DatasetSpec.model_validate(right))
+
+
+def test_a_store_that_works_in_directories_only_is_refused_in_a_bucket(bucket: RemotePlace) -> None:
+    with pytest.raises(LocationRefused, match="works in a directory only"):
+        SqlTableStore({}).open_at(bucket)
