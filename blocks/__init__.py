@@ -10,6 +10,7 @@ from prefect_instances.blocks.centrifugo import Centrifugo
 from prefect_instances.blocks.dataset_instance import DatasetInstance
 from prefect_instances.blocks.experiment_instance import ExperimentInstance
 from prefect_instances.blocks.model_instance import ModelInstance
+from prefect_instances.blocks.object_store import ObjectStore
 from prefect_instances.blocks.parameters import BLOCKS, AnyInstance, block_for, block_from
 from prefect_instances.blocks.portfolio_optimizer_instance import PortfolioOptimizerInstance
 from prefect_instances.blocks.signal_instance import SignalInstance
@@ -22,6 +23,7 @@ __all__ = [
     "DatasetInstance",
     "ExperimentInstance",
     "ModelInstance",
+    "ObjectStore",
     "PortfolioOptimizerInstance",
     "SignalInstance",
     "block_for",

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from prefect_instances.libs.core.addresses import Address
 from prefect_instances.libs.core.errors import InvalidSpec, PermanentError, Problem
+from prefect_instances.libs.core.places import Place, RemotePlace, parse_place
 
 PREFIX = "INSTANCES_"
 CONFIG_FILE = "config.json"
@@ -54,9 +55,20 @@ class Settings(BaseSettings):
             "sqlalchemy-connector/NAME or database-credentials/NAME."
         ),
     )
-    store_root: Path = Field(
+    store_root: Place = Field(
         default_factory=lambda known: known["home"] / "stores",
-        description="Directory for the data of the stores; by default <home>/stores.",
+        description=(
+            "Directory or URL (file://, s3://, az://, gs://) for the data of the stores; by "
+            "default <home>/stores."
+        ),
+    )
+    store_block: str = Field(
+        "",
+        pattern=r"^[a-z0-9-]*$",
+        description=(
+            "Name of the Prefect block of type Object store with the endpoint and the key of "
+            "store_root. If it is empty, the environment's own identity is used."
+        ),
     )
     prefect_api_url: str = Field(
         "",
@@ -198,7 +210,23 @@ class Settings(BaseSettings):
         """Return the sources by priority: arguments, environment, the home's config file."""
         return init_settings, env_settings, HomeConfig(settings_cls)
 
-    @field_validator("home", "store_root")
+    @property
+    def store_place(self) -> Place:
+        """Return ``store_root``, with ``store_block`` if it is in an object store."""
+        root = self.store_root
+        return RemotePlace(root.url, self.store_block) if isinstance(root, RemotePlace) else root
+
+    @field_validator("store_root", mode="before")
+    @classmethod
+    def _place(cls, value: Any) -> Any:
+        return parse_place(value) if isinstance(value, str) else value
+
+    @field_validator("store_root")
+    @classmethod
+    def _absolute_place(cls, value: Place) -> Place:
+        return value.expanduser().absolute() if isinstance(value, Path) else value
+
+    @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         """Make paths absolute, so that they are the same in every process."""

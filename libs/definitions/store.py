@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
-from prefect_instances.libs.core.errors import PermanentError
+from prefect_instances.libs.core.errors import PermanentError, TemporaryError
+from prefect_instances.libs.core.places import Place, RemotePlace
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class LocationRefused(PermanentError):
     def __init__(self, location: str, detail: str) -> None:
         self.location = location
         super().__init__(f"{location!r} is not a location of this store: {detail}")
+
+
+class VersionTaken(TemporaryError):
+    """Another writer stored other rows as the same version: run the flow again."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        super().__init__(f"version {location!r} was stored by another writer with other rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,9 @@ class StoreHandle(ABC):
         Safe means: never a file that a running write may still publish.
         """
 
+    def check(self) -> None:  # noqa: B027 - a directory needs no answer
+        """Raise ``Unavailable``, with the reason, if the storage cannot be used now."""
+
     @abstractmethod
     def purge(self) -> None:
         """Remove every version and everything else below the root; an empty root is no error."""
@@ -111,6 +123,21 @@ class Store(Definition):
 
         Raises ``LocationRefused`` if the store cannot work at that path.
         """
+
+    def open_remote(self, root: RemotePlace) -> StoreHandle:
+        """Return the versions of one dataset in a folder of an object store.
+
+        Raises ``LocationRefused``: a store works in directories only, unless it says otherwise.
+        """
+        raise LocationRefused(root.url, f"store {self.name!r} works in a directory only")
+
+    def place(self, default: Place) -> Place:
+        """Return where the data of this store are; ``default`` is the place of the home."""
+        return default
+
+    def open_at(self, place: Place) -> StoreHandle:
+        """Return the versions of one dataset at a place; raises as ``open`` and ``open_remote``."""
+        return self.open_remote(place) if isinstance(place, RemotePlace) else self.open(place)
 
 
 def inside(root: Path, location: str) -> Path:

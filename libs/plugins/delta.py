@@ -8,18 +8,16 @@ those of a concurrent one). If another process committed first, the write starts
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import stat
 import time
-from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -27,6 +25,7 @@ import polars as pl
 from pydantic import Field
 
 from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.places import Place, RemotePlace
 from prefect_instances.libs.definitions.content import conform, schema_hash
 from prefect_instances.libs.definitions.store import (
     LocationRefused,
@@ -35,6 +34,8 @@ from prefect_instances.libs.definitions.store import (
     StoreHandle,
     VersionLost,
 )
+from prefect_instances.libs.plugins.delta_log import needed_files
+from prefect_instances.libs.plugins.remote import Folder, RemoteConfig
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -61,12 +62,16 @@ _TABLE_CONFIGURATION: dict[str, str | None] = {
 
 
 class DeltaStore(Store):
-    """Versioned frames in a Delta Lake table on the local file system."""
+    """Versioned frames in a Delta Lake table, in a directory or an object store."""
 
     name = "delta"
     version = "1.0.0"
+    source_modules: ClassVar[tuple[str, ...]] = (
+        "prefect_instances.libs.plugins.delta_log",
+        "prefect_instances.libs.plugins.remote",
+    )
 
-    class Config(Store.Config):
+    class Config(RemoteConfig):
         """Parameters of the store."""
 
         sweep_after_hours: float = Field(
@@ -88,6 +93,14 @@ class DeltaStore(Store):
             raise LocationRefused(str(root), f"Delta Lake cannot work with {bad} in a path")
         return DeltaHandle(absolute, self.config.sweep_after_hours * 3600)
 
+    def open_remote(self, root: RemotePlace) -> DeltaHandle:
+        """Return the versions in a folder of an object store."""
+        return RemoteDeltaHandle(Folder(root), self.config.sweep_after_hours * 3600)
+
+    def place(self, default: Place) -> Place:
+        """See ``Store.place``."""
+        return self.config.place(default)
+
 
 @dataclass(frozen=True, slots=True)
 class _Change:
@@ -106,6 +119,8 @@ class DeltaHandle(StoreHandle):
 
     def __init__(self, root: Path, sweep_after_seconds: float) -> None:
         self._root = root
+        self._address: str | Path = root
+        self._options: dict[str, str] | None = None
         self._sweep_after = sweep_after_seconds
 
     def write(self, frame: pl.DataFrame, token: UUID, base: str | None) -> StoredVersion:
@@ -142,21 +157,17 @@ class DeltaHandle(StoreHandle):
         """See ``StoreHandle.scan``."""
         table = self._at(location)
         names = _file_names(table)
-        lost = [name for name in names if not _is_plain_file(self._root / name)]
+        lost = self._lost(names)
         if lost:
             raise VersionLost(location, f"{len(lost)} of {len(names)} data files are missing")
         if not names:
             return pl.LazyFrame(schema=pl.Schema(table.schema().to_arrow()))
-        # Not pl.scan_delta: it looks for URL-encoded file names if the path contains a blank.
-        return pl.scan_parquet([self._root / name for name in names], glob=False)
+        return self._frame(names)
 
     def sweep(self, keep: Collection[str]) -> int:
         """See ``StoreHandle.sweep``; unused files are removed at the configured age."""
-        needed = _needed_files(self._root / "_delta_log", sorted(self._numbers(keep)))
-        leftovers = [] if needed is None else list(self._leftovers(needed))
-        for path in leftovers:
-            path.unlink(missing_ok=True)
-        return len(leftovers)
+        needed = needed_files(self._commits(), sorted(self._numbers(keep)))
+        return 0 if needed is None else self._remove_unneeded(needed)
 
     def purge(self) -> None:
         """See ``StoreHandle.purge``."""
@@ -167,9 +178,9 @@ class DeltaHandle(StoreHandle):
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
-        with _storage_errors():
+        with self._storage_errors():
             try:
-                return DeltaTable(self._root)
+                return DeltaTable(self._address, storage_options=self._options)
             except TableNotFoundError:
                 return None
 
@@ -179,10 +190,10 @@ class DeltaHandle(StoreHandle):
         from deltalake.exceptions import DeltaError
 
         table_id, number = _parse(location)
-        if not DeltaTable.is_deltatable(str(self._root)):
+        if not DeltaTable.is_deltatable(str(self._address), self._options):
             raise VersionLost(location, "nothing is stored here")
         try:
-            table = DeltaTable(self._root, version=number)
+            table = DeltaTable(self._address, version=number, storage_options=self._options)
         except DeltaError as error:
             raise VersionLost(location, _first_line(error)) from error
         if str(table.metadata().id) != table_id:
@@ -236,7 +247,7 @@ class DeltaHandle(StoreHandle):
             app_transactions=[Transaction(str(token), number)],
         )
         try:
-            with _storage_errors():
+            with self._storage_errors():
                 made = self._put(table, change, properties)
         except CommitFailedError:
             return None
@@ -254,19 +265,20 @@ class DeltaHandle(StoreHandle):
         if table is None:
             try:
                 write_deltalake(
-                    self._root,
+                    self._address,
                     change.rows,
                     mode="error",
+                    storage_options=self._options,
                     configuration=_TABLE_CONFIGURATION,
                     commit_properties=properties,
                 )
             except CommitFailedError:
                 raise
             except DeltaError:
-                if DeltaTable.is_deltatable(str(self._root)):
+                if DeltaTable.is_deltatable(str(self._address), self._options):
                     return None
                 raise
-            return DeltaTable(self._root, version=0)
+            return DeltaTable(self._address, version=0, storage_options=self._options)
         if change.extends:
             write_deltalake(table, change.rows, mode="append", commit_properties=properties)
         else:
@@ -287,6 +299,24 @@ class DeltaHandle(StoreHandle):
             if table is not None and table_id == str(table.metadata().id):
                 yield number
 
+    def _lost(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if not _is_plain_file(self._root / name)]
+
+    def _frame(self, names: Sequence[str]) -> pl.LazyFrame:
+        # Not pl.scan_delta: it looks for URL-encoded file names if the path contains a blank.
+        return pl.scan_parquet([self._root / name for name in names], glob=False)
+
+    def _commits(self) -> list[tuple[int, str]]:
+        """Return the number and the text of every commit, ascending."""
+        paths = sorted((self._root / "_delta_log").glob("[0-9]*.json"))
+        return [(int(path.stem), path.read_text(encoding="utf-8")) for path in paths]
+
+    def _remove_unneeded(self, needed: set[str]) -> int:
+        leftovers = list(self._leftovers(needed))
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        return len(leftovers)
+
     def _leftovers(self, needed: Collection[str]) -> Iterator[Path]:
         """Yield unneeded files that are too old to belong to a running write."""
         oldest = time.time() - self._sweep_after
@@ -295,18 +325,79 @@ class DeltaHandle(StoreHandle):
             if path.name not in needed and path.stat().st_mtime <= oldest:
                 yield path
 
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        """Translate errors of deltalake and the storage, except lost races, into this project's."""
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    """Translate errors of deltalake and the file system, except lost races, into this project's."""
-    from deltalake.exceptions import CommitFailedError, DeltaError
+        try:
+            yield
+        except CommitFailedError:
+            raise
+        except (DeltaError, OSError) as error:
+            raise self._explain(error) from error
 
-    try:
-        yield
-    except CommitFailedError:
-        raise
-    except (DeltaError, OSError) as error:
-        raise Unavailable("the delta store", _first_line(error)) from error
+    def _explain(self, error: Exception) -> Exception:
+        return Unavailable("the delta store", _first_line(error))
+
+
+class RemoteDeltaHandle(DeltaHandle):
+    """The table in one folder of an object store."""
+
+    def __init__(self, folder: Folder, sweep_after_seconds: float) -> None:
+        self._folder, self._sweep_after = folder, sweep_after_seconds
+        self._address, self._options = folder.url, folder.options
+
+    def check(self) -> None:
+        """See ``StoreHandle.check``."""
+        self._folder.check()
+
+    def purge(self) -> None:
+        """See ``StoreHandle.purge``."""
+        self._folder.remove(list(self._folder.names()))
+
+    def _newest(self) -> DeltaTable | None:
+        # deltalake takes a bucket that does not exist for an empty one.
+        self._folder.check()
+        return super()._newest()
+
+    def _at(self, location: str) -> DeltaTable:
+        with self._folder.errors():
+            return super()._at(location)
+
+    def _lost(self, names: Sequence[str]) -> list[str]:
+        there = self._folder.names()
+        return [name for name in names if name not in there]
+
+    def _frame(self, names: Sequence[str]) -> pl.LazyFrame:
+        urls = self._folder.urls(names)
+        return pl.scan_parquet(urls, glob=False, storage_options=self._options)
+
+    def _commits(self) -> list[tuple[int, str]]:
+        names = [one for one in self._folder.names("_delta_log") if _is_commit(one)]
+        found = [(int(one.split("/")[-1][:-5]), self._folder.read(one)) for one in sorted(names)]
+        return [(number, data.decode()) for number, data in found if data is not None]
+
+    def _remove_unneeded(self, needed: set[str]) -> int:
+        oldest = datetime.now(UTC) - timedelta(seconds=self._sweep_after)
+        leftovers = [
+            name
+            for name, changed in self._folder.names().items()
+            if "/" not in name
+            and name.endswith(".parquet")
+            and name not in needed
+            and changed <= oldest
+        ]
+        self._folder.remove(leftovers)
+        return len(leftovers)
+
+    def _explain(self, error: Exception) -> Exception:
+        return self._folder.unavailable(error)
+
+
+def _is_commit(name: str) -> bool:
+    stem = name.rpartition("/")[2].removesuffix(".json")
+    return name.endswith(".json") and stem.isdigit()
 
 
 def _first_line(error: Exception) -> str:
@@ -387,38 +478,3 @@ def _extended(location: str, before: _Totals, later: pl.DataFrame) -> StoredVers
         added.max_date,
         added.schema_hash,
     )
-
-
-def _needed_files(log: Path, kept: list[int]) -> set[str] | None:
-    """Return the names of the data files of the table versions ``kept`` (ascending).
-
-    The commits are read once, for any number of versions. ``None`` if the log has a gap: then the
-    needed files are unknown.
-    """
-    commits = sorted(log.glob("[0-9]*.json"))
-    if [int(path.stem) for path in commits] != list(range(len(commits))):
-        return None
-    since: dict[str, int] = {}
-    needed: set[str] = set()
-
-    def close(name: str, end: int) -> None:
-        start = since.pop(name, end)
-        at = bisect_left(kept, start)
-        if at < len(kept) and kept[at] < end:
-            needed.add(name)
-
-    for number, path in enumerate(commits):
-        for action in _actions(path):
-            if "remove" in action:
-                close(unquote(action["remove"]["path"]), number)
-            elif "add" in action:
-                since.setdefault(unquote(action["add"]["path"]), number)
-    for name in list(since):
-        close(name, len(commits))
-    return needed
-
-
-def _actions(commit: Path) -> Iterator[dict[str, Any]]:
-    for line in commit.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            yield json.loads(line)

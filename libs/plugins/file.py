@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from prefect_instances.libs.core.errors import DataRejected, InstancesError, Problem, Unavailable
+from prefect_instances.libs.core.places import is_remote
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KNOWLEDGE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
@@ -27,13 +28,13 @@ from prefect_instances.libs.plugins.cells import (
     read_moments,
     read_symbols,
 )
+from prefect_instances.libs.plugins.remote_files import local_files
 from prefect_instances.libs.plugins.tables import (
     PANDAS_INDEX,
     SUFFIXES,
     Csv,
     Format,
     Table,
-    find_files,
     format_of,
     read_header,
     read_tables,
@@ -53,6 +54,7 @@ class FilePipeline(Pipeline):
     compatibility_rules: ClassVar[CompatibilityRules] = CompatibilityRules(max_upstreams=0)
     source_modules: ClassVar[tuple[str, ...]] = (
         "prefect_instances.libs.plugins.cells",
+        "prefect_instances.libs.plugins.remote_files",
         "prefect_instances.libs.plugins.tables",
     )
 
@@ -61,8 +63,13 @@ class FilePipeline(Pipeline):
 
         path: str = Field(
             min_length=1,
-            description="A file, a folder of files or a pattern like data/*.csv; relative to the "
-            "working directory.",
+            description="A file, a folder of files or a pattern like data/*.csv, relative to the "
+            "working directory; or the same in an object store, like s3://bucket/data/*.csv.gz.",
+        )
+        object_store: str = Field(
+            default="",
+            description="Prefect block of type Object store with endpoint and key, for a path in "
+            "an object store; empty: the environment's own identity.",
         )
         format: Format = Field(
             default="", description="Format of the files; empty: by the suffix of the path."
@@ -153,20 +160,23 @@ class FilePipeline(Pipeline):
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """Return a problem for each file that is missing, unreadable, or lacks a column."""
         problems = super().check(upstreams)
-        files = find_files(self.config.path)
+        try:
+            with local_files(self.config.path, self.config.object_store, first=True) as files:
+                return [*problems, *self._file_problems(files)]
+        except InstancesError as error:
+            return [*problems, Problem("config.path", str(error))]
+
+    def _file_problems(self, files: Sequence[Path]) -> list[Problem]:
+        path = self.config.path
         if not files:
-            there = str(Path(self.config.path).absolute())
-            return [*problems, Problem("config.path", f"there is no file {there!r}")]
+            there = path if is_remote(path) else str(Path(path).absolute())
+            return [Problem("config.path", f"there is no file {there!r}")]
         kinds = {self._format(path) for path in files}
         if len(kinds) > 1 or not all(kinds):
             suffixes = ", ".join(SUFFIXES)
             message = f"is not clear from {files[0].name!r} (known: {suffixes}); set it"
-            return [*problems, Problem("config.format", message)]
-        try:
-            present = read_header(files[0], kinds.pop(), self._csv())
-        except InstancesError as error:
-            return [*problems, Problem("config.path", str(error))]
-        return [*problems, *self._column_problems(present)]
+            return [Problem("config.format", message)]
+        return self._column_problems(read_header(files[0], kinds.pop(), self._csv()))
 
     def extract(
         self,
@@ -179,7 +189,16 @@ class FilePipeline(Pipeline):
         Raises ``Unavailable`` if a file is missing or is being written, ``DataRejected`` if its
         content is invalid.
         """
-        files = find_files(self.config.path)
+        with local_files(self.config.path, self.config.object_store) as files:
+            frame = self._rows(files)
+        if context.as_of is not None:
+            frame = frame.filter(pl.col("date") <= context.as_of)
+        if not frame.height:
+            until = f" up to {context.as_of}" if context.as_of else ""
+            raise DataRejected(f"{self.config.path!r} contains no rows{until}")
+        return Extract(frame, complete=True)
+
+    def _rows(self, files: Sequence[Path]) -> pl.DataFrame:
         if not files:
             raise Unavailable(f"file {self.config.path!r}", "file not found")
         kinds = {self._format(path) for path in files}
@@ -190,13 +209,7 @@ class FilePipeline(Pipeline):
         problems = self._column_problems(table.frame.columns)
         if problems:
             raise DataRejected("; ".join(problem.message for problem in problems))
-        frame = self._long(table, kind)
-        if context.as_of is not None:
-            frame = frame.filter(pl.col("date") <= context.as_of)
-        if not frame.height:
-            until = f" up to {context.as_of}" if context.as_of else ""
-            raise DataRejected(f"{self.config.path!r} contains no rows{until}")
-        return Extract(frame, complete=True)
+        return self._long(table, kind)
 
     def _format(self, path: Path) -> Format:
         return self.config.format or format_of(path.name)

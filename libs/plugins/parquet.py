@@ -23,20 +23,26 @@ import polars as pl
 from pydantic import Field
 
 from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.places import Place, RemotePlace
 from prefect_instances.libs.definitions.store import Store, VersionLost
 from prefect_instances.libs.plugins.parts import Manifest, PartsHandle, valid_parts
+from prefect_instances.libs.plugins.remote import Folder, RemoteConfig
 
 PART, RECORD, UNFINISHED = ".parquet", ".json", ".tmp"
 
 
 class ParquetStore(Store):
-    """Versioned frames in plain Parquet files on the local file system."""
+    """Versioned frames in plain Parquet files, in a directory or an object store."""
 
     name = "parquet"
     version = "1.0.0"
-    source_modules: ClassVar[tuple[str, ...]] = ("prefect_instances.libs.plugins.parts",)
+    source_modules: ClassVar[tuple[str, ...]] = (
+        "prefect_instances.libs.plugins.parts",
+        "prefect_instances.libs.plugins.parquet_remote",
+        "prefect_instances.libs.plugins.remote",
+    )
 
-    class Config(Store.Config):
+    class Config(RemoteConfig):
         """Parameters of the store."""
 
         compression: str = Field(
@@ -59,6 +65,17 @@ class ParquetStore(Store):
         """Return the versions below ``root``."""
         seconds = self.config.sweep_after_hours * 3600
         return ParquetHandle(root.resolve(), self.config.compression, seconds)
+
+    def open_remote(self, root: RemotePlace) -> PartsHandle:
+        """Return the versions in a folder of an object store."""
+        from prefect_instances.libs.plugins.parquet_remote import RemoteParquetHandle
+
+        seconds = self.config.sweep_after_hours * 3600
+        return RemoteParquetHandle(Folder(root), self.config.compression, seconds, _manifest)
+
+    def place(self, default: Place) -> Place:
+        """See ``Store.place``."""
+        return self.config.place(default)
 
 
 class ParquetHandle(PartsHandle):

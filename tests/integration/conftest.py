@@ -13,8 +13,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_instances.libs.adapters.mlflow import Tracking
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.ids import WORK_POOL
+from prefect_instances.libs.core.places import RemotePlace
 from prefect_instances.libs.db import Database
 from tests.integration.bench import Bench, make_bench
+from tests.object_store import S3, serve_s3
 
 
 @pytest.fixture(scope="package")
@@ -52,3 +54,18 @@ def mlflow_is_migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def project() -> str:
     """A project of the test's own."""
     return f"p{uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """One S3 server for all tests of a session."""
+    with serve_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> RemotePlace:
+    """An empty bucket of its own, which the environment's identity reaches."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return RemotePlace(f"s3://{s3.make_bucket()}")

@@ -42,7 +42,10 @@ STORES: dict[str, type[Store]] = {
     "sql_table": SqlTableStore,
     "sql_table on PostgreSQL": SqlTableStore,
     "arrow of the example wheel": ArrowStore,
+    "delta on S3": DeltaStore,
+    "parquet on S3": ParquetStore,
 }
+ON_S3 = [pytest.param(name, marks=pytest.mark.thorough) for name in STORES if "S3" in name]
 
 
 def days(*values: float | None, first: int = 0) -> pl.DataFrame:
@@ -58,7 +61,7 @@ def shared_url(postgres: Postgres) -> str:
     return postgres.create()
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=[*(name for name in STORES if "S3" not in name), *ON_S3])
 def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Opened:
@@ -68,10 +71,11 @@ def opened(
         engine = sa.create_engine(request.getfixturevalue("shared_url"), poolclass=sa.NullPool)
         monkeypatch.setattr(sql_table, "engine_of", lambda _: engine)
         config["block"] = "stand-in"
+    remote = request.getfixturevalue("bucket") if "S3" in request.param else None
 
     def open_(name: str = "store", sweep_after_hours: float = 0) -> StoreHandle:
         definition = STORES[request.param]({**config, "sweep_after_hours": sweep_after_hours})
-        return definition.open(tmp_path / name)
+        return definition.open_at(remote / name if remote else tmp_path / name)
 
     return open_
 
@@ -311,6 +315,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(
     with monkeypatch.context() as patched:
         patched.setattr("deltalake.write_deltalake", full_disk)
         patched.setattr("os.fsync", full_disk)
+        patched.setattr("obstore.put", full_disk)
         patched.setattr(sql_table, "_insert", lost_connection)
         with pytest.raises(Unavailable):
             store.write(days(1.0, 9.0), uuid4(), first.location)

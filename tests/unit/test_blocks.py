@@ -117,7 +117,7 @@ def test_prefect_finds_a_block_class_by_the_key_that_it_would_make(block: type[B
 
 def test_only_our_own_block_classes_can_be_registered_from_the_package() -> None:
     found = {value for value in vars(blocks).values() if Block.is_block_class(value)}
-    assert found == {*BLOCKS, blocks.Centrifugo}
+    assert found == {*BLOCKS, blocks.Centrifugo, blocks.ObjectStore}
 
 
 @pytest.mark.parametrize("document", [PRICES, MOMENTUM], ids=["dataset", "signal"])

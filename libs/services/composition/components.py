@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.places import Place
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import (
     AccessorInstance,
@@ -97,12 +98,12 @@ def bind_storage(
 
     ``store_id`` is the resource id of the store instance, which several datasets may share.
     """
-    root = services.settings.store_root / str(store_id) / str(instance_id)
+    root = store.place(services.settings.store_place) / str(store_id) / str(instance_id)
     needs = {
         f"store {store.name!r}": store.input_schema or {},
         f"accessor {accessor.name!r}": accessor.input_schema or {},
     }
-    return Storage(store.open(root), accessor, needs)
+    return Storage(store.open_at(root), accessor, needs)
 
 
 def made(
@@ -129,11 +130,11 @@ def open_output(services: Services, instance_id: UUID, kind: str) -> StoreHandle
     """Open the store of a flow's output; not for the refresh of a dataset or signal."""
     store = services.registry.get(DefinitionKind.STORE, "delta")({})
     assert isinstance(store, Store)
-    return store.open(_output_root(services, instance_id) / kind)
+    return store.open_at(_output_root(services, instance_id) / kind)
 
 
-def _output_root(services: Services, instance_id: UUID) -> Path:
-    return services.settings.store_root / OUTPUTS / str(instance_id)
+def _output_root(services: Services, instance_id: UUID) -> Place:
+    return services.settings.store_place / OUTPUTS / str(instance_id)
 
 
 def read_version(services: Services, version_id: UUID, query: Query = Query()) -> pl.LazyFrame:  # noqa: B008  # frozen
@@ -191,5 +192,5 @@ def purge_data(services: Services, instance_id: UUID) -> None:
     for kind in kinds - {FlowKind.REFRESH}:
         open_output(services, instance_id, kind).purge()
     root = _output_root(services, instance_id)
-    if root.is_dir():
+    if isinstance(root, Path) and root.is_dir():
         root.rmdir()

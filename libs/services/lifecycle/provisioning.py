@@ -56,6 +56,7 @@ from prefect_instances.libs.services.lifecycle.removal import (
     delete_rows,
     remove_handles,
 )
+from prefect_instances.libs.services.lifecycle.store_places import check_store
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
 from prefect_instances.libs.specs import InstanceSpec, spec_document
@@ -78,6 +79,7 @@ def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provision
     configuration, BusyElsewhere if another flow run provisions it, and a TemporaryError if a later
     attempt may succeed.
     """
+    check_store(services.registry, services.settings.store_place, spec)
     reserved = _reserved(services, spec, ports)
     label = f"{spec.project}/{spec.name}"
     if reserved.done:

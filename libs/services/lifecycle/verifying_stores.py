@@ -49,8 +49,13 @@ def _missing(services: Services, version_id: UUID) -> str:
 
 
 def find_leftovers(services: Services, known: Collection[UUID]) -> Iterator[Finding]:
-    """Yield what is on disk for instances that are gone, and what dead writes left."""
-    root = services.settings.store_root
+    """Yield what is on disk for instances that are gone, and what dead writes left.
+
+    Nothing is looked for in an object store: purge and the stores themselves delete there.
+    """
+    root = services.settings.store_place
+    if not isinstance(root, Path):
+        return
     names = {str(id_) for id_ in known}
     for folder in sorted(_folders(root)):
         if folder.name not in names:
