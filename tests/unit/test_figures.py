@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import polars as pl
 
+from prefect_instances.libs.services.procedures import backtesting
 from prefect_instances.libs.services.rendering.diagrams import COLOURS, Arrow, Box
 from prefect_instances.libs.services.rendering.figures import (
     MANY,
+    PORTFOLIO,
     draw_backtest,
     draw_fields,
     draw_signal,
@@ -64,18 +66,19 @@ def test_a_signal_shows_how_many_symbols_have_a_value() -> None:
 
 def test_a_backtest_shows_equity_above_drawdown_the_portfolio_first() -> None:
     rows = frame(
-        (MON, "benchmark", 100.0, 0.0), (TUE, "benchmark", 101.0, 0.0),
-        (MON, "portfolio", 100.0, 0.0), (TUE, "portfolio", 90.0, -0.1),
+        (MON, "BENCHMARK", 100.0, 0.0), (TUE, "BENCHMARK", 101.0, 0.0),
+        (MON, PORTFOLIO, 100.0, 0.0), (TUE, PORTFOLIO, 90.0, -0.1),
         columns="equity drawdown",
     )  # fmt: skip
 
     lines = draw_backtest("t", rows).data
 
+    assert backtesting.PORTFOLIO == PORTFOLIO
     assert [(line.name, line.yaxis, line.y[-1]) for line in lines] == [
-        ("portfolio", "y", 90.0),
-        ("drawdown of portfolio", "y2", -0.1),
-        ("benchmark", "y", 101.0),
-        ("drawdown of benchmark", "y2", 0.0),
+        (PORTFOLIO, "y", 90.0),
+        ("drawdown of PORTFOLIO", "y2", -0.1),
+        ("BENCHMARK", "y", 101.0),
+        ("drawdown of BENCHMARK", "y2", 0.0),
     ]
 
 
@@ -156,3 +159,13 @@ def test_a_table_escapes_colours_and_leaves_out_what_is_empty() -> None:
     assert len(long) == SHOWN_ROWS + 5
     assert repr(long).splitlines()[0] == "t"
     assert [row["n"] for row in long][:2] == [0, 1]
+
+
+def test_a_table_in_a_terminal_is_narrow() -> None:
+    now = datetime(2024, 1, 1, 9, 30, 5, tzinfo=UTC)
+    rows = pl.DataFrame({"name": ["a"], "since": [now], "no": [None], "message": ["long"]})
+
+    shown = repr(Table("t", rows, hidden=("message",)))
+
+    assert "2024-01-01 09:30" in shown
+    assert not {"no", "message", "09:30:05"} & {*shown.replace("│", " ").replace("┆", " ").split()}

@@ -13,6 +13,9 @@ from prefect_instances.libs.services.rendering.plots import BLUE, GREY, RED
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]  # it ships no types
 
+PORTFOLIO = "PORTFOLIO"
+"""The symbol of the portfolio in the output of a backtest; the other is its benchmark."""
+
 MANY = 25
 """Number of symbols up to which each has a line of its own; more are drawn as quantiles."""
 
@@ -69,8 +72,8 @@ def draw_backtest(title: str, frame: pl.DataFrame) -> Figure:
 
     figure = _make_figure(title, ["equity", "drawdown"], heights=[0.7, 0.3])
     parts = frame.sort("date").partition_by("symbol", as_dict=True)
-    for (symbol,), part in sorted(parts.items(), key=lambda item: item[0] != ("portfolio",)):
-        main = symbol == "portfolio"
+    for (symbol,), part in sorted(parts.items(), key=lambda item: item[0] != (PORTFOLIO,)):
+        main = symbol == PORTFOLIO
         dates, colour = part["date"].to_list(), BLUE if main else GREY
         curve = Scatter(x=dates, y=part["equity"].to_list(), name=symbol, line={"color": colour})
         figure.add_trace(curve, row=1, col=1)

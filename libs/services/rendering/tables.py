@@ -33,11 +33,13 @@ _CELL = "text-align:left;padding:2px 10px 2px 0;border-bottom:1px solid #e5e7eb"
 class Table:
     """Rows to look at and to compute with: ``frame`` is a polars frame, ``title`` a sentence.
 
-    A notebook shows it as a coloured table. Iterating yields one dict for each row.
+    A notebook shows it as a coloured table. Iterating yields one dict for each row. The columns in
+    ``hidden`` are in the frame only, not in what is shown as text.
     """
 
     title: str
     frame: pl.DataFrame
+    hidden: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.frame.height
@@ -46,15 +48,19 @@ class Table:
         return self.frame.iter_rows(named=True)
 
     def __repr__(self) -> str:
-        return f"{self.title}\n{format_frame(self.frame)}"
+        return f"{self.title}\n{format_frame(self.frame.drop(self.hidden))}"
 
     def _repr_html_(self) -> str:
         return draw_table(self.title, self.frame)
 
 
 def format_frame(frame: pl.DataFrame) -> str:
-    """Format a whole frame as aligned plain text without types."""
+    """Format a frame as aligned plain text: times to the minute, no types, no empty columns."""
     import polars as pl
+    import polars.selectors as cs
+
+    filled = [name for name in frame.columns if frame[name].null_count() < frame.height]
+    shown = frame.select(filled).with_columns(cs.datetime().dt.strftime("%Y-%m-%d %H:%M"))
 
     with pl.Config(
         tbl_rows=-1,
@@ -64,7 +70,7 @@ def format_frame(frame: pl.DataFrame) -> str:
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
-        return str(frame)
+        return str(shown)
 
 
 def draw_table(title: str, frame: pl.DataFrame) -> str:

@@ -55,9 +55,11 @@ def read_output(
         named = get_instance(session, name)
         found = choose_version(session, named, version)
         reader = open_version(services, session, found)
+        # Opened once: a store reads the log of a table each time.
+        stored = reader.store.scan(reader.location)
         if query.symbols is not None:
-            _require_symbols(reader.store.scan(reader.location), found.max_date, query.symbols)
-        return reader.read(query)
+            _require_symbols(stored, found.max_date, query.symbols)
+        return reader.accessor.read(stored, query)
 
 
 def _require_symbols(frame: pl.LazyFrame, last: date | None, asked: Sequence[str]) -> None:

@@ -43,7 +43,9 @@ def tabulate_status(document: Document) -> Table:
         "lifecycle": pl.String,
     }
     ready = sum(row["status"] == "READY" for row in rows)
-    return Table(f"{ready} of {len(rows)} flows are READY", pl.DataFrame(rows, schema))
+    return Table(
+        f"{ready} of {len(rows)} flows are READY", pl.DataFrame(rows, schema), ("type", "message")
+    )
 
 
 def _status_row(entry: Document, flow: Document) -> dict[str, Any]:
