@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_instances.libs.quant.statistics import (
-    MIN_PAIRS,
+    correlations,
     distribution,
     forward_returns,
     mean_of,
@@ -126,19 +126,6 @@ def judge_horizon(values: Floats, prices: Floats, horizon: int, quantiles: int) 
     )
 
 
-def correlations(values: Floats, outcomes: Floats) -> Floats:
-    """Compute Pearson's correlation across the assets of each bar; NaN with too few pairs."""
-    both = np.isfinite(values) & np.isfinite(outcomes)
-    count = both.sum(axis=1)
-    a, b = (_centred(np.where(both, one, 0.0), both, count) for one in (values, outcomes))
-    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    usable = (count >= MIN_PAIRS) & (scale > 0)
-    found: Floats = np.divide(
-        (a * b).sum(axis=1), scale, out=np.full(len(values), np.nan), where=usable
-    )
-    return found
-
-
 def newey_west_t(series: Floats, lags: int) -> float:
     """Compute the t-statistic of a mean whose terms are correlated over some lags.
 
@@ -202,8 +189,3 @@ def mean_by_group(
         name: mean_of(rank_correlations(values[:, members == name], outcomes[:, members == name]))
         for name in dict.fromkeys(groups)
     }
-
-
-def _centred(values: Floats, known: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
-    mean = values.sum(axis=1) / np.maximum(count, 1)
-    return np.where(known, values - mean[:, None], 0.0)

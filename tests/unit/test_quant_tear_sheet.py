@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from prefect_instances.libs.quant.statistics import correlations
 from prefect_instances.libs.quant.tear_sheet import (
-    correlations,
     group_by_quantile,
     judge_horizon,
     mean_by_group,
