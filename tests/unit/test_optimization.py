@@ -178,3 +178,14 @@ def test_weekly_bars_are_sessions_of_their_own() -> None:
     priced[10, 0] = False
     assert find_sessions(fridays, priced).all()
     assert usable(np.array([1.0, 0.0])).tolist() == [True, False]
+
+
+def test_a_holiday_of_most_assets_is_no_session() -> None:
+    weekdays = [
+        day for day in (date(2024, 1, 1) + timedelta(n) for n in range(60)) if day.weekday() < 5
+    ]
+    priced = np.ones((len(weekdays), 4), dtype=bool)
+    priced[30, 1:] = False
+    priced[35, 2:] = False
+    found = find_sessions(weekdays, priced)
+    assert [at for at, is_session in enumerate(found) if not is_session] == [30]
