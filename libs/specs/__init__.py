@@ -14,6 +14,7 @@ from prefect_instances.libs.specs.instances.optimizers import OptimizerSpec
 from prefect_instances.libs.specs.instances.references import UpstreamRef
 from prefect_instances.libs.specs.instances.registry import SPEC_TYPES, InstanceSpec
 from prefect_instances.libs.specs.instances.signals import SignalContract
+from prefect_instances.libs.specs.instances.sweeps import Point, SweepSpec
 from prefect_instances.libs.specs.manifests.documents import (
     flow_fingerprint,
     output_fingerprint,
@@ -60,12 +61,14 @@ __all__ = [
     "ModelSpec",
     "NativeCron",
     "OptimizerSpec",
+    "Point",
     "PromotionSpec",
     "ScheduleSpec",
     "SignalContract",
     "SignalSpec",
     "StoreSpec",
     "Survey",
+    "SweepSpec",
     "UpstreamRef",
     "due_window",
     "expected_data_date",

@@ -11,6 +11,9 @@ import pytest
 import prefect_instances
 from prefect_instances.cli.app import main
 from prefect_instances.libs.core.errors import DataRejected, NotFound
+from prefect_instances.libs.db.repositories.trials import select_trial_runs
+from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
+from prefect_instances.libs.services.procedures.trials import count_trials
 from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived, prices
 
@@ -79,3 +82,39 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
     with pytest.raises(error) as raised:
         prefect_instances.tear_sheet(f"{desk}/{name}", **options)  # type: ignore[arg-type]  # texts only
     assert "\n" not in str(raised.value)
+
+
+def test_a_run_of_a_sweep_records_each_point_and_the_output_is_the_first(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(prices(project))
+    bench.drain()
+    idea = {"name": "idea", "project": project, "type": "ExperimentInstance", "horizons": [5]}
+    idea["upstream_refs"] = [{"resource": "prices"}]
+    grid = {"window": [21, 5, 300], "back": [1]}
+    text = "DELTA(close, $window) / REF(close, $back)"
+    bench.provision({**idea, "expression": text, "sweep": {"grid": grid}})
+    bench.provision({**idea, "name": "one", "expression": "DELTA(close, 5) / REF(close, 1)"})
+    bench.drain()
+
+    shown = {}
+    for name in ("idea", "one"):
+        run = reports.runs(bench.services.database, name)["runs"][0]["id"]
+        shown[name] = reports.run_info(bench.services.database, run)
+    metrics = shown["idea"]["metrics"]
+    points = metrics["sweep"]
+    assert list(points) == [f"window = {window}, back = 1" for window in (21, 5, 300)]
+    assert metrics["points"] == 3
+    assert metrics["ic_5"] == points["window = 21, back = 1"]["rank_ic"]
+    assert shown["one"]["metrics"]["ic_5"] == points["window = 5, back = 1"]["rank_ic"]
+    assert "looks 300 rows back" in points["window = 300, back = 1"]["reason"]
+    assert [page["key"] for page in shown["idea"]["artifacts"]] == [
+        "statistics",
+        "sweep",
+        "sweep-map",
+    ]
+    with bench.services.database.read() as session:
+        known = select_trial_runs(session, {bench.flow_id("idea"), bench.flow_id("one")})
+    assert count_trials(known, bench.instance_id("prices"), 1).count == 1 + 3 + 1
+    promoted = build_promoted_spec(bench.services, "idea", "alpha", {"allow_nan": True})
+    assert promoted.pipeline.config["expression"] == "DELTA(close, 21) / REF(close, 1)"

@@ -3,50 +3,85 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import polars as pl
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.flow import Page
-from prefect_instances.libs.definitions.pipeline import ExtractContext, Pipeline
+from prefect_instances.libs.definitions.pipeline import ExtractContext, Input, Pipeline
 from prefect_instances.libs.quant.statistics import distribution
 from prefect_instances.libs.quant.tear_sheet import TearSheet
+from prefect_instances.libs.services.composition.catalog import kept_by
 from prefect_instances.libs.services.composition.components import open_output
+from prefect_instances.libs.services.composition.instance_types.experiments import (
+    expression_pipeline,
+)
 from prefect_instances.libs.services.procedures.panels import Panel, build_panel, read_panel
+from prefect_instances.libs.services.procedures.sweeps import (
+    collect_inputs,
+    count_points,
+    describe_sweep,
+    judge_points,
+    make_sweep_pages,
+    record_points,
+)
 from prefect_instances.libs.services.procedures.tear_sheets import judge_panel
+from prefect_instances.libs.services.procedures.trials import POINTS
 from prefect_instances.libs.services.rendering.formatting import format_value
 from prefect_instances.libs.services.rendering.plots import plot_histogram
 from prefect_instances.libs.services.rendering.tear_sheets import render_tear_sheet
 from prefect_instances.libs.services.runs.run_context import Frame, Job, Result
-from prefect_instances.libs.specs import ExperimentSpec
+from prefect_instances.libs.specs import ExperimentSpec, Point
 
 SHOWN_ROWS = 20
+NO_VALUE = "the expression has no value on these dates for these symbols"
 
 
 def preview(job: Job) -> Result:
     """Evaluate the expression (date x symbol); report its statistics as metrics and pages."""
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
-    rows = _looked_at(_evaluated(job), spec)
+    pipeline = job.opened.components["pipeline"]
+    assert isinstance(pipeline, Pipeline)
+    inputs = [item.as_input() for item in job.inputs]
+    swept = spec.sweep.list_points()
+    inputs = collect_inputs(inputs) if swept else inputs
+    rows = _looked_at(_evaluate(job, pipeline, inputs), spec)
     if not rows.height:
-        raise DataRejected("the expression has no value on these dates for these symbols")
+        raise DataRejected(NO_VALUE)
     values = build_panel(rows.sort("date", "symbol"), "value")
     prices = _prices(job, spec)
     sheet = judge_panel(values, prices, spec.horizons, calendar=spec.calendar) if prices else None
     metrics = _metrics(values, sheet)
     pages = [Page("statistics", "markdown", _page(job, rows, values, sheet, metrics))]
+    if swept:
+        points = judge_points(spec, _evaluator(job, spec, inputs), prices)
+        metrics |= {POINTS: count_points(spec), "sweep": record_points(points)}
+        pages += make_sweep_pages(spec, points)
     store = open_output(job.services, job.instance.id, job.kind)
     return Result(Frame(rows, store), metrics, pages)
 
 
-def _evaluated(job: Job) -> pl.DataFrame:
-    pipeline = job.opened.components["pipeline"]
-    assert isinstance(pipeline, Pipeline)
+def _evaluate(job: Job, pipeline: Pipeline, inputs: Sequence[Input]) -> pl.DataFrame:
     context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
-    inputs = [item.as_input() for item in job.inputs]
     return pipeline.extract(context, inputs, None).frame
+
+
+def _evaluator(job: Job, spec: ExperimentSpec, inputs: Sequence[Input]) -> Callable[[Point], Panel]:
+    """Return what evaluates a point, with the versions of ops that the experiment keeps."""
+    with job.services.database.read() as session:
+        registry = kept_by(session, job.services.registry, job.instance.id)
+
+    def evaluate(point: Point) -> Panel:
+        pipeline = expression_pipeline(registry, spec.at_point(point))
+        rows = _looked_at(_evaluate(job, pipeline, inputs), spec)
+        if not rows.height:
+            raise DataRejected(NO_VALUE)
+        return build_panel(rows.sort("date", "symbol"), "value")
+
+    return evaluate
 
 
 def _expression_of(job: Job) -> str:
@@ -87,11 +122,14 @@ def _page(
     sheet: TearSheet | None,
     metrics: Mapping[str, object],
 ) -> str:
+    spec = job.spec
+    assert isinstance(spec, ExperimentSpec)
     lines = [
         f"## {job.instance.label}",
         "",
         f"`{_expression_of(job)}`",
         "",
+        *([describe_sweep(spec), ""] if spec.sweep.list_points() else []),
         f"{values.dates[0]} to {values.dates[-1]}, {len(values.symbols)} symbols",
         "",
     ]

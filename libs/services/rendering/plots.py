@@ -14,6 +14,8 @@ WIDTH, HEIGHT, DPI = 9.0, 5.0, 110
 INK, GRID, BLUE, GREY, RED = "#1f2937", "#e5e7eb", "#2563eb", "#9ca3af", "#dc2626"
 LEGEND_ROWS = 12
 """Assets that a weights plot tells apart; the others are drawn as one."""
+LABELLED_CELLS = 100
+"""Cells of a heat map up to which each shows its number."""
 
 
 def plot_equity(
@@ -72,6 +74,31 @@ def plot_bars(title: str, values: Mapping[str, float], *, ordered: bool = True) 
     figure, (axis,) = _figure(1)
     names = sorted(values, key=lambda name: values[name]) if ordered else list(values)[::-1]
     axis.barh(names, [values[name] for name in names], color=BLUE)
+    axis.set_title(title, loc="left", color=INK, fontsize=11)
+    return _uri(figure)
+
+
+def plot_heat_map(title: str, axes: Mapping[str, Sequence[str]], values: Floats) -> str:
+    """Plot a matrix as coloured cells around zero; a cell without a number stays empty.
+
+    ``axes``: two names with their labels, first that of the rows, then that of the columns.
+    """
+    import numpy as np
+
+    figure, (axis,) = _figure(1)
+    (row_name, rows), (column_name, columns) = axes.items()
+    most = float(np.nanmax(np.abs(values), initial=1e-12))
+    shown = axis.imshow(values, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    axis.grid(visible=False)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_ylabel(row_name, fontsize=8)
+    axis.set_xlabel(column_name, fontsize=8)
+    if values.size <= LABELLED_CELLS:
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                axis.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=7)
+    figure.colorbar(shown, ax=axis).ax.tick_params(labelsize=8)
     axis.set_title(title, loc="left", color=INK, fontsize=11)
     return _uri(figure)
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
 
 from prefect_instances.libs.specs.instances.instance import InstanceFields
 from prefect_instances.libs.specs.instances.optimizers import Day
+from prefect_instances.libs.specs.instances.sweeps import (
+    CONSTANT,
+    Point,
+    SweepSpec,
+    is_number,
+    locate_values,
+    write_constants,
+)
 from prefect_instances.libs.specs.reading.base import SpecModel
 from prefect_instances.libs.specs.reading.json_values import Config, Text, Whole
 from prefect_instances.libs.specs.reading.names import OptionalWord
@@ -133,6 +141,16 @@ class ExperimentSpec(InstanceFields):
         "dates on which a symbol with values has a price.",
         examples=["XNYS"],
     )
+    sweep: SweepSpec = Field(
+        default_factory=SweepSpec,
+        title="Sweep",
+        description=(
+            "Points that each run evaluates and compares; none is chosen. The output is that of "
+            "the arguments as configured; a parameter that is not configured has its value of the "
+            "first point."
+        ),
+        examples=[{"grid": {"window": [5, 21, 63]}}],
+    )
     type: Literal["ExperimentInstance"] = Field(
         default="ExperimentInstance",
         title="Type",
@@ -145,6 +163,8 @@ class ExperimentSpec(InstanceFields):
         """Check as the base class does; it needs an expression or a definition, and horizons."""
         yield from super().across(values)
         yield from _subject_faults(values)
+        if not values.get("definition"):
+            yield from _constant_faults(values)
         horizons = values.get("horizons")
         for at, horizon in enumerate(horizons if isinstance(horizons, list) else ()):
             if isinstance(horizon, int) and horizon < 1:
@@ -157,7 +177,43 @@ class ExperimentSpec(InstanceFields):
         pinned: dict[str, Any] = {"ops": self.ops} if self.ops else {}
         if self.definition:
             keys |= {"definition", "version", "config"}
+        if self.sweep.list_points():
+            keys |= {"sweep"}
         return {**super().output_content(), **self.model_dump(mode="json", include=keys), **pinned}
+
+    def base_point(self) -> Point:
+        """Return the point of the output: as configured, otherwise as the first of the sweep.
+
+        Empty without a sweep.
+        """
+        first = next(iter(self.sweep.list_points()), {})
+        return {name: self.config.get(name, value) for name, value in first.items()}
+
+    def at_point(self, point: Point) -> Self:
+        """Return the experiment that evaluates one point only, without a sweep."""
+        changed: dict[str, Any] = {"expression": write_constants(self.expression, point)}
+        if self.definition:
+            changed = {"config": {**self.config, **point}}
+        return self.model_copy(update={**changed, "sweep": SweepSpec()})
+
+
+def _constant_faults(values: Mapping[str, Any]) -> Iterable[Fault]:
+    """Report constants without a value, values of no constant, and values that are texts."""
+    expression = values.get("expression")
+    if not isinstance(expression, str) or not expression:
+        return
+    written = dict.fromkeys(CONSTANT.findall(expression))
+    swept = locate_values(values.get("sweep"))
+    for name in written.keys() - {name for name, _, _ in swept}:
+        yield Fault(("expression",), f"has a constant ${name} that the sweep gives no value")
+    told = set()
+    for name, at, value in swept:
+        if name not in written and name not in told:
+            told.add(name)
+            where = at[:-1] if at[1] == "grid" else at
+            yield Fault(where, f"the expression has no constant ${name}")
+        elif name in written and isinstance(value, str) and not is_number(value):
+            yield Fault(at, "must be a number: it stands for a constant of the expression")
 
 
 def _subject_faults(values: Mapping[str, Any]) -> Iterable[Fault]:

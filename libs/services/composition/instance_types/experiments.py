@@ -17,6 +17,9 @@ from prefect_instances.libs.services.composition.instance_types.instance_type im
     Composition,
     Kit,
 )
+from prefect_instances.libs.services.composition.instance_types.sweep_problems import (
+    locate_problems,
+)
 from prefect_instances.libs.specs import ExperimentSpec
 
 
@@ -49,7 +52,11 @@ def _names(function: type[Function]) -> tuple[str, str]:
 
 
 def as_expression(registry: Registry, spec: ExperimentSpec) -> ExperimentSpec:
-    """Return the experiment that evaluates the same as a bare expression; raise InvalidSpec."""
+    """Return the experiment that evaluates the same as a bare expression; raise InvalidSpec.
+
+    Of a sweep that is the base point, which the output is computed at.
+    """
+    spec = spec.at_point(spec.base_point())
     function = find_function(registry, spec)
     if function is None:
         return spec
@@ -80,6 +87,15 @@ def expression_pipeline(registry: Registry, spec: ExperimentSpec) -> Pipeline:
 def _check(composition: Composition) -> Iterable[Problem]:
     spec = composition.spec
     assert isinstance(spec, ExperimentSpec)
+    points, base = spec.sweep.list_points(), spec.base_point()
+    found = [list(_problems(composition, spec.at_point(point))) for point in points]
+    yield from locate_problems(spec.sweep, found)
+    if base not in points:
+        yield from _problems(composition, spec.at_point(base))
+
+
+def _problems(composition: Composition, spec: ExperimentSpec) -> Iterable[Problem]:
+    """Yield the problems of an experiment without a sweep."""
     try:
         problems = expression_pipeline(composition.registry, spec).check(composition.shapes)
     except InvalidSpec as error:
@@ -101,9 +117,13 @@ def _subject(composition: Composition) -> type[Definition] | None:
 
 
 def _calls(composition: Composition) -> Iterable[type[Definition]]:
-    assert isinstance(composition.spec, ExperimentSpec)
-    pipeline = expression_pipeline(composition.registry, composition.spec)
-    return [type(pipeline), *pipeline.calls()]
+    spec = composition.spec
+    assert isinstance(spec, ExperimentSpec)
+    found: dict[type[Definition], None] = {}
+    for point in [spec.base_point(), *spec.sweep.list_points()]:
+        pipeline = expression_pipeline(composition.registry, spec.at_point(point))
+        found |= dict.fromkeys([type(pipeline), *pipeline.calls()])
+    return list(found)
 
 
 def _columns(composition: Composition) -> dict[str, Any]:
@@ -113,6 +133,8 @@ def _columns(composition: Composition) -> dict[str, Any]:
         return {"config_json": dict(spec.config)}
     keys = {"expression", "inputs", "ops", "date_range", "universe", "price_column", "horizons"}
     keys |= {"calendar"}
+    if spec.sweep.list_points():
+        keys |= {"sweep"}
     return {"config_json": spec.model_dump(mode="json", include=keys)}
 
 
