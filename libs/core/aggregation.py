@@ -85,7 +85,10 @@ def aggregate(statuses: Iterable[FlowStatus], contract: AggregationContract) -> 
 
 
 def read_contract(document: Mapping[str, Any]) -> AggregationContract:
-    """Read a contract that was checked when it was stored; its method may be missing since."""
+    """Build a contract from its stored document, which was checked when it was stored.
+
+    Its method may no longer be installed.
+    """
     return AggregationContract(
         str(document["aggregation_method"]),
         tuple(FlowStatus(status) for status in document["status_priority"]),

@@ -191,7 +191,10 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
-        """Read as the base class does, from ``metadata_json`` too; move component keys."""
+        """Read the keys as the base class does.
+
+        ``metadata_json`` may wrap them, and keys in ``LIFTED`` are moved to their component.
+        """
         special = {key for key in document if key in cls.LIFTED or (key == WRAPPER and not at)}
         rest = {key: value for key, value in document.items() if key not in special}
         super().read_keys(rest, reading, at)

@@ -163,8 +163,8 @@ class ScheduleSpec(SpecModel):
     backoff_jitter: Annotated[Whole, Field(ge=0, le=100)] = Field(
         default=0,
         title="Spread (percent)",
-        description="Each wait is longer by up to this share of it, so that many that failed "
-        "together do not all come back together.",
+        description="Each wait is extended by up to this percentage, so that runs that failed "
+        "together do not all retry together.",
         examples=[20],
     )
 
