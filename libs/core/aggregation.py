@@ -57,10 +57,10 @@ def min_severity(statuses: frozenset[FlowStatus], priority: tuple[FlowStatus, ..
 
 
 def add_method(name: str, function: object) -> None:
-    """Register a method that a package brings; raise TypeError if it is none or the name is taken.
+    """Register an aggregation method of a package under a name.
 
-    A method takes the set of the flows' statuses and the contract's priority, and returns the
-    status of the instance.
+    Raises TypeError if it is not a function, or if another one has the name. A method takes the set
+    of the flows' statuses and the contract's priority, and returns the status of the instance.
     """
     if not callable(function) or isinstance(function, type):
         raise TypeError("is not a function of statuses and priority")

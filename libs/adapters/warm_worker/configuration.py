@@ -74,7 +74,7 @@ class WarmVariables(BaseVariables):
 
 
 class WarmJobConfiguration(BaseJobConfiguration):
-    """`WarmVariables` as they apply to one run. A ``command`` is ignored: none is started."""
+    """The `WarmVariables` of one run; a ``command`` has no effect, because runs are forked."""
 
     stream_output: bool = True
     working_dir: Path | None = None

@@ -241,7 +241,7 @@ def without_heartbeats() -> Iterator[None]:
 
 
 def index_packages() -> None:
-    """Index the installed packages once: each run's search for plugins would take 50 ms."""
+    """Index the installed packages before forking, which saves each run 50 ms."""
     importlib.metadata.entry_points()
 
 

@@ -248,7 +248,7 @@ class Servers:
             return server
 
     async def stop(self) -> None:
-        """End all of them and their children."""
+        """End all forkservers and their children."""
         servers = [*self._servers.values(), *self._retired]
         await asyncio.gather(*(server.stop() for server in servers))
 

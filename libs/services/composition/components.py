@@ -55,7 +55,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class VersionReader:
-    """One stored version, and the accessor through which it is read; nothing is read before."""
+    """A stored version and the accessor that reads it; no data are read before ``read``."""
 
     accessor: Accessor
     store: StoreHandle

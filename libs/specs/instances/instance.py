@@ -209,7 +209,7 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Report references to itself, repeated references, and a second schedule for a flow."""
+        """Report references to the instance itself, repeated ones, and a flow's second schedule."""
         given = values.get("flow_schedules")
         for kind in given if isinstance(given, Mapping) else ():
             if kind in SHAPES[cls.instance_type()].flows:

@@ -143,7 +143,7 @@ class MonitoringSpec(SpecModel):
         default=252,
         ge=5,
         title="Reference window",
-        description="Sessions before the current window.",
+        description="Number of sessions before the current window, which it is compared with.",
         examples=[252],
     )
     current_days: Whole = Field(
