@@ -94,8 +94,8 @@ class ScheduleSpec(SpecModel):
         default="",
         title="Cron expression",
         description="For cron: minute, hour, day of month, month, weekday, in the time zone below; "
-        "or minutes from the session's opening or close: @close+30, @open-15; with monthly (or "
-        "weekly) after it that of the month's first session: @close+30 monthly.",
+        "or minutes from the opening or close of each session: @close+30, @open-15; or of the "
+        "first session of each month or week: @close+30 monthly, @close+30 weekly.",
         examples=["0 6 * * 1-5", "@close+30"],
     )
     minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
