@@ -84,7 +84,7 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its commands by their sentences, and imports the one that is called."""
+    """Group of commands that lists all with their help texts, but imports only the one called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the name of the command, the command from its module, and its arguments."""

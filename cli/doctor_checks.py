@@ -212,7 +212,9 @@ def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -
         return Finding("sweep", Level.WARN, detail, "mend what it names; its log says more")
     if not ends or now - ends[0] > timedelta(seconds=5 * settings.sweep_seconds):
         detail = good or "none has ended yet"
-        return Finding("sweep", Level.WARN, detail, f"see that a worker runs and {SWEEP} is on")
+        return Finding(
+            "sweep", Level.WARN, detail, f"check that a worker runs and {SWEEP} is not paused"
+        )
     return Finding("sweep", Level.OK, good)
 
 

@@ -105,7 +105,10 @@ def open_database(settings: Settings, prefect: PrefectGateway) -> Database:
         return Database(settings.database_url)
     url = _url_of(settings.database_block, prefect)
     if url is None:
-        raise PermanentError(f"block {settings.database_block!r} contains no database credentials")
+        raise PermanentError(
+            f"block {settings.database_block!r} contains no database credentials; choose a "
+            "block of type sqlalchemy-connector or database-credentials"
+        )
     return Database(url)
 
 

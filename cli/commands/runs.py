@@ -136,7 +136,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     accept_loss: Annotated[
         bool,
         typer.Option(
-            "--accept-loss", help="Publish data that have lost rows, columns or types, if so read."
+            "--accept-loss", help="Publish even if rows or columns are lost, or a type changes."
         ),
     ] = False,
     wait: Wait = False,

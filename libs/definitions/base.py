@@ -242,7 +242,7 @@ class Definition(ABC):
 
     @classmethod
     def flow_spec(cls, kind: str) -> FlowSpec | None:
-        """Return what it declares about a kind of flow; None if nothing."""
+        """Return the ``FlowSpec`` that the definition has for a kind of flow; None without one."""
         return next((spec for spec in cls.flow_specs if spec.kind == kind), None)
 
     @classmethod

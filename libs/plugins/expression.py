@@ -74,8 +74,8 @@ class ExpressionPipeline(Pipeline):
         inputs: dict[str, FieldSource] = Field(
             default_factory=dict,
             description=(
-                "Where names come from; a name that is not listed is a column of the first "
-                "upstream."
+                "Where the names in the expression come from; a name that is not listed is a "
+                "column of the first upstream."
             ),
         )
         ops: dict[str, str] = Field(

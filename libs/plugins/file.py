@@ -84,7 +84,7 @@ class FilePipeline(Pipeline):
         )
         null_values: tuple[str, ...] = Field(
             default=(),
-            description="Texts that mean a missing value in a field, beside the empty one.",
+            description="Texts that mean a missing value in a field, besides the empty text.",
         )
         date_format: str = Field(
             default="",
@@ -141,7 +141,7 @@ class FilePipeline(Pipeline):
             except LookupError:
                 known = False
             if not known:
-                raise ValueError("is no encoding like utf-8 or latin-1")
+                raise ValueError("must be the name of a text encoding, such as utf-8 or latin-1")
             return encoding
 
         @model_validator(mode="after")
@@ -203,7 +203,9 @@ class FilePipeline(Pipeline):
             raise Unavailable(f"file {self.config.path!r}", "file not found")
         kinds = {self._format(path) for path in files}
         if len(kinds) > 1:
-            raise DataRejected(f"{self.config.path!r} holds files of several formats: give one")
+            raise DataRejected(
+                f"{self.config.path!r} holds files of several formats; name one of them as format"
+            )
         kind = kinds.pop()
         table = read_tables(files, kind, self._csv())
         problems = self._column_problems(table.frame.columns)

@@ -81,12 +81,14 @@ class MarketDataPipeline(Pipeline):
         """Parameters of the pipeline."""
 
         source: Literal["us_stocks", "sp500", "factors"] = "us_stocks"
-        symbols: tuple[str, ...] = Field(default=(), description="Empty: all of the source.")
-        start_date: Day | None = Field(default=None, description="First date; default: all.")
-        end_date: Day | None = Field(default=None, description="Last date; default: all.")
+        symbols: tuple[str, ...] = Field(
+            default=(), description="Symbols to read; empty: all of the source."
+        )
+        start_date: Day | None = Field(default=None, description="First date; empty: no limit.")
+        end_date: Day | None = Field(default=None, description="Last date; empty: no limit.")
         replay: Replay | None = Field(
             default=None,
-            description="Show past sessions as if they were today's: {since, shows}.",
+            description="Date past sessions as present ones: {since: DATE, shows: PAST DATE}.",
         )
 
         @model_validator(mode="after")

@@ -18,10 +18,10 @@ _WILD = frozenset("*?[")
 
 @contextmanager
 def local_files(path: str, block: str, *, first: bool = False) -> Iterator[list[Path]]:
-    """Yield the files of a path as ``find_files`` does; those of a URL are copied meanwhile.
+    """Yield the files of a path as ``find_files`` does, or temporary copies of those of a URL.
 
-    With ``first``, only the first file of a URL is copied. Raises ``Unavailable`` if the object
-    store cannot be read.
+    The copies are deleted at the end of the block. With ``first``, only the first file of a URL is
+    copied. Raises ``Unavailable`` if the object store cannot be read.
     """
     if not is_remote(path):
         yield find_files(path)

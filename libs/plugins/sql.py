@@ -43,10 +43,10 @@ _BIND = re.compile(r"(?<![:\w\\]):(\w+)")
 
 
 class SqlPipeline(Pipeline):
-    """A query in a database whose address and password a Prefect block of prefect-sqlalchemy holds.
+    """Rows of a SQL query; a Prefect block of prefect-sqlalchemy holds the database's address.
 
-    It must give a date, a symbol, and a column for each field. Where it mentions ``:since`` it is
-    asked for the rows from that date on only; ``:as_of`` is the newest date wanted.
+    The query returns a date, a symbol, and a column for each field. If it contains ``:since``, it
+    has to return only the rows from that date on. ``:as_of`` is the newest date to return.
     """
 
     name = "sql"
@@ -81,7 +81,8 @@ class SqlPipeline(Pipeline):
         data_frequency: str = Field(
             default="",
             description=(
-                "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
+                "How often the source has new data: daily, weekly, weekly:MON, monthly or "
+                "quarterly; empty: no check for late data."
             ),
         )
 

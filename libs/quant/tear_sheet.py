@@ -84,9 +84,10 @@ def judge_signal(  # one argument for each thing that it is compared with
     groups: Sequence[str] = (),
     others: Mapping[str, Floats] = MappingProxyType({}),
 ) -> TearSheet:
-    """Judge a signal; all matrices have the same bars and assets.
+    """Compute the figures of a signal against the returns that follow it.
 
-    ``groups``: the group of each asset. ``others``: values of other signals, by name.
+    ``values``, ``prices`` and each of ``others`` (other signals, by name) are (bars x assets) with
+    the same bars and assets. ``horizons`` are in bars. ``groups`` names the group of each asset.
     """
     known = np.isfinite(values)
     by_group = mean_by_group(values, prices, horizons[0], groups) if groups and horizons else {}
@@ -182,7 +183,11 @@ def turnover_of(members: NDArray[np.bool_], lag: int) -> float:
 def mean_by_group(
     values: Floats, prices: Floats, horizon: int, groups: Sequence[str]
 ) -> dict[str, float]:
-    """Compute the mean rank coefficient within each group of assets, such as a sector."""
+    """Compute the mean rank correlation within each group of assets, such as a sector.
+
+    ``values`` and ``prices`` are (bars x assets), ``horizon`` is in bars, and ``groups`` names the
+    group of each asset. NaN for a group without enough pairs.
+    """
     outcomes = forward_returns(prices, horizon)
     members = np.array(groups)
     return {

@@ -160,8 +160,8 @@ TEXTS: dict[str, tuple[str | bytes, dict[str, Any], Any]] = {
     "no end of the last line": (csv(A2 + "1.5"), {}, [(D2, "A", 1.5)]),
     "columns twice": (csv(A2 + "1\n"), {"columns": ["close", "close"]}, Refused("names 'close' twice")),
     "a two-digit format": (csv(A2 + "1\n"), {"date_format": "%d.%m.%y"}, Refused("a year of four digits")),
-    "no such zone": (csv(A2 + "1\n"), {"timezone": "Mars"}, Refused("no time zone")),
-    "no such encoding": (csv(A2 + "1\n"), {"encoding": "utf-9"}, Refused("no encoding")),
+    "no such zone": (csv(A2 + "1\n"), {"timezone": "Mars"}, Refused("must be an IANA time zone")),
+    "no such encoding": (csv(A2 + "1\n"), {"encoding": "utf-9"}, Refused("must be the name of a text encoding")),
     "marks alike": (csv(A2 + "1\n"), {"decimal": ",", "thousands": ","}, Refused("same mark")),
 }  # fmt: skip
 

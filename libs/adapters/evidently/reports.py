@@ -101,7 +101,7 @@ class Monitoring:
             return project_id in {str(project.id) for project in self._workspace.list_projects()}
 
     def delete_project(self, project_id: str) -> None:
-        """Delete a project with its reports; a missing one is no error."""
+        """Delete a project with its reports; do nothing if it does not exist."""
         with _translated():
             if self.has_project(project_id):
                 self._workspace.delete_project(UUID(project_id))
@@ -115,10 +115,11 @@ class Monitoring:
             return [str(id_) for id_ in self._workspace.list_runs(UUID(project_id))]
 
     def report(self, project_id: str, name: str, comparison: Comparison, *, save: bool) -> Report:
-        """Compare the windows; with ``save``, add the report to the project.
+        """Compute the drift between two windows of data; with ``save``, store it in the project.
 
-        A report of the embedded workspace is also saved as a page, which needs no server. Raises
-        PermanentError for windows that Evidently cannot compare.
+        ``name`` is the name of the stored report. In the embedded workspace it is also written as a
+        page that opens without a server. Raises PermanentError if Evidently cannot compare the
+        windows.
         """
         try:
             _write_arrays_as_lists()

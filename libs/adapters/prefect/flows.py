@@ -42,7 +42,7 @@ def describe_flow(entrypoint: str) -> FlowFacts:
     except (ImportError, AttributeError, ValueError) as error:
         raise PermanentError(f"flow {entrypoint} cannot be imported: {error}") from error
     if not isinstance(flow, Flow):
-        raise PermanentError(f"{entrypoint} is not a flow")
+        raise PermanentError(f"{entrypoint} is not a Prefect flow: decorate it with @flow")
     return FlowFacts(entrypoint, flow.name, flow.description or "", schema_of(flow))
 
 

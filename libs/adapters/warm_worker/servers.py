@@ -77,12 +77,12 @@ class Child:
             os.kill(self.pid, number)
 
     def has_ended(self, status: int | None) -> None:
-        """Record the end."""
+        """Record that the child has ended; ``status`` is None if its exit code is unknown."""
         self.status = status
         self._ended.set()
 
     async def outlive_server(self) -> None:
-        """Detect the end without the forkserver, after that died."""
+        """Wait until the child has ended, by polling, because its forkserver has died."""
         while self._is_running():
             await asyncio.sleep(ORPHAN_POLL_SECONDS)
         self.has_ended(None)
@@ -248,7 +248,7 @@ class Servers:
             return server
 
     async def stop(self) -> None:
-        """End all of them and their children."""
+        """End all forkservers and their children."""
         servers = [*self._servers.values(), *self._retired]
         await asyncio.gather(*(server.stop() for server in servers))
 

@@ -110,7 +110,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._watchers: list[asyncio.Task[None]] = []
 
     async def setup(self) -> None:
-        """Prepare to run, as Prefect asks; starts watching for due and for stopped runs."""
+        """Prepare the worker, and start to watch for runs that are due or were stopped."""
         await self._exit_stack.enter_async_context(self._control)
         await super().setup()
         read_once_per_submission(self.client)
@@ -134,7 +134,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         configuration: WarmJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
-        """Run it in a forked child and account for its end."""
+        """Run a flow run in a forked child, and report its end to Prefect."""
         with prepare_directory(configuration) as directory:
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             try:
@@ -166,7 +166,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         raise InfrastructureNotFound(f"No process {infrastructure_pid} runs in this worker.")
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Submit due runs; poll one at a time, because a parallel answer would be outdated."""
+        """Submit the due runs; one poll at a time, because of two answers one would be outdated."""
         async with self._polling:
             return await super().get_and_submit_flow_runs()
 

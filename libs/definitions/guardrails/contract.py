@@ -231,7 +231,10 @@ class Declared:
         return cls(**named, config=config)
 
     def made(self, kinds: Mapping[str, type[Guardrail]], origin: str) -> Contract:
-        """Return the contract, ready to judge; raise ``InvalidSpec`` with every problem."""
+        """Return the contract, ready to judge; raise ``InvalidSpec`` with every problem.
+
+        ``kinds`` are the known kinds of guardrail by name. ``origin`` says who declared it.
+        """
         rule = kinds.get(self.kind)
         if rule is None:
             known = ", ".join(sorted(kinds))

@@ -51,7 +51,7 @@ class DatasetSchema(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
@@ -105,13 +105,13 @@ class DatasetFreshness(Guardrail):
     class Config(Guardrail.Config):
         """Parameters of the contract."""
 
-        max_age_days: int = Field(ge=0, description="Oldest that the newest data may be.")
+        max_age_days: int = Field(ge=0, description="Highest age of the newest data, in days.")
         role: str = Field(default="", description="Which upstreams are judged; empty: all.")
 
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
@@ -231,7 +231,7 @@ class PointInTimePolicy(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:
@@ -358,7 +358,7 @@ class UsablePrices(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
     def check(self, evidence: Evidence) -> Iterable[Broken]:

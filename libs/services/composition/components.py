@@ -55,7 +55,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class VersionReader:
-    """One stored version, and the accessor through which it is read; nothing is read before."""
+    """A stored version and the accessor that reads it; no data are read before ``read``."""
 
     accessor: Accessor
     store: StoreHandle
@@ -149,8 +149,8 @@ def open_version(
 ) -> VersionReader:
     """Open a published version for reading; ``storage`` is its instance's, None: not opened yet.
 
-    An accessor may show another generation than the one given. Raises NotFound where that was
-    never published, and as ``open_storage``.
+    An accessor may show another generation than the one given. Raises NotFound if that generation
+    was never published, and whatever ``open_storage`` raises.
     """
     flow = session.get_one(FlowExecutionResource, version.flow_id)
     if flow.kind != FlowKind.REFRESH:

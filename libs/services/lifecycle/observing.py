@@ -78,7 +78,7 @@ PlanOf = Callable[[UUID, InstanceSpec, str], DeploymentPlan]
 
 
 def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentPlan] = ()) -> Sight:
-    """Read the records and the other systems.
+    """Read what the database records and what Prefect, MLflow and Evidently hold.
 
     ``lifecycle`` are the required deployments of the lifecycle flows. Raises Unavailable if Prefect
     or the database does not answer.

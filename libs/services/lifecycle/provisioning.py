@@ -164,7 +164,7 @@ def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:
 def _require_kept(resource: Resource) -> None:
     """Refuse an instance that is partly removed: its data may be gone already."""
     if resource.lifecycle is Lifecycle.DEPROVISIONING:
-        raise WrongLifecycle(resource.name, resource.lifecycle, ["removed to its end first"])
+        raise WrongLifecycle(resource.name, resource.lifecycle, ["removed completely"])
 
 
 def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:

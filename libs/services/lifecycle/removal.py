@@ -268,7 +268,7 @@ def list_sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
 
 
 def delete_empty_project(session: Session, project_id: UUID | None) -> None:
-    """Delete a project that holds nothing."""
+    """Delete a project if it holds no instance; do nothing for None."""
     if project_id is None:
         return
     if not has_children(session, project_id):

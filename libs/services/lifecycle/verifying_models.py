@@ -35,7 +35,11 @@ from prefect_instances.libs.services.state.failures import Failures
 
 
 def find_model_faults(services: Services, failures: Failures) -> Iterator[Finding]:
-    """Yield the findings of every settled model; a system that fails is told in ``failures``."""
+    """Compare every model with MLflow and Evidently, and yield what is wrong.
+
+    Models that are being provisioned or removed are left out. A system that does not answer is
+    recorded in ``failures``.
+    """
     for named, experiment, project in _models(services):
         traces = ModelTraces()
         # The other systems come first: a run that ends in between is then known by its end.

@@ -232,9 +232,9 @@ def list_notes(found: Mapping[str, float]) -> list[str]:
         ),
         (
             "partial_bars",
-            "On {:,.0f} bars a symbol has no price though it has earlier and later ones: a bar is "
-            "a date on which any symbol of the universe has a price, and a position without one "
-            "keeps its last.",
+            "On {:,.0f} bars a symbol has no price, although it has earlier and later ones. Its "
+            "position keeps the last price. A bar is a date on which at least one symbol of the "
+            "universe has a price.",
         ),
         (
             "orders_waited",

@@ -157,7 +157,7 @@ def _main_column(item: PinnedInput, present: Sequence[str]) -> str:
     if len(present) == 1:
         return present[0]
     raise DataRejected(
-        f"{item.resource} has no column value or prediction, and several others: "
+        f"{item.resource} has several columns, none of them named value or prediction: "
         f"{', '.join(present)}",
         {"resource": item.resource, "columns": list(present)},
     )

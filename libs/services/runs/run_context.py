@@ -122,7 +122,7 @@ class Job:
 
     @property
     def contracts(self) -> Sequence[Contract]:
-        """The guardrails that its inputs and its output are to keep."""
+        """The guardrail contracts of the inputs and the output; none for a rerun."""
         return () if self.replay else self.opened.contracts
 
     @property

@@ -55,7 +55,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Drift above its threshold: the report, and the flow to run again (None: none)."""
+    """Drift of a model's data above the threshold.
+
+    ``report`` holds the measures of the drift. ``retrain`` is the id of the training flow to run
+    again; None if drift starts no training.
+    """
 
     report: Mapping[str, object]
     retrain: UUID | None

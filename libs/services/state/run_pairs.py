@@ -52,7 +52,7 @@ class Pair:
 
 
 def end_dead_runs(services: Services, failures: Failures) -> int:
-    """End the runs that are dead on either side and return their number.
+    """End the runs that are dead in Prefect or in the database, and return their number.
 
     ``libs.core.pairing`` decides. A failure of one pair does not stop the others. Flow runs of
     other databases are left alone.

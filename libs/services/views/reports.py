@@ -372,7 +372,7 @@ def _run(run: RunRecord, kind: str) -> Document:
 
 
 def cascade(database: Database, now: datetime, name: str) -> Document:
-    """Report the progress of the cascade that starts at an instance.
+    """Report the progress of an instance and of every flow downstream that it triggers.
 
     ``settled`` is True once none of its flows runs or is about to run: a flow that is not READY
     then does not become READY by itself.

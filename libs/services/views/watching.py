@@ -39,9 +39,11 @@ def scope_of(services: Services, name: str) -> Scope:
 
 
 async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
-    """Yield messages of ``libs.core.subscriber_messages``; after ``reload`` some may be missing.
+    """Yield the messages about the instances of ``scope`` as they arrive, without an end.
 
-    Over Prefect's event stream ``seq`` is None, and there are no progress messages of runs.
+    They have the form of ``libs.core.subscriber_messages``. A message ``reload`` says that earlier
+    ones may be missing. Over Prefect's event stream ``seq`` is None, and there are no progress
+    messages of runs.
     """
     found = connection(services.settings, services.prefect)
     if found is None:
