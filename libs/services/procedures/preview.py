@@ -26,18 +26,23 @@ SHOWN_ROWS = 20
 
 
 def preview(job: Job) -> Result:
-    """Evaluate the expression (date x symbol); report its statistics as metrics and pages."""
+    """Evaluate the expression (date x symbol); report its statistics as metrics and pages.
+
+    A replay has the rows only.
+    """
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
     rows = _looked_at(_evaluated(job), spec)
     if not rows.height:
         raise DataRejected("the expression has no value on these dates for these symbols")
+    store = open_output(job.services, job.instance.id, job.kind)
+    if job.replay:
+        return Result(Frame(rows, store))
     values = build_panel(rows.sort("date", "symbol"), "value")
     prices = _prices(job, spec)
     sheet = judge_panel(values, prices, spec.horizons, calendar=spec.calendar) if prices else None
     metrics = _metrics(values, sheet)
     pages = [Page("statistics", "markdown", _page(job, rows, values, sheet, metrics))]
-    store = open_output(job.services, job.instance.id, job.kind)
     return Result(Frame(rows, store), metrics, pages)
 
 
