@@ -15,7 +15,6 @@ import polars as pl
 
 from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.services.composition.components import read_version
-from prefect_instances.libs.services.runs.look_ahead import audit_instance
 from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived
 
@@ -155,10 +154,6 @@ def test_corrupt_revisions_after_a_date_change_nothing_up_to_it(
 
     for told, before, after in outcomes(bench, revised_documents(path), seed, change):
         require_same(told, before, after)
-
-    for name, _ in CHAIN:
-        certificate = audit_instance(bench.services, name, points=1)
-        assert certificate.passed, (name, certificate.document())
 
 
 @dataclass(frozen=True)
