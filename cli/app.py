@@ -65,6 +65,10 @@ COMMANDS = {
         "tear_sheet:tear_sheet",
         "Show how a signal relates to the returns that follow its values.",
     ),
+    "audit": (
+        "audit:audit",
+        "Check that no value of an output depends on data of later dates.",
+    ),
     "deploy": (
         "deploy:deploy",
         "Prepare database and Prefect server.",

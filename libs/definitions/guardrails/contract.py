@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 class Gate(StrEnum):
-    """The points at which contracts are checked."""
+    """The points at which contracts are checked; ``version.audit`` has audits only."""
 
     CREATE = "instance.create"
     START = "run.start"
     WRITE = "data.write"
+    AUDIT = "version.audit"
 
 
 class GuardrailMode(StrEnum):

@@ -26,6 +26,7 @@ from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.content import check_frame, check_signal, fill_missing
 from prefect_instances.libs.definitions.registry import FUNCTIONS
 from prefect_instances.libs.services.composition.catalog import kept_by, recorded_calls
+from prefect_instances.libs.services.composition.certificates import require_certificate
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.composition.instance_types.experiments import as_expression
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
@@ -64,12 +65,18 @@ class BreaksContract(PermanentError):
 
 
 def build_promoted_spec(
-    services: Services, reference: str, name: str, contract: Mapping[str, Any]
+    services: Services,
+    reference: str,
+    name: str,
+    contract: Mapping[str, Any],
+    *,
+    audited: bool = False,
 ) -> InstanceSpec:
     """Build the spec of the signal that an instance becomes, and check the instance's stored data.
 
-    Raises NotFound, InvalidSpec for an instance that is neither dataset nor experiment and for a
-    wrong contract, NothingStored, BreaksContract.
+    ``audited`` requires that an audit of the current version found no look-ahead. Raises NotFound,
+    InvalidSpec for an instance that is neither dataset nor experiment and for a wrong contract,
+    NothingStored, BreaksContract, NotCertified.
     """
     with services.database.read() as session:
         named = get_instance(session, reference)
@@ -90,6 +97,9 @@ def build_promoted_spec(
     spec = parse_spec(document)
     assert isinstance(spec, SignalSpec)
     _check(services, named, flow, spec.signal)
+    if audited:
+        with services.database.read() as session:
+            require_certificate(session, flow, named.label)
     return spec
 
 

@@ -73,7 +73,8 @@ def backtest(job: Job) -> Result:
     found |= judge_sharpe(job, market.prices.dates, history.equity)
     store = open_output(job.services, job.instance.id, job.kind)
     frame = _frame(spec, market, history)
-    return Result(Frame(frame, store), found, _pages(job, market, history, found))
+    pages = [] if job.replay else _pages(job, market, history, found)
+    return Result(Frame(frame, store), found, pages)
 
 
 def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]) -> History:

@@ -105,7 +105,8 @@ def optimize(job: Job) -> Result:
     frame = build_long_frame(dates, market.prices.symbols, weight=weights)
     store = open_output(job.services, job.instance.id, job.kind)
     metrics = {**_metrics(market, dates, weights), **_told(history), **_sources(market)}
-    pages = _pages(job, market, dates, weights, _notes(market, history))
+    notes = _notes(market, history)
+    pages = [] if job.replay else _pages(job, market, dates, weights, notes)
     return Result(Frame(frame, store), metrics, pages)
 
 

@@ -40,7 +40,10 @@ NO_VALUE = "the expression has no value on these dates for these symbols"
 
 
 def preview(job: Job) -> Result:
-    """Evaluate the expression (date x symbol); report its statistics as metrics and pages."""
+    """Evaluate the expression (date x symbol); report its statistics as metrics and pages.
+
+    A replay has the rows only.
+    """
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
     pipeline = job.opened.components["pipeline"]
@@ -51,6 +54,9 @@ def preview(job: Job) -> Result:
     rows = _looked_at(_evaluate(job, pipeline, inputs), spec)
     if not rows.height:
         raise DataRejected(NO_VALUE)
+    store = open_output(job.services, job.instance.id, job.kind)
+    if job.replay:
+        return Result(Frame(rows, store))
     values = build_panel(rows.sort("date", "symbol"), "value")
     prices = _prices(job, spec)
     sheet = judge_panel(values, prices, spec.horizons, calendar=spec.calendar) if prices else None
@@ -60,7 +66,6 @@ def preview(job: Job) -> Result:
         points = judge_points(spec, _evaluator(job, spec, inputs), prices)
         metrics |= {POINTS: count_points(spec), "sweep": record_points(points)}
         pages += make_sweep_pages(spec, points)
-    store = open_output(job.services, job.instance.id, job.kind)
     return Result(Frame(rows, store), metrics, pages)
 
 
