@@ -157,7 +157,9 @@ def _deploying_again_keeps_what_people_set(environment: Mapping[str, str]) -> No
 def _the_command_prints_that_nothing_changed(environment: Mapping[str, str]) -> None:
     said = run(*INSTANCES, "deploy", "--pool-type", "process", environment=environment)
     assert said.returncode == 0, said.stderr
-    assert {line.split()[0] for line in said.stdout.splitlines()} == {"unchanged"}
+    database, *rest = said.stdout.splitlines()
+    assert database.split() == ["created", "database"]
+    assert {line.split()[0] for line in rest} == {"unchanged"}
 
 
 def _a_person_changes_much(gateway: PrefectGateway, person: httpx.Client) -> None:

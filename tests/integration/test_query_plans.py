@@ -107,7 +107,7 @@ def test_a_query_that_reads_a_whole_table_is_noticed(database: Database) -> None
 
     def act(database: Database) -> None:
         with database.read() as session:
-            session.execute(select(LineageEdge.id).where(LineageEdge.kind == "refresh"))
+            session.execute(select(LineageEdge.id).where(LineageEdge.position == 0))
 
     assert whole_reads(database, act)
 

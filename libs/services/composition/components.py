@@ -172,10 +172,17 @@ def open_version(
 def find_loss(
     services: Services, session: Session, version: DatasetVersion, storage: Storage | None = None
 ) -> str:
-    """Return why a published version of rows cannot be read; empty if its files are there."""
+    """Return why a published version of rows cannot be read; empty if its files are there.
+
+    The accessor is not asked: it may show another version, or none yet.
+    """
+    flow = session.get_one(FlowExecutionResource, version.flow_id)
     try:
-        reader = open_version(services, session, version, storage)
-        reader.store.scan(reader.location)
+        if flow.kind != FlowKind.REFRESH:
+            store = open_output(services, flow.instance_id, flow.kind)
+        else:
+            store = (storage or open_storage(services, session, flow.instance_id)).store
+        store.scan(version.location)
     except VersionLost as lost:
         return str(lost)
     return ""
