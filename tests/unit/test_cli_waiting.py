@@ -136,7 +136,7 @@ def test_a_failure_is_told_without_prefects_preface(message: str, plain: str) ->
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CRASHED, RunState.CANCELLED])
 def test_a_run_that_has_ended_in_another_state_is_an_error(state: RunState) -> None:
-    with pytest.raises(FlowFailed, match="the run late: no data"):
+    with pytest.raises(FlowFailed, match=f"the run {state.value.lower()}: no data"):
         waited_for(state)
 
 
