@@ -195,11 +195,11 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """
         try:
             state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
-        except (Abort, Pause) as refusal:
+            if state.is_pending() and state.state_details.scheduled_time is None:
+                await self._insist(lambda: self._return_to_end(flow_run.id))
+                return False
+        except (Abort, Pause, ObjectNotFound) as refusal:
             self._logger.info("Flow run '%s' is not submitted: %s", flow_run.id, refusal)
-            return False
-        if state.is_pending() and state.state_details.scheduled_time is None:
-            await self._insist(lambda: self._return_to_end(flow_run.id))
             return False
         return state.is_pending()
 
