@@ -158,7 +158,8 @@ def test_every_snippet_of_the_python_page_runs(demo: LivingHome, tmp_path: Path)
         check=False,
     )
 
-    assert (done.returncode, len(snippets)) == (0, 8), done.stderr
+    assert snippets
+    assert done.returncode == 0, done.stderr
     assert "symbols[0]: there is no 'APPL', did you mean 'AAPL'?" in done.stdout
     assert "HistGradientBoostingRegressor" in done.stdout
     assert "data:image/png;base64," in (tmp_path / "backtest.html").read_text()
