@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from prefect_instances.libs.core.errors import DataRejected
-from prefect_instances.libs.definitions.content import KNOWLEDGE, field_columns
+from prefect_instances.libs.definitions.content import KNOWLEDGE, list_field_columns
 from prefect_instances.libs.definitions.row_changes import AFTER, RowChanges, find_row_changes
 
 ENDING = 5
@@ -66,14 +66,14 @@ class Alteration:
 
 def _shuffle(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     """Give each key the values of another row."""
-    fields = field_columns(frame.columns)
+    fields = list_field_columns(frame.columns)
     moved = frame.select(fields)[rng.permutation(frame.height)]
     return frame.with_columns(moved.get_columns())
 
 
 def _restate(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     """Replace each value by a random one; drop one symbol in ``ENDING`` if there are several."""
-    columns = [_redraw(frame[name], rng) for name in field_columns(frame.columns)]
+    columns = [_redraw(frame[name], rng) for name in list_field_columns(frame.columns)]
     symbols = frame["symbol"].unique().sort()
     ending = 0 if len(symbols) < 2 else max(1, len(symbols) // ENDING)
     gone = symbols[rng.permutation(len(symbols))[:ending]]

@@ -17,7 +17,7 @@ from prefect_instances.libs.core.places import is_remote
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KNOWLEDGE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.plugins.cells import (
     CellType,
     Notation,
@@ -35,7 +35,7 @@ from prefect_instances.libs.plugins.tables import (
     Csv,
     Format,
     Table,
-    format_of,
+    find_format,
     read_header,
     read_tables,
 )
@@ -214,7 +214,7 @@ class FilePipeline(Pipeline):
         return self._long(table, kind)
 
     def _format(self, path: Path) -> Format:
-        return self.config.format or format_of(path.name)
+        return self.config.format or find_format(path.name)
 
     def _csv(self) -> Csv:
         return Csv(self.config.separator, self.config.encoding)
@@ -233,7 +233,9 @@ class FilePipeline(Pipeline):
             there += "; is separator right?"
         found = [
             Problem(
-                place, f"{path!r} has no column {name!r}{closest(name, names)} (there are {there})"
+                place,
+                f"{path!r} has no column {name!r}{suggest_closest(name, names)} "
+                f"(there are {there})",
             )
             for place, name in wanted.items()
             if name not in names

@@ -23,7 +23,7 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.specs import session_hours
 
 EXCHANGE = "XNYS"
@@ -111,8 +111,8 @@ class MarketDataPipeline(Pipeline):
         for place, symbol in enumerate(self.config.symbols):
             if symbol not in known:
                 message = (
-                    f"{self.config.source!r} has no symbol {symbol!r}{closest(symbol, known)} "
-                    f"(there are {', '.join(known)})"
+                    f"{self.config.source!r} has no symbol {symbol!r}"
+                    f"{suggest_closest(symbol, known)} (there are {', '.join(known)})"
                 )
                 problems.append(Problem(f"config.symbols[{place}]", message))
             elif symbol in self.config.symbols[:place]:

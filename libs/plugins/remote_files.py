@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from prefect_instances.libs.core.places import RemotePlace, is_remote, parse_place
 from prefect_instances.libs.plugins.remote import Folder
-from prefect_instances.libs.plugins.tables import find_files, format_of
+from prefect_instances.libs.plugins.tables import find_files, find_format
 
 _WILD = frozenset("*?[")
 
@@ -59,7 +59,7 @@ def chosen(names: Iterable[str], pattern: str) -> list[str]:
     if _WILD & set(pattern):
         return [name for name in there if _matches(name, pattern)]
     start = f"{pattern}/" if pattern else ""
-    below = [name for name in there if name.startswith(start) and format_of(name)]
+    below = [name for name in there if name.startswith(start) and find_format(name)]
     return [name for name in below if "/" not in name[len(start) :]]
 
 

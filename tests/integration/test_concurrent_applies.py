@@ -158,7 +158,7 @@ def _deployments(
             view.description,
             [(one.slug, one.cron, one.active) for one in view.schedules],
         )
-        for view in bench.services.prefect.deployments_tagged(f"project:{project}")
+        for view in bench.services.prefect.list_deployments_tagged(f"project:{project}")
     ]
 
 

@@ -103,7 +103,7 @@ def everywhere(bench: Bench, project: str) -> dict[str, Any]:
         "held": [one for one in conditions(bench) if one is not None],
         "deployments": sorted(
             (view.full_name, view.description, view.paused)
-            for view in prefect.deployments_tagged(f"project:{project}")
+            for view in prefect.list_deployments_tagged(f"project:{project}")
         ),
         "document": prefect.find_block_document("model-instance", f"{project}--m") is not None,
         "experiments": sorted((e.name[:10], e.lifecycle_stage) for e in experiments),

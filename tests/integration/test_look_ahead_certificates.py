@@ -48,7 +48,7 @@ def desk(bench: Bench, project: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("INSTANCES_DATABASE_URL", settings.database_url)
     monkeypatch.setenv("PREFECT_API_URL", bench.services.prefect.api_url)
     registry = bench.services.registry.extended([Smoother])
-    monkeypatch.setattr(wiring, "installed", lambda: registry)
+    monkeypatch.setattr(wiring, "load_installed", lambda: registry)
     made = Bench(replace(bench.services, registry=registry))
     momentum = derived(project, "momentum", "DELTA(close, 5) / REF(close, 5)", "prices")
     bounds = {"type": "SignalInstance", "signal": {"min_value": -1, "max_value": 1}}

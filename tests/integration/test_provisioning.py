@@ -38,7 +38,7 @@ def status_of(bench: Bench, name: str) -> dict[str, Any]:
 
 
 def deployments_of(bench: Bench, project: str) -> list[str]:
-    found = bench.services.prefect.deployments_tagged(f"project:{project}")
+    found = bench.services.prefect.list_deployments_tagged(f"project:{project}")
     return [view.full_name for view in found]
 
 

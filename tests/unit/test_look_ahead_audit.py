@@ -11,7 +11,7 @@ import pytest
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.expressions import compile_expression
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.look_ahead import (
     Alteration,
     Audit,
@@ -82,12 +82,12 @@ def call(function: type[Function]) -> str:
     return function.write_call(given)
 
 
-BUILT_IN = [each for each in installed().list() if each.kind in FUNCTIONS]
+BUILT_IN = [each for each in load_installed().list() if each.kind in FUNCTIONS]
 
 
 @pytest.mark.parametrize("function", BUILT_IN, ids=lambda each: f"{each.kind} {each.name}")
 def test_no_built_in_function_is_called_a_leak(function: type[Function]) -> None:
-    program = compile_expression(call(function), installed())
+    program = compile_expression(call(function), load_installed())
 
     found = audited(lambda inputs: program.run(inputs["prices"].lazy()).collect())
 

@@ -14,7 +14,9 @@ from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.optimizer import PortfolioOptimizer
 from prefect_instances.libs.quant.prices import usable
 from prefect_instances.libs.quant.sessions import find_sessions
-from prefect_instances.libs.services.composition.instance_types.optimizers import constraints_of
+from prefect_instances.libs.services.composition.instance_types.optimizers import (
+    convert_constraints,
+)
 from prefect_instances.libs.services.procedures.optimization import (
     OptimizationInputs,
     WeightHistory,
@@ -60,7 +62,7 @@ def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Opt
     return OptimizationInputs(
         spec=spec,
         optimizer=optimizer,
-        constraints=constraints_of(spec.constraints),
+        constraints=convert_constraints(spec.constraints),
         prices=panel,
         scores=scores if optimizer.needs_signal else None,
         covariance=None,

@@ -32,7 +32,7 @@ def test_a_started_run_says_what_became_of_it() -> None:
 
 def test_a_gateway_that_is_not_used_needs_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "prefect_instances.libs.adapters.prefect.gateway.configured_api_url", lambda: None
+        "prefect_instances.libs.adapters.prefect.gateway.read_configured_api_url", lambda: None
     )
     with PrefectGateway.connect_later() as gateway, pytest.raises(Unavailable, match="no server"):
         _ = gateway.api_url

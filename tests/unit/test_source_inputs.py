@@ -247,7 +247,7 @@ def test_a_query_gives_the_right_rows_or_one_line(
         database.execute("CREATE TABLE q (date, symbol, close)")
         database.executemany("INSERT INTO q VALUES (?, ?, ?)", given)
     engine = sa.create_engine(f"sqlite:///{tmp_path}/q.db", poolclass=sa.NullPool)
-    monkeypatch.setattr(sql, "engine_of", lambda _: engine)
+    monkeypatch.setattr(sql, "open_engine", lambda _: engine)
     pipeline = SqlPipeline({"block": "b", "query": "SELECT * FROM q", **config})
 
     def make() -> pl.DataFrame:

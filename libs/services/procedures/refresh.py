@@ -14,7 +14,7 @@ from prefect_instances.libs.definitions.content import (
     check_signal,
     conform,
     fill_missing,
-    later_rows,
+    find_later_rows,
     merge,
 )
 from prefect_instances.libs.definitions.flow import Page
@@ -131,7 +131,7 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
         return Frame(merge(None, extract, since, until), storage.store)
     later = None
     if not (job.replay or parameters.force):
-        later = later_rows(stored, extract, since, newest, until)
+        later = find_later_rows(stored, extract, since, newest, until)
     if later is not None:
         return Appended(later, storage.store)
     return Frame(merge(stored.collect(), extract, since, until), storage.store)

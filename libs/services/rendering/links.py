@@ -23,14 +23,14 @@ def format_links(links: Mapping[str, str]) -> list[str]:
     return ["", text] if text else []
 
 
-def mlflow_pages(settings: Settings) -> mlflow.Pages:
+def mlflow_pages(settings: Settings) -> mlflow.MlflowPages:
     """Return the MLflow pages of ``up --with mlflow``, or of the configured server."""
-    return mlflow.Pages(settings.mlflow_ui_url or _public(settings.mlflow_tracking_uri))
+    return mlflow.MlflowPages(settings.mlflow_ui_url or _public(settings.mlflow_tracking_uri))
 
 
-def evidently_pages(settings: Settings) -> evidently.Pages:
+def evidently_pages(settings: Settings) -> evidently.EvidentlyPages:
     """Return the Evidently pages of ``up --with evidently``, or of the configured server."""
-    return evidently.Pages(settings.evidently_ui_url or _public(settings.evidently_url))
+    return evidently.EvidentlyPages(settings.evidently_ui_url or _public(settings.evidently_url))
 
 
 def _public(address: str) -> str:

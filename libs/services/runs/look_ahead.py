@@ -27,7 +27,7 @@ from prefect_instances.libs.definitions.guardrails import Gate, GuardrailMode, R
 from prefect_instances.libs.definitions.look_ahead import Alteration, Audit, audit_output
 from prefect_instances.libs.services.composition.certificates import LOOK_AHEAD
 from prefect_instances.libs.services.composition.components import VersionReader
-from prefect_instances.libs.services.composition.create_guardrails import report_rows
+from prefect_instances.libs.services.composition.create_guardrails import build_report_rows
 from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.rerun import rebuild_job
 from prefect_instances.libs.services.runs.run_context import Frame, Job, PinnedInput
@@ -168,5 +168,5 @@ def _record(
         message=certificate.audit.verdict,
         details={**certificate.document(), "config_version": config_version},
     )
-    rows = report_rows(named.id, version.produced_by_run, [report], services.now())
+    rows = build_report_rows(named.id, version.produced_by_run, [report], services.now())
     services.database.transact(lambda session: session.add_all(rows))

@@ -91,7 +91,7 @@ def _ours(services: Services) -> Iterable[RunView]:
     """Read the started flow runs of instances of this database."""
     with services.database.read() as session:
         instances = {f"instance:{id_}" for id_ in select_ids(session)}
-    started = services.prefect.started_runs(EXECUTION_TAG)
+    started = services.prefect.list_started_runs(EXECUTION_TAG)
     return [view for view in started if not instances.isdisjoint(view.tags)]
 
 
