@@ -85,7 +85,8 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
     try:
         cast = frame.cast(changed) if changed else frame  # type: ignore[arg-type]  # stubs: invariant key
     except pl.exceptions.InvalidOperationError as error:
-        raise DataRejected(f"a number is too large to be stored: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise DataRejected(f"a number is too large to be stored: {reason}") from error
     ordered = cast.select(*keys, *(name for name in names if name not in keys))
     return ordered.sort(keys, maintain_order=True).rechunk() if keys else ordered
 

@@ -40,8 +40,14 @@ _NO_SYMBOL = r"^(?:[+-]?\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]\d+|nan|NaN|None|nu
 _LEADING_ZERO = r"^[+-]?0\d"
 _NOT_FINITE = r"(?i)^[+-]?(?:nan|inf|infinity)$"
 _BOOLEAN = r"(?i)^(?:true|false)$"
-_LIKE_A_NUMBER = r"^[-+(\x{2212}]?[$€£¥]?\s?\d[\d.,'_\s\x{a0}]*[%$€£¥)]?$"
+_LIKE_A_NUMBER = r"^[-+(\x{2212}]?[$€£¥]?\s?\d[\d.,'_\s\x{a0}]*(?:[eE][+-]?\d+|[-%$€£¥)])?$"
 _DIGITS = r"^[0-9]+$"
+_WHOLE = r"^[+-]?[0-9]+$"
+_NOT_ASCII = r"[^\x00-\x7f]"
+_INVISIBLE = r"[[:cntrl:]\p{Cf}]"
+
+EXACT = 2**53
+"""The whole numbers up to this one are all held exactly by a Float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +182,8 @@ def read_symbols(given: pl.Series, where: Where) -> pl.Series:
     """Return a column of symbols as texts without surrounding blanks; 000001 is not changed.
 
     Whole numbers become their digits. Raises ``DataRejected`` for a missing symbol, a fraction like
-    600519.0, and a column of any other type.
+    600519.0, an invisible character, letters that are not in Unicode's form NFC, and a column of
+    any other type.
     """
     if given.dtype.is_integer() or not given.len():
         texts = given.cast(pl.String)
@@ -187,8 +194,11 @@ def read_symbols(given: pl.Series, where: Where) -> pl.Series:
     else:
         raise DataRejected(f"column {given.name!r} is {given.dtype}, not {SYMBOL}")
     bad = texts.is_null() | (texts == "") | texts.str.contains(_NO_SYMBOL)
-    bad |= texts.str.contains(r"[[:cntrl:]]")
+    bad |= texts.str.contains(_INVISIBLE)
     reject_cells(given, bad.fill_null(value=True), SYMBOL, where)
+    if texts.str.contains(_NOT_ASCII).any():
+        hint = "another text looks the same; write it in Unicode's form NFC"
+        reject_cells(given, texts != texts.str.normalize("NFC"), SYMBOL, where, hint=hint)
     return texts
 
 
@@ -199,7 +209,8 @@ def read_cells(
 
     ``wanted`` declares the type; without it all cells must have the same type. Numbers with leading
     zeros (007) are text. Raises ``DataRejected`` for the first cells of another type, if only some
-    cells are numbers, and if numbers are written in another notation.
+    cells are numbers, if numbers are written in another notation, and for a whole number that
+    would be rounded, unless ``wanted`` is "number".
     """
     present = _without_missing(given, notation)
     if wanted == "text" or not present.count():
@@ -214,9 +225,14 @@ def read_cells(
             _reject_other_notation(present, where)
             return present
     reject_cells(present, present.is_not_null() & ~is_number, NUMBER, where, hint=_NUMBER_HINT)
-    return _whole(present, numbers, notation)
+    plain = _without_groups(present, notation)
+    whole = _whole(plain, numbers)
+    if wanted is None and whole.dtype == pl.Float64:
+        _reject_rounded(plain, whole, where)
+    return whole
 
 
+_ROUNDED_HINT = "say in types whether the column is text, or a number that may be rounded"
 _NUMBER_HINT = "correct it, name it in null_values, or say the column's type in types"
 
 
@@ -244,10 +260,7 @@ def _numbers(texts: pl.Series, notation: Notation) -> pl.Series:
             return _finite_as_written(texts, numbers)
     texts = texts.str.strip_chars()
     well = texts.str.contains(notation.pattern) | texts.str.contains(_NOT_FINITE)
-    plain = texts
-    if notation.thousands:
-        plain = plain.str.replace_all(notation.thousands, "", literal=True)
-    plain = plain.str.replace_all(notation.decimal, ".", literal=True)
+    plain = _without_groups(texts, notation).str.replace_all(notation.decimal, ".", literal=True)
     numbers = plain.cast(pl.Float64, strict=False)
     return _finite_as_written(texts, numbers.set(~well.fill_null(value=False), None))
 
@@ -261,16 +274,29 @@ def _finite_as_written(texts: pl.Series, numbers: pl.Series) -> pl.Series:
     return numbers.set(infinite & ~written, None)
 
 
-def _whole(texts: pl.Series, numbers: pl.Series, notation: Notation) -> pl.Series:
+def _without_groups(texts: pl.Series, notation: Notation) -> pl.Series:
+    if not notation.thousands:
+        return texts
+    return texts.str.replace_all(notation.thousands, "", literal=True)
+
+
+def _whole(texts: pl.Series, numbers: pl.Series) -> pl.Series:
     """Return Int64 if every number is written without a fraction and fits, else Float64."""
     head = numbers.drop_nulls().head(SAMPLE)
     if not (head.is_finite() & (head == head.floor())).all():
         return numbers
-    plain = texts.str.strip_chars()
-    if notation.thousands:
-        plain = plain.str.replace_all(notation.thousands, "", literal=True)
-    whole = plain.cast(pl.Int64, strict=False)
+    whole = texts.str.strip_chars().cast(pl.Int64, strict=False)
     return whole if whole.null_count() == texts.null_count() else numbers
+
+
+def _reject_rounded(texts: pl.Series, numbers: pl.Series, where: Where) -> None:
+    """Reject whole numbers that a column of Float64 would change, such as identifiers."""
+    large = (numbers.abs() >= EXACT) & numbers.is_finite() & texts.str.contains(_WHOLE)
+    at = large.arg_true()
+    pairs = zip(texts.gather(at).to_list(), numbers.gather(at).to_list(), strict=True)
+    changed = pl.Series([int(text) != int(number) for text, number in pairs], dtype=pl.Boolean)
+    rounded = pl.int_range(texts.len(), eager=True).is_in(at.filter(changed).implode())
+    reject_cells(texts, rounded, "a number that fits without rounding", where, hint=_ROUNDED_HINT)
 
 
 def _booleans(texts: pl.Series, where: Where) -> pl.Series:

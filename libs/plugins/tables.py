@@ -197,6 +197,9 @@ def _read_parquet(path: Path, style: Csv) -> Table:
 def _read_csv(path: Path, style: Csv) -> Table:
     data = gzip.decompress(path.read_bytes()) if _is_gzip(path) else path.read_bytes()
     text = _decoded(data, style, path.name)
+    if "\n" not in text and "\r" in text:
+        text = text.replace("\r", "\n")
+        data = text.encode()
     names = _header(io.StringIO(text, newline=""), style, path)
     try:
         frame = pl.read_csv(

@@ -164,6 +164,7 @@ def test_every_snippet_of_the_python_page_runs(demo: LivingHome, tmp_path: Path)
     assert "HistGradientBoostingRegressor" in done.stdout
     assert "data:image/png;base64," in (tmp_path / "backtest.html").read_text()
     assert "Plotly.newPlot" in (tmp_path / "momentum.html").read_text()
+    assert "rank IC" in (tmp_path / "tear-sheet.html").read_text()
 
 
 def test_the_instance_at_the_joint_ran_once(demo: LivingHome) -> None:
