@@ -25,11 +25,13 @@ from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.plugins.cells import (
+    NUMBER,
     check_date_format,
     check_zone,
     read_days,
     read_moments,
     read_symbols,
+    reject_cells,
 )
 from prefect_instances.libs.plugins.sql_blocks import open_engine, translate_sql_errors
 from prefect_instances.libs.specs import frequency_fault
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SINCE, AS_OF = ":since", ":as_of"
-_READS = re.compile(r"\s*(--[^\n]*\n\s*)*(select|with|values)\b", re.IGNORECASE)
+_READS = re.compile(
+    r"\s*((--[^\n]*\n|/\*.*?\*/)\s*)*(select|with|values)\b", re.IGNORECASE | re.DOTALL
+)
+_FRACTION = r"^\s*[-+]?[0-9]+[.,][0-9]+%?\s*$"
 _BIND = re.compile(r"(?<![:\w\\]):(\w+)")
 
 
@@ -183,6 +188,8 @@ class SqlPipeline(Pipeline):
         clashing = [name for name in fields if name in KEYS]
         if clashing:
             raise DataRejected(f"field {clashing[0]!r} has the name of a key column")
+        for name in fields:
+            _reject_number_texts(raw[name])
         config = self.config
         days = read_days(raw[keys[0]], _where, config.timezone, config.date_format)
         return pl.DataFrame(
@@ -232,12 +239,31 @@ def _series(name: str, values: Sequence[object]) -> pl.Series:
                 {"column": name, "row": row, "value": str(values[row - 1])},
             )
     if any(isinstance(value, float) for value in plain):
+        _reject_rounded(name, plain)
         return pl.Series(name, plain, dtype=pl.Float64, strict=False)
     try:
         return pl.Series(name, plain)
     except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
         message = f"column {name!r} of the query has values that no store holds ({kind})"
         raise DataRejected(message) from error
+
+
+def _reject_number_texts(field: pl.Series) -> None:
+    """Reject a field of texts that are all numbers with a fraction, such as prices in a VARCHAR."""
+    texts = field.drop_nulls()
+    if field.dtype == pl.String and texts.len() and texts.str.contains(_FRACTION).all():
+        reject_cells(field, field.is_not_null(), NUMBER, _where, hint="cast it in the query")
+
+
+def _reject_rounded(name: str, values: Sequence[object]) -> None:
+    """Reject the first whole number that would change among fractions."""
+    for row, value in enumerate(values, start=1):
+        if isinstance(value, int) and int(float(value)) != value:
+            raise DataRejected(
+                f"column {name!r} of the query has {value} in row {row}, which is not a number "
+                "that fits among fractions without rounding: cast it in the query",
+                {"column": name, "row": row, "value": str(value)},
+            )
 
 
 def _kind(value: object) -> str | None:

@@ -60,7 +60,7 @@ def translate_sql_errors(database: str) -> Iterator[None]:
 
 def _is_faulty(error: object) -> bool:
     """Return True if SQLite rejects the statement, for which it has no error class of its own."""
-    faults = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY)
+    faults = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_SCHEMA)
     return getattr(error, "sqlite_errorcode", None) in faults
 
 

@@ -228,6 +228,11 @@ def test_a_parquet_file_gives_the_right_rows_or_one_line(
 ROWS: dict[str, tuple[Sequence[tuple[Any, ...]], dict[str, Any], Any]] = {
     "numbers and texts": ([("2024-01-02", "A", 1.5), ("2024-01-03", "A", "2,5")], {}, Refused("'2,5' in row 2, which is a text")),
     "whole numbers and fractions": ([("2024-01-02", "A", 1), ("2024-01-03", "A", 2.5)], {}, [(D2, "A", 1.0), (D3, "A", 2.5)]),
+    "prices as texts": ([("2024-01-02", "A", "1.5"), ("2024-01-03", "A", None)], {}, Refused("'1.5' in row 1 of the query, which is not a number: cast it in the query")),
+    "codes as texts": ([("2024-01-02", "A", "007"), ("2024-01-03", "A", "012")], {}, [(D2, "A", "007"), (D3, "A", "012")]),
+    "an identifier among fractions": ([("2024-01-02", "A", 2**53 + 1), ("2024-01-03", "A", 1.5)], {}, Refused("9007199254740993 in row 1")),
+    "an unknown column": ([("2024-01-02", "A", 1.5)], {"query": "select frm q"}, Refused("refuses: no such column")),
+    "a comment": ([("2024-01-02", "A", 1.5)], {"query": "/* of\nmine */ SELECT * FROM q"}, [(D2, "A", 1.5)]),
     "a missing value": ([("2024-01-02", "A", None), ("2024-01-03", "A", 2.5)], {}, [(D2, "A", None), (D3, "A", 2.5)]),
     "two-digit years": ([("02-01-24", "A", 1.5)], {}, Refused("'02-01-24' in row 1 of the query, which is not a date")),
     "a year of 24": ([("0024-01-02", "A", 1.5)], {}, Refused("'0024-01-02' in row 1")),
