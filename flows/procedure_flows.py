@@ -1,4 +1,4 @@
-"""The execution flows that differ in their procedure alone."""
+"""Execution flows that differ only in their procedure."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class PortfolioLeverage(_OfPortfolio):
 
 
 def _sums(what: str, least: float, low: float | None, high: float | None) -> Iterable[Violation]:
-    """Yield in which way weights that sum to 1, or to ``least``, are out of bounds."""
+    """Report a sum of weights out of bounds; possible sums are ``least`` to 1."""
     if low is not None and least < low:
         yield Violation(f"{what} to {least:g}, below {low:g}")
     if high is not None and high < 1.0:

@@ -322,7 +322,7 @@ def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstrea
 
 
 def _shown(ref: UpstreamRef, label: str) -> str:
-    """Return the reference as people know it: a name as written, a uuid as the label it means."""
+    """Return the name of an upstream: the reference as written, or ``label`` for a uuid."""
     return label if as_uuid(ref.resource) else ref.resource
 
 
@@ -348,12 +348,12 @@ def _columns(session: Session, flow: FlowExecutionResource) -> tuple[str, ...] |
 def settle_specs(
     session: Session, registry: Registry, before: InstanceSpec, after: InstanceSpec, id_: UUID
 ) -> tuple[InstanceSpec, InstanceSpec]:
-    """Write out what two specs of an instance leave open, so that they compare by what they mean.
+    """Fill in everything that two specs of an instance leave out, so that they can be compared.
 
-    That is the version in use, the defaults of parameters, the versions that are called, and the
-    names of upstreams given by uuid. ``before`` is the recorded spec of the instance ``id_``, which
-    keeps its versions; so does what ``after`` does not change. A part that cannot be resolved stays
-    as it is written. The result is for comparison only.
+    Adds the versions in use, the defaults of parameters and the versions of called ops and macros,
+    and replaces the uuids of upstreams by names. ``before`` is the recorded spec of the instance
+    ``id_`` and keeps its versions; so do the parts that ``after`` does not change. A part that
+    cannot be resolved stays as written. Use the result for comparison only.
     """
     registry, rows = add_saved_macros(session, registry), read_composition(session, after.type, id_)
     had, settled = before.components(), []

@@ -192,7 +192,7 @@ def build_extension_columns(
 
 
 def _promoted_from(session: Session, spec: InstanceSpec) -> dict[str, Any]:
-    """Return the column of what a signal was promoted from; nothing if that is gone."""
+    """Return the column that links a signal to its experiment; empty if that was removed."""
     if not isinstance(spec, SignalSpec) or not spec.promoted_from:
         return {}
     source = find_instance(session, spec.promoted_from, spec.project)

@@ -178,7 +178,7 @@ class _Handles:
 def remove_handles(services: Services, instance_id: UUID, *, purge: bool = False) -> None:
     """Delete the deployments, our own block document and the resources in MLflow and Evidently.
 
-    Also those that a process created and died before it recorded them.
+    Also deletes what a process created but did not record, because it died.
     """
     with services.database.read() as session:
         if session.get(Resource, instance_id) is None:

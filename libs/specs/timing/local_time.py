@@ -184,7 +184,10 @@ def _split_rare(day: str) -> list[str]:
 
 
 def _pairs_with_last(day: str, month: str) -> list[tuple[str, str]]:
-    """Return (days, months) for a list with ``L``; the last day by its number if it has one."""
+    """Split days that include ``L`` by length of month, with the last day as a number.
+
+    Returns pairs of day and month fields. February keeps ``L``, unless the days include the 28th.
+    """
     days = _values([term for term in day.split(",") if term != "L"], 2)
     months = _values(month.split(","), 3)
     pairs = []
