@@ -29,7 +29,8 @@ class LatestAccessor(Accessor):
         if query.knowledge_time is not None:
             if KNOWLEDGE not in order:
                 raise DataRejected(
-                    f"accessor 'latest' needs a column {KNOWLEDGE!r} to read data as known at an earlier time",
+                    f"accessor 'latest' needs a column {KNOWLEDGE!r} to read data as known at an "
+                    "earlier time",
                     {"accessor": self.name},
                 )
             asked = query.knowledge_time.astimezone(UTC)
