@@ -76,12 +76,15 @@ class Scope:
     measured: bool = False
 
 
+THREE = ("-n", "3")
+"""Test processes: one more than cores, for the end-to-end tests wait more than they work."""
+
 SCOPES = {
     "quick": Scope(("-m", "not server and not thorough", "tests/unit", *CORE_LAWS), "quick"),
-    "test": Scope((), "dev"),
-    "--all": Scope(("-m", ""), "ci", measured=True),
+    "test": Scope(THREE, "dev"),
+    "--all": Scope((*THREE, "-m", ""), "ci", measured=True),
     # Laws are drawn again, with as many examples as are promised.
-    "--rest": Scope(("-m", "thorough or hypothesis"), "ci", static=False, measured=True),
+    "--rest": Scope((*THREE, "-m", "thorough or hypothesis"), "ci", static=False, measured=True),
 }
 
 

@@ -65,6 +65,10 @@ COMMANDS = {
         "tear_sheet:tear_sheet",
         "Show how a signal relates to the returns that follow its values.",
     ),
+    "audit": (
+        "audit:audit",
+        "Check that no value of an output depends on data of later dates.",
+    ),
     "deploy": (
         "deploy:deploy",
         "Prepare database and Prefect server.",
@@ -84,7 +88,7 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its commands by their sentences, and imports the one that is called."""
+    """Group of commands that lists all with their help texts, but imports only the one called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the name of the command, the command from its module, and its arguments."""

@@ -191,7 +191,7 @@ def check_live(database: Database, now: datetime) -> Finding:
 def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
     """Check that every flow of an instance has its deployment, without which it cannot run."""
     recorded = recorded_deployments(database)
-    present = {view.id for view in inspector.deployments_tagged(EXECUTION_TAG)}
+    present = {view.id for view in inspector.list_deployments_tagged(EXECUTION_TAG)}
     lost = sorted(label for label, id_ in recorded.items() if id_ not in present)
     if lost:
         named = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if lost[NAMED:] else "")
@@ -203,7 +203,7 @@ def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
 def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -> Finding:
     """Check when a sweep last completed."""
     deployment = inspector.find_deployment_by_name(SWEEP)
-    runs = inspector.ended_runs(deployment.id, LOOKED_AT) if deployment else []
+    runs = inspector.list_ended_runs(deployment.id, LOOKED_AT) if deployment else []
     ends = [run.end_time for run in runs if run.state is RunState.COMPLETED and run.end_time]
     good = f"the last good one ended {ends[0].isoformat(timespec='seconds')}" if ends else ""
     if runs and runs[0].state is not RunState.COMPLETED:
@@ -212,7 +212,9 @@ def check_sweeps(inspector: PrefectGateway, settings: Settings, now: datetime) -
         return Finding("sweep", Level.WARN, detail, "mend what it names; its log says more")
     if not ends or now - ends[0] > timedelta(seconds=5 * settings.sweep_seconds):
         detail = good or "none has ended yet"
-        return Finding("sweep", Level.WARN, detail, f"see that a worker runs and {SWEEP} is on")
+        return Finding(
+            "sweep", Level.WARN, detail, f"check that a worker runs and {SWEEP} is not paused"
+        )
     return Finding("sweep", Level.OK, good)
 
 

@@ -7,8 +7,13 @@ from datetime import date
 from typing import Literal
 from uuid import UUID
 
-from prefect_instances.cli.commands.runs import choose_flow, parameters_for, wait_downstream
-from prefect_instances.cli.session import open_services
+from prefect_instances.cli.commands.runs import (
+    choose_flow,
+    is_future,
+    parameters_for,
+    wait_downstream,
+)
+from prefect_instances.cli.session import open_services, utc_now
 from prefect_instances.cli.waiting import Patience, run_url
 from prefect_instances.libs.core.dates import parse_day
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
@@ -83,6 +88,8 @@ def _check(mode: str, as_of: date | str | None) -> date | None:
         day = parse_day(as_of) if isinstance(as_of, str) else as_of
     except ValueError as error:
         problems.append(Problem("as_of", str(error)))
+    if day is not None and is_future(day, utc_now()):
+        problems.append(Problem("as_of", "is in the future; leave it out to read the newest data"))
     if problems:
         raise InvalidSpec(problems)
     return day

@@ -150,7 +150,11 @@ def _related(services: Services, name: str) -> set[str]:
 
 
 def cascade_of(services: Services, name: str) -> tuple[list[str], Callable[[Sequence[str]], bool]]:
-    """Return the instances that a run of the instance may start, and ``settled`` for them."""
+    """Return the instances that a run of the instance may start, and a function on their progress.
+
+    The function returns True once none of their flows runs or is about to run; it ignores its
+    argument.
+    """
     flows = {flow["id"] for flow in reports.cascade(services.database, utc_now(), name)["flows"]}
     nodes = reports.lineage(services.database, name)["nodes"]
 

@@ -86,7 +86,7 @@ def _steps(
         result = gateway.ensure_deployment(plan)
         deployed[plan.full_name] = result.id
         yield _applied("deployment", plan.full_name, result)
-    for view in gateway.deployments_tagged(LIFECYCLE_TAG):
+    for view in gateway.list_deployments_tagged(LIFECYCLE_TAG):
         if view.full_name not in deployed and gateway.delete_deployment(view.id):
             yield Applied("deployment", view.full_name, view.id, Change.DELETED)
     if AGGREGATE_STATUS not in deployed:

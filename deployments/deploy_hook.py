@@ -15,7 +15,7 @@ from typing import Any
 from prefect_instances.libs.adapters.prefect import (
     DeploymentView,
     PrefectGateway,
-    configured_api_url,
+    read_configured_api_url,
 )
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
 
@@ -32,10 +32,10 @@ def keep_what_people_set() -> dict[str, Any]:
 
 @cache
 def _keep_once() -> None:
-    if configured_api_url() is None:
+    if read_configured_api_url() is None:
         return  # A temporary server is empty.
     with PrefectGateway.connect() as gateway:
-        views = gateway.deployments_tagged(LIFECYCLE_TAG)
+        views = gateway.list_deployments_tagged(LIFECYCLE_TAG)
     kept = [view for view in views if view.paused or view.concurrency_limit is not None]
     if kept:
         atexit.register(partial(put_back, kept))

@@ -14,7 +14,7 @@ from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.planning import show_plan
 from prefect_instances.flows.reporting import current_run_id, report_errors
 from prefect_instances.libs.core.plan import Action, Plan, Step
-from prefect_instances.libs.services.composition.checks import label_of
+from prefect_instances.libs.services.composition.checks import build_label
 from prefect_instances.libs.services.lifecycle.applying import apply_step
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.lifecycle.locks import lock_projects
@@ -85,7 +85,7 @@ def _apply_all(
     services: Services, manifest: Manifest, planned: Plan, prolong: Callable[[], None]
 ) -> None:
     """Apply the plan level by level; the instances of one level do not depend on each other."""
-    specs = {label_of(spec): spec for spec in manifest.instances}
+    specs = {build_label(spec): spec for spec in manifest.instances}
     steps = {step.name.lower(): step for step in planned.steps}
     for level in planned.levels:
         futures: list[PrefectFuture[str]] = [

@@ -20,7 +20,7 @@ from prefect_instances.flows.procedure_flows import (
 from prefect_instances.flows.refresh_dataset import refresh_dataset
 from prefect_instances.flows.reporting import current_run_id
 from prefect_instances.flows.run_definition_flow import run_definition_flow
-from prefect_instances.libs.adapters.prefect import DeploymentPlan, schema_of
+from prefect_instances.libs.adapters.prefect import DeploymentPlan, build_parameter_schema
 from prefect_instances.libs.services.lifecycle.external_resources import Ports, plan_deployment
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import InstanceSpec
@@ -73,4 +73,4 @@ def _refuse(name: str) -> UUID:
 @cache
 def _execution() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
     """Return entrypoints and parameter schemas by flow name; reconciling uses them often."""
-    return {name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()}
+    return {name: (path, build_parameter_schema(flow)) for name, (path, flow) in EXECUTION.items()}

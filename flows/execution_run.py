@@ -32,7 +32,7 @@ from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.publishing import Finished
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.state.ledger import RunWish
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.services.views.explaining import as_markdown
 from prefect_instances.libs.wiring import connect
@@ -69,7 +69,7 @@ def run_execution(kind: str, instance: str, opening: str | None, asked: RunParam
         instance_id=instance_id,
         flow_run_id=run.id,
         opening_id=opening_id,
-        ask=None if opening else Ask(cause, asked),
+        ask=None if opening else RunWish(cause, asked),
         slot=run.expected_start_time if run.auto_scheduled else None,
         kind=kind,
     )

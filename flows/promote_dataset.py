@@ -20,7 +20,9 @@ from prefect_instances.libs.wiring import connect
 
 
 @flow(name="promote-dataset", persist_result=False)
-def promote_dataset(dataset: str, name: str, signal: SignalContract, plan: bool = False) -> Any:
+def promote_dataset(
+    dataset: str, name: str, signal: SignalContract, plan: bool = False, audited: bool = False
+) -> Any:
     """Create a signal from a dataset or experiment if the stored data satisfy its contract.
 
     A dataset stays as it is; the signal has the same pipeline, upstreams and schedule. From an
@@ -31,13 +33,15 @@ def promote_dataset(dataset: str, name: str, signal: SignalContract, plan: bool 
         name: Name of the new signal, in the same project.
         signal: Contract that every value of the signal must satisfy.
         plan: Only check the stored data and show the plan; change nothing.
+        audited: Refuse the promotion unless `instances audit` found no look-ahead in what is
+            published now.
     """
-    return report_errors(lambda: _promote(dataset, name, signal, plan))
+    return report_errors(lambda: _promote(dataset, name, signal, plan, audited))
 
 
-def _promote(dataset: str, name: str, signal: SignalContract, plan: bool) -> Any:
+def _promote(dataset: str, name: str, signal: SignalContract, plan: bool, audited: bool) -> Any:
     with connect() as services:
-        spec = build_promoted_spec(services, dataset, name, signal.document())
+        spec = build_promoted_spec(services, dataset, name, signal.document(), audited=audited)
         planned = plan_one(services, spec)
         show_plan(services, planned)
         if plan:

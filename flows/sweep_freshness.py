@@ -60,6 +60,6 @@ def _has_successor(services: Services, run: Any) -> bool:
     """Return True if a later scheduled sweep is already due, so this one can be skipped."""
     if not run.auto_scheduled or run.deployment_id is None:
         return False
-    due = services.prefect.live_runs([run.deployment_id])[run.deployment_id]
+    due = services.prefect.list_live_runs([run.deployment_id])[run.deployment_id]
     starts = [view.expected_start_time for view in due if view.scheduled and view.id != run.id]
     return any(start is not None and start > run.expected_start_time for start in starts)

@@ -1,4 +1,7 @@
-"""Reading from Python: what notebooks and applications call. Nothing here changes anything."""
+"""Reading from Python: what notebooks and applications call.
+
+Nothing here changes anything, but that ``audit`` stores its result.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]  # it ships no types
 
     from prefect_instances.libs.services.rendering.tables import Table
+    from prefect_instances.libs.services.runs.look_ahead import Certificate
     from prefect_instances.libs.services.views.comparing import VersionComparison
     from prefect_instances.libs.services.views.run_reports import RunReport
     from prefect_instances.libs.services.views.tabulating import Lineage
@@ -256,3 +260,26 @@ def tear_sheet(
             services, name, horizons=horizons, quantiles=quantiles, price_column=price_column
         )
     return SignalReport(name, figures)
+
+
+def audit(name: str, *, seed: int | None = None, points: int = 5) -> Certificate:
+    """Check that no value of an instance's output depends on data of later dates.
+
+    The output is computed again on inputs whose rows after ``points`` random dates are absent,
+    shuffled or restated; up to each date it must stay the same, bit for bit. ``seed`` repeats a
+    choice of dates. The result is stored with the current version; nothing else changes. Raises
+    NotFound for the name, InvalidSpec for the numbers, NotAuditable where nothing is published, or
+    nothing that could be altered is read.
+    """
+    from prefect_instances.libs.services.runs.look_ahead import audit_instance
+
+    limits = (("seed", seed, 0), ("points", points, 1))
+    problems = [
+        Problem(path, f"must be at least {least}")
+        for path, value, least in limits
+        if value is not None and value < least
+    ]
+    if problems:
+        raise InvalidSpec(problems)
+    with connect_to_read() as services:
+        return audit_instance(services, name, seed=seed, points=points)

@@ -278,7 +278,7 @@ class HomeConfig(PydanticBaseSettingsSource):
         field: FieldInfo,  # noqa: ARG002  # the base class declares it
         field_name: str,
     ) -> tuple[Any, str, bool]:
-        """Return nothing: the file is read as a whole."""
+        """Return no value for a single field, because the file is read as a whole."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:

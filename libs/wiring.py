@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from prefect_instances.libs.adapters.prefect import PrefectGateway, configured_api_url
+from prefect_instances.libs.adapters.prefect import PrefectGateway, read_configured_api_url
 from prefect_instances.libs.core.commands import RetryPolicy
 from prefect_instances.libs.core.errors import NotFound, NothingHere, PermanentError
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ledger
 from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
@@ -30,7 +30,7 @@ def connect(settings: Settings | None = None) -> Iterator[Services]:
     A server in Prefect's own settings takes precedence over the one saved in the home.
     """
     settings = settings or load_settings()
-    address = configured_api_url() or settings.prefect_api_url or None
+    address = read_configured_api_url() or settings.prefect_api_url or None
     with PrefectGateway.connect(address) as prefect, _serve(settings, prefect) as services:
         yield services
 
@@ -71,7 +71,7 @@ def _serve(settings: Settings, prefect: PrefectGateway) -> Iterator[Services]:
                 settings=settings,
                 database=database,
                 prefect=prefect,
-                registry=installed(),
+                registry=load_installed(),
                 ledger=ledger,
                 live=live,
             )
@@ -105,7 +105,10 @@ def open_database(settings: Settings, prefect: PrefectGateway) -> Database:
         return Database(settings.database_url)
     url = _url_of(settings.database_block, prefect)
     if url is None:
-        raise PermanentError(f"block {settings.database_block!r} contains no database credentials")
+        raise PermanentError(
+            f"block {settings.database_block!r} contains no database credentials; choose a "
+            "block of type sqlalchemy-connector or database-credentials"
+        )
     return Database(url)
 
 

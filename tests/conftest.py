@@ -70,13 +70,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what wants a server: nobody has to remember to."""
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        slow = item.path.name in SLOW_TO_START or "postgresql" in item.name
-        if slow or names & SERVER_FIXTURES:
+        if "postgresql" in item.name or names & SERVER_FIXTURES:
             item.add_marker("server")
 
 
 SERVER_FIXTURES = {"prefect_environment", "prefect_template", "stack", "postgres"}
-SLOW_TO_START = ("test_adapter_mlflow.py", "test_adapter_evidently.py")
 
 
 class LeftOut:
@@ -114,28 +112,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 
 
 class SharedServers(LoadScopeScheduling):
-    """Tests by themselves; those of a file that wants a server, or around one home, on one worker.
+    """The tests of a file, and those around one home, on one worker.
 
-    Each worker starts a Prefect server once, when a test first asks for it; a home, which is slower
-    to start, is started once in all. xdist's own groups are lost on the way to the workers with
-    pytest 9.2, hence by name.
+    What a file imports, caches and starts is so paid for once: a library, the calendar of an
+    exchange, a module's server. Each worker starts a Prefect server when a test first asks for it.
+    Homes are slower to start: there are two, so that two workers wait at the same time; those who
+    wait longest, for leases and schedules, share one. xdist's own groups are lost on the way to the
+    workers with pytest 9.2, hence by name.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, case = nodeid.partition("::")
-        if file.startswith("tests/integration/") or file.endswith(SERVER_FILES):
-            return file
-        if file.startswith("tests/e2e/"):
-            return "home on postgresql" if "postgresql" in case else "home on sqlite"
-        return nodeid
+        if file.startswith("tests/e2e/") and not file.endswith(WITHOUT_THE_HOME):
+            if "postgresql" in case:
+                return "home on postgresql"
+            return "home with faults" if file.endswith(FAULTS) else "home"
+        return file
 
 
-SERVER_FILES = (
-    "test_blocks.py",
-    "test_warm_worker.py",
-    "test_adapter_mlflow.py",
-    "test_adapter_evidently.py",
-)
+WITHOUT_THE_HOME = ("test_warm_worker.py", "test_wheel.py")
+FAULTS = ("test_backfill.py", "test_cascade.py", "test_faults.py", "test_freshness.py")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,8 +1,8 @@
 """Say what each test file costs: ``pytest --costs`` prints CPU seconds by file, highest first.
 
-They are those of the test process and of the children that it waited for, fixtures included. A
-server that runs on is counted at the test that ends it. Seconds on the clock say little on a busy
-machine.
+They are those of the test process, of the children that it waited for and of the servers that it
+runs, fixtures included. Processes that left their parent, as those of a home do, are not counted.
+Seconds on the clock say little on a busy machine.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Generator
 
+import psutil
 import pytest
 
 
@@ -56,5 +57,11 @@ class Costs:
 
 
 def cpu_seconds() -> float:
-    """Return user and system seconds of this process and of the children that it waited for."""
-    return sum(os.times()[:4])
+    """Return user and system seconds of this process and its children, ended and running."""
+    total = sum(os.times()[:4])
+    for child in psutil.Process().children(recursive=True):
+        try:
+            total += sum(child.cpu_times()[:4])
+        except psutil.NoSuchProcess:
+            continue
+    return total

@@ -29,7 +29,7 @@ from prefect_instances.libs.db.models import (
     OutboxEvent,
     Resource,
 )
-from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.ledger import Ledger, RunWish
 from prefect_instances.libs.services.views import reports
 
 REPEATS = 3
@@ -137,7 +137,7 @@ def _pair_among(session: Session, size: int) -> None:
 
 
 def _start(ledger: Ledger, flow: UUID) -> UUID:
-    wish = Ask(Cause.MANUAL, RunParameters())
+    wish = RunWish(Cause.MANUAL, RunParameters())
     started = ledger.start(flow, uuid4(), ask=wish)
     if not isinstance(started, Started):
         raise RuntimeError(f"the run did not start: {started}")

@@ -80,7 +80,7 @@ def _publish(home: Path, frame: pl.DataFrame) -> str:
     from prefect_instances.libs.services.runs.execution import execute
     from prefect_instances.libs.services.runs.procedures import load_procedure
     from prefect_instances.libs.services.runs.run_context import Work
-    from prefect_instances.libs.services.state.ledger import Ask
+    from prefect_instances.libs.services.state.ledger import RunWish
     from prefect_instances.libs.settings import load_settings
     from prefect_instances.libs.wiring import connect_to_read
 
@@ -93,7 +93,7 @@ def _publish(home: Path, frame: pl.DataFrame) -> str:
     # Without a server the events stay in the outbox.
     with connect_to_read(settings) as services:
         instance = _write_instance(services, home / "frame.parquet")
-        ask = Ask(Cause.MANUAL, RunParameters())
+        ask = RunWish(Cause.MANUAL, RunParameters())
         execute(
             services, Work(instance, uuid4(), None, ask, kind="refresh"), load_procedure("refresh")
         )

@@ -71,11 +71,13 @@ def _bare(services: Services, document: dict[str, Any], number: int) -> float:
 def _ports(services: Services, spec: Any) -> Any:
     from prefect_instances.blocks import block_for
     from prefect_instances.flows.execution_flows import EXECUTION
-    from prefect_instances.libs.adapters.prefect import schema_of
+    from prefect_instances.libs.adapters.prefect import build_parameter_schema
     from prefect_instances.libs.services.lifecycle.external_resources import Ports
 
     return Ports(
-        execution={name: (path, schema_of(flow)) for name, (path, flow) in EXECUTION.items()},
+        execution={
+            name: (path, build_parameter_schema(flow)) for name, (path, flow) in EXECUTION.items()
+        },
         save_document=lambda name: services.prefect.save_block(block_for(spec), name),
         flow_run_id=uuid4(),
     )

@@ -26,7 +26,10 @@ from benchmarks.live import derived, new_day, source
 from benchmarks.record import Figure, Run, Target
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
 from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
-from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
+from prefect_instances.libs.adapters.centrifugo.tokens import (
+    sign_connection_token,
+    sign_subscription_token,
+)
 from prefect_instances.libs.core.subscriber_messages import RelayState
 from prefect_instances.libs.db import Database, migrate, sqlite_url
 from prefect_instances.libs.db.repositories.subscribers import (
@@ -135,8 +138,8 @@ def _messages(connection: Connection, channel: str) -> Any:
     return subscribe(
         connection.subscribe_at,
         [channel],
-        lambda: connection_token(secret, "bench", now, life),
-        lambda name: subscription_token(secret, "bench", name, now, life),
+        lambda: sign_connection_token(secret, "bench", now, life),
+        lambda name: sign_subscription_token(secret, "bench", name, now, life),
     )
 
 

@@ -29,3 +29,9 @@ Timeout = Annotated[
     ),
 ]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Show the plan; change nothing.")]
+Audited = Annotated[
+    bool,
+    typer.Option(
+        "--audited", help="Refuse it unless `instances audit` found no look-ahead in the output."
+    ),
+]

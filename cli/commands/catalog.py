@@ -13,7 +13,11 @@ from prefect_instances.cli.session import NothingHere, open_database, utc_now
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.definitions import Registry
 from prefect_instances.libs.definitions.installed import discover
-from prefect_instances.libs.services.composition.catalog import Registered, register_all, with_saved
+from prefect_instances.libs.services.composition.catalog import (
+    Registered,
+    add_saved_macros,
+    register_all,
+)
 
 if TYPE_CHECKING:
     Ids = Mapping[Any, Registered]
@@ -80,7 +84,7 @@ def _registry() -> tuple[Registry, Ids]:
     try:
         with open_database() as database:
             with database.read() as session:
-                registry = with_saved(session, registry)
+                registry = add_saved_macros(session, registry)
             ids, refused = database.transact(lambda s: register_all(s, registry, utc_now()))
     except NothingHere:
         return registry, {}

@@ -13,7 +13,7 @@ from prefect_instances.cli.commands.arguments import Json
 from prefect_instances.cli.output import emit_json
 from prefect_instances.cli.runtime import database, serving
 from prefect_instances.cli.runtime.home import Home
-from prefect_instances.libs.adapters.prefect import Change, configured_api_url
+from prefect_instances.libs.adapters.prefect import Change, read_configured_api_url
 from prefect_instances.libs.adapters.prefect.inspection import Inspector
 from prefect_instances.libs.db import current_revision, head_revision
 from prefect_instances.libs.services.state.context import Services
@@ -57,7 +57,7 @@ def deploy(
 
     settings = load_settings()
     wanted = {
-        "prefect_api_url": api_url or configured_api_url() or settings.prefect_api_url,
+        "prefect_api_url": api_url or read_configured_api_url() or settings.prefect_api_url,
         "pool": pool or settings.pool,
         "pool_type": pool_type or settings.pool_type,
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prefect_instances.cli.commands.arguments import Json, Name, PlanOnly
+from prefect_instances.cli.commands.arguments import Audited, Json, Name, PlanOnly
 from prefect_instances.cli.commands.instance import (
     promote_to_signal,
     read_document,
@@ -53,6 +53,7 @@ def promote(  # noqa: PLR0913  # one argument for each option of the command
     version: Annotated[
         str, typer.Option(help="Version of the macro. Default: the next major version.")
     ] = "",
+    audited: Audited = False,
     plan: PlanOnly = False,
     json: Json = False,
 ) -> None:
@@ -63,9 +64,12 @@ def promote(  # noqa: PLR0913  # one argument for each option of the command
         raise typer.BadParameter("--parameter and --version require --as-macro")
     if as_macro and spec:
         raise typer.BadParameter("--spec requires --as: a macro has no contract")
+    if as_macro and audited:
+        raise typer.BadParameter("--audited requires --as: a macro has no output")
     if as_:
         document = read_document(spec) if spec else {}
-        promote_to_signal(name, as_, document.get("signal", document), plan, json)
+        contract = document.get("signal", document)
+        promote_to_signal(name, as_, contract, plan, json, audited=audited)
     else:
         _save_macro(name, as_macro, _numbers(parameter or ()), version, plan, json)
 

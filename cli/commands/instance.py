@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prefect_instances.cli.commands.arguments import Json, Name, PlanOnly
+from prefect_instances.cli.commands.arguments import Audited, Json, Name, PlanOnly
 from prefect_instances.cli.commands.lifecycle import print_plan
 from prefect_instances.cli.output import emit_json, emit_rows
 from prefect_instances.cli.progress import Progress
@@ -95,6 +95,7 @@ def promote(
     name: Name,
     spec: SpecFile,
     as_: Annotated[str, typer.Option("--as", metavar="SIGNAL", help="Name of the new signal.")],
+    audited: Audited = False,
     plan: PlanOnly = False,
     json: Json = False,
 ) -> None:
@@ -103,19 +104,22 @@ def promote(
     It is refused if the stored data do not satisfy the contract in the file.
     """
     document = read_document(spec)
-    promote_to_signal(name, as_, document.get("signal", document), plan, json)
+    contract = document.get("signal", document)
+    promote_to_signal(name, as_, contract, plan, json, audited=audited)
 
 
-def promote_to_signal(
-    name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool
+def promote_to_signal(  # what the two commands hand on
+    name: str, as_: str, contract: Mapping[str, Any], plan: bool, json: bool, *, audited: bool
 ) -> None:
     """Show what the promotion would create; unless ``plan``, run the flow that creates it."""
     with open_services() as services:
-        planned = plan_one(services, build_promoted_spec(services, name, as_, contract))
-        print_plan(planned, json)
+        spec = build_promoted_spec(services, name, as_, contract, audited=audited)
+        print_plan(plan_one(services, spec), json)
     if plan:
         return
-    parameters = {"dataset": name, "name": as_, "signal": dict(contract)}
+    parameters: dict[str, Any] = {"dataset": name, "name": as_, "signal": dict(contract)}
+    if audited:
+        parameters["audited"] = True
     done = "" if json else f"{name} promoted to {as_}"
     submit_and_wait("promote-dataset", parameters, f"promotion of {name}", done)
 

@@ -136,7 +136,7 @@ def _agree(projects: Sequence[str]) -> None:
         return
     what = f"this removes every instance of {', '.join(projects)}"
     if not sys.stdin.isatty():
-        raise PermanentError(f"{what}; say --yes if that is meant")
+        raise PermanentError(f"{what}; add --yes if that is intended")
     typer.confirm(f"{what}: go on?", abort=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -90,7 +90,7 @@ EARLIEST_DAY = timedelta(hours=14)
 class InFuture(PermanentError):
     """The day has not begun: leave out --as-of to read up to today."""
 
-    def __init__(self, as_of: datetime) -> None:
+    def __init__(self, as_of: date) -> None:
         super().__init__(
             f"--as-of {as_of:%Y-%m-%d} is in the future; leave it out to read the newest data"
         )
@@ -136,14 +136,14 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     accept_loss: Annotated[
         bool,
         typer.Option(
-            "--accept-loss", help="Publish data that have lost rows, columns or types, if so read."
+            "--accept-loss", help="Publish even if rows or columns are lost, or a type changes."
         ),
     ] = False,
     wait: Wait = False,
     timeout: Timeout = 0.0,
 ) -> None:
     """Run a flow of an instance now."""
-    require_past(as_of, utc_now())
+    require_past(as_of.date() if as_of else None, utc_now())
     parameters = {
         "mode": mode.value,
         "as_of": as_of.date().isoformat() if as_of else None,
@@ -159,10 +159,15 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     end_not_ready(missing)
 
 
-def require_past(as_of: datetime | None, now: datetime) -> None:
+def require_past(as_of: date | None, now: datetime) -> None:
     """Raise InFuture for a day that has begun nowhere on earth yet."""
-    if as_of is not None and as_of.date() > (now + EARLIEST_DAY).date():
+    if as_of is not None and is_future(as_of, now):
         raise InFuture(as_of)
+
+
+def is_future(day: date, now: datetime) -> bool:
+    """Return True if a day has begun nowhere on earth yet."""
+    return day > (now + EARLIEST_DAY).date()
 
 
 def runs(name: Name, json: Json = False) -> None:

@@ -58,7 +58,10 @@ def read_url(address: str) -> URL:
 
 
 def check(url: URL) -> None:
-    """Raise Unavailable, without the password, if the database does not answer."""
+    """Check that the database answers.
+
+    Raises Unavailable if it does not; the text never contains the password.
+    """
     database = Database(url)
     try:
         with database.read() as session:
@@ -80,7 +83,11 @@ def bring_up_to_date(database: Database, say: Callable[[str], None]) -> None:
 
 
 def register_definitions(services: Services, say: Callable[[str], None]) -> None:
-    """Give every installed definition its rows; say which version has changed code."""
+    """Register every installed definition in the database.
+
+    ``say`` gets one line for each definition that is refused, because its code has changed but its
+    version has not.
+    """
     registry, now = services.registry, services.now()
     _, refused = services.database.transact(lambda s: register_all(s, registry, now))
     for error in refused:

@@ -16,7 +16,7 @@ from prefect_instances.libs.adapters.mlflow import Tracking
 
 
 def main(folder: Path, port: str) -> None:
-    """Serve until the process is terminated."""
+    """Serve MLflow's pages of the store in ``folder`` until the process is terminated."""
     store = Tracking(folder)
     store.prepare()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

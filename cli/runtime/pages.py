@@ -15,7 +15,7 @@ from pathlib import Path
 from prefect_instances.cli.runtime import processes, web
 from prefect_instances.cli.runtime.environment import base_environment
 from prefect_instances.cli.runtime.home import Home
-from prefect_instances.libs.adapters.evidently import workspace_folder
+from prefect_instances.libs.adapters.evidently import find_workspace_folder
 from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.settings import PREFIX, Settings, read_config
 
@@ -53,7 +53,7 @@ def _mlflow(home: Path, port: int) -> Sequence[str]:
 
 
 def _evidently(home: Path, port: int) -> Sequence[str]:
-    workspace = workspace_folder(home / "evidently")
+    workspace = find_workspace_folder(home / "evidently")
     where = ["--host", web.HOST, "--port", str(port)]
     return ["-m", "evidently.cli", "ui", "--workspace", str(workspace), *where]
 

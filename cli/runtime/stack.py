@@ -46,7 +46,7 @@ class UpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The server, the roles that this call started, and the addresses of pages by role."""
+    """The server that ``up`` uses, the roles that it started, and the pages' addresses by role."""
 
     server: Server
     started: tuple[str, ...]

@@ -57,10 +57,10 @@ def min_severity(statuses: frozenset[FlowStatus], priority: tuple[FlowStatus, ..
 
 
 def add_method(name: str, function: object) -> None:
-    """Register a method that a package brings; raise TypeError if it is none or the name is taken.
+    """Register an aggregation method of a package under a name.
 
-    A method takes the set of the flows' statuses and the contract's priority, and returns the
-    status of the instance.
+    Raises TypeError if it is not a function, or if another one has the name. A method takes the set
+    of the flows' statuses and the contract's priority, and returns the status of the instance.
     """
     if not callable(function) or isinstance(function, type):
         raise TypeError("is not a function of statuses and priority")
@@ -85,7 +85,10 @@ def aggregate(statuses: Iterable[FlowStatus], contract: AggregationContract) -> 
 
 
 def read_contract(document: Mapping[str, Any]) -> AggregationContract:
-    """Read a contract that was checked when it was stored; its method may be missing since."""
+    """Build a contract from its stored document, which was checked when it was stored.
+
+    Its method may no longer be installed.
+    """
     return AggregationContract(
         str(document["aggregation_method"]),
         tuple(FlowStatus(status) for status in document["status_priority"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,7 +93,7 @@ def _selection(present: list[str], columns: Iterable[str], keys: Iterable[str]) 
     wanted = [*columns]
     unknown = [column for column in dict.fromkeys(wanted) if column not in present]
     if unknown:
-        listed = "; ".join(f"{column!r}{closest(column, present)}" for column in unknown)
+        listed = "; ".join(f"{column!r}{suggest_closest(column, present)}" for column in unknown)
         raise DataRejected(
             f"there is no column {listed} (there are {', '.join(present)})",
             {"column": unknown[0], "unknown": unknown, "columns": present},

@@ -19,10 +19,10 @@ from prefect_instances.libs.core.status import InstanceType
 from prefect_instances.libs.definitions.flow import (
     FlowSpec,
     LineageContract,
-    flow_problems,
-    lineage_problems,
+    list_flow_problems,
+    list_lineage_contract_problems,
 )
-from prefect_instances.libs.definitions.problems import config_problem
+from prefect_instances.libs.definitions.problems import build_config_problem
 
 MIN_SEVERITY: Mapping[str, object] = {
     "aggregation_method": "min_severity",
@@ -181,7 +181,7 @@ class Definition(ABC):
             fields = cls.Config.model_fields
             # The inputs are left out: a parameter may be a secret.
             details = error.errors(include_url=False, include_context=False, include_input=False)
-            raise InvalidSpec(config_problem(detail, fields) for detail in details) from None
+            raise InvalidSpec(build_config_problem(detail, fields) for detail in details) from None
 
     @classmethod
     def parameters_schema(cls) -> dict[str, Any]:
@@ -236,13 +236,13 @@ class Definition(ABC):
             missing = ", ".join(sorted(cls.__abstractmethods__))
             problems.append(Problem("", f"does not implement {missing}"))
         owner = OWNERS.get(getattr(cls, "kind", DefinitionKind.OP))
-        problems += flow_problems(cls.flow_specs, owner, cls._implements)
-        problems += lineage_problems(cls.lineage_contracts, owner)
+        problems += list_flow_problems(cls.flow_specs, owner, cls._implements)
+        problems += list_lineage_contract_problems(cls.lineage_contracts, owner)
         return problems
 
     @classmethod
     def flow_spec(cls, kind: str) -> FlowSpec | None:
-        """Return what it declares about a kind of flow; None if nothing."""
+        """Return the ``FlowSpec`` that the definition has for a kind of flow; None without one."""
         return next((spec for spec in cls.flow_specs if spec.kind == kind), None)
 
     @classmethod

@@ -60,12 +60,12 @@ class _Fault:
         return self.rows.height
 
 
-def key_columns(columns: Sequence[str]) -> list[str]:
+def list_key_columns(columns: Sequence[str]) -> list[str]:
     """Return the key columns among ``columns``, in order."""
     return [key for key in (*KEYS, KNOWLEDGE) if key in columns]
 
 
-def field_columns(columns: Sequence[str]) -> list[str]:
+def list_field_columns(columns: Sequence[str]) -> list[str]:
     """Return the field columns among ``columns``, in order."""
     return [column for column in columns if column not in (*KEYS, KNOWLEDGE)]
 
@@ -79,7 +79,7 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
     not fit. It does not check the rest of the contract: see ``check_frame``.
     """
     names = frame.columns
-    keys = key_columns(names)
+    keys = list_key_columns(names)
     plain = {name: (dtype, _plain_type(dtype)) for name, dtype in frame.schema.items()}
     changed = {name: to for name, (dtype, to) in plain.items() if to != dtype}
     try:
@@ -100,13 +100,13 @@ def schema_hash(schema: Mapping[str, pl.DataType]) -> str:
     return hashlib.sha256(_schema_bytes(schema)).hexdigest()
 
 
-def schema_tags(schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
+def encode_schema(schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
     """Yield column names and types as texts that do not depend on the release of polars."""
     return ((name, _TAGS[dtype]) for name, dtype in schema.items())
 
 
-def schema_of_tags(tags: Sequence[tuple[str, str]]) -> pl.Schema:
-    """Return the schema that ``schema_tags`` encoded; raise ``KeyError`` for an unknown type."""
+def decode_schema(tags: Sequence[tuple[str, str]]) -> pl.Schema:
+    """Return the schema that ``encode_schema`` encoded; raise ``KeyError`` for an unknown type."""
     types = {tag: dtype for dtype, tag in _TAGS.items()}
     return pl.Schema({name: types[tag] for name, tag in tags})
 
@@ -160,7 +160,7 @@ def merge(
     return conform(pl.concat([kept, frame.select(kept.columns)]))
 
 
-def later_rows(
+def find_later_rows(
     base: pl.LazyFrame,
     extract: Extract,
     since: date | None,
@@ -191,7 +191,7 @@ def later_rows(
     return frame.filter(pl.col("date") > newest).select(stored.columns)
 
 
-def first_change(before: pl.DataFrame, after: pl.DataFrame) -> date | None:
+def find_first_change(before: pl.DataFrame, after: pl.DataFrame) -> date | None:
     """Return the first date whose rows differ between two datasets.
 
     ``None`` if the columns or their types differ, so that every date changed, and if nothing
@@ -298,7 +298,7 @@ def _faults(frame: pl.DataFrame) -> list[_Fault]:
     """Return faults of the columns or, if there are none, faults of the rows."""
     found = [*_column_faults(frame)]
     if not found:
-        keys = key_columns(frame.columns)
+        keys = list_key_columns(frame.columns)
         found = [fault for fault in _index_faults(frame, keys) if fault.count]
     return found
 
@@ -319,7 +319,7 @@ def _column_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
 
 def _field_faults(frame: pl.DataFrame) -> Iterator[_Fault]:
     schema, none = frame.schema, frame.clear()
-    fields = field_columns(frame.columns)
+    fields = list_field_columns(frame.columns)
     if not fields:
         yield _Fault("no_field", "there is no field column besides the key", none)
     for name in fields:

@@ -98,7 +98,7 @@ class FlowResult:
     pages: Sequence[Page] = ()
 
 
-def flow_problems(
+def list_flow_problems(
     specs: Sequence[FlowSpec], owner: InstanceType | None, implements: Callable[[str], bool]
 ) -> Iterable[Problem]:
     """Yield the problems of ``flow_specs``, each at its path.
@@ -155,10 +155,10 @@ def _schedule_problems(schedule: Mapping[str, object]) -> Iterable[Problem]:
         yield from problems_of(error, "schedule")
 
 
-def lineage_problems(
+def list_lineage_contract_problems(
     contracts: Sequence[LineageContract], owner: InstanceType | None
 ) -> Iterable[Problem]:
-    """Yield the problems of ``lineage_contracts``, each at its path; see ``flow_problems``."""
+    """Yield the problems of ``lineage_contracts``, each at its path; see ``list_flow_problems``."""
     if contracts and owner is None:
         yield Problem("lineage_contracts", "only a pipeline, an ML module or an optimizer has them")
         return

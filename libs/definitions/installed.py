@@ -30,7 +30,7 @@ AGGREGATIONS = "prefect_instances.aggregations"
 
 
 @cache
-def installed() -> Registry:
+def load_installed() -> Registry:
     """Return the installed definitions; they are discovered once in each process."""
     return discover()
 
@@ -77,13 +77,13 @@ def _add_definition(registry: Registry, loaded: object) -> None:
 def _remove_broken_macros(registry: Registry) -> None:
     """Move macros that cannot be expanded to ``broken``, and those that depend on them."""
     # It imports polars, which read-only commands do not need.
-    from prefect_instances.libs.definitions.expressions import macro_problems
+    from prefect_instances.libs.definitions.expressions import list_macro_problems
 
     for definition in registry.list():
         if not issubclass(definition, OpMacro):
             continue
         pinned = registry.preferring({(definition.kind, definition.name): definition.version})
-        if problems := macro_problems(definition, pinned):
+        if problems := list_macro_problems(definition, pinned):
             registry.remove(definition)
             target = f"{definition.__module__}:{definition.__qualname__}"
             error = str(InvalidSpec(problems))

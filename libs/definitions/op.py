@@ -139,7 +139,9 @@ class Function(Definition):
         if len(cls.defaults) > sum(kind not in COMPUTED for kind in kinds):
             problems.append(Problem("defaults", "only constants can be left out"))
         if cls.Config.model_fields:
-            problems.append(Problem("Config", "a function has arguments instead"))
+            problems.append(
+                Problem("Config", "must not be declared: a function has arguments instead")
+            )
         return problems
 
 

@@ -10,19 +10,19 @@ from pydantic_core import ErrorDetails
 from prefect_instances.libs.core.errors import Problem
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def suggest_closest(word: str, known: Iterable[str]) -> str:
     """Return ``, did you mean 'x'?`` with its leading comma, or "" if no known word is similar."""
     matches = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean {matches[0]!r}?" if matches else ""
 
 
-def config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
+def build_config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:
     """Return pydantic's error as a problem under ``config``; ``fields`` are the known fields."""
     path = "config"
     for step in detail["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
     if detail["type"] == "extra_forbidden":
         name = str(detail["loc"][-1])
-        hint = closest(name, fields) if len(detail["loc"]) == 1 else ""
+        hint = suggest_closest(name, fields) if len(detail["loc"]) == 1 else ""
         return Problem(path, f"is not a parameter{hint}")
     return Problem(path, detail["msg"])

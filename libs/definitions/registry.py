@@ -12,7 +12,7 @@ from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpe
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.guardrails import BUILT_IN, Declared, Guardrail
 from prefect_instances.libs.definitions.op import Function
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 
 FUNCTIONS = frozenset({DefinitionKind.OP, DefinitionKind.OP_MACRO})
 """The kinds of definition that expressions call."""
@@ -131,7 +131,7 @@ class Registry:
             aliases = [alias for key in self._functions() for alias in self._newest(key).aliases]
             known = [*(key[1] for key in self._functions()), *aliases]
             broken = self._broken_like(upper)
-            return f"there is no operator {name!r}{closest(upper, known)}{broken}"
+            return f"there is no operator {name!r}{suggest_closest(upper, known)}{broken}"
         definition = self.get(*keys.pop())
         assert issubclass(definition, Function)
         return definition()
@@ -157,7 +157,7 @@ class Registry:
         names = sorted(known for a_kind, known in self._classes if a_kind is kind)
         there = f"installed are {', '.join(names)}" if names else "none of its kind is installed"
         advice = "; install the package that contains it"
-        return there + closest(name, names) + (self._broken_like(name) or advice)
+        return there + suggest_closest(name, names) + (self._broken_like(name) or advice)
 
     def _broken_like(self, name: str) -> str:
         about = [str(broken) for broken in self.broken if name in broken.entry_point]

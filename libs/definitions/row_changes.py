@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from prefect_instances.libs.definitions.content import conform, field_columns, key_columns
+from prefect_instances.libs.definitions.content import conform, list_field_columns, list_key_columns
 
 AFTER = " after"
 """Suffix of the later value of a field; no column of a dataset holds a blank."""
@@ -70,8 +70,8 @@ def find_row_changes(before: pl.DataFrame, after: pl.DataFrame) -> RowChanges:
     values whose types differ by their text.
     """
     before, after = conform(before), conform(after)
-    keys = [key for key in key_columns(before.columns) if key in after.columns]
-    old, new = field_columns(before.columns), field_columns(after.columns)
+    keys = [key for key in list_key_columns(before.columns) if key in after.columns]
+    old, new = list_field_columns(before.columns), list_field_columns(after.columns)
     both = [field for field in old if field in new]
     retyped = [field for field in both if before.schema[field] != after.schema[field]]
     texts = [name for name in retyped if not _are_numeric(before.schema[name], after.schema[name])]

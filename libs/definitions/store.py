@@ -153,5 +153,5 @@ def inside(root: Path, location: str) -> Path:
     top = root.resolve()
     path = (top / relative).resolve()
     if top not in path.parents:
-        raise LocationRefused(location, "it leads out of the root by a link")
+        raise LocationRefused(location, "it leads out of the root through a symbolic link")
     return path

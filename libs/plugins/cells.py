@@ -78,7 +78,7 @@ def check_zone(zone: str) -> str:
         try:
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("is no time zone like America/New_York") from None
+            raise ValueError("must be an IANA time zone, such as America/New_York") from None
     return zone
 
 

@@ -139,7 +139,7 @@ class DeltaHandle(StoreHandle):
         )
 
     def append(self, frame: pl.DataFrame, token: UUID, base: str) -> StoredVersion:
-        """See ``StoreHandle.append``; does not read ``base`` if it can extend it."""
+        """See ``StoreHandle.append``; if the table can be extended, ``base`` is not read."""
         later = conform(frame)
         table = self._newest()
         if not later.height or table is None or not self._extensible(table, base):

@@ -19,9 +19,9 @@ from prefect_instances.libs.core.errors import (
 from prefect_instances.libs.definitions.base import CompatibilityRules, Definition, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 from prefect_instances.libs.definitions.expressions import Program, compile_expression
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.definitions.registry import FUNCTIONS, Registry
 from prefect_instances.libs.quant.prices import is_price_field, usable_price
 
@@ -74,8 +74,8 @@ class ExpressionPipeline(Pipeline):
         inputs: dict[str, FieldSource] = Field(
             default_factory=dict,
             description=(
-                "Where names come from; a name that is not listed is a column of the first "
-                "upstream."
+                "Where the names in the expression come from; a name that is not listed is a "
+                "column of the first upstream."
             ),
         )
         ops: dict[str, str] = Field(
@@ -148,7 +148,7 @@ class ExpressionPipeline(Pipeline):
 
     def _program(self) -> Program:
         pins = {(kind, name): at for name, at in self._pins().items() for kind in FUNCTIONS}
-        known = self.registry if isinstance(self.registry, Registry) else installed()
+        known = self.registry if isinstance(self.registry, Registry) else load_installed()
         there = {(each.kind, each.name) for each in known.list()}
         registry = known.preferring({key: pins[key] for key in pins if key in there})
         try:
@@ -227,7 +227,7 @@ def _column_problems(shape: UpstreamShape, column: str, path: str) -> list[Probl
     if column in fields:
         return []
     there = f"(there are {', '.join(fields)})" if fields else "(it has no fields)"
-    message = f"{shape.resource!r} has no field {column!r}{closest(column, fields)} {there}"
+    message = f"{shape.resource!r} has no field {column!r}{suggest_closest(column, fields)} {there}"
     return [Problem(path, message)]
 
 

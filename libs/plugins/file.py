@@ -17,7 +17,7 @@ from prefect_instances.libs.core.places import is_remote
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KNOWLEDGE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.plugins.cells import (
     CellType,
     Notation,
@@ -35,7 +35,7 @@ from prefect_instances.libs.plugins.tables import (
     Csv,
     Format,
     Table,
-    format_of,
+    find_format,
     read_header,
     read_tables,
 )
@@ -84,7 +84,7 @@ class FilePipeline(Pipeline):
         )
         null_values: tuple[str, ...] = Field(
             default=(),
-            description="Texts that mean a missing value in a field, beside the empty one.",
+            description="Texts that mean a missing value in a field, besides the empty text.",
         )
         date_format: str = Field(
             default="",
@@ -141,7 +141,7 @@ class FilePipeline(Pipeline):
             except LookupError:
                 known = False
             if not known:
-                raise ValueError("is no encoding like utf-8 or latin-1")
+                raise ValueError("must be the name of a text encoding, such as utf-8 or latin-1")
             return encoding
 
         @model_validator(mode="after")
@@ -203,7 +203,9 @@ class FilePipeline(Pipeline):
             raise Unavailable(f"file {self.config.path!r}", "file not found")
         kinds = {self._format(path) for path in files}
         if len(kinds) > 1:
-            raise DataRejected(f"{self.config.path!r} holds files of several formats: give one")
+            raise DataRejected(
+                f"{self.config.path!r} holds files of several formats; name one of them as format"
+            )
         kind = kinds.pop()
         table = read_tables(files, kind, self._csv())
         problems = self._column_problems(table.frame.columns)
@@ -212,7 +214,7 @@ class FilePipeline(Pipeline):
         return self._long(table, kind)
 
     def _format(self, path: Path) -> Format:
-        return self.config.format or format_of(path.name)
+        return self.config.format or find_format(path.name)
 
     def _csv(self) -> Csv:
         return Csv(self.config.separator, self.config.encoding)
@@ -231,7 +233,9 @@ class FilePipeline(Pipeline):
             there += "; is separator right?"
         found = [
             Problem(
-                place, f"{path!r} has no column {name!r}{closest(name, names)} (there are {there})"
+                place,
+                f"{path!r} has no column {name!r}{suggest_closest(name, names)} "
+                f"(there are {there})",
             )
             for place, name in wanted.items()
             if name not in names

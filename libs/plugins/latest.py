@@ -13,10 +13,10 @@ from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 
 
 class LatestAccessor(Accessor):
-    """For each symbol the row of its newest date among those that are asked for.
+    """For each symbol, the row of its newest date among those that the query selects.
 
-    Where the data say when they became known, it is the row of that date that was known last, or
-    last before the ``knowledge_time`` of the query.
+    If the data have a column ``knowledge_time`` and several rows for that date, it is the one that
+    became known last, and not after the ``knowledge_time`` of the query.
     """
 
     name = "latest"
@@ -24,7 +24,7 @@ class LatestAccessor(Accessor):
     input_schema: ClassVar[dict[str, str]] = {"date": "Date", "symbol": "String"}
 
     def read(self, frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
-        """See ``Accessor.read``; raises if asked by knowledge time for data without that column."""
+        """See ``Accessor.read``; a query with a knowledge time needs the column of that name."""
         order = [key for key in ("date", KNOWLEDGE) if key in frame.collect_schema().names()]
         if query.knowledge_time is not None:
             if KNOWLEDGE not in order:

@@ -23,7 +23,7 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.specs import session_hours
 
 EXCHANGE = "XNYS"
@@ -81,12 +81,14 @@ class MarketDataPipeline(Pipeline):
         """Parameters of the pipeline."""
 
         source: Literal["us_stocks", "sp500", "factors"] = "us_stocks"
-        symbols: tuple[str, ...] = Field(default=(), description="Empty: all of the source.")
-        start_date: Day | None = Field(default=None, description="First date; default: all.")
-        end_date: Day | None = Field(default=None, description="Last date; default: all.")
+        symbols: tuple[str, ...] = Field(
+            default=(), description="Symbols to read; empty: all of the source."
+        )
+        start_date: Day | None = Field(default=None, description="First date; empty: no limit.")
+        end_date: Day | None = Field(default=None, description="Last date; empty: no limit.")
         replay: Replay | None = Field(
             default=None,
-            description="Show past sessions as if they were today's: {since, shows}.",
+            description="Date past sessions as present ones: {since: DATE, shows: PAST DATE}.",
         )
 
         @model_validator(mode="after")
@@ -109,8 +111,8 @@ class MarketDataPipeline(Pipeline):
         for place, symbol in enumerate(self.config.symbols):
             if symbol not in known:
                 message = (
-                    f"{self.config.source!r} has no symbol {symbol!r}{closest(symbol, known)} "
-                    f"(there are {', '.join(known)})"
+                    f"{self.config.source!r} has no symbol {symbol!r}"
+                    f"{suggest_closest(symbol, known)} (there are {', '.join(known)})"
                 )
                 problems.append(Problem(f"config.symbols[{place}]", message))
             elif symbol in self.config.symbols[:place]:

@@ -48,7 +48,9 @@ class GradientBoostingModule(MLModule):
     class Config(MLModule.Config):
         """Parameters."""
 
-        trees: int = Field(default=100, ge=1, le=5000, title="Trees", description="Iterations.")
+        trees: int = Field(
+            default=100, ge=1, le=5000, title="Trees", description="Number of trees."
+        )
         depth: int = Field(
             default=3, ge=1, le=12, title="Depth", description="Deepest level of a tree."
         )

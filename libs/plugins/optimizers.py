@@ -60,7 +60,10 @@ class MeanVariance(PortfolioOptimizer):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
         risk_aversion: float = Field(
-            default=5.0, gt=0, title="Risk aversion", description="Price of variance in return."
+            default=5.0,
+            gt=0,
+            title="Risk aversion",
+            description="Factor of the variance in the utility: return - factor * variance.",
         )
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:
@@ -101,7 +104,11 @@ class BlackLitterman(PortfolioOptimizer):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
         tau: float = Field(
-            default=0.05, gt=0, le=1, title="Tau", description="Uncertainty of the prior mean."
+            default=0.05,
+            gt=0,
+            le=1,
+            title="Tau",
+            description="Uncertainty of the prior mean returns: their covariance is tau * Sigma.",
         )
 
     def optimize(self, moments: Moments, constraints: Constraints) -> Floats:

@@ -25,7 +25,7 @@ from pydantic import Field
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.core.places import Place, RemotePlace
 from prefect_instances.libs.definitions.store import Store, VersionLost
-from prefect_instances.libs.plugins.parts import Manifest, PartsHandle, valid_parts
+from prefect_instances.libs.plugins.parts import PartsHandle, VersionManifest, valid_parts
 from prefect_instances.libs.plugins.remote import Folder, RemoteConfig
 
 PART, RECORD, UNFINISHED = ".parquet", ".json", ".tmp"
@@ -91,7 +91,7 @@ class ParquetHandle(PartsHandle):
             if self._root.exists():
                 shutil.rmtree(self._root)
 
-    def _load(self, location: str) -> Manifest | None:
+    def _load(self, location: str) -> VersionManifest | None:
         try:
             return _manifest(json.loads(self._path(location, RECORD).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -101,7 +101,7 @@ class ParquetHandle(PartsHandle):
         except (ValueError, KeyError, TypeError) as error:
             raise VersionLost(location, f"its record is damaged ({_line(error)})") from error
 
-    def _save(self, manifest: Manifest, part: pl.DataFrame | None) -> None:
+    def _save(self, manifest: VersionManifest, part: pl.DataFrame | None) -> None:
         with _storage_errors():
             self._root.mkdir(parents=True, exist_ok=True)
             if part is not None:
@@ -110,16 +110,16 @@ class ParquetHandle(PartsHandle):
             with self._renamed(self._path(manifest.location, RECORD)) as path:
                 path.write_text(json.dumps(asdict(manifest), default=str), encoding="utf-8")
 
-    def _lost(self, manifest: Manifest) -> Sequence[str]:
+    def _lost(self, manifest: VersionManifest) -> Sequence[str]:
         return [part for part in manifest.parts if not _is_plain_file(self._path(part, PART))]
 
-    def _read(self, manifest: Manifest) -> pl.LazyFrame:
+    def _read(self, manifest: VersionManifest) -> pl.LazyFrame:
         paths = [self._path(part, PART) for part in manifest.parts]
         return pl.scan_parquet(paths, glob=False)
 
-    def _old_and_young(self) -> tuple[list[str], list[Manifest]]:
+    def _old_and_young(self) -> tuple[list[str], list[VersionManifest]]:
         old: list[str] = []
-        young: list[Manifest] = []
+        young: list[VersionManifest] = []
         for path in self._root.glob("*" + RECORD):
             if self._is_old(path):
                 old.append(path.stem)
@@ -160,12 +160,12 @@ class ParquetHandle(PartsHandle):
             draft.unlink(missing_ok=True)
 
 
-def _manifest(document: dict[str, Any]) -> Manifest:
+def _manifest(document: dict[str, Any]) -> VersionManifest:
     parts = tuple(document["parts"])
     if not valid_parts(parts):
         raise ValueError("it names a file that is not a part")
     days = {name: document[name] for name in ("min_date", "max_date")}
-    return Manifest(
+    return VersionManifest(
         **{
             **document,
             "parts": parts,

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from prefect_instances.libs.definitions.store import VersionLost, VersionTaken
-from prefect_instances.libs.plugins.parts import Manifest, PartsHandle
+from prefect_instances.libs.plugins.parts import PartsHandle, VersionManifest
 from prefect_instances.libs.plugins.remote import Folder
 
 PART, RECORD = ".parquet", ".json"
@@ -29,7 +29,7 @@ class RemoteParquetHandle(PartsHandle):
         folder: Folder,
         compression: Any,
         sweep_after_seconds: float,
-        parse: Callable[[dict[str, Any]], Manifest],
+        parse: Callable[[dict[str, Any]], VersionManifest],
     ) -> None:
         self._folder, self._compression, self._parse = folder, compression, parse
         self._sweep_after = timedelta(seconds=sweep_after_seconds)
@@ -42,14 +42,14 @@ class RemoteParquetHandle(PartsHandle):
         """See ``StoreHandle.purge``."""
         self._folder.remove(list(self._folder.names()))
 
-    def _load(self, location: str) -> Manifest | None:
+    def _load(self, location: str) -> VersionManifest | None:
         found = self._folder.read(location + RECORD)
         try:
             return None if found is None else self._parse(json.loads(found))
         except (ValueError, KeyError, TypeError) as error:
             raise VersionLost(location, "its record is damaged") from error
 
-    def _save(self, manifest: Manifest, part: pl.DataFrame | None) -> None:
+    def _save(self, manifest: VersionManifest, part: pl.DataFrame | None) -> None:
         if part is not None:
             data = io.BytesIO()
             part.write_parquet(data, compression=self._compression)
@@ -61,15 +61,15 @@ class RemoteParquetHandle(PartsHandle):
         if made is None or made.content_hash != manifest.content_hash:
             raise VersionTaken(manifest.location)
 
-    def _lost(self, manifest: Manifest) -> Sequence[str]:
+    def _lost(self, manifest: VersionManifest) -> Sequence[str]:
         there = self._folder.names()
         return [part for part in manifest.parts if part + PART not in there]
 
-    def _read(self, manifest: Manifest) -> pl.LazyFrame:
+    def _read(self, manifest: VersionManifest) -> pl.LazyFrame:
         urls = self._folder.urls([part + PART for part in manifest.parts])
         return pl.scan_parquet(urls, glob=False, storage_options=self._folder.options)
 
-    def _old_and_young(self) -> tuple[list[str], list[Manifest]]:
+    def _old_and_young(self) -> tuple[list[str], list[VersionManifest]]:
         names = [name for name in self._folder.names() if name.endswith(RECORD)]
         old = self._old()
         locations = [name.removesuffix(RECORD) for name in names]

@@ -21,10 +21,10 @@ import polars as pl
 from prefect_instances.libs.definitions.content import (
     conform,
     content_hash,
+    decode_schema,
+    encode_schema,
     extend_hash,
     schema_hash,
-    schema_of_tags,
-    schema_tags,
 )
 from prefect_instances.libs.definitions.store import (
     LocationRefused,
@@ -40,7 +40,7 @@ _LOCATION = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class VersionManifest:
     """The record of one version; the last of ``parts`` is its own part, if it added rows.
 
     ``schema`` holds column names and types by the names of ``libs.definitions.content``.
@@ -57,7 +57,7 @@ class Manifest:
     @property
     def frame_schema(self) -> pl.Schema:
         """Return the columns of the version and their types."""
-        return schema_of_tags(self.schema)
+        return decode_schema(self.schema)
 
     @property
     def version(self) -> StoredVersion:
@@ -70,23 +70,23 @@ class PartsHandle(StoreHandle):
     """The contract of ``StoreHandle``, based on six operations on manifests and parts."""
 
     @abstractmethod
-    def _load(self, location: str) -> Manifest | None:
+    def _load(self, location: str) -> VersionManifest | None:
         """Return the manifest of a version, None if missing; raise ``VersionLost`` if invalid."""
 
     @abstractmethod
-    def _save(self, manifest: Manifest, part: pl.DataFrame | None) -> None:
+    def _save(self, manifest: VersionManifest, part: pl.DataFrame | None) -> None:
         """Store ``part``, if not None, as the last of the parts; then the manifest."""
 
     @abstractmethod
-    def _lost(self, manifest: Manifest) -> Sequence[str]:
+    def _lost(self, manifest: VersionManifest) -> Sequence[str]:
         """Return the missing parts of a version."""
 
     @abstractmethod
-    def _read(self, manifest: Manifest) -> pl.LazyFrame:
+    def _read(self, manifest: VersionManifest) -> pl.LazyFrame:
         """Return the rows of a version whose parts are all there."""
 
     @abstractmethod
-    def _old_and_young(self) -> tuple[list[str], list[Manifest]]:
+    def _old_and_young(self) -> tuple[list[str], list[VersionManifest]]:
         """Return locations of versions old enough to sweep, and manifests of the other ones."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class PartsHandle(StoreHandle):
         """See ``StoreHandle.write``; shares the parts of ``base`` if it only extends that."""
         whole = conform(frame)
         before = self._extensible(base)
-        if before is None or list(before.schema) != [*schema_tags(whole.schema)]:
+        if before is None or list(before.schema) != [*encode_schema(whole.schema)]:
             return self._make(token, content_hash(whole), whole, None)
         newest = pl.lit(before.max_date)
         later = whole.filter(pl.col("date") > newest)
@@ -126,7 +126,7 @@ class PartsHandle(StoreHandle):
 
     def scan(self, location: str) -> pl.LazyFrame:
         """See ``StoreHandle.scan``."""
-        manifest = self._load(checked(location))
+        manifest = self._load(check_location(location))
         if manifest is None:
             raise VersionLost(location, "it is not stored here")
         lost = self._lost(manifest)
@@ -136,12 +136,12 @@ class PartsHandle(StoreHandle):
 
     def sweep(self, keep: Collection[str]) -> int:
         """See ``StoreHandle.sweep``; unused files are removed at the configured age."""
-        kept = [self._load(checked(location)) for location in keep]
+        kept = [self._load(check_location(location)) for location in keep]
         old, young = self._old_and_young()
         needed = {part for item in (*kept, *young) if item is not None for part in item.parts}
         return self._remove([location for location in old if location not in set(keep)], needed)
 
-    def _extensible(self, base: str | None) -> Manifest | None:
+    def _extensible(self, base: str | None) -> VersionManifest | None:
         """Return the manifest of ``base`` if a version may share its parts."""
         found = self._load(base) if base is not None and _LOCATION.match(base) else None
         if found is None or not found.rows or len(found.parts) >= MANY_PARTS or self._lost(found):
@@ -149,7 +149,7 @@ class PartsHandle(StoreHandle):
         return found
 
     def _make(
-        self, token: UUID, digest: str, part: pl.DataFrame, before: Manifest | None
+        self, token: UUID, digest: str, part: pl.DataFrame, before: VersionManifest | None
     ) -> StoredVersion:
         """Return the version of ``before`` plus ``part``; write it unless this token did."""
         location = f"{token.hex}-{digest[:16]}"
@@ -161,7 +161,7 @@ class PartsHandle(StoreHandle):
         return made.version
 
 
-def checked(location: str) -> str:
+def check_location(location: str) -> str:
     """Return ``location``; raise ``LocationRefused`` if it is not valid."""
     if not _LOCATION.match(location):
         raise LocationRefused(location, "it must be '<token>-<hash>'")
@@ -174,13 +174,13 @@ def valid_parts(parts: Iterable[str]) -> bool:
 
 
 def _manifest(
-    location: str, digest: str, own: str, part: pl.DataFrame, before: Manifest | None
-) -> Manifest:
+    location: str, digest: str, own: str, part: pl.DataFrame, before: VersionManifest | None
+) -> VersionManifest:
     first, last = part.select(first=pl.col("date").min(), last=pl.col("date").max()).row(0)
     if before is None:
-        schema = tuple(schema_tags(part.schema))
-        return Manifest(location, (own,), part.height, first, last, digest, schema)
-    return Manifest(
+        schema = tuple(encode_schema(part.schema))
+        return VersionManifest(location, (own,), part.height, first, last, digest, schema)
+    return VersionManifest(
         location,
         (*before.parts, own) if part.height else before.parts,
         before.rows + part.height,

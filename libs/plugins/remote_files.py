@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 
 from prefect_instances.libs.core.places import RemotePlace, is_remote, parse_place
 from prefect_instances.libs.plugins.remote import Folder
-from prefect_instances.libs.plugins.tables import find_files, format_of
+from prefect_instances.libs.plugins.tables import find_files, find_format
 
 _WILD = frozenset("*?[")
 
 
 @contextmanager
 def local_files(path: str, block: str, *, first: bool = False) -> Iterator[list[Path]]:
-    """Yield the files of a path as ``find_files`` does; those of a URL are copied meanwhile.
+    """Yield the files of a path as ``find_files`` does, or temporary copies of those of a URL.
 
-    With ``first``, only the first file of a URL is copied. Raises ``Unavailable`` if the object
-    store cannot be read.
+    The copies are deleted at the end of the block. With ``first``, only the first file of a URL is
+    copied. Raises ``Unavailable`` if the object store cannot be read.
     """
     if not is_remote(path):
         yield find_files(path)
@@ -59,7 +59,7 @@ def chosen(names: Iterable[str], pattern: str) -> list[str]:
     if _WILD & set(pattern):
         return [name for name in there if _matches(name, pattern)]
     start = f"{pattern}/" if pattern else ""
-    below = [name for name in there if name.startswith(start) and format_of(name)]
+    below = [name for name in there if name.startswith(start) and find_format(name)]
     return [name for name in below if "/" not in name[len(start) :]]
 
 

@@ -23,7 +23,7 @@ from prefect_instances.libs.core.errors import (
 from prefect_instances.libs.definitions.base import CompatibilityRules, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.plugins.cells import (
     check_date_format,
     check_zone,
@@ -31,7 +31,7 @@ from prefect_instances.libs.plugins.cells import (
     read_moments,
     read_symbols,
 )
-from prefect_instances.libs.plugins.sql_blocks import engine_of, sql_errors
+from prefect_instances.libs.plugins.sql_blocks import open_engine, translate_sql_errors
 from prefect_instances.libs.specs import frequency_fault
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ _BIND = re.compile(r"(?<![:\w\\]):(\w+)")
 
 
 class SqlPipeline(Pipeline):
-    """A query in a database whose address and password a Prefect block of prefect-sqlalchemy holds.
+    """Rows of a SQL query; a Prefect block of prefect-sqlalchemy holds the database's address.
 
-    It must give a date, a symbol, and a column for each field. Where it mentions ``:since`` it is
-    asked for the rows from that date on only; ``:as_of`` is the newest date wanted.
+    The query returns a date, a symbol, and a column for each field. If it contains ``:since``, it
+    has to return only the rows from that date on. ``:as_of`` is the newest date to return.
     """
 
     name = "sql"
@@ -81,7 +81,8 @@ class SqlPipeline(Pipeline):
         data_frequency: str = Field(
             default="",
             description=(
-                "daily, weekly, weekly:MON, monthly, quarterly; empty: the source is never late."
+                "How often the source has new data: daily, weekly, weekly:MON, monthly or "
+                "quarterly; empty: no check for late data."
             ),
         )
 
@@ -119,7 +120,7 @@ class SqlPipeline(Pipeline):
         """
         problems = super().check(upstreams)
         try:
-            engine_of(self.config.block)
+            open_engine(self.config.block)
         except Unavailable:
             return problems
         except (NotFound, PermanentError) as error:
@@ -153,8 +154,11 @@ class SqlPipeline(Pipeline):
         values = {SINCE[1:]: since or date(1, 1, 1), AS_OF[1:]: as_of or date.max}
         used = [bindparam(name, values[name], Date) for name in dict.fromkeys(names)]
         statement = text(self.config.query).bindparams(*used)
-        engine = engine_of(self.config.block)
-        with sql_errors(f"the database of block {self.config.block!r}"), engine.connect() as reader:
+        engine = open_engine(self.config.block)
+        with (
+            translate_sql_errors(f"the database of block {self.config.block!r}"),
+            engine.connect() as reader,
+        ):
             _forbid_writing(reader)
             found = reader.execute(statement)
             columns = list(found.keys())
@@ -173,7 +177,7 @@ class SqlPipeline(Pipeline):
         for key in keys:
             if key not in raw.columns:
                 there = ", ".join(raw.columns)
-                hint = closest(key, raw.columns)
+                hint = suggest_closest(key, raw.columns)
                 raise DataRejected(f"the query returns no column {key!r}{hint} (there are {there})")
         fields = [name for name in raw.columns if name not in keys]
         clashing = [name for name in fields if name in KEYS]

@@ -27,7 +27,7 @@ SLUG = "sqlalchemy-connector"
 """The block type of a name without a type in front."""
 
 
-def engine_of(block: str) -> Engine:
+def open_engine(block: str) -> Engine:
     """Return an engine for the database of ``sqlalchemy-connector/NAME`` (or just ``NAME``).
 
     Raises ``NotFound`` if there is no such block, ``PermanentError`` if it is of another type or
@@ -44,7 +44,7 @@ def engine_of(block: str) -> Engine:
 
 
 @contextmanager
-def sql_errors(database: str) -> Iterator[None]:
+def translate_sql_errors(database: str) -> Iterator[None]:
     """Translate errors of a database into this project's errors; ``database`` names it."""
     try:
         yield

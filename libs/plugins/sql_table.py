@@ -26,8 +26,8 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from prefect_instances.libs.db.types import UtcDateTime
 from prefect_instances.libs.definitions.store import Store
-from prefect_instances.libs.plugins.parts import Manifest, PartsHandle
-from prefect_instances.libs.plugins.sql_blocks import engine_of, sql_errors
+from prefect_instances.libs.plugins.parts import PartsHandle, VersionManifest
+from prefect_instances.libs.plugins.sql_blocks import open_engine, translate_sql_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Engine
@@ -71,7 +71,7 @@ class SqlTableStore(Store):
     def open(self, root: Path) -> SqlTableHandle:
         """Return the versions of ``root``: a key in the database, or a file below it."""
         path = root.resolve()
-        engine = engine_of(self.config.block) if self.config.block else _own_file(path)
+        engine = open_engine(self.config.block) if self.config.block else _own_file(path)
         after = timedelta(hours=self.config.sweep_after_hours)
         return SqlTableHandle(engine, path, self.config.database_schema or None, after)
 
@@ -158,11 +158,11 @@ class SqlTableHandle(PartsHandle):
         if self._root.exists():
             shutil.rmtree(self._root)
 
-    def _load(self, location: str) -> Manifest | None:
+    def _load(self, location: str) -> VersionManifest | None:
         found = self._manifests(self._versions.c.location == location)
         return found[0] if found else None
 
-    def _save(self, manifest: Manifest, part: pl.DataFrame | None) -> None:
+    def _save(self, manifest: VersionManifest, part: pl.DataFrame | None) -> None:
         with self._errors():
             table = self._table(manifest)
             self._create(self._versions, table)
@@ -176,7 +176,7 @@ class SqlTableHandle(PartsHandle):
                 connection.execute(sa.delete(versions).where(old))
                 connection.execute(sa.insert(versions).values(self._row(manifest)))
 
-    def _lost(self, manifest: Manifest) -> Sequence[str]:
+    def _lost(self, manifest: VersionManifest) -> Sequence[str]:
         table = self._table(manifest)
         with self._errors():
             if not sa.inspect(self._engine).has_table(table.name, table.schema):
@@ -186,7 +186,7 @@ class SqlTableHandle(PartsHandle):
                 there = set(connection.scalars(sa.select(table.c[PART]).where(mine).distinct()))
         return [part for part in manifest.parts if part not in there] if manifest.rows else ()
 
-    def _read(self, manifest: Manifest) -> pl.LazyFrame:
+    def _read(self, manifest: VersionManifest) -> pl.LazyFrame:
         """Return a lazy frame that reads only the needed columns, and only when collected."""
         from polars.io.plugins import register_io_source
 
@@ -206,7 +206,7 @@ class SqlTableHandle(PartsHandle):
 
         return register_io_source(rows, schema=schema)
 
-    def _old_and_young(self) -> tuple[list[str], list[Manifest]]:
+    def _old_and_young(self) -> tuple[list[str], list[VersionManifest]]:
         limit = self._versions.c.created_at <= datetime.now(UTC) - self._sweep_after
         old = [manifest.location for manifest in self._manifests(limit)]
         return old, self._manifests(~limit)
@@ -227,8 +227,8 @@ class SqlTableHandle(PartsHandle):
                     removed += connection.execute(lost).rowcount
         return removed
 
-    def _manifests(self, *where: Any) -> list[Manifest]:
-        columns = [self._versions.c[name] for name in Manifest.__dataclass_fields__]
+    def _manifests(self, *where: Any) -> list[VersionManifest]:
+        columns = [self._versions.c[name] for name in VersionManifest.__dataclass_fields__]
         query = sa.select(*columns).where(self._versions.c.key == self._key, *where)
         with self._errors():
             if not self._exists():
@@ -236,7 +236,7 @@ class SqlTableHandle(PartsHandle):
             with self._engine.connect() as connection:
                 found = [dict(row) for row in connection.execute(query).mappings()]
         return [
-            Manifest(
+            VersionManifest(
                 **{
                     **row,
                     "parts": tuple(row["parts"]),
@@ -246,12 +246,14 @@ class SqlTableHandle(PartsHandle):
             for row in found
         ]
 
-    def _row(self, manifest: Manifest) -> dict[str, Any]:
-        fields = {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
+    def _row(self, manifest: VersionManifest) -> dict[str, Any]:
+        fields = {name: getattr(manifest, name) for name in VersionManifest.__dataclass_fields__}
         lists = {"parts": list(manifest.parts), "schema": [list(pair) for pair in manifest.schema]}
         return {**fields, **lists, "key": self._key, "created_at": datetime.now(UTC)}
 
-    def _fetched(self, manifest: Manifest, names: list[str], limit: int | None) -> pl.DataFrame:
+    def _fetched(
+        self, manifest: VersionManifest, names: list[str], limit: int | None
+    ) -> pl.DataFrame:
         table, schema = self._table(manifest), manifest.frame_schema
         columns = [table.c[f"c{list(schema).index(name)}"] for name in names]
         mine = table.c[PART].in_(manifest.parts)
@@ -262,7 +264,7 @@ class SqlTableHandle(PartsHandle):
         wanted = {name: schema[name] for name in names} or {PART: pl.String()}
         return pl.DataFrame(found, schema=wanted, orient="row").select(names)
 
-    def _table(self, manifest: Manifest) -> sa.Table:
+    def _table(self, manifest: VersionManifest) -> sa.Table:
         """Return the table for the columns of ``manifest``, which are keyed ``c0``, ``c1``, ..."""
         columns = hashlib.sha256(repr(manifest.schema).encode()).hexdigest()[:12]
         return sa.Table(
@@ -300,12 +302,12 @@ class SqlTableHandle(PartsHandle):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        with sql_errors(f"the database {self._engine.url.database or ''!r} of the store"):
+        with translate_sql_errors(f"the database {self._engine.url.database or ''!r} of the store"):
             yield
 
 
 def _insert(
-    connection: Connection, table: sa.Table, manifest: Manifest, part: pl.DataFrame
+    connection: Connection, table: sa.Table, manifest: VersionManifest, part: pl.DataFrame
 ) -> None:
     keys = [PART, *(f"c{at}" for at in range(len(manifest.schema)))]
     ordered = part.select(name for name, _ in manifest.schema)

@@ -80,10 +80,10 @@ def find_files(path: str) -> list[Path]:
 
 
 def _is_data(path: Path, needs_suffix: bool) -> bool:
-    return not path.name.startswith(".") and (not needs_suffix or bool(format_of(path.name)))
+    return not path.name.startswith(".") and (not needs_suffix or bool(find_format(path.name)))
 
 
-def format_of(name: str) -> Format:
+def find_format(name: str) -> Format:
     """Return the format that a file's suffix stands for; empty if it is unknown."""
     return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), "")
 

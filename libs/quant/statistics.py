@@ -43,7 +43,28 @@ def forward_returns(prices: Floats, horizon: int) -> Floats:
 
 def rank_correlations(values: Floats, outcomes: Floats) -> Floats:
     """Compute Spearman's correlation across the assets of each bar; NaN with too few pairs."""
-    return np.array([_spearman(a, b) for a, b in zip(values, outcomes, strict=True)])
+    both = np.isfinite(values) & np.isfinite(outcomes)
+    return correlations(*(_rank_rows(np.where(both, one, np.nan)) for one in (values, outcomes)))
+
+
+def _rank_rows(values: Floats) -> Floats:
+    """Return the ranks of each bar's values; equal ones share their mean rank, NaN stays NaN."""
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values, axis=1, nan_policy="omit"), dtype=np.float64)
+
+
+def correlations(values: Floats, outcomes: Floats) -> Floats:
+    """Compute Pearson's correlation across the assets of each bar; NaN with too few pairs."""
+    both = np.isfinite(values) & np.isfinite(outcomes)
+    count = both.sum(axis=1)
+    a, b = (_centred(np.where(both, one, 0.0), both, count) for one in (values, outcomes))
+    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    usable = (count >= MIN_PAIRS) & (scale > 0)
+    found: Floats = np.divide(
+        (a * b).sum(axis=1), scale, out=np.full(len(values), np.nan), where=usable
+    )
+    return found
 
 
 def mean_of(values: Floats) -> float:
@@ -59,11 +80,6 @@ def ranks(values: Floats) -> Floats:
     return np.asarray((ends - (counts + 1) / 2)[place.reshape(-1)], dtype=np.float64)
 
 
-def _spearman(one: Floats, other: Floats) -> float:
-    both = np.isfinite(one) & np.isfinite(other)
-    if both.sum() < MIN_PAIRS:
-        return math.nan
-    a, b = ranks(one[both]), ranks(other[both])
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / scale if scale > 0 else math.nan
+def _centred(values: Floats, known: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
+    mean = values.sum(axis=1) / np.maximum(count, 1)
+    return np.where(known, values - mean[:, None], 0.0)

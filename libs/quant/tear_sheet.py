@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_instances.libs.quant.statistics import (
-    MIN_PAIRS,
+    correlations,
     distribution,
     forward_returns,
     mean_of,
@@ -84,9 +84,10 @@ def judge_signal(  # one argument for each thing that it is compared with
     groups: Sequence[str] = (),
     others: Mapping[str, Floats] = MappingProxyType({}),
 ) -> TearSheet:
-    """Judge a signal; all matrices have the same bars and assets.
+    """Compute the figures of a signal against the returns that follow it.
 
-    ``groups``: the group of each asset. ``others``: values of other signals, by name.
+    ``values``, ``prices`` and each of ``others`` (other signals, by name) are (bars x assets) with
+    the same bars and assets. ``horizons`` are in bars. ``groups`` names the group of each asset.
     """
     known = np.isfinite(values)
     by_group = mean_by_group(values, prices, horizons[0], groups) if groups and horizons else {}
@@ -124,19 +125,6 @@ def judge_horizon(values: Floats, prices: Floats, horizon: int, quantiles: int) 
         autocorrelation=mean_of(rank_correlations(values, before)),
         turnover=turnover_of(groups == quantiles - 1, horizon),
     )
-
-
-def correlations(values: Floats, outcomes: Floats) -> Floats:
-    """Compute Pearson's correlation across the assets of each bar; NaN with too few pairs."""
-    both = np.isfinite(values) & np.isfinite(outcomes)
-    count = both.sum(axis=1)
-    a, b = (_centred(np.where(both, one, 0.0), both, count) for one in (values, outcomes))
-    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    usable = (count >= MIN_PAIRS) & (scale > 0)
-    found: Floats = np.divide(
-        (a * b).sum(axis=1), scale, out=np.full(len(values), np.nan), where=usable
-    )
-    return found
 
 
 def newey_west_t(series: Floats, lags: int) -> float:
@@ -195,15 +183,14 @@ def turnover_of(members: NDArray[np.bool_], lag: int) -> float:
 def mean_by_group(
     values: Floats, prices: Floats, horizon: int, groups: Sequence[str]
 ) -> dict[str, float]:
-    """Compute the mean rank coefficient within each group of assets, such as a sector."""
+    """Compute the mean rank correlation within each group of assets, such as a sector.
+
+    ``values`` and ``prices`` are (bars x assets), ``horizon`` is in bars, and ``groups`` names the
+    group of each asset. NaN for a group without enough pairs.
+    """
     outcomes = forward_returns(prices, horizon)
     members = np.array(groups)
     return {
         name: mean_of(rank_correlations(values[:, members == name], outcomes[:, members == name]))
         for name in dict.fromkeys(groups)
     }
-
-
-def _centred(values: Floats, known: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
-    mean = values.sum(axis=1) / np.maximum(count, 1)
-    return np.where(known, values - mean[:, None], 0.0)

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         Report as Report,
     )
     from prefect_instances.libs.desk import (
+        audit as audit,
         compare as compare,
         lineage as lineage,
         model as model,
@@ -190,6 +191,7 @@ _MODULES = {
         "Report",
     ),
     "desk": (
+        "audit",
         "compare",
         "lineage",
         "model",

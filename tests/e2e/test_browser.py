@@ -74,7 +74,8 @@ def check_freshness(person: Person, stack: Stack, project: str) -> None:
     person.look("asking")
     person.press("Submit")
     key = f"freshness-{project}-composite"
-    body = {"artifacts": {"key": {"any_": [key]}}}
+    # A run of the instance that waits leaves the same pages on itself.
+    body = {"artifacts": {"key": {"any_": [key]}}, "deployments": {"id": {"any_": [own]}}}
     (artifact, *_) = eventually(lambda: stack.post("/artifacts/filter", body), 60, "the artifact")
     person.open(f"runs/flow-run/{artifact['flow_run_id']}")
     person.sees("Completed")

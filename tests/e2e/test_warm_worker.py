@@ -550,6 +550,9 @@ def test_a_worker_takes_a_due_run_once(own_pool: Pool, prefect_api_url: str) -> 
 
     assert asyncio.run(take()) == [True, False]
 
+    own_pool.client.delete_flow_run(polled.id)
+    assert asyncio.run(take()) == [False, False]
+
 
 def test_polars_and_delta_lake_work_in_forked_runs(pool: Pool, worker: Worker) -> None:
     root = str(pool.directory / "tables")

@@ -20,7 +20,7 @@ from prefect_instances.libs.core.status import Cause, Lifecycle
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base, FlowExecutionResource, GateOpening
 from prefect_instances.libs.db.repositories.resources import get_instance
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
@@ -31,7 +31,7 @@ from prefect_instances.libs.services.runs.execution import execute
 from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.run_context import Work
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.ledger import Ledger, RunWish
 from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.settings import load_settings
 from prefect_instances.libs.specs import InstanceSpec, parse_spec
@@ -119,7 +119,7 @@ class Bench:
 
     def run(self, name: str, kind: str = "refresh", **parameters: Any) -> Any:
         """A manual run of an instance's flow, in this process."""
-        ask = Ask(Cause.MANUAL, RunParameters(**parameters))
+        ask = RunWish(Cause.MANUAL, RunParameters(**parameters))
         return self.execute(Work(self.instance_id(name), uuid4(), None, ask, kind=kind))
 
     def execute(self, work: Work) -> Any:
@@ -174,7 +174,7 @@ def make_bench(
     settings = load_settings(home=home, database_url=str(database.url), heartbeat_seconds=5)
     ledger = Ledger(database, clock, lease=timedelta(seconds=30)) if clock else Ledger(database)
     live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, gateway))
-    registry = installed().extended(())
+    registry = load_installed().extended(())
     return Bench(Services(settings, database, gateway, registry, ledger, live))
 
 

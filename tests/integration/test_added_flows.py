@@ -160,7 +160,7 @@ def deployment(bench: Bench, project: str, kind: str) -> DeploymentView | None:
 
 
 def deployments(bench: Bench, project: str) -> set[str]:
-    found = bench.services.prefect.deployments_tagged(f"project:{project}")
+    found = bench.services.prefect.list_deployments_tagged(f"project:{project}")
     return {view.full_name for view in found}
 
 

@@ -137,6 +137,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {
             "store.definition": "'volume'",
             "accessor.definition": "'knowledge_time'",
+            "upstream_refs": "takes no upstreams, has 1",
             "upstream_refs[0].resource": "nothing",
         },
     ),

@@ -158,7 +158,7 @@ def _deployments(
             view.description,
             [(one.slug, one.cron, one.active) for one in view.schedules],
         )
-        for view in bench.services.prefect.deployments_tagged(f"project:{project}")
+        for view in bench.services.prefect.list_deployments_tagged(f"project:{project}")
     ]
 
 
@@ -184,7 +184,13 @@ def names() -> Iterator[str]:
         yield f"c{uuid4().hex[:8]}"
 
 
-@pytest.mark.parametrize("prune", [False, True], ids=["side by side", "one prunes"])
+@pytest.mark.parametrize(
+    "prune",
+    [
+        pytest.param(False, id="side by side", marks=pytest.mark.thorough),
+        pytest.param(True, id="one prunes"),
+    ],
+)
 def test_two_applies_at_once_end_as_one_after_the_other(
     bench: Bench, person: httpx.Client, prune: bool
 ) -> None:

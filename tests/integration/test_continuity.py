@@ -98,7 +98,7 @@ def test_whole_numbers_of_a_query_become_fractions(
     bench: Bench, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/q.db", poolclass=sa.NullPool)
-    monkeypatch.setattr(sql, "engine_of", lambda _: engine)
+    monkeypatch.setattr(sql, "open_engine", lambda _: engine)
 
     def insert(*rows: str) -> None:
         with engine.begin() as connection:

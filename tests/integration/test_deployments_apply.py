@@ -1,4 +1,4 @@
-"""``instances deploy`` and ``prefect deploy`` on real servers, each from nothing."""
+"""``instances deploy`` and ``prefect deploy`` on a real server, from nothing."""
 
 from __future__ import annotations
 
@@ -107,6 +107,9 @@ def test_applying_makes_everything_and_applying_again_changes_nothing(
         sweep = gateway.find_deployment_by_name(SWEEP)
         assert sweep is not None
         assert [(one.interval_seconds, one.active) for one in sweep.schedules] == [(10, False)]
+    _deploying_again_keeps_what_people_set(empty_server)
+    _the_command_prints_that_nothing_changed(empty_server)
+    with PrefectGateway.connect(empty_server["PREFECT_API_URL"]) as gateway:
         _what_is_listed_no_more_is_deleted(gateway)
 
 
@@ -137,22 +140,26 @@ def _a_persons_switches_survive(gateway: PrefectGateway, person: httpx.Client) -
     assert not kept.schedules[0].active
 
 
-def test_prefect_deploy_again_changes_no_field_and_keeps_what_people_set(
-    empty_server: dict[str, str],
-) -> None:
-    url = empty_server["PREFECT_API_URL"]
+def _deploying_again_keeps_what_people_set(environment: Mapping[str, str]) -> None:
+    url = environment["PREFECT_API_URL"]
     with PrefectGateway.connect(url) as gateway, httpx.Client(base_url=url) as person:
-        apply(gateway)
-        assert deploy_all(empty_server).returncode == 0
         _a_person_changes_much(gateway, person)
         before = _fields(person)
 
-        deployed = deploy_all(empty_server)
+        deployed = deploy_all(environment)
 
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         assert _fields(person) == before
         assert changes(apply(gateway)) == {Change.UNCHANGED}
         assert _fields(person) == before
+
+
+def _the_command_prints_that_nothing_changed(environment: Mapping[str, str]) -> None:
+    said = run(*INSTANCES, "deploy", "--pool-type", "process", environment=environment)
+    assert said.returncode == 0, said.stderr
+    database, *rest = said.stdout.splitlines()
+    assert database.split() == ["created", "database"]
+    assert {line.split()[0] for line in rest} == {"unchanged"}
 
 
 def _a_person_changes_much(gateway: PrefectGateway, person: httpx.Client) -> None:
@@ -190,6 +197,7 @@ def _field(document: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "global_concurrency_limit": told}
 
 
+@pytest.mark.thorough
 def test_the_command_prints_what_it_did_after_which_prefect_deploy_works(
     empty_server: dict[str, str],
 ) -> None:

@@ -27,8 +27,10 @@ from prefect_instances.libs.definitions import Pipeline
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input
 from prefect_instances.libs.definitions.registry import FUNCTIONS
 from prefect_instances.libs.services.composition.catalog import register_all
-from prefect_instances.libs.services.composition.instance_types import KITS
-from prefect_instances.libs.services.composition.instance_types.experiments import as_expression
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
+from prefect_instances.libs.services.composition.instance_types.experiments import (
+    convert_to_expression,
+)
 from prefect_instances.libs.specs import (
     BacktestSpec,
     ExperimentSpec,
@@ -234,7 +236,7 @@ def test_an_experiment_refers_to_an_op(
     assert row.config_json == config
     spec = parse_spec(document)
     assert isinstance(spec, ExperimentSpec)
-    assert as_expression(bench.services.registry, spec).expression == call
+    assert convert_to_expression(bench.services.registry, spec).expression == call
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ TABLE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 def test_a_row_of_the_table_of_instance_types(type_: str) -> None:
     definitions, flows = TABLE[type_]
 
-    kinds = [role.kind.value for role in KITS[type_].roles.values()]
+    kinds = [role.kind.value for role in TYPE_DESCRIPTIONS[type_].roles.values()]
     if type_ == "ExperimentInstance":  # Its one definition is an op or a macro.
         kinds = sorted(kind.value for kind in FUNCTIONS)
     assert kinds == [*definitions]

@@ -21,7 +21,7 @@ from prefect_instances.libs.core.status import FlowStatus, Reason
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
 from prefect_instances.libs.definitions import DefinitionKind, Registry
-from prefect_instances.libs.definitions.installed import discover, installed
+from prefect_instances.libs.definitions.installed import discover, load_installed
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.lifecycle.removal import deprovision
 from prefect_instances.libs.services.runs.rerun import rerun
@@ -38,9 +38,9 @@ def wheel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The wheel on the path; what was known of it is forgotten afterwards."""
     folder = installed_wheel()
     monkeypatch.syspath_prepend(folder)
-    installed.cache_clear()
+    load_installed.cache_clear()
     yield folder
-    installed.cache_clear()
+    load_installed.cache_clear()
     for name in [name for name in sys.modules if name.startswith("example_definitions")]:
         del sys.modules[name]
 

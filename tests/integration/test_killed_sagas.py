@@ -27,6 +27,9 @@ from prefect_instances.libs.services.lifecycle.removal import deprovision
 from tests.integration.bench import Bench, derived, prices
 from tests.integration.test_models import model
 
+MADE = ("ensure_experiment", "ensure_project", "POST /deployments/", "save_block")
+"""What a saga of a model makes outside of the database, in order."""
+
 
 class Killed(BaseException):
     """No ``except Exception`` of the saga may see it, as none sees SIGKILL."""
@@ -100,7 +103,7 @@ def everywhere(bench: Bench, project: str) -> dict[str, Any]:
         "held": [one for one in conditions(bench) if one is not None],
         "deployments": sorted(
             (view.full_name, view.description, view.paused)
-            for view in prefect.deployments_tagged(f"project:{project}")
+            for view in prefect.list_deployments_tagged(f"project:{project}")
         ),
         "document": prefect.find_block_document("model-instance", f"{project}--m") is not None,
         "experiments": sorted((e.name[:10], e.lifecycle_stage) for e in experiments),
@@ -118,8 +121,15 @@ def conditions(bench: Bench) -> list[Any]:
         return list(session.scalars(select(Resource.condition)))
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(3, id="every third"),
+        pytest.param(1, id="every", marks=pytest.mark.thorough),
+    ],
+)
 def test_killed_after_any_effect_a_models_whole_life_goes_on(
-    bench: Bench, effects: Effects
+    bench: Bench, effects: Effects, step: int
 ) -> None:
     project = f"k{uuid4().hex[:8]}"
     bench.provision(prices(project))
@@ -151,15 +161,22 @@ def test_killed_after_any_effect_a_models_whole_life_goes_on(
     assert min(counts) >= 8
 
     for saga, end, count in zip(sagas, ends, counts, strict=True):
-        for number in range(1, count + 1):
+        for number in range(1, count + 1, step):
             with effects.dying_after(number), suppress(Killed):
                 saga()
         saga()
         assert everywhere(bench, project) == end
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(MADE[::3], id="the first and the last"),
+        pytest.param(MADE, id="each", marks=pytest.mark.thorough),
+    ],
+)
 def test_an_attempt_that_died_unrecorded_is_removed_or_replaced_without_a_trace(
-    bench: Bench, effects: Effects
+    bench: Bench, effects: Effects, made: tuple[str, ...]
 ) -> None:
     project = f"k{uuid4().hex[:8]}"
     bench.provision(prices(project))
@@ -175,7 +192,6 @@ def test_an_attempt_that_died_unrecorded_is_removed_or_replaced_without_a_trace(
     steps = list(effects.seen)
     deprovision(bench.services, f"{project}/m", purge=True)
 
-    made = ("ensure_experiment", "ensure_project", "POST /deployments/", "save_block")
     for number in (steps.index(what) + 1 for what in made):
         for again, end in (
             (lambda: deprovision(bench.services, f"{project}/m", purge=True), nothing),

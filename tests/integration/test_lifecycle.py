@@ -244,7 +244,7 @@ def test_killed_at_any_step_a_removal_goes_on(
     rows = bench.rows()
     assert {rows[name] for name in ("flow_execution_resources", "lineage_edges", "runs")} == {0}
     assert rows["store_instances"] == 0
-    assert bench.services.prefect.deployments_tagged(f"project:{project}") == []
+    assert bench.services.prefect.list_deployments_tagged(f"project:{project}") == []
     assert not [path for path in bench.services.settings.store_root.rglob("*") if path.is_file()]
 
 

@@ -25,7 +25,7 @@ from prefect_instances.libs.db.repositories.subscribers import (
     write_relay,
 )
 from prefect_instances.libs.services.state.event_relay import KEEP_PUBLISHED
-from prefect_instances.libs.services.state.subscriber_relay import LEASE
+from prefect_instances.libs.services.state.subscriber_relay import RELAY_LEASE
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
 from tests.centrifugo.world import World
@@ -240,10 +240,10 @@ def test_a_relay_that_died_is_followed_by_another(
     live = world.live(centrifugo, lambda: now[0])
     live.check_broker()
     world.change(times=2)
-    put(database, replace(state(database), holder=uuid4(), lease_until=now[0] + LEASE))
+    put(database, replace(state(database), holder=uuid4(), lease_until=now[0] + RELAY_LEASE))
     assert live.drain(10) == 0
 
-    now[0] += LEASE + timedelta(seconds=1)
+    now[0] += RELAY_LEASE + timedelta(seconds=1)
     live.drain(10)  # finds the dead one's lease
     assert state(database).failures == 1
     now[0] += timedelta(seconds=2)

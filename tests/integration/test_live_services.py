@@ -32,7 +32,7 @@ from prefect_instances.libs.db.repositories.subscribers import (
     write_relay,
 )
 from prefect_instances.libs.services.runs.heartbeat import heartbeat
-from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.state.ledger import RunWish
 from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.services.views.subscribing import grant_subscription
@@ -130,7 +130,7 @@ def test_a_long_run_says_that_it_goes_on(
         flow = session.get_one(FlowExecutionResource, bench.flow_id("prices"))
     from prefect_instances.libs.core.status import Cause
 
-    started: Any = services.ledger.start(flow.id, uuid4(), ask=Ask(Cause.MANUAL))
+    started: Any = services.ledger.start(flow.id, uuid4(), ask=RunWish(Cause.MANUAL))
     object.__setattr__(
         services, "settings", services.settings.model_copy(update={"heartbeat_seconds": 0.05})
     )

@@ -23,7 +23,10 @@ from pydantic import SecretStr
 
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
 from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
-from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
+from prefect_instances.libs.adapters.centrifugo.tokens import (
+    sign_connection_token,
+    sign_subscription_token,
+)
 from prefect_instances.libs.db import Database, migrate, sqlite_url
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
@@ -78,7 +81,7 @@ class Connected(ClientEventHandler):
 
 def client_of(centrifugo: Connection, user: str, events: Any = None, life: timedelta = LIFE) -> Any:
     async def token() -> str:
-        return connection_token(centrifugo.hmac_secret, user, datetime.now(UTC), life)
+        return sign_connection_token(centrifugo.hmac_secret, user, datetime.now(UTC), life)
 
     return Client(
         centrifugo.subscribe_at,
@@ -92,7 +95,7 @@ def client_of(centrifugo: Connection, user: str, events: Any = None, life: timed
 async def joined(client: Any, centrifugo: Connection, channel: str, user: str) -> Subscriber:
     async def token(_: Any) -> str:
         now = datetime.now(UTC)
-        return subscription_token(centrifugo.hmac_secret, user, channel, now, LIFE)
+        return sign_subscription_token(centrifugo.hmac_secret, user, channel, now, LIFE)
 
     told = Subscriber()
     subscription = client.new_subscription(channel, events=told, get_token=token, recoverable=True)
@@ -157,11 +160,11 @@ def test_a_token_opens_its_own_channel_only(centrifugo: Connection) -> None:
     now = datetime.now(UTC)
     secret, foreign = centrifugo.hmac_secret, SecretStr("another-secret-of-sufficient-length")
     wrong = {
-        "for another channel": subscription_token(secret, "u", mine, now, LIFE),
-        "for another user": subscription_token(secret, "v", other, now, LIFE),
-        "signed by somebody else": subscription_token(foreign, "u", other, now, LIFE),
-        "expired": subscription_token(secret, "u", other, now - 2 * LIFE, LIFE),
-        "of a connection": connection_token(secret, "u", now, LIFE),
+        "for another channel": sign_subscription_token(secret, "u", mine, now, LIFE),
+        "for another user": sign_subscription_token(secret, "v", other, now, LIFE),
+        "signed by somebody else": sign_subscription_token(foreign, "u", other, now, LIFE),
+        "expired": sign_subscription_token(secret, "u", other, now - 2 * LIFE, LIFE),
+        "of a connection": sign_connection_token(secret, "u", now, LIFE),
     }
 
     async def try_all() -> None:
@@ -187,9 +190,9 @@ def test_a_connection_needs_a_good_token(centrifugo: Connection, fault: str) -> 
     now, secret = datetime.now(UTC), centrifugo.hmac_secret
     foreign = SecretStr("another-secret-of-sufficient-length")
     tokens = {
-        "foreign": connection_token(foreign, "u", now, LIFE),
-        "expired": connection_token(secret, "u", now - 2 * LIFE, LIFE),
-        "of a channel": subscription_token(secret, "u", "instance:x:status", now, LIFE),
+        "foreign": sign_connection_token(foreign, "u", now, LIFE),
+        "expired": sign_connection_token(secret, "u", now - 2 * LIFE, LIFE),
+        "of a channel": sign_subscription_token(secret, "u", "instance:x:status", now, LIFE),
     }
 
     async def connect() -> None:
@@ -211,12 +214,14 @@ def test_a_token_that_runs_out_is_refreshed(server: ContractServer) -> None:
 
         async def token() -> str:
             asked[0] += 1
-            return connection_token(centrifugo.hmac_secret, "u", datetime.now(UTC), life)
+            return sign_connection_token(centrifugo.hmac_secret, "u", datetime.now(UTC), life)
 
         async def channel_token(_: Any) -> str:
             asked[0] += 100
             now = datetime.now(UTC)
-            return subscription_token(centrifugo.hmac_secret, "u", "instance:x:status", now, life)
+            return sign_subscription_token(
+                centrifugo.hmac_secret, "u", "instance:x:status", now, life
+            )
 
         client = Client(centrifugo.subscribe_at, events=events, get_token=token)
         await client.connect()
@@ -263,8 +268,8 @@ def test_after_a_history_is_lost_a_subscriber_is_told_to_read_the_state(
             async for item in subscribe(
                 centrifugo.subscribe_at,
                 [world.channel()],
-                lambda: connection_token(secret, "u", now, LIFE),
-                lambda channel: subscription_token(secret, "u", channel, now, LIFE),
+                lambda: sign_connection_token(secret, "u", now, LIFE),
+                lambda channel: sign_subscription_token(secret, "u", channel, now, LIFE),
             ):
                 seen.append("reload" if item["type"] == "reload" else item["seq"])
 

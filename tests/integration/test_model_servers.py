@@ -13,10 +13,10 @@ from prefect_instances.libs.core.divergence import Divergence
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.db.models import ModelInstance
 from prefect_instances.libs.services.composition.model_stores import (
-    experiment_name,
-    model_name,
-    model_row,
+    build_experiment_name,
+    build_model_name,
     monitoring,
+    read_model_row,
     tracking,
 )
 from prefect_instances.libs.services.lifecycle.reconciling import Outcome, reconcile
@@ -53,12 +53,12 @@ def test_a_model_lives_on_servers_and_leaves_nothing_there_or_here(
     provisioned(served, project)
     assert served.drain()[-3:] == ["m.training", "m.inference", "m.monitoring"]
     id_, store, watched = served.instance_id("m"), tracking(services), monitoring(services)
-    row, name = model_row(services, id_), model_name(project, "m", id_)
+    row, name = read_model_row(services, id_), build_model_name(project, "m", id_)
     assert row.mlflow_experiment_id
     assert row.evidently_project_id
     (run,) = store.client.search_runs([row.mlflow_experiment_id])
     assert {item.dataset.name for item in run.inputs.dataset_inputs} == {"prices", "momentum"}
-    assert store.version_of(name, "champion") == 1
+    assert store.find_version_by_alias(name, "champion") == 1
     (reported,) = watched.list_reports(row.evidently_project_id)
 
     shown = reports.show(services.database, services.now(), "m")
@@ -76,11 +76,11 @@ def test_a_model_lives_on_servers_and_leaves_nothing_there_or_here(
     watched.delete_project(row.evidently_project_id)
     assert _healed(served) == {"mlflow", "evidently"}
     assert _healed(served) == set()
-    row = model_row(services, id_)
+    row = read_model_row(services, id_)
 
     deprovision(services, "m", purge=True)
     assert not store.has_experiment(
-        row.mlflow_experiment_id or "", experiment_name(project, "m", id_)
+        row.mlflow_experiment_id or "", build_experiment_name(project, "m", id_)
     )
     assert store.client.search_registered_models(f"name = '{name}'") == []
     assert not watched.has_project(row.evidently_project_id or "")
@@ -116,7 +116,7 @@ def test_a_model_moves_to_servers_by_reconcile_and_a_forced_training(
 ) -> None:
     provisioned(bench, project)
     bench.drain()
-    name = model_name(project, "m", bench.instance_id("m"))
+    name = build_model_name(project, "m", bench.instance_id("m"))
     # An experiment of somebody else has, on the server, the id that ours had.
     here = [one.experiment_id for one in tracking(bench.services).client.search_experiments()]
     theirs = tracking(served.services).ensure_experiment(f"theirs {project}")
@@ -128,11 +128,11 @@ def test_a_model_moves_to_servers_by_reconcile_and_a_forced_training(
     served.run("m", "training", force=True)
     served.drain()
 
-    assert tracking(served.services).version_of(name, "champion") == 1
+    assert tracking(served.services).find_version_by_alias(name, "champion") == 1
     assert tracking(served.services).client.search_runs([theirs]) == []
     assert served.run("m", "inference", force=True).metrics["model_version"] == 1
     _record(bench, mlflow_experiment_id=theirs)
-    made_as = experiment_name(project, "m", bench.instance_id("m"))
+    made_as = build_experiment_name(project, "m", bench.instance_id("m"))
     deprovision(served.services, "m", purge=True)
     assert tracking(served.services).has_experiment(theirs, f"theirs {project}")
     assert tracking(served.services).find_experiment(made_as) is None
@@ -165,20 +165,24 @@ def test_what_a_guardrail_blocked_says_so_and_is_purged_too(bench: Bench, projec
     with pytest.raises(GuardrailBlocked):
         bench.run("m", "training")
     id_, store = bench.instance_id("m"), tracking(bench.services)
-    name = model_name(project, "m", id_)
-    assert model_row(bench.services, id_).mlflow_registered_model_name is None
-    assert store.tags_of(name, 1)[BLOCKED].startswith("blocked by a guardrail: ml.validation")
-    assert store.version_of(name, "challenger") is store.version_of(name, "champion") is None
+    name = build_model_name(project, "m", id_)
+    assert read_model_row(bench.services, id_).mlflow_registered_model_name is None
+    assert store.read_tags(name, 1)[BLOCKED].startswith("blocked by a guardrail: ml.validation")
+    assert (
+        store.find_version_by_alias(name, "challenger")
+        is store.find_version_by_alias(name, "champion")
+        is None
+    )
 
     bench.update({**model(project), "run_on_provision": False})
     bench.run("m", "training")
-    assert store.version_of(name, "champion") == 2
-    assert BLOCKED not in store.tags_of(name, 2)
+    assert store.find_version_by_alias(name, "champion") == 2
+    assert BLOCKED not in store.read_tags(name, 2)
     # The same model again makes no version, and a verdict on it is none on the champion.
     bench.update({**model(project), "run_on_provision": False, "guardrail_contracts": [contract]})
     with pytest.raises(GuardrailBlocked):
         bench.run("m", "training")
-    assert BLOCKED not in store.tags_of(name, 2)
+    assert BLOCKED not in store.read_tags(name, 2)
 
     deprovision(bench.services, "m", purge=True)
     assert store.client.search_registered_models() == []

@@ -19,12 +19,13 @@ from prefect_instances.libs.db.models import (
     OutboxEvent,
     RunRecord,
 )
+from prefect_instances.libs.db.repositories.versions import select_first_published
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.composition.model_stores import (
-    experiment_name,
-    model_name,
-    model_row,
+    build_experiment_name,
+    build_model_name,
     monitoring,
+    read_model_row,
     tracking,
 )
 from prefect_instances.libs.services.lifecycle.removal import deprovision
@@ -77,7 +78,9 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     bench: Bench, project: str
 ) -> None:
     provisioned(bench, project)
-    assert model_row(bench.services, bench.instance_id("m")).mlflow_registered_model_name is None
+    assert (
+        read_model_row(bench.services, bench.instance_id("m")).mlflow_registered_model_name is None
+    )
     ran = bench.drain()
     assert ran == ["prices", "momentum", "m.training", "m.inference", "m.monitoring"]
     assert {flow(bench, kind).status for kind in ("training", "inference", "monitoring")} == {
@@ -85,17 +88,17 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     }
 
     id_, store = bench.instance_id("m"), tracking(bench.services)
-    row = model_row(bench.services, id_)
-    name = model_name(project, "m", id_)
+    row = read_model_row(bench.services, id_)
+    name = build_model_name(project, "m", id_)
     assert row.mlflow_registered_model_name == name
-    assert store.version_of(name, "champion") == 1
+    assert store.find_version_by_alias(name, "champion") == 1
     assert newest(bench, "training").location == f"models:/{name}/1"
     logged = store.client.search_runs([row.mlflow_experiment_id])
     assert len(logged) == 1
     assert {item.dataset.name for item in logged[0].inputs.dataset_inputs} == {"prices", "momentum"}
     predictions = read_version(bench.services, newest(bench, "inference").id).collect()
     assert predictions.columns == ["date", "symbol", "prediction", "model_version"]
-    assert predictions["date"].min().isoformat() == store.tags_of(name, 1)["predict_from"]  # type: ignore[union-attr]
+    assert predictions["date"].min().isoformat() == store.read_tags(name, 1)["predict_from"]  # type: ignore[union-attr]
     assert len(monitoring(bench.services).list_reports(row.evidently_project_id or "")) == 1
 
     # New data: features, predictions and the watch follow; training waits for its schedule.
@@ -120,7 +123,7 @@ def test_a_model_is_trained_predicts_is_watched_and_leaves_nothing(
     deprovision(bench.services, "m", purge=True)
     assert not monitoring(bench.services).has_project(row.evidently_project_id or "")
     assert not store.has_experiment(
-        row.mlflow_experiment_id or "", experiment_name(project, "m", id_)
+        row.mlflow_experiment_id or "", build_experiment_name(project, "m", id_)
     )
     assert store.client.search_registered_models() == []
     assert store.client.search_model_versions() == []
@@ -173,7 +176,7 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
         load_model(bench.services, "m")
     bench.drain()
     id_, store = bench.instance_id("m"), tracking(bench.services)
-    name = model_name(project, "m", id_)
+    name = build_model_name(project, "m", id_)
     assert load_model(bench.services, "m").predict([[0.0, 0.0]]).shape == (1,)
     with pytest.raises(NotFound, match=r"best of .*/m: there are champion"):
         load_model(bench.services, "m", "best")
@@ -182,9 +185,9 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
     assert drift.file.stem == str(drift.run_id)
     assert "drift_share" in drift.metrics
     assert build_report(bench.services, "m").flow == "training"
-    experiment = model_row(bench.services, id_).mlflow_experiment_id or ""
+    experiment = read_model_row(bench.services, id_).mlflow_experiment_id or ""
     run_id = store.client.search_runs([experiment])[0].info.run_id
-    manual = store.register(name, run_id, store.tags_of(name, 1))
+    manual = store.register(name, run_id, store.read_tags(name, 1))
 
     store.set_alias(name, "champion", manual)
     by_hand = bench.run("m", "inference", force=True)
@@ -194,7 +197,7 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
 
     assert by_hand.metrics["model_version"] == manual
     assert "moved by hand" in by_hand.metrics["warning"]
-    assert trained.metrics["model_version"] == store.version_of(name, "champion") == 3
+    assert trained.metrics["model_version"] == store.find_version_by_alias(name, "champion") == 3
     assert "warning" not in trained.metrics
 
 
@@ -203,7 +206,7 @@ def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it
 ) -> None:
     provisioned(bench, project, promotion={"rule": "always"})
     bench.drain()
-    name = model_name(project, "m", bench.instance_id("m"))
+    name = build_model_name(project, "m", bench.instance_id("m"))
     store = tracking(bench.services)
 
     def lost(*_: Any, **__: Any) -> None:
@@ -217,7 +220,7 @@ def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it
         with pytest.raises(Interrupted):
             bench.run("m", "training", force=True)
     assert len(store.client.search_model_versions(f"name = '{name}'")) == 2
-    assert store.version_of(name, "champion") == 1
+    assert store.find_version_by_alias(name, "champion") == 1
     bench.services.ledger.end_badly(
         _running(bench), RunStatus.CRASHED, "dead", bench.services.ledger.retry
     )
@@ -226,9 +229,9 @@ def test_the_champion_moves_only_after_publication_and_inference_makes_up_for_it
         patched.setattr(Tracking, "promote", away)
         bench.run("m", "training", force=True)
     assert newest(bench, "training").location == f"models:/{name}/3"
-    assert store.version_of(name, "champion") == 1
+    assert store.find_version_by_alias(name, "champion") == 1
     made = bench.run("m", "inference", force=True)
-    assert made.metrics["model_version"] == store.version_of(name, "champion") == 3
+    assert made.metrics["model_version"] == store.find_version_by_alias(name, "champion") == 3
 
 
 def test_a_model_that_is_no_better_becomes_the_challenger(bench: Bench, project: str) -> None:
@@ -240,10 +243,41 @@ def test_a_model_that_is_no_better_becomes_the_challenger(bench: Bench, project:
 
     trained = bench.run("m", "training")
 
-    name, store = model_name(project, "m", bench.instance_id("m")), tracking(bench.services)
+    name, store = build_model_name(project, "m", bench.instance_id("m")), tracking(bench.services)
     assert not trained.published
-    assert store.version_of(name, "champion") == 1
-    assert store.version_of(name, "challenger") == trained.metrics["model_version"] == 2
+    assert store.find_version_by_alias(name, "champion") == 1
+    assert store.find_version_by_alias(name, "challenger") == trained.metrics["model_version"] == 2
+
+
+def test_a_walk_forward_training_records_its_folds_and_predicts_each_from_before(
+    bench: Bench, project: str
+) -> None:
+    split = {"method": "expanding", "folds": 3, "validation": 0.5}
+    provisioned(bench, project, split=split)
+    bench.drain()
+    with bench.services.database.read() as session:
+        query = select(RunRecord).where(RunRecord.flow_id == bench.flow_id("m", "training"))
+        run = session.scalars(query).one()
+        metrics, run_id = dict(run.metrics), run.id
+    folds = [metrics["folds"][f"fold {at}"] for at in (1, 2, 3)]
+    assert metrics["ic"] == pytest.approx(sum(fold["ic"] for fold in folds) / 3)
+    assert metrics["predict_from"] == folds[2]["first"]
+    store = tracking(bench.services)
+    logged = store.client.get_metric_history(metrics["mlflow_run"], "fold_ic")
+    assert [(one.step, one.value) for one in logged] == [
+        (at, fold["ic"]) for at, fold in enumerate(folds, start=1)
+    ]
+    made = read_version(bench.services, newest(bench, "inference").id).collect()
+    assert str(made["date"].min()) == folds[0]["first"]
+    assert made.select("date", "symbol").is_duplicated().sum() == 0
+    assert made["date"].is_sorted()
+    assert made["prediction"].null_count() == 0
+
+    # Made later than their dates: a backtest tells so, although no model had seen their outcome.
+    with bench.services.database.read() as session:
+        published = select_first_published(session, bench.instance_id("m"), "training")
+    assert {at.date() > made["date"].max() for _, at in published} == {True}
+    assert rerun(bench.services, run_id, uuid4()).identical
 
 
 @pytest.mark.parametrize("gone", ["files", "registered-model"])
@@ -253,7 +287,7 @@ def test_a_model_that_is_lost_is_replaced_by_the_next_training(
     provisioned(bench, project)
     bench.drain()
     lost, store = newest(bench, "training"), tracking(bench.services)
-    name = model_name(project, "m", bench.instance_id("m"))
+    name = build_model_name(project, "m", bench.instance_id("m"))
     if gone == "files":
         for file in list(store.folder.rglob("MLmodel")):
             shutil.rmtree(file.parent)
@@ -265,9 +299,9 @@ def test_a_model_that_is_lost_is_replaced_by_the_next_training(
 
     assert trained.published
     assert newest(bench, "training").content_hash == lost.content_hash
-    assert bench.run("m", "inference", force=True).metrics["model_version"] == store.version_of(
-        name, "champion"
-    )
+    assert bench.run("m", "inference", force=True).metrics[
+        "model_version"
+    ] == store.find_version_by_alias(name, "champion")
 
 
 def _running(bench: Bench) -> UUID:

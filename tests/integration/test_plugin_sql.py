@@ -37,7 +37,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         for day, code, px in ROWS:
             values = f"('{day}', '{code}', {'NULL' if px is None else px})"
             connection.exec_driver_sql(f"INSERT INTO quotes VALUES {values}")
-    monkeypatch.setattr(sql, "engine_of", lambda _: engine)
+    monkeypatch.setattr(sql, "open_engine", lambda _: engine)
     return url
 
 
@@ -127,7 +127,7 @@ def test_a_database_that_is_gone_is_no_fault_of_the_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/no/such.db")
-    monkeypatch.setattr(sql, "engine_of", lambda _: engine)
+    monkeypatch.setattr(sql, "open_engine", lambda _: engine)
     with pytest.raises(Unavailable):
         extract(QUERY)
 
@@ -157,6 +157,6 @@ def test_a_block_that_is_not_there_is_a_problem_of_the_composition(
     def missing(block: str) -> None:
         raise NotFound("block document", block)
 
-    monkeypatch.setattr(sql, "engine_of", missing)
+    monkeypatch.setattr(sql, "open_engine", missing)
     problems = SqlPipeline({"query": "SELECT 1", "block": "quotes"}).check([])
     assert [problem.path for problem in problems] == ["config.block"]

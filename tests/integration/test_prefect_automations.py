@@ -103,7 +103,7 @@ def opened(deployment_id: UUID | None, opening: str, **changes: Any) -> Event:
 
 
 def started(gateway: PrefectGateway, deployment_id: UUID) -> list[RunView]:
-    return gateway.live_runs([deployment_id])[deployment_id]
+    return gateway.list_live_runs([deployment_id])[deployment_id]
 
 
 def openings(gateway: PrefectGateway, deployment_id: UUID) -> list[str]:

@@ -231,7 +231,7 @@ def test_a_cron_deployment_gets_its_scheduled_runs(
     made = gateway.ensure_deployment(replace(plan, schedule=cron("0 6 * * *")))
     runs = eventually(lambda: planned(person, made.id))
     assert all(run["auto_scheduled"] and run["parameters"] == PARAMETERS for run in runs)
-    assert gateway.live_runs([made.id]) == {made.id: []}
+    assert gateway.list_live_runs([made.id]) == {made.id: []}
 
 
 def test_a_changed_schedule_replaces_the_planned_runs_soon(
@@ -261,10 +261,10 @@ def test_deployments_are_found_by_tag_page_by_page(
     plans = [replace(unscheduled, name=f"{plan.name}.{number}") for number in range(5)]
     made = {gateway.ensure_deployment(each).id for each in plans}
     monkeypatch.setattr(api, "PAGE", 2)
-    found = gateway.deployments_tagged(tag)
+    found = gateway.list_deployments_tagged(tag)
     assert [seen.full_name for seen in found] == [each.full_name for each in plans]
     assert {seen.id for seen in found} == made
-    assert gateway.deployments_tagged(tag[:-1]) == []
+    assert gateway.list_deployments_tagged(tag[:-1]) == []
 
 
 def test_a_deleted_deployment_is_gone_and_comes_back_anew(

@@ -170,10 +170,10 @@ def test_live_runs_are_those_under_way_or_due(
     set_state(retrying, {"type": "SCHEDULED", "name": "AwaitingRetry", "state_details": retry})
     set_state(ended, {"type": "COMPLETED", "name": "Completed"})
 
-    live = gateway.live_runs([deployment, idle])
+    live = gateway.list_live_runs([deployment, idle])
     assert {run.id for run in live[deployment]} == {due, running, paused, retrying}
     assert live[idle] == []
-    soon = gateway.live_runs([deployment], due_by=later)
+    soon = gateway.list_live_runs([deployment], due_by=later)
     assert planned in {run.id for run in soon[deployment]}
 
 

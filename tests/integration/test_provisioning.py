@@ -38,7 +38,7 @@ def status_of(bench: Bench, name: str) -> dict[str, Any]:
 
 
 def deployments_of(bench: Bench, project: str) -> list[str]:
-    found = bench.services.prefect.deployments_tagged(f"project:{project}")
+    found = bench.services.prefect.list_deployments_tagged(f"project:{project}")
     return [view.full_name for view in found]
 
 
@@ -280,7 +280,7 @@ def test_removal_with_cascade_and_purge_leaves_nothing(bench: Bench, project: st
     left = {name: count for name, count in bench.rows().items() if count != empty[name]}
     # What was installed stays registered, and what happened stays told.
     definitions = {"resources", "resource_versions", "pipeline_defs", "store_defs", "accessor_defs"}
-    assert set(left) <= definitions | {"outbox"}
+    assert set(left) <= definitions | {"outbox", "database_marks"}
     assert deployments_of(bench, project) == []
     assert not [path for path in bench.services.settings.store_root.rglob("*") if path.is_file()]
     with pytest.raises(NotFound):

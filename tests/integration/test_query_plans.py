@@ -18,7 +18,7 @@ from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import LineageEdge
 from prefect_instances.libs.db.repositories.outbox import select_unpublished
-from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.ledger import Ledger, RunWish
 from prefect_instances.libs.services.views import explaining, reports
 from tests.databases import on_each_database
 
@@ -48,7 +48,7 @@ def later() -> Any:
 
 def start_and_succeed(database: Database) -> None:
     ledger = Ledger(database, later)
-    started = ledger.start(flow_id(LEAF), uuid4(), ask=Ask(Cause.MANUAL, RunParameters()))
+    started = ledger.start(flow_id(LEAF), uuid4(), ask=RunWish(Cause.MANUAL, RunParameters()))
     assert isinstance(started, Started)
     ledger.succeed(started.run.id, Output(uuid4(), "content"))
 
@@ -107,7 +107,7 @@ def test_a_query_that_reads_a_whole_table_is_noticed(database: Database) -> None
 
     def act(database: Database) -> None:
         with database.read() as session:
-            session.execute(select(LineageEdge.id).where(LineageEdge.kind == "refresh"))
+            session.execute(select(LineageEdge.id).where(LineageEdge.position == 0))
 
     assert whole_reads(database, act)
 
@@ -120,7 +120,7 @@ def test_a_run_and_its_gate_take_as_many_statements_in_any_graph(
 
     def act(database: Database) -> None:
         ledger = Ledger(database, later)
-        started = ledger.start(flow_id(count - 1), uuid4(), ask=Ask(Cause.MANUAL))
+        started = ledger.start(flow_id(count - 1), uuid4(), ask=RunWish(Cause.MANUAL))
         assert isinstance(started, Started)
         ledger.succeed(started.run.id, Output(uuid4(), "content"))
 

@@ -27,10 +27,10 @@ from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import FlowExecutionResource, OutboxEvent, Resource, RunRecord
 from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.model_stores import (
-    experiment_name,
-    model_name,
-    model_row,
+    build_experiment_name,
+    build_model_name,
     monitoring,
+    read_model_row,
     tracking,
 )
 from prefect_instances.libs.services.lifecycle.automations import (
@@ -462,10 +462,10 @@ def one(found: dict[tuple[Divergence, str], Settled]) -> Settled:
 
 def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: str) -> None:
     provisioned(bench, project)
-    row = model_row(bench.services, bench.instance_id("m"))
+    row = read_model_row(bench.services, bench.instance_id("m"))
     assert row.mlflow_experiment_id
     assert row.evidently_project_id
-    name = experiment_name(project, "m", bench.instance_id("m"))
+    name = build_experiment_name(project, "m", bench.instance_id("m"))
     tracking(bench.services).delete_experiment(row.mlflow_experiment_id, name, purge=True)
     monitoring(bench.services).delete_project(row.evidently_project_id)
 
@@ -475,7 +475,7 @@ def test_a_missing_experiment_and_project_are_made_again(bench: Bench, project: 
         "mlflow": Outcome.REPAIRED,
         "evidently": Outcome.REPAIRED,
     }
-    healed = model_row(bench.services, bench.instance_id("m"))
+    healed = read_model_row(bench.services, bench.instance_id("m"))
     assert tracking(bench.services).has_experiment(str(healed.mlflow_experiment_id), name)
     assert monitoring(bench.services).has_project(str(healed.evidently_project_id))
     assert settle(bench) == {}
@@ -486,7 +486,7 @@ def test_lost_outputs_are_told_with_the_command_that_makes_them_again(
 ) -> None:
     provisioned(bench, project)
     bench.drain()
-    name = model_name(project, "m", bench.instance_id("m"))
+    name = build_model_name(project, "m", bench.instance_id("m"))
     tracking(bench.services).delete_model(name)
     shutil.rmtree(bench.services.settings.store_root)
 

@@ -23,7 +23,7 @@ from prefect_instances.libs.plugins.delta import DeltaHandle
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.runs.execution import NotASession
 from prefect_instances.libs.services.runs.run_context import Work
-from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.state.ledger import RunWish
 from prefect_instances.libs.services.state.sweeping import sweep
 from prefect_instances.libs.services.views import reports
 from tests.databases import on_both_databases
@@ -293,7 +293,7 @@ def test_a_scheduled_slot_on_a_holiday_is_no_session(bench: Bench, project: str)
     slot = datetime(2026, 12, 25, 11, tzinfo=UTC)
 
     outcome = bench.execute(
-        Work(bench.instance_id("prices"), uuid4(), None, Ask(Cause.SCHEDULE), slot)
+        Work(bench.instance_id("prices"), uuid4(), None, RunWish(Cause.SCHEDULE), slot)
     )
 
     assert outcome == NotASession("XNYS")

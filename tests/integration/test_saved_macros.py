@@ -18,7 +18,10 @@ from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import OpMacroDef, Resource, ResourceVersion
 from prefect_instances.libs.definitions import Argument, Axis, DefinitionKind, Op
-from prefect_instances.libs.services.composition.catalog import recorded_calls, with_saved
+from prefect_instances.libs.services.composition.catalog import (
+    add_saved_macros,
+    read_recorded_calls,
+)
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.lifecycle.macros import (
     MacroRequest,
@@ -92,7 +95,7 @@ def elsewhere(database: Database, gateway: PrefectGateway, tmp_path: Path, lab: 
 def calls_of(lab: Lab, name: str) -> dict[tuple[DefinitionKind, str], str]:
     with lab.services.database.read() as session:
         query = select(Resource.id).where(Resource.name == f"{name}.pipeline")
-        return recorded_calls(session, session.scalars(query).one())
+        return read_recorded_calls(session, session.scalars(query).one())
 
 
 @on_both_databases
@@ -115,7 +118,7 @@ def test_a_saved_macro_computes_what_the_experiment_does_in_another_process(
     with lab.services.database.read() as session:
         row = session.scalars(select(OpMacroDef).join(Resource).where(Resource.name == "TREND"))
         assert row.one().compatibility_rules["min_upstreams"] == 0
-        registry = with_saved(session, elsewhere.services.registry)
+        registry = add_saved_macros(session, elsewhere.services.registry)
     assert registry.get(MACRO, "TREND").describe()["description"].startswith("Saved from")
     assert registry.broken == elsewhere.services.registry.broken
 

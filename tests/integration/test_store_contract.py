@@ -69,7 +69,7 @@ def opened(
     config: dict[str, object] = {}
     if "PostgreSQL" in request.param:
         engine = sa.create_engine(request.getfixturevalue("shared_url"), poolclass=sa.NullPool)
-        monkeypatch.setattr(sql_table, "engine_of", lambda _: engine)
+        monkeypatch.setattr(sql_table, "open_engine", lambda _: engine)
         config["block"] = "stand-in"
     remote = request.getfixturevalue("bucket") if "S3" in request.param else None
 

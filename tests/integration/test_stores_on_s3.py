@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from prefect_instances.libs.core.errors import InvalidSpec, Unavailable
 from prefect_instances.libs.core.places import RemotePlace
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.pipeline import ExtractContext
 from prefect_instances.libs.definitions.store import (
     LocationRefused,
@@ -240,12 +240,12 @@ def test_a_wrong_bucket_is_found_when_an_instance_is_provisioned(
     spec = DatasetSpec.model_validate(document)
     home = wrong if where == "home" else bucket
     with pytest.raises(InvalidSpec) as caught:
-        check_store(installed(), home, spec)
+        check_store(load_installed(), home, spec)
     (problem,) = caught.value.problems
     assert problem.path == "store.config"
     assert problem.message.endswith("the bucket does not exist")
     right = {**document, "store": {"definition": "parquet", "config": {"root": bucket.url}}}
-    check_store(installed(), home, DatasetSpec.model_validate(right))
+    check_store(load_installed(), home, DatasetSpec.model_validate(right))
 
 
 def test_a_store_that_works_in_directories_only_is_refused_in_a_bucket(bucket: RemotePlace) -> None:

@@ -12,7 +12,7 @@ from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.services.runs.run_context import Work
-from prefect_instances.libs.services.state.ledger import Ask
+from prefect_instances.libs.services.state.ledger import RunWish
 from prefect_instances.libs.services.views.timeline import timeline
 from tests.databases import on_both_databases
 from tests.integration.bench import NEXT_DAY, make_bench, prices
@@ -32,7 +32,7 @@ def test_a_timeline_has_slots_sessions_and_holidays(
     schedule = {"type": "cron", "expression": "@close+30", "calendar": "XNYS"}
     bench.provision({**prices(project), "schedule": schedule})
     now[0] = SLOT
-    bench.execute(Work(bench.instance_id("prices"), uuid4(), None, Ask(Cause.SCHEDULE), SLOT))
+    bench.execute(Work(bench.instance_id("prices"), uuid4(), None, RunWish(Cause.SCHEDULE), SLOT))
     now[0] = SLOT + timedelta(hours=12)
 
     document = timeline(database, now[0], "prices", 4)

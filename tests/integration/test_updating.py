@@ -234,7 +234,7 @@ def test_killed_before_any_step_provisioning_goes_on(
 
     assert bench.drain() == ["prices"]
     assert planned(bench, project, prices(project)).is_empty
-    assert len(bench.services.prefect.deployments_tagged(f"project:{project}")) == 1
+    assert len(bench.services.prefect.list_deployments_tagged(f"project:{project}")) == 1
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from prefect_instances.libs.core.divergence import Divergence
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.models import GateOpening, OutboxEvent
 from prefect_instances.libs.services.composition.model_stores import (
-    model_name,
-    model_row,
+    build_model_name,
     monitoring,
+    read_model_row,
     tracking,
 )
 from prefect_instances.libs.services.lifecycle.automations import START_NAME
@@ -60,12 +60,12 @@ def lose_files(bench: Bench) -> None:
 def lose_model(bench: Bench) -> None:
     label = bench.instance_label("m")
     tracking(bench.services).delete_model(
-        model_name(label.partition("/")[0], "m", bench.instance_id("m"))
+        build_model_name(label.partition("/")[0], "m", bench.instance_id("m"))
     )
 
 
 def lose_project(bench: Bench) -> None:
-    project = model_row(bench.services, bench.instance_id("m")).evidently_project_id
+    project = read_model_row(bench.services, bench.instance_id("m")).evidently_project_id
     assert project is not None
     monitoring(bench.services).delete_project(project)
 
@@ -128,7 +128,7 @@ class EndsMeanwhile:
         self._gateway, self._end = bench.services.prefect, end
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("started_runs", "read_runs"):
+        if name in ("list_started_runs", "read_runs"):
             self._end()
         return getattr(self._gateway, name)
 

@@ -10,7 +10,7 @@ from sqlalchemy import event, func, select
 
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Base
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.services.runs.statement_cache import warm
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Ledger
@@ -24,7 +24,7 @@ pytestmark = on_both_databases
 def services(database: Database) -> Services:
     """All that ``warm`` uses: neither Prefect nor subscribers hear of it."""
     nobody = cast("Any", None)
-    return Services(load_settings(), database, nobody, installed(), Ledger(database), nobody)
+    return Services(load_settings(), database, nobody, load_installed(), Ledger(database), nobody)
 
 
 def test_nobody_sees_what_was_lived_through(services: Services) -> None:

@@ -41,7 +41,7 @@ from prefect_instances.libs.services.lifecycle.provisioning import provision
 from prefect_instances.libs.services.runs.execution import NotASession, execute
 from prefect_instances.libs.services.runs.run_context import Job, Result, Stored, Work
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.ledger import Ledger, RunWish
 from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from prefect_instances.libs.services.state.sweeping import sweep
 from prefect_instances.libs.settings import load_settings
@@ -202,11 +202,11 @@ class Scheduler:
         del flow_run_ids
         return {}
 
-    def started_runs(self, tag: str) -> list[Any]:
+    def list_started_runs(self, tag: str) -> list[Any]:
         del tag
         return []
 
-    def live_runs(self, deployments: set[UUID]) -> dict[UUID, Any]:
+    def list_live_runs(self, deployments: set[UUID]) -> dict[UUID, Any]:
         del deployments
         return {}
 
@@ -292,7 +292,7 @@ class Desk:
             self.scheduler.push(AWAY[1], fired.deployment, fired.opening, fired.slot)
             return
         self.clock[0] = max(self.clock[0], fired.at)
-        ask = None if fired.opening else Ask(Cause.SCHEDULE)
+        ask = None if fired.opening else RunWish(Cause.SCHEDULE)
         work = Work(instance_id, uuid4(), fired.opening, ask, fired.slot, flow[1])
         at = self.clock[0]
         self.played.append(Played(flow, work.flow_run_id, fired.slot, at, self._outcome(work)))

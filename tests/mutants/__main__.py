@@ -16,6 +16,7 @@ from tests.mutants.driver import (
     run_apart,
     scratch_copy,
 )
+from tests.mutants.rooms import ROOMS
 from tests.mutants.table import FAULTS
 
 
@@ -24,7 +25,8 @@ def main(word: str = "") -> int:
 
     What does not fit the tree any more is listed first and counts as not caught.
     """
-    asked = [fault for fault in FAULTS if word in f"{fault.title} {' '.join(fault.tests)}"]
+    every = (*FAULTS, *ROOMS)
+    asked = [fault for fault in every if word in f"{fault.title} {' '.join(fault.tests)}"]
     chosen = [fault for fault in asked if not problems_of((fault,))]
     print("".join(f"{problem}\n" for problem in problems_of(tuple(asked))), end="")
     import_libraries()

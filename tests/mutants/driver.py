@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300
+MEMORY_BYTES = 8 * 2**30
 LIBRARIES = (
     "hypothesis",
     "numpy",
@@ -139,6 +141,8 @@ def run_apart(root: Path, tests: tuple[str, ...]) -> int:
 
 def run_tests(root: Path, tests: tuple[str, ...]) -> None:
     """Run the tests in this process, with the product of the copy, and end it with their code."""
+    # A fault may be a loop that never ends and fills the memory of the machine.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     os.chdir(root)
     sys.path[:0] = [str(root / "src"), str(root)]
     os.environ["PYTHONPATH"] = f"{root / 'src'}{os.pathsep}{root}"

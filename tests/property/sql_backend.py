@@ -27,7 +27,7 @@ from prefect_instances.libs.db.models import (
 )
 from prefect_instances.libs.db.repositories.outbox import mark_published, select_unpublished
 from prefect_instances.libs.db.repositories.region import load_region, read_parameters, read_run
-from prefect_instances.libs.services.state.ledger import Ask, Ledger
+from prefect_instances.libs.services.state.ledger import Ledger, RunWish
 from tests.property.backend import DEFAULT_RETRY, EPOCH, TICK, Wish
 from tests.property.graphs import PROJECT, Graph, named, region_of
 
@@ -61,7 +61,7 @@ class SqlBackend:
         opening_id: UUID | None = None,
         wish: Wish | None = None,
     ) -> Start:
-        ask = Ask(wish.cause, wish.parameters) if wish else None
+        ask = RunWish(wish.cause, wish.parameters) if wish else None
         return self._transact(
             lambda ledger: ledger.start(flow_id, prefect_id, opening_id=opening_id, ask=ask)
         )

@@ -14,7 +14,7 @@ from prefect_instances.libs.core.commands import AskedAgain, Output, RetryPolicy
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.records import UNCLAIMED, Region, RequestStatus, Run, RunParameters
 from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
-from prefect_instances.libs.services.state.ledger import Ask, Ledger, utc_now
+from prefect_instances.libs.services.state.ledger import Ledger, RunWish, utc_now
 from tests.databases import on_each_database
 from tests.property.graphs import Graph, diamond, fan_out, flow_id, of_pairs
 from tests.property.sql_backend import SqlBackend
@@ -23,7 +23,7 @@ pytestmark = on_each_database
 
 Answer = TypeVar("Answer")
 ROUNDS = 5
-BY_HAND = Ask(Cause.MANUAL)
+BY_HAND = RunWish(Cause.MANUAL)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_refresh_and_the_runs_below_it_at_once_leave_nobody_behind(sql: SqlBac
 
 
 def _forced(ledger: Ledger, name: str) -> Run:
-    forced = Ask(Cause.MANUAL, RunParameters(force=True))
+    forced = RunWish(Cause.MANUAL, RunParameters(force=True))
     answer = ledger.start(flow_id(name), uuid4(), ask=forced)
     assert isinstance(answer, Started), answer
     return answer.run

@@ -188,6 +188,7 @@ def test_an_unknown_instance_is_named(instances: Run, migrated: Path, command: l
         ["--as", "signal", "--version", "1.0.0"],
         ["--as", "signal", "--parameter", "d=21"],
         ["--as-macro", "MACRO", "--spec", __file__],
+        ["--as-macro", "MACRO", "--audited"],
         ["--as-macro", "MACRO", "--parameter", "d"],
         ["--as-macro", "MACRO", "--parameter", "d=x"],
         ["--as-macro", "MACRO", "--parameter", "d=21", "--parameter", "d=5"],

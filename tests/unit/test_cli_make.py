@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_the_checks_of_a_command_go_from_fast_to_slow(
 
     assert [name for name, *_ in checks] == names
     pytest_words = next(words for words in checks if words[0] == "pytest")
-    assert (pytest_words[2] if pytest_words[1:2] == ("-m",) else None) == tests
+    assert dict(pairwise(pytest_words)).get("-m") == tests
     assert ("gate" in pytest_words) is ("gate" in arguments)
 
 

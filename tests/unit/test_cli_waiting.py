@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
 from prefect_instances.cli import waiting
+from prefect_instances.cli.errors import FlowFailed
 from prefect_instances.cli.progress import Progress
-from prefect_instances.cli.waiting import Patience, TookTooLong, plain_message, wait_until_settled
+from prefect_instances.cli.waiting import (
+    Patience,
+    TookTooLong,
+    plain_message,
+    wait_for_run,
+    wait_until_settled,
+)
+from prefect_instances.libs.adapters.prefect import RunState, RunView
+from prefect_instances.libs.services.state.context import Services
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +132,23 @@ def test_changes_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_failure_is_told_without_prefects_preface(message: str, plain: str) -> None:
     assert plain_message(message) == plain
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CRASHED, RunState.CANCELLED])
+def test_a_run_that_has_ended_in_another_state_is_an_error(state: RunState) -> None:
+    with pytest.raises(FlowFailed, match=f"the run {state.value.lower()}: no data"):
+        waited_for(state)
+
+
+def test_a_run_that_has_completed_is_returned() -> None:
+    assert waited_for(RunState.COMPLETED).state is RunState.COMPLETED
+
+
+def waited_for(state: RunState) -> RunView:
+    """What waiting says of a run that was over before: nothing is asked for then."""
+    when: Any = None
+    run = RunView(
+        uuid4(), "run", state, "Late", "ValueError: no data", None, {}, (), False, when, when, when
+    )
+    services = cast("Services", None)
+    return wait_for_run(services, run, "the run", Progress(json=True), Patience.of(0))

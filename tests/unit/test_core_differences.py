@@ -70,3 +70,21 @@ def test_a_deployment_of_an_unsettled_instance_is_no_stranger() -> None:
     without = Observation(frozenset({INSTANCE}), seen, AGREEING.documents)
     (found,) = find_divergences([RECORDED], without)
     assert (found.kind, UUID(found.part)) == (Divergence.DEPLOYMENT_UNKNOWN, stranger)
+
+
+def test_a_second_deployment_of_a_recorded_flow_is_told() -> None:
+    second = SeenDeployment(uuid4(), "f/second", INSTANCE, "refresh")
+    other_kind = SeenDeployment(uuid4(), "f/other", INSTANCE, "quality")
+    seen = (*AGREEING.deployments, second, other_kind)
+
+    (found,) = find_divergences(
+        [RECORDED], Observation(frozenset({INSTANCE}), seen, AGREEING.documents)
+    )
+
+    assert (found.kind, UUID(found.part)) == (Divergence.DEPLOYMENT_EXTRA, second.id)
+
+
+def test_an_automation_that_is_off_is_told() -> None:
+    off = SeenAutomation("start", present=True, enabled=False)
+    (found,) = find_divergences([], Observation(automations=(off,)))
+    assert (found.kind, found.subject) == (Divergence.AUTOMATION_OFF, "start")

@@ -337,3 +337,11 @@ class TestModel:
         scene = Scene(model())
         scene.run("prices")
         assert scene.blocked_by("inference") == ["training"]
+
+
+def test_an_output_is_fresh_until_its_next_slot() -> None:
+    draft = Scene.ready(chain()).draft()
+    flow = draft.flows[flow_id("A")]
+    for later, is_fresh in ((timedelta(hours=1), True), (-timedelta(hours=1), False)):
+        draft.flows[flow.id] = replace(flow, next_due_at=draft.now + later)
+        assert gate.is_fresh(draft, flow.id) is is_fresh

@@ -181,6 +181,9 @@ class TestReadyRule:
 
 
 class TestStarved:
+    def test_three_overtaken_runs_in_a_row_starve(self) -> None:
+        assert STARVED_AFTER == 3, "the glossary says so"
+
     def overtake(self, scene: Scene) -> None:
         scene.begin("B", wish())
         scene.run("A")

@@ -22,8 +22,8 @@ from prefect_instances.libs.definitions.content import (
     content_hash,
     extend_hash,
     fill_missing,
-    first_change,
-    later_rows,
+    find_first_change,
+    find_later_rows,
     merge,
     schema_hash,
 )
@@ -273,7 +273,7 @@ def test_a_fast_append_is_the_same_as_the_merge(
     for again in (overlap, overlap.clear()):
         later = extract.filter(pl.col("date") > (newest or since), pl.col("date") >= since)
         step = Extract(pl.concat([again, later]), complete=False)
-        rows = later_rows(base.lazy(), step, since, newest)
+        rows = find_later_rows(base.lazy(), step, since, newest)
         if rows is None:
             assert newest is None or (again.is_empty() and not overlap.is_empty())
             continue
@@ -287,7 +287,7 @@ def test_an_extract_without_rows_changes_nothing(base: pl.DataFrame, day: int) -
     since, newest = START + timedelta(days=day), newest_date(base)
     nothing = Extract(base.clear(), complete=False)
     assert_frame_equal(merge(base, nothing, since), base, check_row_order=False)
-    rows = later_rows(base.lazy(), nothing, since, newest)
+    rows = find_later_rows(base.lazy(), nothing, since, newest)
     assert (rows is None) if newest is None else (rows is not None and rows.is_empty())
 
 
@@ -307,7 +307,7 @@ def test_a_merge_up_to_a_date_leaves_the_later_rows(
         assert_frame_equal(merged.filter(inside), new, check_row_order=False)
         assert_frame_equal(merged.filter(~inside), base.filter(~inside), check_row_order=False)
         check_frame(merged)
-        rows = later_rows(base.lazy(), step, since, newest_date(base), until)
+        rows = find_later_rows(base.lazy(), step, since, newest_date(base), until)
         if rows is not None:
             assert_frame_equal(conform(pl.concat([base, rows])), merged)
 
@@ -316,7 +316,7 @@ def test_a_merge_up_to_a_date_leaves_the_later_rows(
 def test_the_first_change_is_where_two_datasets_part(
     base: pl.DataFrame, extract: pl.DataFrame
 ) -> None:
-    first = first_change(base, extract)
+    first = find_first_change(base, extract)
     if first is None:
         assert content_hash(base) == content_hash(extract)
         return
@@ -327,13 +327,13 @@ def test_the_first_change_is_where_two_datasets_part(
 
 
 def test_with_other_columns_no_date_is_as_it_was() -> None:
-    assert first_change(frame(x=[1.0]), frame(y=[1.0])) is None
+    assert find_first_change(frame(x=[1.0]), frame(y=[1.0])) is None
 
 
 def test_a_revised_row_is_no_append() -> None:
     base = frame(x=[1.0])
     step = Extract(frame(x=[2.0]), complete=False)
-    assert later_rows(base.lazy(), step, START, START) is None
+    assert find_later_rows(base.lazy(), step, START, START) is None
 
 
 @pytest.mark.parametrize("base", [None, frame(x=[9.0])])
@@ -354,7 +354,7 @@ def test_an_incremental_extract_with_other_columns_is_rejected(new: pl.DataFrame
     with pytest.raises(DataRejected):
         merge(frame(x=[1.0]), step, START)
     with pytest.raises(DataRejected):
-        later_rows(frame(x=[1.0]).lazy(), step, START, START)
+        find_later_rows(frame(x=[1.0]).lazy(), step, START, START)
 
 
 def test_an_incremental_extract_with_earlier_rows_is_rejected() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from prefect_instances.libs.definitions.content import later_rows, merge
+from prefect_instances.libs.definitions.content import find_later_rows, merge
 from prefect_instances.libs.definitions.continuity import find_losses
 from prefect_instances.libs.definitions.pipeline import Extract
 from prefect_instances.libs.definitions.widening import widen
@@ -81,7 +81,7 @@ def test_whole_numbers_become_floats_when_a_fraction_comes() -> None:
     new = pl.DataFrame({"date": DAYS[1:3], "symbol": ["A", "A"], "close": [10.5, 10.75]})
     step = Extract(new, complete=False)
 
-    assert later_rows(stored.lazy(), step, DAYS[1], DAYS[1]) is None
+    assert find_later_rows(stored.lazy(), step, DAYS[1], DAYS[1]) is None
     assert merge(stored, step, DAYS[1])["close"].to_list() == [10.0, 10.5, 10.75]
     back = Extract(new.with_columns(close=pl.lit(11, pl.Int64)), complete=False)
     whole = merge(stored.cast({"close": pl.Float64}), back, DAYS[1])

@@ -20,10 +20,10 @@ from prefect_instances.libs.definitions import (
     Registry,
 )
 from prefect_instances.libs.services.composition.shaping import (
-    bound,
-    lineage_problems,
-    schedule_problems,
-    shape_of,
+    bind_references,
+    build_shape,
+    list_lineage_problems,
+    list_schedule_problems,
 )
 from prefect_instances.libs.specs import DatasetSpec, ModelSpec, UpstreamRef
 from tests.unit.test_definitions_base import Minimal
@@ -148,7 +148,7 @@ def test_a_definition_without_instances_of_its_own_has_neither() -> None:
 
 
 def test_added_flows_extend_the_shape_of_the_type() -> None:
-    shape = shape_of(InstanceType.DATASET, Checked)
+    shape = build_shape(InstanceType.DATASET, Checked)
     assert shape.flows == ("refresh", "quality", "audit")
     assert (shape.output, shape.readers) == ("refresh", ("refresh", "audit"))
     edges = [(edge.upstream, edge.downstream, edge.role, edge.triggers) for edge in shape.inner]
@@ -158,7 +158,7 @@ def test_added_flows_extend_the_shape_of_the_type() -> None:
     ]
     assert shape.policy("audit", None, None) == (Require.READY, False)
     assert shape.policy("refresh", None, None) == (Require.READY, True)
-    assert shape_of(InstanceType.BACKTEST, None) is SHAPES[InstanceType.BACKTEST]
+    assert build_shape(InstanceType.BACKTEST, None) is SHAPES[InstanceType.BACKTEST]
 
 
 def refs(*documents: dict[str, Any]) -> list[tuple[str, UpstreamRef]]:
@@ -172,8 +172,8 @@ def test_a_contract_says_what_a_reference_leaves_open() -> None:
         {"resource": "b", "role": "covariance"},
         {"resource": "c", "role": "covariance", "require": "none", "triggers": True},
     )
-    assert list(lineage_problems(Checked, given)) == []
-    said = [(ref.flow, ref.require, ref.triggering) for _, ref in bound(Checked, given)]
+    assert list(list_lineage_problems(Checked, given)) == []
+    said = [(ref.flow, ref.require, ref.triggering) for _, ref in bind_references(Checked, given)]
     assert said == [("", "", None), ("refresh", "data", False), ("refresh", "none", True)]
 
 
@@ -182,7 +182,7 @@ def test_a_composition_against_the_contracts_is_told_with_its_paths() -> None:
         {"resource": "a", "role": "covariance", "flow": "inference"},
         {"resource": "b", "role": "output"},
     )
-    paths = [problem.path for problem in lineage_problems(Checked, given)]
+    paths = [problem.path for problem in list_lineage_problems(Checked, given)]
     assert paths == ["upstream_refs[0].flow", "upstream_refs", "upstream_refs[1].role"]
 
 
@@ -197,16 +197,16 @@ def model(**parts: Any) -> ModelSpec:
 
 
 def test_schedules_of_flows_that_there_are_not_are_told_at_their_paths() -> None:
-    shape = shape_of(InstanceType.DATASET, Checked)
+    shape = build_shape(InstanceType.DATASET, Checked)
     asked = dataset(flow_schedules={"quality": WEEKLY, "qualty": WEEKLY, "refresh2": {}})
-    found = list(schedule_problems(asked, shape))
+    found = list(list_schedule_problems(asked, shape))
     assert [problem.path for problem in found] == [
         "flow_schedules.qualty",
         "flow_schedules.refresh2",
     ]
     assert "did you mean 'quality'" in found[0].message
     asked_of_model = model(schedule={"trainin": WEEKLY})
-    [problem] = schedule_problems(asked_of_model, SHAPES[InstanceType.MODEL])
+    [problem] = list_schedule_problems(asked_of_model, SHAPES[InstanceType.MODEL])
     assert problem.path == "schedule.trainin"
     assert "did you mean 'training'" in problem.message
 

@@ -18,7 +18,7 @@ from prefect_instances.libs.definitions import (
     Registry,
 )
 from prefect_instances.libs.definitions.expressions import compile_expression, read_expression
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.plugins.expression import ExpressionPipeline
 from prefect_instances.libs.plugins.ops.windows import Mean
 
@@ -39,7 +39,7 @@ def macro(name: str, expression: str, version: str = "1.0.0", **arguments: Any) 
 
 
 def registry(*more: type[Op] | type[OpMacro]) -> Registry:
-    return Registry([*installed().list(), *more])
+    return Registry([*load_installed().list(), *more])
 
 
 def panel() -> pl.DataFrame:
@@ -97,11 +97,12 @@ def test_the_defaults_of_a_macro_fill_what_is_left_out() -> None:
     defaulted.defaults = (4,)
     known = registry(defaulted)
     assert (
-        read_expression("SMOOTH(x)", known).tree == read_expression("MEAN(x, 4)", installed()).tree
+        read_expression("SMOOTH(x)", known).tree
+        == read_expression("MEAN(x, 4)", load_installed()).tree
     )
     assert (
         read_expression("SMOOTH(x, 7)", known).tree
-        == read_expression("MEAN(x, 7)", installed()).tree
+        == read_expression("MEAN(x, 7)", load_installed()).tree
     )
     assert defaulted.usage() == "SMOOTH(x: series, d: window = 4)"
 
@@ -167,7 +168,7 @@ def test_the_pipeline_pins_versions_by_its_configuration() -> None:
 def test_an_op_is_used_from_python_as_in_an_expression() -> None:
     frame = panel().sort("symbol", "date")
     by_hand = frame.select("date", "symbol", value=Mean()(pl.col("x"), 5)).drop_nulls()
-    assert by_hand.sort("date", "symbol").equals(values("MEAN(x, 5)", installed()))
+    assert by_hand.sort("date", "symbol").equals(values("MEAN(x, 5)", load_installed()))
     with pytest.raises(TypeError, match="does not take 1 arguments"):
         Mean()(pl.col("x"))
 

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_instances.libs.definitions.expressions.program import compile_expression
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.op import Axis, Op
 
 Array = np.ndarray[Any, Any]
 Window = Callable[..., float]
 
 START = date(2024, 1, 1)
-OPS = {op.name: op for op in installed().list() if issubclass(op, Op)}
+OPS = {op.name: op for op in load_installed().list() if issubclass(op, Op)}
 
 
 @st.composite
@@ -74,7 +74,7 @@ def per_date(frame: pl.DataFrame, section: Callable[[Array], Array]) -> Array:
 
 def computed(frame: pl.DataFrame, expression: str) -> Array:
     """What the program gives, in the row order of ``table``, NaN where it gives no row."""
-    values = compile_expression(expression, installed()).run(frame.lazy()).collect()
+    values = compile_expression(expression, load_installed()).run(frame.lazy()).collect()
     ordered = frame.sort("symbol", "date").select("date", "symbol")
     joined = ordered.join(values, on=["date", "symbol"], how="left", maintain_order="left")
     return joined.get_column("value").fill_null(float("nan")).to_numpy()
@@ -233,7 +233,7 @@ def test_a_window_at_a_constant_level_has_no_spread_at_all() -> None:
     days = [START + timedelta(days=i) for i in range(len(values))]
     frame = pl.DataFrame({"date": days, "symbol": "A", "x": values})
     last = {
-        name: compile_expression(f"{name}(x, 10)", installed())
+        name: compile_expression(f"{name}(x, 10)", load_installed())
         .run(frame.lazy())
         .collect()
         .filter(pl.col("date") == days[-1])

@@ -12,10 +12,10 @@ from prefect_instances.libs.definitions.expressions.syntax import (
     Call,
     Name,
     Number,
-    names_of,
+    list_names,
     read_expression,
 )
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.plugins.ops.sections import Scale
 from prefect_instances.libs.plugins.ops.windows import Mean
 
@@ -97,7 +97,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_formula_is_refused(case: str) -> None:
-    tree, problems, _ = read_expression(REFUSED[case], installed())
+    tree, problems, _ = read_expression(REFUSED[case], load_installed())
     assert tree is None
     assert problems
     assert all(problem.path == "" and problem.message for problem in problems)
@@ -114,13 +114,13 @@ def test_what_is_no_formula_is_refused(case: str) -> None:
     ],
 )
 def test_a_problem_tells_its_line_and_column(text: str, begins: str) -> None:
-    _, problems, _ = read_expression(text, installed())
+    _, problems, _ = read_expression(text, load_installed())
     assert [problem.message[: len(begins)] for problem in problems] == [begins]
 
 
 def test_all_problems_are_found_at_once() -> None:
     _, problems, _ = read_expression(
-        "MEEN(REF(x, -1), 5) + y.z * 'a' / IF(x, b[0], 2)", installed()
+        "MEEN(REF(x, -1), 5) + y.z * 'a' / IF(x, b[0], 2)", load_installed()
     )
     places = sorted(int(problem.message.split("column ")[1].split(":")[0]) for problem in problems)
     assert places == [1, 13, 23, 29, 38, 41]
@@ -131,24 +131,24 @@ def test_all_problems_are_found_at_once() -> None:
     [("MEEN(x, 5)", "MEAN"), ("zscor(x)", "ZSCORE"), ("ts_meen(x, 5)", "TS_MEAN")],
 )
 def test_an_unknown_operator_is_answered_with_the_nearest(typed: str, meant: str) -> None:
-    _, problems, _ = read_expression(typed, installed())
+    _, problems, _ = read_expression(typed, load_installed())
     assert f"did you mean '{meant}'?" in problems[0].message
 
 
 def test_a_negative_window_is_called_a_look_ahead() -> None:
-    _, problems, _ = read_expression("DELTA(x, -5)", installed())
+    _, problems, _ = read_expression("DELTA(x, -5)", load_installed())
     assert "future" in problems[0].message
 
 
 def test_line_breaks_and_blanks_do_not_count() -> None:
-    spread, none, _ = read_expression("\n  MEAN(\n\tx,\n 5\n)  ", installed())
+    spread, none, _ = read_expression("\n  MEAN(\n\tx,\n 5\n)  ", load_installed())
     assert none == []
-    assert spread == read_expression("MEAN(x,5)", installed())[0]
+    assert spread == read_expression("MEAN(x,5)", load_installed())[0]
 
 
 def test_operators_are_found_whatever_their_case_and_by_alias() -> None:
     trees = [
-        read_expression(f"{name}(x, 5)", installed())[0]
+        read_expression(f"{name}(x, 5)", load_installed())[0]
         for name in ("MEAN", "mean", "ts_mean", "Ts_Mean")
     ]
     assert trees == [Call(Mean(), (Name("x"),), (5,))] * 4
@@ -156,32 +156,34 @@ def test_operators_are_found_whatever_their_case_and_by_alias() -> None:
 
 def test_a_constant_left_out_has_its_default() -> None:
     assert (
-        read_expression("SCALE(x)", installed())[0]
-        == read_expression("scale(x, 1)", installed())[0]
+        read_expression("SCALE(x)", load_installed())[0]
+        == read_expression("scale(x, 1)", load_installed())[0]
     )
 
 
 def test_a_sign_before_a_number_is_part_of_it() -> None:
-    assert read_expression("SCALE(x, -2)", installed())[0] == Call(Scale(), (Name("x"),), (-2.0,))
+    assert read_expression("SCALE(x, -2)", load_installed())[0] == Call(
+        Scale(), (Name("x"),), (-2.0,)
+    )
 
 
 def test_a_condition_where_a_number_is_needed_counts_as_one_or_zero() -> None:
-    tree, _, _ = read_expression("SUM(x > 1, 20)", installed())
+    tree, _, _ = read_expression("SUM(x > 1, 20)", load_installed())
     assert isinstance(tree, Call)
     assert isinstance(tree.nodes[0], AsNumber)
 
 
 def test_a_chained_comparison_is_both() -> None:
     assert (
-        read_expression("1 < x < 2", installed())[0]
-        == read_expression("1 < x and x < 2", installed())[0]
+        read_expression("1 < x < 2", load_installed())[0]
+        == read_expression("1 < x and x < 2", load_installed())[0]
     )
 
 
 def test_a_name_may_be_that_of_an_operator() -> None:
-    tree, _, _ = read_expression("MEAN(MAX, 5)", installed())
+    tree, _, _ = read_expression("MEAN(MAX, 5)", load_installed())
     assert tree is not None
-    assert names_of(tree) == ("MAX",)
+    assert list_names(tree) == ("MAX",)
 
 
 @given(st.text(max_size=60))
@@ -189,12 +191,12 @@ def test_a_name_may_be_that_of_an_operator() -> None:
 @example("0x1for x in")
 @example("x" * 10 + "\r\n\x0c\u2028")
 def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
-    tree, problems, _ = read_expression(text, installed())
+    tree, problems, _ = read_expression(text, load_installed())
     assert (tree is None) == bool(problems)
 
 
 @given(st.text(alphabet="xy01.,+-*/()<>=! andotIFMEANREF\n", max_size=80))
 def test_any_almost_formula_is_read_or_refused_and_nothing_else(text: str) -> None:
-    tree, problems, _ = read_expression(text, installed())
+    tree, problems, _ = read_expression(text, load_installed())
     assert (tree is None) == bool(problems)
     assert tree is None or not isinstance(tree, Number)

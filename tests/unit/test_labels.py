@@ -81,3 +81,9 @@ def test_no_label_reaches_into_the_validation(
         reaching = pl.col(LABEL_END) >= parts.predict_from
         assert parts.training.filter(reaching).is_empty()
         assert parts.training.filter(pl.col("date") >= parts.predict_from).is_empty()
+
+
+def test_the_embargo_leaves_out_the_dates_before_the_validation() -> None:
+    rows = labelled({"A": list(range(50)), "B": list(range(50))}, 5)
+    learned = split_purged(rows, 0.2, 20).training["date"].max()
+    assert learned == MONDAY + timedelta(days=45 - 9 - 20 - 1)

@@ -9,11 +9,13 @@ import pytest
 
 from tests.costs import Costs
 from tests.mutants.driver import Fault, problems_of
+from tests.mutants.rooms import ROOMS
 from tests.mutants.table import FAULTS
 
 
 def test_no_two_faults_are_the_same() -> None:
-    assert len({(fault.file, fault.old, fault.new) for fault in FAULTS}) == len(FAULTS)
+    every = (*FAULTS, *ROOMS)
+    assert len({(fault.file, fault.old, fault.new) for fault in every}) == len(every)
 
 
 def test_a_fault_that_fits_no_longer_says_why() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.expressions.program import compile_expression
-from prefect_instances.libs.definitions.installed import installed
+from prefect_instances.libs.definitions.installed import load_installed
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +25,7 @@ def values_of(expression: str, x: Array, y: Array) -> Array:
     """The expression's value in each row of one symbol, NaN where missing."""
     days = [date(2024, 1, 1) + timedelta(days=at) for at in range(len(x))]
     frame = pl.DataFrame({"date": days, "symbol": ["A"] * len(x), "x": x, "y": y})
-    found = compile_expression(expression, installed()).run(frame.lazy()).collect()
+    found = compile_expression(expression, load_installed()).run(frame.lazy()).collect()
     joined = frame.select("date").join(found, on="date", how="left", maintain_order="left")
     return joined["value"].fill_null(np.nan).to_numpy()
 
@@ -106,7 +106,7 @@ def test_all_symbols_at_once_give_what_each_gives_alone(
     day = frame.select(pl.int_range(pl.len()).over("symbol")).to_series()
     frame = frame.sort(day, maintain_order=True) if is_mixed else frame
     called, names = expression.split("(")[0], ["x", "y"] if "y" in expression else ["x"]
-    op: Any = installed().get(DefinitionKind.OP, called)()
+    op: Any = load_installed().get(DefinitionKind.OP, called)()
 
     value = op(*(pl.col(name) for name in names), D)
     found = frame.select("row", value=value).sort("row")["value"]

@@ -14,7 +14,9 @@ from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.definitions.optimizer import PortfolioOptimizer
 from prefect_instances.libs.quant.prices import usable
 from prefect_instances.libs.quant.sessions import find_sessions
-from prefect_instances.libs.services.composition.instance_types.optimizers import constraints_of
+from prefect_instances.libs.services.composition.instance_types.optimizers import (
+    convert_constraints,
+)
 from prefect_instances.libs.services.procedures.optimization import (
     OptimizationInputs,
     WeightHistory,
@@ -60,7 +62,7 @@ def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Opt
     return OptimizationInputs(
         spec=spec,
         optimizer=optimizer,
-        constraints=constraints_of(spec.constraints),
+        constraints=convert_constraints(spec.constraints),
         prices=panel,
         scores=scores if optimizer.needs_signal else None,
         covariance=None,
@@ -178,3 +180,14 @@ def test_weekly_bars_are_sessions_of_their_own() -> None:
     priced[10, 0] = False
     assert find_sessions(fridays, priced).all()
     assert usable(np.array([1.0, 0.0])).tolist() == [True, False]
+
+
+def test_a_holiday_of_most_assets_is_no_session() -> None:
+    weekdays = [
+        day for day in (date(2024, 1, 1) + timedelta(n) for n in range(60)) if day.weekday() < 5
+    ]
+    priced = np.ones((len(weekdays), 4), dtype=bool)
+    priced[30, 1:] = False
+    priced[35, 2:] = False
+    found = find_sessions(weekdays, priced)
+    assert [at for at, is_session in enumerate(found) if not is_session] == [30]

@@ -6,10 +6,11 @@ import math
 from datetime import date, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from prefect_instances.libs.services.procedures.backtesting import list_notes
-from prefect_instances.libs.services.procedures.panels import Panel, take_bars
+from prefect_instances.libs.services.procedures.panels import Panel, build_panel, take_bars
 from prefect_instances.libs.services.procedures.tear_sheets import judge_panel
 
 NAN = math.nan
@@ -100,3 +101,12 @@ def test_a_report_tells_what_is_unusual_and_nothing_else() -> None:
     told = list_notes(found)
 
     assert [text.split()[0] for text in told] == ["2", "3"]
+
+
+def test_a_missing_row_and_a_null_are_missing_values() -> None:
+    long = pl.DataFrame(
+        {"date": days(0, 0, 1), "symbol": ["B", "A", "A"], "close": [2.0, None, 3.0]}
+    )
+    panel = build_panel(long, "close")
+    assert (panel.dates, panel.symbols) == (days(0, 1), ("A", "B"))
+    assert panel.values == pytest.approx(np.array([[NAN, 2], [3, NAN]]), nan_ok=True)

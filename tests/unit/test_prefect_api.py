@@ -16,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway, Refused
-from prefect_instances.libs.adapters.prefect.api import Api
+from prefect_instances.libs.adapters.prefect.api import PAGE, Api
 from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.events import Event
 
@@ -250,3 +250,19 @@ def test_importing_the_adapter_does_not_import_prefect() -> None:
         "import sys, prefect_instances.libs.adapters.prefect; sys.exit('prefect' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_pages_are_read_until_one_is_not_full() -> None:
+    held, offsets = list(range(PAGE + 1)), list[int]()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/csrf-token"):
+            return httpx.Response(422, json={"detail": "CSRF protection is disabled."})
+        asked = json.loads(request.content)
+        offsets.append(asked["offset"])
+        return httpx.Response(200, json=held[asked["offset"] :][: asked["limit"]])
+
+    settings = {"transport": httpx.MockTransport(handle)}
+    api = Api(SyncPrefectClient("http://prefect.test/api", httpx_settings=settings))
+    assert list(api.pages("/things/filter", {}, doing="list things")) == held
+    assert offsets == [0, PAGE]

@@ -19,7 +19,7 @@ from prefect_instances.libs.adapters.prefect.patches import (
 )
 from prefect_instances.libs.adapters.warm_worker.forkserver import (
     HEARTBEAT_VARIABLE,
-    without_heartbeats,
+    disable_heartbeats,
 )
 
 PATCHES = [*SERVER_PATCHES, *RUN_PATCHES]
@@ -75,8 +75,8 @@ def test_a_run_has_no_heartbeats_unless_the_environment_asks_for_them(
     monkeypatch.delenv(HEARTBEAT_VARIABLE, raising=False)
     engine = FlowRunEngine(flow=flow(target))
     usual = engine.heartbeat_seconds
-    with without_heartbeats():
+    with disable_heartbeats():
         assert engine.heartbeat_seconds is None
     monkeypatch.setenv(HEARTBEAT_VARIABLE, "60")
-    with without_heartbeats():
+    with disable_heartbeats():
         assert engine.heartbeat_seconds == usual

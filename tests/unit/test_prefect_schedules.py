@@ -9,14 +9,14 @@ import pytest
 from prefect_instances.libs.adapters.prefect import DeploymentPlan, Every
 from prefect_instances.libs.adapters.prefect.deployments import (
     SCHEDULE_OFF,
+    build_schedule_requests,
     differences,
-    schedule_requests,
 )
-from prefect_instances.libs.adapters.prefect.pools import completed
+from prefect_instances.libs.adapters.prefect.pools import complete_template
 from prefect_instances.libs.adapters.prefect.schedules import (
+    build_native_schedules,
     is_ours,
-    native_schedules,
-    same_schedule,
+    is_same_schedule,
 )
 from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.specs import ScheduleSpec
@@ -42,7 +42,7 @@ def deployed(source: DeploymentPlan, *, active: bool = True, **changes: Any) -> 
     """The server's document of a deployment that was made from ``source``."""
     schedules = [
         {"id": f"id-{slug}", "slug": slug, "active": active, "schedule": schedule}
-        for slug, schedule in native_schedules(source.schedule).items()
+        for slug, schedule in build_native_schedules(source.schedule).items()
     ]
     document = {
         "entrypoint": source.entrypoint,
@@ -63,13 +63,15 @@ def deployed(source: DeploymentPlan, *, active: bool = True, **changes: Any) -> 
 
 
 def test_a_cron_schedule_keeps_its_expression_and_zone() -> None:
-    native = native_schedules(cron("30 7 * * 1-5", timezone="Europe/Berlin"))
+    native = build_native_schedules(cron("30 7 * * 1-5", timezone="Europe/Berlin"))
     expected = {"cron": "30 7 * * 1-5", "timezone": "Europe/Berlin", "day_or": True}
     assert native == {"instances": expected}
 
 
 def test_an_interval_counts_elapsed_time_from_a_fixed_moment() -> None:
-    native = native_schedules(ScheduleSpec(type="interval", minutes=90, timezone="Asia/Tokyo"))
+    native = build_native_schedules(
+        ScheduleSpec(type="interval", minutes=90, timezone="Asia/Tokyo")
+    )
     assert native["instances"]["interval"] == 5400
     assert native["instances"]["timezone"] == "UTC"
     assert native["instances"]["anchor_date"] == "2020-01-01T00:00:00+00:00"
@@ -79,7 +81,7 @@ def test_a_daily_window_becomes_several_schedules_with_slugs_of_their_own() -> N
     window = ScheduleSpec(
         type="interval", minutes=30, window_start="09:30", window_end="16:00", timezone="Asia/Tokyo"
     )
-    native = native_schedules(window)
+    native = build_native_schedules(window)
     assert len(native) > 1
     assert next(iter(native)) == "instances"
     assert all(is_ours(slug) for slug in native)
@@ -88,7 +90,7 @@ def test_a_daily_window_becomes_several_schedules_with_slugs_of_their_own() -> N
 
 @pytest.mark.parametrize("schedule", [None, ScheduleSpec()])
 def test_a_manual_schedule_fires_nothing(schedule: ScheduleSpec | None) -> None:
-    assert native_schedules(schedule) == {}
+    assert build_native_schedules(schedule) == {}
 
 
 @pytest.mark.parametrize(("slug", "ours"), [("instances", True), ("instances-3", True)])
@@ -102,17 +104,17 @@ def test_other_slugs_are_a_persons(slug: str | None) -> None:
 
 
 def test_two_notations_of_one_interval_are_the_same() -> None:
-    ours = native_schedules(Every(60))["instances"]
+    ours = build_native_schedules(Every(60))["instances"]
     theirs = {"interval": 60.0, "anchor_date": "2020-01-01T00:00:00Z", "timezone": "UTC"}
-    assert same_schedule(ours, theirs)
-    assert not same_schedule(ours, {**theirs, "interval": 61.0})
-    assert not same_schedule(ours, {**theirs, "anchor_date": "2021-01-01T00:00:00Z"})
+    assert is_same_schedule(ours, theirs)
+    assert not is_same_schedule(ours, {**theirs, "interval": 61.0})
+    assert not is_same_schedule(ours, {**theirs, "anchor_date": "2021-01-01T00:00:00Z"})
 
 
 def test_a_plan_that_is_deployed_differs_in_nothing() -> None:
     source = plan(cron(), tags=("b", "a"), parameters={"n": 1}, description="text")
     assert differences(source, deployed(source)) == {}
-    assert schedule_requests(source, deployed(source)) == []
+    assert build_schedule_requests(source, deployed(source)) == []
 
 
 def test_only_what_differs_is_written() -> None:
@@ -133,22 +135,24 @@ def test_the_version_that_prefect_deploy_writes_is_no_difference() -> None:
 
 def test_a_schedule_that_a_person_switched_off_stays_off() -> None:
     current = deployed(plan(cron()), active=False)
-    assert schedule_requests(plan(cron()), current) == []
-    moved = schedule_requests(plan(cron("5 6 * * *")), current)
+    assert build_schedule_requests(plan(cron()), current) == []
+    moved = build_schedule_requests(plan(cron("5 6 * * *")), current)
     assert [(method, set(body)) for method, _, body in moved] == [("PATCH", {"schedule"})]
 
 
 def test_a_schedule_that_a_person_switched_on_stays_on() -> None:
     disabled = plan(cron(enabled=False))
     current = deployed(disabled, active=True, version=SCHEDULE_OFF)
-    assert schedule_requests(disabled, current) == []
+    assert build_schedule_requests(disabled, current) == []
 
 
 def test_a_specification_that_changes_its_mind_wins_over_the_switch() -> None:
     on, off = plan(cron()), plan(cron(enabled=False))
     was_off = deployed(off, active=False, version=SCHEDULE_OFF)
-    assert schedule_requests(on, was_off) == [("PATCH", "/id-instances", {"active": True})]
-    assert schedule_requests(off, deployed(on)) == [("PATCH", "/id-instances", {"active": False})]
+    assert build_schedule_requests(on, was_off) == [("PATCH", "/id-instances", {"active": True})]
+    assert build_schedule_requests(off, deployed(on)) == [
+        ("PATCH", "/id-instances", {"active": False})
+    ]
     assert differences(off, deployed(on)) == {"version": SCHEDULE_OFF}
     assert differences(on, was_off) == {"version": None}
 
@@ -156,20 +160,20 @@ def test_a_specification_that_changes_its_mind_wins_over_the_switch() -> None:
 def test_a_schedule_of_a_persons_own_is_left_alone() -> None:
     own = {"id": "own", "slug": None, "active": True, "schedule": {"cron": "0 0 * * *"}}
     current = deployed(plan(), schedules=[own])
-    assert schedule_requests(plan(), current) == []
-    assert [method for method, _, _ in schedule_requests(plan(cron()), current)] == ["POST"]
+    assert build_schedule_requests(plan(), current) == []
+    assert [method for method, _, _ in build_schedule_requests(plan(cron()), current)] == ["POST"]
 
 
 def test_a_schedule_that_the_specification_drops_is_deleted() -> None:
     current = deployed(plan(cron()))
-    assert schedule_requests(plan(), current) == [("DELETE", "/id-instances", None)]
+    assert build_schedule_requests(plan(), current) == [("DELETE", "/id-instances", None)]
 
 
 @pytest.mark.parametrize("active", [True, False])
 def test_one_more_schedule_is_as_loud_as_the_others(active: bool) -> None:
     narrow = ScheduleSpec(type="interval", minutes=60, window_start="09:00", window_end="10:00")
     wide = ScheduleSpec(type="interval", minutes=45, window_start="09:00", window_end="15:00")
-    requests = schedule_requests(plan(wide), deployed(plan(narrow), active=active))
+    requests = build_schedule_requests(plan(wide), deployed(plan(narrow), active=active))
     added = [body[0]["active"] for method, _, body in requests if method == "POST"]  # type: ignore[index]
     assert added
     assert set(added) == {active}
@@ -191,4 +195,4 @@ def test_a_template_is_completed_and_not_overwritten() -> None:
     current = {"a": {"default": None, "title": "theirs"}, "b": 1, "list": []}
     ours = {"a": {"default": "x", "title": "ours"}, "b": 2, "c": 3, "list": [1]}
     expected = {"a": {"default": "x", "title": "theirs"}, "b": 1, "c": 3, "list": []}
-    assert completed(current, ours) == expected
+    assert complete_template(current, ours) == expected

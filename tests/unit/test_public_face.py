@@ -75,6 +75,7 @@ PUBLIC = [
     "UpstreamRef",
     "UpstreamShape",
     "VersionLost",
+    "audit",
     "compare",
     "conform",
     "connect",

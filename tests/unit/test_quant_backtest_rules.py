@@ -196,3 +196,11 @@ def test_a_portfolio_that_has_lost_everything_buys_nothing_more() -> None:
     assert history.equity[-1] < 0
     assert history.cash[-1] == pytest.approx(0.0, abs=1e-9)
     assert history.weights[-1][0] == 0.0
+
+
+def test_an_order_that_waits_costs_nothing_yet() -> None:
+    prices = np.array([[1.0, 1.0], [1.0, NAN], [1.0, NAN]])
+    history = simulate(prices, {0: np.array([0.5, 0.5])}, 1000.0, Costs(commission=0.01))
+    bought = 500 / 1.005
+    assert history.trades.shares == pytest.approx([bought])
+    assert history.cash[-1] == pytest.approx(1000 - 1.01 * bought)

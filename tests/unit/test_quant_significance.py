@@ -146,3 +146,8 @@ def test_of_a_thousand_noise_strategies_at_most_one_in_twenty_is_called_signific
     plain = sum(ttest_1samp(row, 0.0, alternative="greater").pvalue < 0.05 for row in strategies)
     assert called == 0
     assert 30 <= plain <= 70
+
+
+def test_the_better_of_two_trials_is_above_their_median() -> None:
+    noise = np.random.default_rng(2).normal(0.0, 0.01, (320, 1))
+    assert overfitting_probability(np.hstack([noise + 0.01, noise])) == 0.0

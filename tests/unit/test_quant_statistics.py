@@ -61,3 +61,7 @@ def test_a_signal_that_knows_the_future_has_a_coefficient_of_one() -> None:
     found = rank_correlations(oracle, forward_returns(prices, 5))
 
     assert np.nanmin(found) == pytest.approx(1.0)
+
+
+def test_two_assets_are_too_few_for_a_rank_correlation() -> None:
+    assert np.isnan(rank_correlations(np.array([[1.0, 2.0]]), np.array([[1.0, 2.0]]))).all()

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from prefect_instances.libs.quant.statistics import correlations
 from prefect_instances.libs.quant.tear_sheet import (
-    correlations,
     group_by_quantile,
     judge_horizon,
     mean_by_group,
@@ -99,7 +99,7 @@ def test_overlapping_terms_have_the_variance_of_newey_and_west(lags: int) -> Non
 def test_noise_over_a_long_horizon_is_seldom_significant_with_the_correction() -> None:
     """The plain t-statistic of overlapping returns calls a third of all noise significant."""
     corrected, plain = [], []
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         prices = np.exp(np.cumsum(rng.normal(0.0, 0.01, (600, 10)), axis=0))
         values = np.cumsum(rng.normal(size=(600, 10)), axis=0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import ValidationError
 
-from prefect_instances.libs.adapters.prefect.schedules import native_schedules
+from prefect_instances.libs.adapters.prefect.schedules import build_native_schedules
 from prefect_instances.libs.specs import (
     INTERVAL_ANCHOR,
     NativeCron,
@@ -149,7 +149,7 @@ DAYS = timedelta(days=4)
 
 def fired(schedule: ScheduleSpec, start: datetime, end: datetime) -> list[datetime]:
     """When Prefect fires in [start, end], once for each of its schedules."""
-    prefect = [CronSchedule(**one) for one in native_schedules(schedule).values()]
+    prefect = [CronSchedule(**one) for one in build_native_schedules(schedule).values()]
 
     async def dates() -> list[datetime]:
         return [day for one in prefect for day in await one.get_dates(start=start, end=end)]

@@ -160,8 +160,8 @@ TEXTS: dict[str, tuple[str | bytes, dict[str, Any], Any]] = {
     "no end of the last line": (csv(A2 + "1.5"), {}, [(D2, "A", 1.5)]),
     "columns twice": (csv(A2 + "1\n"), {"columns": ["close", "close"]}, Refused("names 'close' twice")),
     "a two-digit format": (csv(A2 + "1\n"), {"date_format": "%d.%m.%y"}, Refused("a year of four digits")),
-    "no such zone": (csv(A2 + "1\n"), {"timezone": "Mars"}, Refused("no time zone")),
-    "no such encoding": (csv(A2 + "1\n"), {"encoding": "utf-9"}, Refused("no encoding")),
+    "no such zone": (csv(A2 + "1\n"), {"timezone": "Mars"}, Refused("must be an IANA time zone")),
+    "no such encoding": (csv(A2 + "1\n"), {"encoding": "utf-9"}, Refused("must be the name of a text encoding")),
     "marks alike": (csv(A2 + "1\n"), {"decimal": ",", "thousands": ","}, Refused("same mark")),
 }  # fmt: skip
 
@@ -247,7 +247,7 @@ def test_a_query_gives_the_right_rows_or_one_line(
         database.execute("CREATE TABLE q (date, symbol, close)")
         database.executemany("INSERT INTO q VALUES (?, ?, ?)", given)
     engine = sa.create_engine(f"sqlite:///{tmp_path}/q.db", poolclass=sa.NullPool)
-    monkeypatch.setattr(sql, "engine_of", lambda _: engine)
+    monkeypatch.setattr(sql, "open_engine", lambda _: engine)
     pipeline = SqlPipeline({"block": "b", "query": "SELECT * FROM q", **config})
 
     def make() -> pl.DataFrame:

@@ -15,7 +15,7 @@ from prefect_instances.libs.definitions.installed import discover
 from prefect_instances.libs.quant.tear_sheet import judge_horizon
 from prefect_instances.libs.services.composition.instance_types.experiments import (
     EXPERIMENT,
-    as_expression,
+    convert_to_expression,
 )
 from prefect_instances.libs.services.composition.instance_types.instance_type import Composition
 from prefect_instances.libs.services.procedures.panels import Panel, build_panel
@@ -62,7 +62,7 @@ def test_a_grid_is_every_combination_and_the_output_is_that_of_the_first() -> No
     assert [tuple(point.values()) for point in points] == [
         (5, 1), (5, 2), (5, 3), (21, 1), (21, 2), (21, 3),
     ]  # fmt: skip
-    assert as_expression(discover(), spec).expression == "DELTA(close, 5) / REF(close, 1)"
+    assert convert_to_expression(discover(), spec).expression == "DELTA(close, 5) / REF(close, 1)"
     assert spec.at_point(points[5]).expression == "DELTA(close, 21) / REF(close, 3)"
     assert count_points(spec) == 6
     assert parse_spec(spec_document(spec)) == spec
@@ -72,14 +72,14 @@ def test_a_grid_is_every_combination_and_the_output_is_that_of_the_first() -> No
 def test_what_is_configured_stays_the_output_and_is_a_configuration_of_its_own() -> None:
     written = {"definition": "TS_ZSCORE", "config": {"x": "close", "d": 20}}
     spec = experiment(**written, sweep={"grid": {"d": [5, 10]}})
-    assert as_expression(discover(), spec).expression == "TS_ZSCORE(close, 20)"
+    assert convert_to_expression(discover(), spec).expression == "TS_ZSCORE(close, 20)"
     assert count_points(spec) == 3
     inside = experiment(**written, sweep={"points": [{"d": 5}, {"d": 20}]})
-    assert as_expression(discover(), inside).expression == "TS_ZSCORE(close, 20)"
+    assert convert_to_expression(discover(), inside).expression == "TS_ZSCORE(close, 20)"
     assert count_points(inside) == 2
     series = {"x": "DELTA(close, 1)", "d": 5}
     one = experiment(definition="TS_ZSCORE", sweep={"points": [series]})
-    assert as_expression(discover(), one).expression == "TS_ZSCORE((DELTA(close, 1)), 5)"
+    assert convert_to_expression(discover(), one).expression == "TS_ZSCORE((DELTA(close, 1)), 5)"
 
 
 def test_a_negative_constant_keeps_its_sign_and_a_sweep_changes_the_fingerprint() -> None:

@@ -30,7 +30,7 @@ class Connection(BaseModel):
         description="Where subscribers connect; by default /connection/websocket of the same host.",
     )
     timeout_seconds: float = Field(
-        2.0, gt=0, le=30, description="How long one publication may wait for its answer."
+        2.0, gt=0, le=30, description="Seconds that one publication waits for the server's answer."
     )
     token_seconds: int = Field(
         900, ge=30, le=86_400, description="How long a token is valid; clients ask for a new one."

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 ALGORITHM = "HS256"
 
 
-def connection_token(secret: SecretStr, user: str, now: datetime, life: timedelta) -> str:
+def sign_connection_token(secret: SecretStr, user: str, now: datetime, life: timedelta) -> str:
     """Return a token to connect as ``user`` until ``now + life``; it opens no channel."""
     return _signed(secret, {"sub": user}, now, life)
 
 
-def subscription_token(
+def sign_subscription_token(
     secret: SecretStr, user: str, channel: str, now: datetime, life: timedelta
 ) -> str:
     """Return a token for ``user`` to subscribe to exactly one channel until ``now + life``."""

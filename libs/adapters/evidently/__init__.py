@@ -4,12 +4,12 @@ What belongs here: all calls to Evidently, and the translation of its errors. Wh
 data are compared (``libs.services.procedures.monitoring``).
 """
 
-from prefect_instances.libs.adapters.evidently.pages import Pages
+from prefect_instances.libs.adapters.evidently.pages import EvidentlyPages
 from prefect_instances.libs.adapters.evidently.reports import (
-    Comparison,
+    DriftReport,
+    DriftWindows,
     Monitoring,
-    Report,
-    workspace_folder,
+    find_workspace_folder,
 )
 
-__all__ = ["Comparison", "Monitoring", "Pages", "Report", "workspace_folder"]
+__all__ = ["DriftReport", "DriftWindows", "EvidentlyPages", "Monitoring", "find_workspace_folder"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class EvidentlyPages:
     """Addresses of pages for people; all are empty if ``url`` is, because nothing serves them."""
 
     url: str

@@ -26,7 +26,7 @@ PSI_THRESHOLD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class DriftWindows:
     """Two windows as pandas frames with columns ``features``, ``prediction`` and ``realised``."""
 
     reference: Any
@@ -35,7 +35,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DriftReport:
     """The numbers of a report and the drift of each feature.
 
     ``id`` is empty if it was not saved; ``html`` is its page as a file in the home, None if there
@@ -70,7 +70,7 @@ class Monitoring:
                 return ServerWorkspace(self._address, self._secret)
             from evidently.ui.workspace import Workspace
 
-            place = workspace_folder(self.folder)
+            place = find_workspace_folder(self.folder)
             place.mkdir(parents=True, exist_ok=True)
             return Workspace.create(str(place))
 
@@ -101,12 +101,12 @@ class Monitoring:
             return project_id in {str(project.id) for project in self._workspace.list_projects()}
 
     def delete_project(self, project_id: str) -> None:
-        """Delete a project with its reports; a missing one is no error."""
+        """Delete a project with its reports; do nothing if it does not exist."""
         with _translated():
             if self.has_project(project_id):
                 self._workspace.delete_project(UUID(project_id))
         if self._address is None:
-            shutil.rmtree(workspace_folder(self.folder) / project_id, ignore_errors=True)
+            shutil.rmtree(find_workspace_folder(self.folder) / project_id, ignore_errors=True)
             shutil.rmtree(self._pages(project_id), ignore_errors=True)
 
     def list_reports(self, project_id: str) -> list[str]:
@@ -114,11 +114,14 @@ class Monitoring:
         with _translated():
             return [str(id_) for id_ in self._workspace.list_runs(UUID(project_id))]
 
-    def report(self, project_id: str, name: str, comparison: Comparison, *, save: bool) -> Report:
-        """Compare the windows; with ``save``, add the report to the project.
+    def report(
+        self, project_id: str, name: str, comparison: DriftWindows, *, save: bool
+    ) -> DriftReport:
+        """Compute the drift between two windows of data; with ``save``, store it in the project.
 
-        A report of the embedded workspace is also saved as a page, which needs no server. Raises
-        PermanentError for windows that Evidently cannot compare.
+        ``name`` is the name of the stored report. In the embedded workspace it is also written as a
+        page that opens without a server. Raises PermanentError if Evidently cannot compare the
+        windows.
         """
         try:
             _write_arrays_as_lists()
@@ -127,7 +130,7 @@ class Monitoring:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise PermanentError(f"Evidently cannot compare the windows: {said}") from error
         with _translated():
-            report = Report(*_numbers(snapshot))
+            report = DriftReport(*_numbers(snapshot))
             if not save:
                 return report
             made = self._workspace.add_run(UUID(project_id), snapshot, name=name)
@@ -164,12 +167,12 @@ def _write_arrays_as_lists() -> None:
         _log.warning("Figures of drift reports may be empty: plotly writes arrays in another way")
 
 
-def workspace_folder(folder: Path) -> Path:
+def find_workspace_folder(folder: Path) -> Path:
     """Return the path of a folder's workspace, for a server that shows it."""
     return folder / "workspace"
 
 
-def _snapshot(comparison: Comparison) -> Any:
+def _snapshot(comparison: DriftWindows) -> Any:
     from evidently import DataDefinition, Dataset, Regression
     from evidently import Report as Evidently
     from evidently.presets import DataDriftPreset, RegressionPreset

@@ -5,7 +5,7 @@ models are trained or promoted (``libs.services.procedures.training``). Import i
 vendor's package has the same last name.
 """
 
-from prefect_instances.libs.adapters.mlflow.pages import Pages
+from prefect_instances.libs.adapters.mlflow.pages import MlflowPages
 from prefect_instances.libs.adapters.mlflow.tracking import (
     BLOCKED,
     CHALLENGER,
@@ -22,7 +22,7 @@ __all__ = [
     "CHAMPION",
     "LoadedModel",
     "LoggedInput",
-    "Pages",
+    "MlflowPages",
     "Tracking",
     "Training",
 ]

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class MlflowPages:
     """Addresses of pages for people; all are empty if ``url`` is, because nothing serves them."""
 
     url: str

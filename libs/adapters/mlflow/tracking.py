@@ -307,7 +307,7 @@ class Tracking:
         self.set_alias(name, alias, version)
         self.mark(name, version, alias, "yes")
 
-    def version_of(self, name: str, alias: str) -> int | None:
+    def find_version_by_alias(self, name: str, alias: str) -> int | None:
         """Return the version that an alias points at; None if there is none."""
         from mlflow.exceptions import MlflowException
 
@@ -373,7 +373,7 @@ class Tracking:
             source = self.client.get_model_version(name, str(version)).source
         return f"the files of model version {version} are gone from {source}"
 
-    def tags_of(self, name: str, version: int) -> dict[str, str]:
+    def read_tags(self, name: str, version: int) -> dict[str, str]:
         """Return the tags that ``mark`` set for a version."""
         with _translated():
             tags = self.client.get_model_version(name, str(version)).tags
@@ -392,7 +392,7 @@ class Tracking:
                 )
                 model = mlflow.sklearn.load_model(path)
                 files = {one.name: one.read_bytes() for one in Path(path).glob("*.parquet")}
-        return LoadedModel(version, model, self.tags_of(name, version), files)
+        return LoadedModel(version, model, self.read_tags(name, version), files)
 
     def delete_model(self, name: str) -> None:
         """Delete a registered model with its versions; a missing one is no error."""

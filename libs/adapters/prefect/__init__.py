@@ -10,10 +10,14 @@ Importing this package does not import Prefect; connecting does.
 from prefect_instances.libs.adapters.prefect.api import Refused
 from prefect_instances.libs.adapters.prefect.automations import AutomationPlan, AutomationView
 from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
-from prefect_instances.libs.adapters.prefect.deployment_drift import deployment_edits
+from prefect_instances.libs.adapters.prefect.deployment_drift import list_deployment_edits
 from prefect_instances.libs.adapters.prefect.deployments import DeploymentPlan, DeploymentView
-from prefect_instances.libs.adapters.prefect.flows import FlowFacts, describe_flow, schema_of
-from prefect_instances.libs.adapters.prefect.gateway import PrefectGateway, configured_api_url
+from prefect_instances.libs.adapters.prefect.flows import (
+    FlowFacts,
+    build_parameter_schema,
+    describe_flow,
+)
+from prefect_instances.libs.adapters.prefect.gateway import PrefectGateway, read_configured_api_url
 from prefect_instances.libs.adapters.prefect.runs import ENDED, LIVE, KeyTaken, RunState, RunView
 from prefect_instances.libs.adapters.prefect.schedules import Every, ScheduleView
 
@@ -34,8 +38,8 @@ __all__ = [
     "RunState",
     "RunView",
     "ScheduleView",
-    "configured_api_url",
-    "deployment_edits",
+    "build_parameter_schema",
     "describe_flow",
-    "schema_of",
+    "list_deployment_edits",
+    "read_configured_api_url",
 ]

@@ -86,7 +86,7 @@ class Api:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         if body is not None:
             options |= {"content": _encoded(body, doing), "headers": _JSON}
-        with translated(doing):
+        with translate_errors(doing):
             # The path is typed as a list of routes; they are Prefect's, and not complete.
             return self._client.request(method, path, **options)  # type: ignore[arg-type]
 
@@ -142,7 +142,7 @@ PAGE = 200
 """Documents in one answer: the maximum of a server with default settings."""
 
 
-def chunks(identities: Iterable[UUID]) -> Iterator[list[UUID]]:
+def split_chunks(identities: Iterable[UUID]) -> Iterator[list[UUID]]:
     """Yield the distinct ids in lists that fit one filter and one answer."""
     unique = list(dict.fromkeys(identities))
     for start in range(0, len(unique), PAGE):
@@ -160,7 +160,7 @@ class Calls:
         self._api = api
 
 
-def absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
+def convert_absent(refusal: Refused, kind: str, identity: object) -> PermanentError:
     """Return NotFound for a 404, otherwise the refusal itself."""
     if refusal.status == httpx.codes.NOT_FOUND:
         return NotFound(kind, str(identity))
@@ -186,7 +186,7 @@ class _LateApi(Api):
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Translate exceptions of Prefect's client in the block into this project's errors."""
     import prefect.exceptions
 

@@ -11,7 +11,13 @@ from uuid import UUID
 import httpx
 from pydantic import ValidationError
 
-from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, chunks, translated
+from prefect_instances.libs.adapters.prefect.api import (
+    Api,
+    Calls,
+    Refused,
+    split_chunks,
+    translate_errors,
+)
 from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
 from prefect_instances.libs.core.errors import (
     DefinitionUnavailable,
@@ -96,7 +102,7 @@ class BlockCalls(Calls):
     def read_block_documents(self, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
         """Return the content of the documents as saved; missing ones are left out."""
         found = {}
-        for some in chunks(ids):
+        for some in split_chunks(ids):
             body = {"block_documents": {"id": {"any_": some}}}
             for document in self._api.pages(
                 "/block_documents/filter", body, doing="read block documents"
@@ -130,7 +136,7 @@ def _as_client(api: Api, doing: str) -> Iterator[None]:
     # Building the settings again takes longer than saving a document.
     known = PREFECT_API_URL.value() == api.url
     found = nullcontext() if known else temporary_settings({PREFECT_API_URL: api.url})
-    with found, translated(doing):
+    with found, translate_errors(doing):
         yield
 
 
@@ -138,12 +144,12 @@ def _through_races(doing: str, call: Callable[[], Answer]) -> Answer:
     """Retry ``call`` if another process registers the same first; the next try finds it."""
     for _ in range(REGISTRATIONS - 1):
         try:
-            with translated(doing):
+            with translate_errors(doing):
                 return call()
         except Refused as refusal:
             if refusal.status != httpx.codes.CONFLICT:
                 raise
-    with translated(doing):
+    with translate_errors(doing):
         return call()
 
 

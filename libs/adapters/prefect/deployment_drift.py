@@ -8,11 +8,11 @@ from typing import Any
 from prefect_instances.libs.adapters.prefect.deployments import (
     DeploymentPlan,
     DeploymentView,
-    deployment_fields,
+    build_deployment_fields,
+    build_schedule_requests,
     differences,
-    schedule_requests,
 )
-from prefect_instances.libs.adapters.prefect.schedules import native_schedules
+from prefect_instances.libs.adapters.prefect.schedules import build_native_schedules
 from prefect_instances.libs.core.differences import find_differences as value_differences
 
 UNSHOWN = {
@@ -24,7 +24,7 @@ UNSHOWN = {
 """Messages for fields whose values are secret, long or uninformative."""
 
 
-def deployment_edits(plan: DeploymentPlan, view: DeploymentView) -> tuple[str, ...]:
+def list_deployment_edits(plan: DeploymentPlan, view: DeploymentView) -> tuple[str, ...]:
     """Return one line for each edit, ``field: planned -> stored``; empty if there is none.
 
     People's own settings (paused, a schedule switched off or added) are not edits.
@@ -33,7 +33,7 @@ def deployment_edits(plan: DeploymentPlan, view: DeploymentView) -> tuple[str, .
 
 
 def _field_edits(plan: DeploymentPlan, stored: Mapping[str, Any]) -> Iterator[str]:
-    planned = deployment_fields(plan)
+    planned = build_deployment_fields(plan)
     for name in differences(plan, stored):
         if name in UNSHOWN:
             yield UNSHOWN[name]
@@ -43,9 +43,9 @@ def _field_edits(plan: DeploymentPlan, stored: Mapping[str, Any]) -> Iterator[st
 
 
 def _schedule_edits(plan: DeploymentPlan, stored: Mapping[str, Any]) -> Iterator[str]:
-    planned = native_schedules(plan.schedule)
+    planned = build_native_schedules(plan.schedule)
     known = {item["id"]: item for item in stored["schedules"]}
-    for method, place, body in schedule_requests(plan, stored):
+    for method, place, body in build_schedule_requests(plan, stored):
         if method == "POST":
             assert isinstance(body, list)
             yield from (f"schedule {item['slug']} was deleted" for item in body)

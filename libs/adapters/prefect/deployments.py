@@ -18,14 +18,14 @@ from uuid import UUID
 import httpx
 from pydantic_core import to_jsonable_python
 
-from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, absent
+from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, convert_absent
 from prefect_instances.libs.adapters.prefect.change import Change, EnsureResult
 from prefect_instances.libs.adapters.prefect.schedules import (
     Every,
     ScheduleView,
+    build_native_schedules,
     is_ours,
-    native_schedules,
-    same_schedule,
+    is_same_schedule,
     view_schedule,
 )
 from prefect_instances.libs.core.errors import NotFound, PermanentError
@@ -140,7 +140,7 @@ class DeploymentCalls(Calls):
         document = _read_by_name(self._api, flow_name, name)
         return None if document is None else self._view_deployment(document)
 
-    def deployments_tagged(self, tag: str) -> list[DeploymentView]:
+    def list_deployments_tagged(self, tag: str) -> list[DeploymentView]:
         """Return every deployment with this tag, by name."""
         body = {"deployments": {"tags": {"all_": [tag]}}, "sort": "NAME_ASC"}
         pages = self._api.pages("/deployments/filter", body, doing="list deployments")
@@ -163,7 +163,7 @@ class DeploymentCalls(Calls):
         try:
             self._api.request("POST", path, doing=f"{verb} a deployment")
         except Refused as refusal:
-            raise absent(refusal, "deployment", deployment_id) from refusal
+            raise convert_absent(refusal, "deployment", deployment_id) from refusal
 
     def limit_deployment(
         self, deployment_id: UUID, limit: int, options: Mapping[str, Any] | None = None
@@ -177,7 +177,7 @@ class DeploymentCalls(Calls):
             path = f"/deployments/{deployment_id}"
             self._api.request("PATCH", path, body, doing="limit a deployment")
         except Refused as refusal:
-            raise absent(refusal, "deployment", deployment_id) from refusal
+            raise convert_absent(refusal, "deployment", deployment_id) from refusal
 
     def _view_deployment(self, document: Mapping[str, Any]) -> DeploymentView:
         return DeploymentView(
@@ -222,12 +222,12 @@ def _create(api: Api, plan: DeploymentPlan) -> EnsureResult:
     flow = api.request("POST", "/flows/", {"name": plan.flow_name}, doing=doing)
     enabled = _enabled(plan)
     body = {
-        **deployment_fields(plan),
+        **build_deployment_fields(plan),
         "flow_id": flow["id"],
         "name": plan.name,
         "schedules": [
             {"schedule": schedule, "slug": slug, "active": enabled}
-            for slug, schedule in native_schedules(plan.schedule).items()
+            for slug, schedule in build_native_schedules(plan.schedule).items()
         ],
     }
     response = api.send("POST", "/deployments/", body, doing=doing)
@@ -242,7 +242,7 @@ def _update(api: Api, plan: DeploymentPlan, current: Mapping[str, Any]) -> Chang
     changes = differences(plan, current)
     if "work_pool_name" in changes:
         _require_pool(api, plan.work_pool, doing)
-    requests = schedule_requests(plan, current)
+    requests = build_schedule_requests(plan, current)
     for method, place, body in requests:
         api.request(method, f"{path}/schedules{place}", body, doing=doing)
     if not changes and not requests:
@@ -253,7 +253,7 @@ def _update(api: Api, plan: DeploymentPlan, current: Mapping[str, Any]) -> Chang
     return Change.UPDATED
 
 
-def schedule_requests(
+def build_schedule_requests(
     plan: DeploymentPlan, current: Mapping[str, Any]
 ) -> list[tuple[str, str, object]]:
     """Return the requests (method, path below ``…/schedules``, body) that update our schedules."""
@@ -263,7 +263,7 @@ def schedule_requests(
     silenced = bool(stored) and not any(item["active"] for item in stored.values())
     yields = isinstance(plan.schedule, Every) and plan.schedule.yields
     requests: list[tuple[str, str, object]] = []
-    for slug, schedule in native_schedules(plan.schedule).items():
+    for slug, schedule in build_native_schedules(plan.schedule).items():
         known = stored.pop(slug, None)
         if known is None:
             # An additional schedule is inactive if a person switched the others off.
@@ -271,7 +271,7 @@ def schedule_requests(
             requests.append(("POST", "", [{"schedule": schedule, "slug": slug, "active": active}]))
             continue
         changes: dict[str, Any] = {}
-        if not yields and not same_schedule(schedule, known["schedule"]):
+        if not yields and not is_same_schedule(schedule, known["schedule"]):
             changes["schedule"] = schedule
         if switched and enabled != known["active"]:
             changes["active"] = enabled
@@ -296,10 +296,14 @@ def differences(plan: DeploymentPlan, current: Mapping[str, Any]) -> dict[str, A
         # Any other value (`prefect deploy` writes its own) is ignored.
         "version": SCHEDULE_OFF if current["version"] == SCHEDULE_OFF else None,
     }
-    return {name: value for name, value in deployment_fields(plan).items() if stored[name] != value}
+    return {
+        name: value
+        for name, value in build_deployment_fields(plan).items()
+        if stored[name] != value
+    }
 
 
-def deployment_fields(plan: DeploymentPlan) -> dict[str, Any]:
+def build_deployment_fields(plan: DeploymentPlan) -> dict[str, Any]:
     """Return the fields common to a POST and a PATCH, in JSON values and a canonical order."""
     fields = {
         "entrypoint": plan.entrypoint,
@@ -329,5 +333,5 @@ def _enabled(plan: DeploymentPlan) -> bool:
 
 
 def _version(plan: DeploymentPlan) -> str | None:
-    disabled = bool(native_schedules(plan.schedule)) and not _enabled(plan)
+    disabled = bool(build_native_schedules(plan.schedule)) and not _enabled(plan)
     return SCHEDULE_OFF if disabled else None

@@ -42,11 +42,11 @@ def describe_flow(entrypoint: str) -> FlowFacts:
     except (ImportError, AttributeError, ValueError) as error:
         raise PermanentError(f"flow {entrypoint} cannot be imported: {error}") from error
     if not isinstance(flow, Flow):
-        raise PermanentError(f"{entrypoint} is not a flow")
-    return FlowFacts(entrypoint, flow.name, flow.description or "", schema_of(flow))
+        raise PermanentError(f"{entrypoint} is not a Prefect flow: decorate it with @flow")
+    return FlowFacts(entrypoint, flow.name, flow.description or "", build_parameter_schema(flow))
 
 
-def schema_of(flow: Flow[..., Any]) -> dict[str, Any]:
+def build_parameter_schema(flow: Flow[..., Any]) -> dict[str, Any]:
     """Return the JSON schema of a flow's parameters, as ``prefect deploy`` stores it."""
     from prefect.utilities.callables import parameter_schema
 

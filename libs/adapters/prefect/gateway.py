@@ -57,7 +57,7 @@ class PrefectGateway(
         The server of Prefect's settings takes precedence over ``api_url``. Until then Prefect is
         not imported, and no server needs to be configured.
         """
-        return cls(Api.connect_later(lambda: _client(configured_api_url() or api_url or None)))
+        return cls(Api.connect_later(lambda: _client(read_configured_api_url() or api_url or None)))
 
     @property
     def api_url(self) -> str:
@@ -92,7 +92,7 @@ class PrefectGateway(
         return str(version) if healthy is True else None
 
 
-def configured_api_url() -> str | None:
+def read_configured_api_url() -> str | None:
     """Return the server in Prefect's own settings (``PREFECT_API_URL`` or the active profile)."""
     from prefect.settings import PREFECT_API_URL
 
@@ -103,7 +103,7 @@ def _client(api_url: str | None) -> SyncPrefectClient:
     from prefect.client.orchestration import SyncPrefectClient, get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 
-    configured = configured_api_url()
+    configured = read_configured_api_url()
     if api_url is None and configured is None:
         raise Unavailable(SERVICE, NO_SERVER)
     if api_url is None or api_url.rstrip("/") == configured:

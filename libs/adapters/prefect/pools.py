@@ -37,7 +37,7 @@ class WorkPoolCalls(Calls):
         if current["type"] != type_:
             detail = f"its type is {current['type']}, not {type_}; name that type, or delete it"
             raise AlreadyExists("work pool", name, detail)
-        merged = completed(current["base_job_template"], base_job_template or {})
+        merged = complete_template(current["base_job_template"], base_job_template or {})
         if merged == current["base_job_template"]:
             return EnsureResult(UUID(current["id"]), Change.UNCHANGED)
         body = {"base_job_template": merged}
@@ -79,7 +79,7 @@ def _find(api: Api, name: str) -> dict[str, Any] | None:
     return api.find(_path(name), doing=f"read work pool {name}")
 
 
-def completed(current: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+def complete_template(current: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``current`` plus the entries that only ``ours`` has; None counts as missing."""
     merged = dict(current)
     for key, value in ours.items():
@@ -87,7 +87,7 @@ def completed(current: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, 
         if known is None:
             merged[key] = value
         elif isinstance(known, Mapping) and isinstance(value, Mapping):
-            merged[key] = completed(known, value)
+            merged[key] = complete_template(known, value)
     return merged
 
 

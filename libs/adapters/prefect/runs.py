@@ -9,7 +9,13 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from prefect_instances.libs.adapters.prefect.api import Api, Calls, Refused, absent, chunks
+from prefect_instances.libs.adapters.prefect.api import (
+    Api,
+    Calls,
+    Refused,
+    convert_absent,
+    split_chunks,
+)
 from prefect_instances.libs.core.errors import NotFound, PermanentError
 
 
@@ -122,7 +128,7 @@ class RunCalls(Calls):
         try:
             run = view_run(self._api.request("POST", path, body, doing="start a run"))
         except Refused as refusal:
-            raise absent(refusal, "deployment", deployment_id) from refusal
+            raise convert_absent(refusal, "deployment", deployment_id) from refusal
         if run.deployment_id != deployment_id:
             raise KeyTaken(idempotency_key, run)
         return run
@@ -138,12 +144,12 @@ class RunCalls(Calls):
         """Return the runs with these ids; missing ones are left out."""
         runs = (
             view_run(document)
-            for some in chunks(run_ids)
+            for some in split_chunks(run_ids)
             for document in _filter(self._api, {"id": {"any_": some}})
         )
         return {run.id: run for run in runs}
 
-    def live_runs(
+    def list_live_runs(
         self, deployment_ids: Iterable[UUID], due_by: datetime | None = None
     ) -> dict[UUID, list[RunView]]:
         """Return each deployment's runs that are under way or due, oldest first; [] if none.
@@ -152,7 +158,7 @@ class RunCalls(Calls):
         """
         wanted = list(dict.fromkeys(deployment_ids))
         found: dict[UUID, dict[UUID, RunView]] = {deployment_id: {} for deployment_id in wanted}
-        for some in chunks(wanted):
+        for some in split_chunks(wanted):
             for condition in _live_conditions(due_by or datetime.now(UTC)):
                 for document in _filter(self._api, {"deployment_id": {"any_": some}, **condition}):
                     run = view_run(document)
@@ -160,12 +166,12 @@ class RunCalls(Calls):
                         found[run.deployment_id][run.id] = run
         return {key: sorted(runs.values(), key=_by_age) for key, runs in found.items()}
 
-    def started_runs(self, tag: str) -> list[RunView]:
+    def list_started_runs(self, tag: str) -> list[RunView]:
         """Return the runs with a tag that were picked up and are not over."""
         condition = {"tags": {"all_": [tag]}, "state": {"type": {"any_": STARTED_TYPES}}}
         return [view_run(document) for document in _filter(self._api, condition)]
 
-    def ended_runs(self, deployment_id: UUID, limit: int) -> list[RunView]:
+    def list_ended_runs(self, deployment_id: UUID, limit: int) -> list[RunView]:
         """Return up to ``limit`` runs of a deployment that are over, the latest first."""
         ended = {"type": {"any_": sorted(state.value for state in ENDED)}}
         condition = {"deployment_id": {"any_": [deployment_id]}, "state": ended}
@@ -225,7 +231,7 @@ def _propose(api: Api, run_id: UUID, state: Mapping[str, Any], doing: str) -> st
             "POST", f"/flow_runs/{run_id}/set_state", {"state": state}, doing=doing
         )
     except Refused as refusal:
-        if isinstance(absent(refusal, "run", run_id), NotFound):
+        if isinstance(convert_absent(refusal, "run", run_id), NotFound):
             return ""
         raise
     if answer["status"] not in {"ACCEPT", "REJECT"} or not answer["state"]:

@@ -47,7 +47,7 @@ class ScheduleView:
     timezone: str
 
 
-def native_schedules(schedule: ScheduleSpec | Every | None) -> dict[str, dict[str, Any]]:
+def build_native_schedules(schedule: ScheduleSpec | Every | None) -> dict[str, dict[str, Any]]:
     """Return documents of Prefect's API by slug that together fire at every slot of ``schedule``.
 
     Empty if nothing fires by itself. Session days are not considered: a run on another day ends at
@@ -63,7 +63,7 @@ def is_ours(slug: str | None) -> bool:
     return slug is not None and (slug == SLUG or slug.startswith(f"{SLUG}-"))
 
 
-def same_schedule(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+def is_same_schedule(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
     """Return True if the server's document is equivalent to ours, whatever its notation."""
     return _comparable(wanted) == _comparable(stored)
 

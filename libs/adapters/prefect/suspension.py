@@ -30,7 +30,7 @@ def observe_signal(
     suspension_request: Any,
     polling_interval: float = 10,  # noqa: ARG001 - nothing is polled
 ) -> Iterator[None]:
-    """Let Prefect's request for suspension count as made once the signal has come.
+    """Have Prefect suspend the run once this process has received the suspension signal.
 
     It replaces ``observe_flow_run_suspension``. The request is read without its lock, because the
     handler of a signal may interrupt the thread that holds it.

@@ -61,8 +61,8 @@ class WarmVariables(BaseVariables):
         default=PRELOAD_BY_TAG,
         title="Preloaded Modules by Tag",
         description=(
-            "More of them for the runs that have a tag, in a process of their own that starts with "
-            "the first such run: heavy libraries burden only the runs that need them."
+            "More modules to import once, by tag. Runs with the tag get a process of their own, "
+            "which starts with the first such run, so that other runs do not load them."
         ),
     )
     grace_seconds: float = Field(
@@ -74,7 +74,7 @@ class WarmVariables(BaseVariables):
 
 
 class WarmJobConfiguration(BaseJobConfiguration):
-    """`WarmVariables` as they apply to one run. A ``command`` is ignored: none is started."""
+    """The `WarmVariables` of one run; a ``command`` has no effect, because runs are forked."""
 
     stream_output: bool = True
     working_dir: Path | None = None

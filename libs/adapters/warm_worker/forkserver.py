@@ -71,7 +71,7 @@ logger = logging.getLogger("prefect.warm_worker.forkserver")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ForkJob:
     """One fork: run a flow run, or its hooks after its own process died or was cancelled.
 
     ``env`` is the whole environment of the child, ``cwd`` its working directory; ``quiet`` keeps
@@ -96,15 +96,18 @@ class ForkServer:
         self._buffer = b""
         self._wakeup, self._wakeup_writer = os.pipe()
 
-    def serve(self) -> Job | None:
-        """Serve until the worker retires it or is gone; in a forked child return its job."""
+    def serve(self) -> ForkJob | None:
+        """Serve requests until the worker retires this server or ends.
+
+        Returns None in the server itself, and in a forked child the job that it has to do.
+        """
         self._watch_signals()
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ, self._receive)
             selector.register(self._wakeup, selectors.EVENT_READ, self._reap)
             while self._children or not self._retiring:
                 for key, _ in selector.select():
-                    job: Job | None = key.data()
+                    job: ForkJob | None = key.data()
                     if job is not None:
                         return job
         return None
@@ -125,7 +128,7 @@ class ForkServer:
     def _retire(self, *_: object) -> None:
         self._retiring = True
 
-    def _receive(self) -> Job | None:
+    def _receive(self) -> ForkJob | None:
         """Handle the worker's messages; in a forked child return the job to do."""
         data = self._connection.recv(RECEIVE_BYTES)
         if not data:
@@ -136,11 +139,11 @@ class ForkServer:
             request = json.loads(line)
             if "retire" in request:
                 self._retire()
-            elif (job := self._fork(Job(**request))) is not None:
+            elif (job := self._fork(ForkJob(**request))) is not None:
                 return job
         return None
 
-    def _fork(self, job: Job) -> Job | None:
+    def _fork(self, job: ForkJob) -> ForkJob | None:
         """Fork; return the job in the child, None in the server."""
         if self._retiring:
             self._send({"started": job.id, "pid": None})
@@ -222,7 +225,7 @@ def preload(modules: Iterable[str]) -> None:
 
 
 @contextmanager
-def without_heartbeats() -> Iterator[None]:
+def disable_heartbeats() -> Iterator[None]:
     """Run flows without Prefect's heartbeats, unless the environment asks for them.
 
     The first heartbeat comes at the start of a run, repeats the state just reported, and reads four
@@ -238,11 +241,11 @@ def without_heartbeats() -> Iterator[None]:
 
 
 def index_packages() -> None:
-    """Index the installed packages once: each run's search for plugins would take 50 ms."""
+    """Index the installed packages before forking, which saves each run 50 ms."""
     importlib.metadata.entry_points()
 
 
-def fork_hazards() -> list[str]:
+def list_fork_hazards() -> list[str]:
     """Return the threads whose loss would hang forked children; empty if forking is safe."""
     others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
     tasks = Path("/proc/self/task")
@@ -252,7 +255,7 @@ def fork_hazards() -> list[str]:
     return others + [name for name in native if POOL_THREAD.match(name)]
 
 
-def loaded_files() -> dict[str, int | None]:
+def list_loaded_files() -> dict[str, int | None]:
     """Return the change times (ns) of loaded project files, package directories and settings."""
     from prefect.settings import get_current_settings
 
@@ -262,10 +265,10 @@ def loaded_files() -> dict[str, int | None]:
     files = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
     project = {file for file in files if file and not file.startswith(prefixes)}
     settings = {str(get_current_settings().profiles_path)}
-    return {path: modified(path) for path in project | packages | settings}
+    return {path: read_modified_time(path) for path in project | packages | settings}
 
 
-def modified(path: str) -> int | None:
+def read_modified_time(path: str) -> int | None:
     """Return the change time of a file (ns), None if it does not exist."""
     try:
         return os.stat(path).st_mtime_ns
@@ -273,7 +276,7 @@ def modified(path: str) -> int | None:
         return None
 
 
-def conclude(job: Job) -> NoReturn:
+def conclude(job: ForkJob) -> NoReturn:
     """Do the job and exit as Python does, but without finalizing the interpreter.
 
     That takes 50 ms and may wait for native threads that the fork did not copy.
@@ -294,7 +297,7 @@ def conclude(job: Job) -> NoReturn:
     os._exit(status if isinstance(status, int) else 1)
 
 
-def perform(job: Job) -> None:
+def perform(job: ForkJob) -> None:
     """Do the job in this process, a fresh child; may end with `SystemExit`, as the engine does."""
     os.environ.clear()
     os.environ.update(job.env)
@@ -310,7 +313,7 @@ def perform(job: Job) -> None:
         suspension.listen()
         engine = sys.modules["prefect.engine"].__file__ or ""
         sys.argv = [engine, job.flow_run_id]
-        with without_heartbeats():
+        with disable_heartbeats():
             runpy.run_path(engine, run_name="__main__")
     else:
         run_hooks(UUID(job.flow_run_id), job.kind)
@@ -343,7 +346,7 @@ def main() -> None:
     preload((*ENGINE, *modules))
     apply_patches(RUN_PATCHES)
     index_packages()
-    if modules and (hazards := fork_hazards()):
+    if modules and (hazards := list_fork_hazards()):
         logger.error(
             "Nothing is preloaded, because importing %s started threads: %s", modules, hazards
         )
@@ -351,7 +354,7 @@ def main() -> None:
         os.execv(sys.executable, command)  # noqa: S606 - itself again, without a shell
     gc.collect()
     gc.freeze()
-    server.announce(loaded_files())
+    server.announce(list_loaded_files())
     job = server.serve()
     if job is not None:
         conclude(job)

@@ -18,8 +18,8 @@ import psutil
 
 from prefect_instances.libs.adapters.warm_worker.forkserver import (
     ABANDONED_GRACE_SECONDS,
-    Job,
-    modified,
+    ForkJob,
+    read_modified_time,
 )
 
 READY_SECONDS = 180.0
@@ -77,12 +77,12 @@ class Child:
             os.kill(self.pid, number)
 
     def has_ended(self, status: int | None) -> None:
-        """Record the end."""
+        """Record that the child has ended; ``status`` is None if its exit code is unknown."""
         self.status = status
         self._ended.set()
 
     async def outlive_server(self) -> None:
-        """Detect the end without the forkserver, after that died."""
+        """Wait until the child has ended, by polling, because its forkserver has died."""
         while self._is_running():
             await asyncio.sleep(ORPHAN_POLL_SECONDS)
         self.has_ended(None)
@@ -121,7 +121,7 @@ class Server:
     async def start(self) -> None:
         """Start it and wait until it has imported everything; raise `ServerLost` if it ends."""
         ours, theirs = socket.socketpair()
-        module = Job.__module__
+        module = ForkJob.__module__
         command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *self._modules]
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -146,7 +146,7 @@ class Server:
                 await self._process.wait()
         self._listener = asyncio.create_task(self._listen())
 
-    async def fork(self, job: Job) -> Child | None:
+    async def fork(self, job: ForkJob) -> Child | None:
         """Return the child that does the job; None if the server accepts no more jobs."""
         answer: asyncio.Future[Child | None] = asyncio.get_running_loop().create_future()
         self._asked[job.id] = answer
@@ -155,7 +155,9 @@ class Server:
 
     def is_current(self) -> bool:
         """Return True if it runs, and nothing that it loaded has changed since."""
-        return self.alive and all(modified(path) == then for path, then in self._loaded.items())
+        return self.alive and all(
+            read_modified_time(path) == then for path, then in self._loaded.items()
+        )
 
     def retire(self) -> None:
         """Tell it to accept no more jobs and to exit after its last child."""
@@ -222,7 +224,7 @@ class Servers:
         self._retired: list[Server] = []
         self._starting: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def fork(self, job: Job, modules: Sequence[str]) -> Child:
+    async def fork(self, job: ForkJob, modules: Sequence[str]) -> Child:
         """Fork from the warm process for the job's environment; raise `ServerLost` if it ends."""
         while True:
             server = await self.warm(job.env, modules)
@@ -248,7 +250,7 @@ class Servers:
             return server
 
     async def stop(self) -> None:
-        """End all of them and their children."""
+        """End all forkservers and their children."""
         servers = [*self._servers.values(), *self._retired]
         await asyncio.gather(*(server.stop() for server in servers))
 

@@ -42,7 +42,7 @@ from prefect_instances.libs.adapters.warm_worker.configuration import (
     WarmVariables,
     prepare_directory,
 )
-from prefect_instances.libs.adapters.warm_worker.forkserver import Job
+from prefect_instances.libs.adapters.warm_worker.forkserver import ForkJob
 from prefect_instances.libs.adapters.warm_worker.reads import (
     begin_submission,
     read_once_per_submission,
@@ -75,12 +75,12 @@ class WarmWorkerResult(BaseWorkerResult):
 
 
 @dataclass(slots=True)
-class Run:
+class WorkerRun:
     """A flow run whose process is alive or not yet accounted for, with its job."""
 
     flow_run_id: UUID
     configuration: WarmJobConfiguration
-    job: Job
+    job: ForkJob
     child: Child
     cancelled: bool = False
 
@@ -104,13 +104,13 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._prefetch_seconds = PREFETCH_SECONDS
         self._servers = Servers()
         self._control = ControlChannel()
-        self._runs: dict[UUID, Run] = {}
+        self._runs: dict[UUID, WorkerRun] = {}
         self._polling = asyncio.Lock()
         self._due = asyncio.Event()
         self._watchers: list[asyncio.Task[None]] = []
 
     async def setup(self) -> None:
-        """Prepare to run, as Prefect asks; starts watching for due and for stopped runs."""
+        """Prepare the worker, and start to watch for runs that are due or were stopped."""
         await self._exit_stack.enter_async_context(self._control)
         await super().setup()
         read_once_per_submission(self.client)
@@ -134,12 +134,12 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         configuration: WarmJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
-        """Run it in a forked child and account for its end."""
+        """Run a flow run in a forked child, and report its end to Prefect."""
         with prepare_directory(configuration) as directory:
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             try:
                 child = await self._servers.fork(job, configuration.modules(flow_run.tags))
-                run = self._runs[flow_run.id] = Run(flow_run.id, configuration, job, child)
+                run = self._runs[flow_run.id] = WorkerRun(flow_run.id, configuration, job, child)
                 if task_status is not None:
                     task_status.started(child.pid)
                 await self._until_end(run)
@@ -166,7 +166,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         raise InfrastructureNotFound(f"No process {infrastructure_pid} runs in this worker.")
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Submit due runs; poll one at a time, because a parallel answer would be outdated."""
+        """Submit the due runs; one poll at a time, because of two answers one would be outdated."""
         async with self._polling:
             return await super().get_and_submit_flow_runs()
 
@@ -195,11 +195,11 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """
         try:
             state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
-        except (Abort, Pause) as refusal:
+            if state.is_pending() and state.state_details.scheduled_time is None:
+                await self._insist(lambda: self._return_to_end(flow_run.id))
+                return False
+        except (Abort, Pause, ObjectNotFound) as refusal:
             self._logger.info("Flow run '%s' is not submitted: %s", flow_run.id, refusal)
-            return False
-        if state.is_pending() and state.state_details.scheduled_time is None:
-            await self._insist(lambda: self._return_to_end(flow_run.id))
             return False
         return state.is_pending()
 
@@ -217,7 +217,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
         """Set no labels: the log and the events of a run name its worker."""
 
-    async def _until_end(self, run: Run) -> None:
+    async def _until_end(self, run: WorkerRun) -> None:
         """Wait for the child; end it if the worker is stopped."""
         try:
             await run.child.wait()
@@ -225,7 +225,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             with anyio.CancelScope(shield=True):
                 await run.child.end(run.configuration.grace_seconds)
 
-    async def _account(self, run: Run) -> int:
+    async def _account(self, run: WorkerRun) -> int:
         """Ensure that the run's state shows how it ended; return the exit code to report."""
         reported = getattr(self._control.get_conclusion(run.flow_run_id), "state_type", None)
         if reported and not run.cancelled:
@@ -273,7 +273,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             await asyncio.sleep(POLL_SECONDS)
 
     async def _run_hooks(
-        self, kind: Literal["on_crashed_hooks", "on_cancellation_hooks"], run: Run
+        self, kind: Literal["on_crashed_hooks", "on_cancellation_hooks"], run: WorkerRun
     ) -> None:
         """Run the flow's hooks in a child; their outcome is ignored."""
         job = replace(run.job, id=str(uuid4()), kind=kind)
@@ -405,7 +405,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
 
 def _job(
     flow_run_id: UUID, configuration: WarmJobConfiguration, directory: str, port: str, token: str
-) -> Job:
+) -> ForkJob:
     """Return the job of running the flow run."""
     env = {
         **{name: value or "" for name, value in configuration.env.items()},
@@ -415,7 +415,7 @@ def _job(
         "PREFECT__CONTROL_TOKEN": token,
     }
     quiet = not configuration.stream_output
-    return Job(str(uuid4()), "run", str(flow_run_id), env, directory, quiet)
+    return ForkJob(str(uuid4()), "run", str(flow_run_id), env, directory, quiet)
 
 
 def _is_left_behind(flow_run: FlowRun, child: Child) -> bool:

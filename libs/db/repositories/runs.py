@@ -145,6 +145,21 @@ def select_last_success_start(session: Session, flow_id: UUID) -> datetime | Non
     return session.scalar(query)
 
 
+def select_newest_success(session: Session, flow_id: UUID) -> RunRecord | None:
+    """Select the newest run of a flow that succeeded, reruns excluded; None if there is none."""
+    query = (
+        select(RunRecord)
+        .where(
+            RunRecord.flow_id == flow_id,
+            RunRecord.status == RunStatus.COMPLETED,
+            RunRecord.cause != Cause.RERUN,
+        )
+        .order_by(RunRecord.started_at.desc())
+        .limit(1)
+    )
+    return session.scalars(query).one_or_none()
+
+
 def select_pins_of_success_before(session: Session, run: Run) -> Sequence[dict[str, Any]]:
     """Select the pins of the flow's last success before a run; empty if there is none."""
     query = (
@@ -206,6 +221,14 @@ def select_guardrail_reports_of_creation(
     return _reports(
         session, GuardrailReport.instance_id == instance_id, GuardrailReport.run_id.is_(None)
     )
+
+
+def select_newest_report_of_run(
+    session: Session, run_id: UUID, kind: str
+) -> GuardrailReport | None:
+    """Select the newest guardrail report of a kind on a run; None if there is none."""
+    reports = _reports(session, GuardrailReport.run_id == run_id, GuardrailReport.kind == kind)
+    return reports[-1] if reports else None
 
 
 def _reports(session: Session, *which: ColumnElement[bool]) -> Sequence[GuardrailReport]:

@@ -7,20 +7,23 @@ the functions that a formula calls, which are ordinary definitions (the built-in
 text ever reaches ``eval`` or ``exec``.
 """
 
-from prefect_instances.libs.definitions.expressions.parameters import Named, name_constants
+from prefect_instances.libs.definitions.expressions.parameters import NamedConstants, name_constants
 from prefect_instances.libs.definitions.expressions.program import (
     Program,
     compile_expression,
     lookback,
 )
-from prefect_instances.libs.definitions.expressions.syntax import macro_problems, read_expression
+from prefect_instances.libs.definitions.expressions.syntax import (
+    list_macro_problems,
+    read_expression,
+)
 
 __all__ = [
-    "Named",
+    "NamedConstants",
     "Program",
     "compile_expression",
+    "list_macro_problems",
     "lookback",
-    "macro_problems",
     "name_constants",
     "read_expression",
 ]

@@ -13,14 +13,16 @@ from prefect_instances.libs.definitions.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedConstants:
     """An expression with names in place of constants, and the kind of argument of each name."""
 
     expression: str
     arguments: Mapping[str, Argument]
 
 
-def name_constants(text: str, parameters: Mapping[str, float], registry: Registry) -> Named:
+def name_constants(
+    text: str, parameters: Mapping[str, float], registry: Registry
+) -> NamedConstants:
     """Return ``text`` with each constant in ``parameters`` replaced by its name.
 
     Every occurrence of the number is replaced; a number that is used as a window becomes a window
@@ -29,7 +31,7 @@ def name_constants(text: str, parameters: Mapping[str, float], registry: Registr
     not occur; paths begin with ``parameters``.
     """
     if not parameters:
-        return Named(text, {})
+        return NamedConstants(text, {})
     tree = ast.parse(" ".join(text.split()), mode="eval")
     fields = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     naming = _Naming({value: name for name, value in parameters.items()}, _windows(tree, registry))
@@ -39,7 +41,7 @@ def name_constants(text: str, parameters: Mapping[str, float], registry: Registr
     kinds = {
         name: Argument.WINDOW if name in naming.windows else Argument.NUMBER for name in parameters
     }
-    return Named(ast.unparse(named), kinds)
+    return NamedConstants(ast.unparse(named), kinds)
 
 
 @dataclass

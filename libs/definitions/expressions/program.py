@@ -25,8 +25,8 @@ from prefect_instances.libs.definitions.expressions.syntax import (
     Name,
     Node,
     Number,
-    names_of,
-    parts_of,
+    list_names,
+    list_parts,
     read_expression,
 )
 from prefect_instances.libs.definitions.op import Function
@@ -81,7 +81,7 @@ def compile_expression(text: str, registry: Registry) -> Program:
         raise InvalidSpec(problems)
     compiler = _Compiler()
     result = compiler.expression(tree)
-    return Program(names_of(tree), _lookback(tree), compiler.stages(), result, calls)
+    return Program(list_names(tree), _lookback(tree), compiler.stages(), result, calls)
 
 
 def lookback(text: str, registry: Registry) -> int:
@@ -94,7 +94,7 @@ def lookback(text: str, registry: Registry) -> int:
 
 
 def _lookback(node: Node) -> int:
-    below = max((_lookback(part) for part in parts_of(node)), default=0)
+    below = max((_lookback(part) for part in list_parts(node)), default=0)
     return below + node.op.lookback(*node.constants) if isinstance(node, Call) else below
 
 
@@ -124,7 +124,7 @@ class _Compiler:
             case Arithmetic(sign="/" | "**"):
                 column, ready = self._column(node, self._build)
                 return _finite(column), ready
-        built = [self._build(part) for part in parts_of(node)]
+        built = [self._build(part) for part in list_parts(node)]
         return _combine(node, [part for part, _ in built]), max(stage for _, stage in built)
 
     def _column(
@@ -133,7 +133,7 @@ class _Compiler:
         """Return a column with the node's value, which may be infinite."""
         key = (node, False)
         if key not in self._columns:
-            built = [read(part) for part in parts_of(node)]
+            built = [read(part) for part in list_parts(node)]
             value = _combine(node, [part for part, _ in built])
             self._columns[key] = self._add(value, max(stage for _, stage in built))
         return self._columns[key]

@@ -125,7 +125,7 @@ _REFUSED: Mapping[type[ast.AST], str] = {
 }
 
 
-class Reading(NamedTuple):
+class ParsedExpression(NamedTuple):
     """The result of parsing: the tree, or ``None`` and every problem; and the called functions."""
 
     tree: Node | None
@@ -133,7 +133,7 @@ class Reading(NamedTuple):
     calls: tuple[type[Function], ...]
 
 
-def read_expression(text: str, registry: Registry) -> Reading:
+def read_expression(text: str, registry: Registry) -> ParsedExpression:
     """Return the tree of ``text`` without problems, or ``None`` and all its problems.
 
     Macros are expanded. The messages begin with the position: ``line 1, column 5: ...``, both from
@@ -142,13 +142,13 @@ def read_expression(text: str, registry: Registry) -> Reading:
     """
     if len(text) > MAX_LENGTH:
         message = f"has {len(text)} characters, at most {MAX_LENGTH} are allowed"
-        return Reading(None, [Problem("", message)], ())
+        return ParsedExpression(None, [Problem("", message)], ())
     reader = _Reader(text, _Scope(registry))
     tree = reader.read()
-    return Reading(tree, reader.problems, tuple(reader.scope.calls))
+    return ParsedExpression(tree, reader.problems, tuple(reader.scope.calls))
 
 
-def macro_problems(macro: type[OpMacro], registry: Registry) -> list[Problem]:
+def list_macro_problems(macro: type[OpMacro], registry: Registry) -> list[Problem]:
     """Return the problems of a macro's expression: syntax, calls, cycles, unused arguments.
 
     Raises ``DefinitionUnavailable`` as ``read_expression``.
@@ -170,7 +170,7 @@ def macro_problems(macro: type[OpMacro], registry: Registry) -> list[Problem]:
     ]
 
 
-def names_of(node: Node) -> tuple[str, ...]:
+def list_names(node: Node) -> tuple[str, ...]:
     """Return the names in an expression, each once, in order of appearance."""
     found: dict[str, None] = {}
     pending = [node]
@@ -178,11 +178,11 @@ def names_of(node: Node) -> tuple[str, ...]:
         current = pending.pop()
         if isinstance(current, Name):
             found[current.name] = None
-        pending.extend(reversed(parts_of(current)))
+        pending.extend(reversed(list_parts(current)))
     return tuple(found)
 
 
-def parts_of(node: Node) -> tuple[Node, ...]:
+def list_parts(node: Node) -> tuple[Node, ...]:
     """Return the direct children of a node."""
     match node:
         case Arithmetic() | Comparison():
@@ -196,9 +196,9 @@ def parts_of(node: Node) -> tuple[Node, ...]:
     return ()
 
 
-def size_of(node: Node) -> int:
+def count_nodes(node: Node) -> int:
     """Return the number of nodes in a tree, counting a part as often as it occurs."""
-    return 1 + sum(size_of(part) for part in parts_of(node))
+    return 1 + sum(count_nodes(part) for part in list_parts(node))
 
 
 _TRIAL_CONSTANT = 20
@@ -265,7 +265,7 @@ class _Reader:
         tree = self._read(self._parse(), depth)
         if self.scope.arguments is None and isinstance(tree, Comparison | Logic):
             tree = AsNumber(tree)
-        if not names_of(tree):
+        if not list_names(tree):
             raise _Refused(0, "it names no field")
         return tree
 
@@ -357,7 +357,7 @@ class _Reader:
         meant = self._argument_named(node)
         if isinstance(meant, int | float):
             return Number(meant)
-        self._count(node, size_of(meant) - 1)
+        self._count(node, count_nodes(meant) - 1)
         return meant
 
     def _argument_named(self, node: ast.Name) -> Node | float:
@@ -469,7 +469,7 @@ class _Reader:
                 return self._constant(function, node)
         series = self._number(node, depth)
         by_row = isinstance(function, Op) and function.axis is Axis.ROW
-        if not by_row and not names_of(series):
+        if not by_row and not list_names(series):
             raise self._refused(node, f"{function.name} needs a series here, not a constant")
         return series
 

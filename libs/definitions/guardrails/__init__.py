@@ -5,7 +5,6 @@ What must not: collecting the evidence, or storing reports (``libs.services.runs
 """
 
 from prefect_instances.libs.definitions.guardrails.contract import (
-    Broken,
     Contract,
     Declared,
     Evidence,
@@ -14,6 +13,7 @@ from prefect_instances.libs.definitions.guardrails.contract import (
     GuardrailMode,
     InputFacts,
     Report,
+    Violation,
     judge,
 )
 from prefect_instances.libs.definitions.guardrails.data import (
@@ -45,7 +45,6 @@ BUILT_IN: tuple[type[Guardrail], ...] = (
 
 __all__ = [
     "BUILT_IN",
-    "Broken",
     "Contract",
     "Declared",
     "Evidence",
@@ -54,5 +53,6 @@ __all__ = [
     "GuardrailMode",
     "InputFacts",
     "Report",
+    "Violation",
     "judge",
 ]

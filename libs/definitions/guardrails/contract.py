@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
-from prefect_instances.libs.definitions.problems import closest, config_problem
+from prefect_instances.libs.definitions.problems import build_config_problem, suggest_closest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 class Gate(StrEnum):
-    """The points at which contracts are checked."""
+    """The points at which contracts are checked; ``version.audit`` has audits only."""
 
     CREATE = "instance.create"
     START = "run.start"
     WRITE = "data.write"
+    AUDIT = "version.audit"
 
 
 class GuardrailMode(StrEnum):
@@ -90,7 +91,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Violation:
     """One violation of a contract: a sentence, and numbers (JSON) that quantify it."""
 
     message: str
@@ -124,7 +125,7 @@ class Guardrail(ABC):
         except ValidationError as error:
             fields = self.Config.model_fields
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            raise InvalidSpec(config_problem(detail, fields) for detail in found) from None
+            raise InvalidSpec(build_config_problem(detail, fields) for detail in found) from None
 
     def judges(self, evidence: Evidence) -> bool:
         """Return True if the run is of one of ``flows``, or if nothing runs yet.
@@ -134,7 +135,7 @@ class Guardrail(ABC):
         return not evidence.flow or not self.flows or evidence.flow in self.flows
 
     @abstractmethod
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """Return every violation of the contract by the evidence; nothing if it is satisfied."""
 
 
@@ -189,7 +190,7 @@ def judge(contracts: Iterable[Contract], evidence: Evidence) -> list[Report]:
     ]
 
 
-def _report(contract: Contract, broken: Sequence[Broken]) -> Report:
+def _report(contract: Contract, broken: Sequence[Violation]) -> Report:
     details: dict[str, Any] = {"declared_by": contract.origin}
     if broken:
         details["broken"] = [{"message": one.message, **one.details} for one in broken]
@@ -231,11 +232,15 @@ class Declared:
         return cls(**named, config=config)
 
     def made(self, kinds: Mapping[str, type[Guardrail]], origin: str) -> Contract:
-        """Return the contract, ready to judge; raise ``InvalidSpec`` with every problem."""
+        """Return the contract, ready to judge; raise ``InvalidSpec`` with every problem.
+
+        ``kinds`` are the known kinds of guardrail by name. ``origin`` says who declared it.
+        """
         rule = kinds.get(self.kind)
         if rule is None:
             known = ", ".join(sorted(kinds))
-            text = f"there is no kind {self.kind!r}{closest(self.kind, kinds)} (there are {known})"
+            closest = suggest_closest(self.kind, kinds)
+            text = f"there is no kind {self.kind!r}{closest} (there are {known})"
             raise InvalidSpec([Problem("kind", text)])
         problems = []
         gate = self.gate or rule.gates[0].value

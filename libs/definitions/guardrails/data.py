@@ -10,11 +10,11 @@ from pydantic import Field
 
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.definitions.guardrails.contract import (
-    Broken,
     Evidence,
     Gate,
     Guardrail,
     InputFacts,
+    Violation,
 )
 
 if TYPE_CHECKING:
@@ -51,17 +51,17 @@ class DatasetSchema(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         if evidence.frame is not None:
             yield from self._columns(evidence.instance, _types(evidence.frame.schema))
             rows = evidence.frame.height + evidence.kept_rows
             if rows < self.config.min_rows:
                 text = f"{rows} rows, at least {self.config.min_rows} are wanted"
-                yield Broken(text, {"rows": rows})
+                yield Violation(text, {"rows": rows})
             return
         for item in evidence.in_role(self.config.role):
             if item.frame is not None:
@@ -69,7 +69,7 @@ class DatasetSchema(Guardrail):
             elif item.columns is not None:
                 yield from self._columns(item.resource, dict.fromkeys(item.columns, ""))
 
-    def _columns(self, resource: str, found: Mapping[str, str]) -> Iterable[Broken]:
+    def _columns(self, resource: str, found: Mapping[str, str]) -> Iterable[Violation]:
         wanted = self.config.columns
         missing = [column for column in wanted if column not in found]
         other = {
@@ -79,12 +79,12 @@ class DatasetSchema(Guardrail):
         }
         if missing:
             text = f"{resource} has no column {', '.join(missing)}"
-            yield Broken(text, {"missing": missing, "columns": list(found)})
+            yield Violation(text, {"missing": missing, "columns": list(found)})
         for column, type_ in other.items():
-            yield Broken(f"{resource}.{column} is {type_}, not {wanted[column]}")
+            yield Violation(f"{resource}.{column} is {type_}, not {wanted[column]}")
         surplus = [column for column in found if column not in wanted]
         if self.config.exact and surplus:
-            yield Broken(f"{resource} has unknown columns: {', '.join(surplus)}")
+            yield Violation(f"{resource} has unknown columns: {', '.join(surplus)}")
 
 
 def _types(schema: pl.Schema) -> dict[str, str]:
@@ -105,16 +105,16 @@ class DatasetFreshness(Guardrail):
     class Config(Guardrail.Config):
         """Parameters of the contract."""
 
-        max_age_days: int = Field(ge=0, description="Oldest that the newest data may be.")
+        max_age_days: int = Field(ge=0, description="Highest age of the newest data, in days.")
         role: str = Field(default="", description="Which upstreams are judged; empty: all.")
 
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         if evidence.gate is Gate.WRITE:
             yield from self._age(evidence.instance, _newest(evidence.frame), evidence.today)
@@ -123,15 +123,15 @@ class DatasetFreshness(Guardrail):
             if item.columns is not None:
                 yield from self._age(item.resource, item.last_date, evidence.today)
 
-    def _age(self, resource: str, newest: date | None, today: date) -> Iterable[Broken]:
+    def _age(self, resource: str, newest: date | None, today: date) -> Iterable[Violation]:
         if newest is None:
-            yield Broken(f"{resource} has no dated rows")
+            yield Violation(f"{resource} has no dated rows")
             return
         age = (today - newest).days
         if age > self.config.max_age_days:
             text = f"{resource} ends on {newest}, {age} days before {today}"
             limit = self.config.max_age_days
-            yield Broken(
+            yield Violation(
                 f"{text}; at most {limit} are allowed",
                 {"newest": str(newest), "age_days": age, "max_age_days": limit},
             )
@@ -173,14 +173,14 @@ class SignalBounds(Guardrail):
         """Return True if the evidence has rows."""
         return evidence.frame is not None
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         import polars as pl
 
         asked, frame = self.config, evidence.frame
         assert frame is not None
         if asked.column not in frame.columns:
-            yield Broken(f"there is no column {asked.column}", {"columns": frame.columns})
+            yield Violation(f"there is no column {asked.column}", {"columns": frame.columns})
             return
         values = frame.with_columns(pl.col(asked.column).cast(pl.Float64).fill_nan(None))
         if not values.height:
@@ -188,7 +188,7 @@ class SignalBounds(Guardrail):
         missing = values[asked.column].null_count()
         if missing > asked.max_share_missing * values.height:
             text = f"{missing} of {values.height} values are missing"
-            yield Broken(text, {"missing": missing, "rows": values.height})
+            yield Violation(text, {"missing": missing, "rows": values.height})
         low, high = asked.min_value, asked.max_value
         beyond = pl.lit(value=False)
         if low is not None:
@@ -201,7 +201,7 @@ class SignalBounds(Guardrail):
             sample = [
                 {k: str(v) for k, v in row.items()} for row in outside.head(SAMPLE).to_dicts()
             ]
-            yield Broken(text, {"outside": outside.height, "sample": sample})
+            yield Violation(text, {"outside": outside.height, "sample": sample})
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -231,10 +231,10 @@ class PointInTimePolicy(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         if evidence.gate is Gate.WRITE:
             assert evidence.frame is not None
@@ -242,39 +242,39 @@ class PointInTimePolicy(Guardrail):
             return
         for item in evidence.in_role(self.config.role):
             if item.point_in_time is False:
-                yield Broken(f"{item.resource} is not read point-in-time")
+                yield Violation(f"{item.resource} is not read point-in-time")
             elif evidence.gate is Gate.START and item.frame is not None:
                 yield from self._read(evidence, item)
 
-    def _read(self, evidence: Evidence, item: InputFacts) -> Iterable[Broken]:
+    def _read(self, evidence: Evidence, item: InputFacts) -> Iterable[Violation]:
         import polars as pl
 
         assert item.frame is not None
         frame = item.frame()
         if KNOWLEDGE not in frame.collect_schema().names():
-            yield Broken(f"{item.resource} has no {KNOWLEDGE}")
+            yield Violation(f"{item.resource} has no {KNOWLEDGE}")
             return
         later = frame.filter(pl.col(KNOWLEDGE) > evidence.now).select(pl.len()).collect().item()
         if later:
-            yield Broken(f"{later} rows of {item.resource} were not known yet", {"rows": later})
+            yield Violation(f"{later} rows of {item.resource} were not known yet", {"rows": later})
 
-    def _written(self, evidence: Evidence, frame: pl.DataFrame) -> Iterable[Broken]:
+    def _written(self, evidence: Evidence, frame: pl.DataFrame) -> Iterable[Violation]:
         import polars as pl
 
         future = frame.filter(pl.col("date") > evidence.today).height
         if future:
-            yield Broken(f"{future} rows are dated after {evidence.today}", {"rows": future})
+            yield Violation(f"{future} rows are dated after {evidence.today}", {"rows": future})
         if KNOWLEDGE not in frame.columns:
             if self.config.require_knowledge_time:
-                yield Broken(f"there is no {KNOWLEDGE}", {"columns": frame.columns})
+                yield Violation(f"there is no {KNOWLEDGE}", {"columns": frame.columns})
             return
         known = pl.col(KNOWLEDGE)
         unknown = frame.filter(known.is_null() | (known > evidence.now)).height
         if unknown:
-            yield Broken(f"{unknown} rows were not known yet", {"rows": unknown})
+            yield Violation(f"{unknown} rows were not known yet", {"rows": unknown})
         early = frame.filter(known.dt.date() < pl.col("date")).height
         if early:
-            yield Broken(f"{early} rows were known before their own date", {"rows": early})
+            yield Violation(f"{early} rows were known before their own date", {"rows": early})
 
 
 MAX_LOSS = 0.01
@@ -313,7 +313,7 @@ class DatasetContinuity(Guardrail):
             return False
         return super().judges(evidence)
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         from prefect_instances.libs.definitions.continuity import find_losses
 
@@ -322,7 +322,7 @@ class DatasetContinuity(Guardrail):
         before = evidence.before()
         found = find_losses(before, evidence.frame, self.config.max_loss)
         if found:
-            yield Broken(
+            yield Violation(
                 f"the new version would lose what the current one has: {'; '.join(found)}. If that "
                 "is right, run again with accept_loss",
                 {"losses": found, "rows": [before.height, evidence.frame.height]},
@@ -358,10 +358,10 @@ class UsablePrices(Guardrail):
     config: Config
 
     def judges(self, evidence: Evidence) -> bool:
-        """Return True unless a model, which has no rows, is written."""
+        """Return False for a run that publishes a model, which has no rows; otherwise True."""
         return evidence.gate is not Gate.WRITE or evidence.frame is not None
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         if evidence.frame is not None:
             yield from self._rows(evidence.instance, evidence.frame.lazy())
@@ -370,25 +370,25 @@ class UsablePrices(Guardrail):
             if item.frame is not None:
                 yield from self._rows(item.resource, item.frame())
 
-    def _rows(self, resource: str, frame: pl.LazyFrame) -> Iterable[Broken]:
+    def _rows(self, resource: str, frame: pl.LazyFrame) -> Iterable[Violation]:
         from prefect_instances.libs.quant.prices import price_fields
 
         schema = frame.collect_schema()
         columns = self.config.columns or price_fields(schema.names())
         if not columns:
             there = ", ".join(schema)
-            yield Broken(f"{resource} has no column of prices (there are {there})")
+            yield Violation(f"{resource} has no column of prices (there are {there})")
         numeric = [name for name in columns if name in schema and schema[name].is_numeric()]
         for name in columns:
             if name not in schema:
-                yield Broken(f"{resource} has no column {name}", {"columns": schema.names()})
+                yield Violation(f"{resource} has no column {name}", {"columns": schema.names()})
             elif name not in numeric:
-                yield Broken(f"{resource}.{name} is {schema[name]}, not a number")
+                yield Violation(f"{resource}.{name} is {schema[name]}, not a number")
         yield from self._counted(resource, frame, numeric)
 
     def _counted(
         self, resource: str, frame: pl.LazyFrame, columns: Sequence[str]
-    ) -> Iterable[Broken]:
+    ) -> Iterable[Violation]:
         from prefect_instances.libs.quant.prices import count_unusable
 
         rows, counts = count_unusable(frame, columns)
@@ -398,7 +398,7 @@ class UsablePrices(Guardrail):
             bad = sum(found.values())
             if bad > self.config.max_share_unusable * rows:
                 kinds = ", ".join(f"{count} {kind}" for kind, count in found.items())
-                yield Broken(
+                yield Violation(
                     f"{bad} of {rows} prices of {resource}.{name} are not usable: {kinds}",
                     {"column": name, "rows": rows, **found},
                 )

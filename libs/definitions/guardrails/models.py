@@ -8,7 +8,12 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_instances.libs.core.status import FlowKind
-from prefect_instances.libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
+from prefect_instances.libs.definitions.guardrails.contract import (
+    Evidence,
+    Gate,
+    Guardrail,
+    Violation,
+)
 
 
 class Bounds(BaseModel):
@@ -41,16 +46,16 @@ class ModelValidation(Guardrail):
 
     config: Config
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         for name, bounds in self.config.metrics.items():
             value = evidence.metrics.get(name)
             if not isinstance(value, int | float) or math.isnan(value):
                 there = sorted(k for k, v in evidence.metrics.items() if isinstance(v, int | float))
-                yield Broken(f"there is no {name} (there are {', '.join(there)})")
+                yield Violation(f"there is no {name} (there are {', '.join(there)})")
             elif bounds.min is not None and value < bounds.min:
                 text = f"{name} is {value:.4g}, below {bounds.min:g}"
-                yield Broken(text, {"metric": name, "value": value})
+                yield Violation(text, {"metric": name, "value": value})
             elif bounds.max is not None and value > bounds.max:
                 text = f"{name} is {value:.4g}, above {bounds.max:g}"
-                yield Broken(text, {"metric": name, "value": value})
+                yield Violation(text, {"metric": name, "value": value})

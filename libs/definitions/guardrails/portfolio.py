@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from prefect_instances.libs.core.status import FlowKind
-from prefect_instances.libs.definitions.guardrails.contract import Broken, Evidence, Gate, Guardrail
+from prefect_instances.libs.definitions.guardrails.contract import (
+    Evidence,
+    Gate,
+    Guardrail,
+    Violation,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +38,7 @@ class _OfPortfolio(Guardrail):
             return evidence.bounds is not None
         return super().judges(evidence) and evidence.frame is not None
 
-    def check(self, evidence: Evidence) -> Iterable[Broken]:
+    def check(self, evidence: Evidence) -> Iterable[Violation]:
         """See ``Guardrail.check``."""
         if evidence.bounds is not None:
             holds_cash = evidence.configured.get("without_solution") == "cash"
@@ -42,14 +47,14 @@ class _OfPortfolio(Guardrail):
         return self._rows(evidence.frame)
 
     @abstractmethod
-    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Broken]:
+    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Violation]:
         """Yield what the bounds allow and the contract does not.
 
         The weights of a date sum to 1, or to ``least`` on a date without a solution.
         """
 
     @abstractmethod
-    def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]: ...
+    def _rows(self, frame: pl.DataFrame) -> Iterable[Violation]: ...
 
 
 class PortfolioWeights(_OfPortfolio):
@@ -72,32 +77,32 @@ class PortfolioWeights(_OfPortfolio):
 
     config: Config
 
-    def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]:
+    def _rows(self, frame: pl.DataFrame) -> Iterable[Violation]:
         if WEIGHT not in frame.columns:
-            yield Broken(f"there is no column {WEIGHT}", {"columns": frame.columns})
+            yield Violation(f"there is no column {WEIGHT}", {"columns": frame.columns})
             return
         yield from self._single(frame)
         yield from self._together(frame)
 
-    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Broken]:
+    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Violation]:
         low, high, asked = keeps.min_weight, keeps.max_weight, self.config
         if asked.min_weight is not None and (low is None or low < asked.min_weight):
             allowed = "of any size" if low is None else f"down to {low:g}"
-            yield Broken(f"the optimizer allows weights {allowed}, below {asked.min_weight:g}")
+            yield Violation(f"the optimizer allows weights {allowed}, below {asked.min_weight:g}")
         if asked.max_weight is not None and (high is None or high > asked.max_weight):
             allowed = "of any size" if high is None else f"up to {high:g}"
-            yield Broken(f"the optimizer allows weights {allowed}, above {asked.max_weight:g}")
+            yield Violation(f"the optimizer allows weights {allowed}, above {asked.max_weight:g}")
         yield from _sums("the weights of a date sum", least, asked.min_sum, asked.max_sum)
 
-    def _single(self, frame: pl.DataFrame) -> Iterable[Broken]:
+    def _single(self, frame: pl.DataFrame) -> Iterable[Violation]:
         lowest, highest = _extremes(frame, WEIGHT)
         low, high = self.config.min_weight, self.config.max_weight
         if low is not None and lowest < low - TOLERANCE:
-            yield Broken(f"a weight of {lowest:.4g} is below {low:g}", {"lowest": lowest})
+            yield Violation(f"a weight of {lowest:.4g} is below {low:g}", {"lowest": lowest})
         if high is not None and highest > high + TOLERANCE:
-            yield Broken(f"a weight of {highest:.4g} is above {high:g}", {"highest": highest})
+            yield Violation(f"a weight of {highest:.4g} is above {high:g}", {"highest": highest})
 
-    def _together(self, frame: pl.DataFrame) -> Iterable[Broken]:
+    def _together(self, frame: pl.DataFrame) -> Iterable[Violation]:
         import polars as pl
 
         days = frame.group_by("date").agg(
@@ -107,13 +112,13 @@ class PortfolioWeights(_OfPortfolio):
         lowest, highest = _extremes(days, "sum")
         low, high = self.config.min_sum, self.config.max_sum
         if low is not None and lowest < low - TOLERANCE:
-            yield Broken(f"the weights of a date sum to {lowest:.4g}, below {low:g}")
+            yield Violation(f"the weights of a date sum to {lowest:.4g}, below {low:g}")
         if high is not None and highest > high + TOLERANCE:
-            yield Broken(f"the weights of a date sum to {highest:.4g}, above {high:g}")
+            yield Violation(f"the weights of a date sum to {highest:.4g}, above {high:g}")
         fewest = int(_extremes(days, "assets")[0])
         if fewest < self.config.min_assets:
             text = f"only {fewest} assets are held on a date, fewer than {self.config.min_assets}"
-            yield Broken(text, {"assets": fewest})
+            yield Violation(text, {"assets": fewest})
 
 
 class PortfolioLeverage(_OfPortfolio):
@@ -136,35 +141,41 @@ class PortfolioLeverage(_OfPortfolio):
 
     config: Config
 
-    def _rows(self, frame: pl.DataFrame) -> Iterable[Broken]:
+    def _rows(self, frame: pl.DataFrame) -> Iterable[Violation]:
         days = _exposures(frame)
         if days is None:
-            yield Broken(f"there is no column {WEIGHT} or {EXPOSURE}", {"columns": frame.columns})
+            yield Violation(
+                f"there is no column {WEIGHT} or {EXPOSURE}", {"columns": frame.columns}
+            )
             return
         gross, (low, high) = _extremes(days, "gross")[1], _extremes(days, "net")
         asked = self.config
         if asked.max_gross is not None and gross > asked.max_gross + TOLERANCE:
             text = f"gross leverage reaches {gross:.4g}, above {asked.max_gross:g}"
-            yield Broken(text, {"gross": gross})
+            yield Violation(text, {"gross": gross})
         if asked.max_net is not None and high > asked.max_net + TOLERANCE:
-            yield Broken(f"net exposure reaches {high:.4g}, above {asked.max_net:g}", {"net": high})
+            yield Violation(
+                f"net exposure reaches {high:.4g}, above {asked.max_net:g}", {"net": high}
+            )
         if asked.min_net is not None and low < asked.min_net - TOLERANCE:
-            yield Broken(f"net exposure falls to {low:.4g}, below {asked.min_net:g}", {"net": low})
+            yield Violation(
+                f"net exposure falls to {low:.4g}, below {asked.min_net:g}", {"net": low}
+            )
 
-    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Broken]:
+    def _bounds(self, keeps: Constraints, least: float) -> Iterable[Violation]:
         wanted, allowed = self.config.max_gross, keeps.gross_leverage
         if wanted is not None and (allowed is None or allowed > wanted):
             reach = "any gross leverage" if allowed is None else f"a gross leverage of {allowed:g}"
-            yield Broken(f"the optimizer allows {reach}, above {wanted:g}")
+            yield Violation(f"the optimizer allows {reach}, above {wanted:g}")
         yield from _sums("net exposure comes", least, self.config.min_net, self.config.max_net)
 
 
-def _sums(what: str, least: float, low: float | None, high: float | None) -> Iterable[Broken]:
+def _sums(what: str, least: float, low: float | None, high: float | None) -> Iterable[Violation]:
     """Yield in which way weights that sum to 1, or to ``least``, are out of bounds."""
     if low is not None and least < low:
-        yield Broken(f"{what} to {least:g}, below {low:g}")
+        yield Violation(f"{what} to {least:g}, below {low:g}")
     if high is not None and high < 1.0:
-        yield Broken(f"{what} to 1, above {high:g}")
+        yield Violation(f"{what} to 1, above {high:g}")
 
 
 def _exposures(frame: pl.DataFrame) -> pl.DataFrame | None:

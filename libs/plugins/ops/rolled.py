@@ -130,7 +130,7 @@ def centre(values: Floats, layout: Layout, d: int) -> Centred:
     return Centred(blocks - head, blocks - following, head, layout.first)
 
 
-def window_sum(own: Floats, ahead: Floats, first: NDArray[np.bool_]) -> Floats:
+def sum_windows(own: Floats, ahead: Floats, first: NDArray[np.bool_]) -> Floats:
     """Return the sum of each window (d x blocks), NaN if it is not full.
 
     ``own`` holds the terms of rows in the block in which the window ends, ``ahead`` those of rows
@@ -142,34 +142,34 @@ def window_sum(own: Floats, ahead: Floats, first: NDArray[np.bool_]) -> Floats:
     return result
 
 
-def ramp_sum(x: Centred) -> Floats:
+def sum_ramps(x: Centred) -> Floats:
     """Return the sum of each window's centred values times 1, 2, ..., d."""
     d = len(x.own)
     place = np.arange(d, dtype=np.float64)[:, None]
     # In the row with place j a value of its own block at m counts m + d - j, one before it m - j.
-    whole = window_sum(x.own * (place + 1), x.ahead * place, x.first)
+    whole = sum_windows(x.own * (place + 1), x.ahead * place, x.first)
     rest = _running_sum(x.own) * (d - 1 - place)
     rest[:-1, 1:] -= _sum_back(x.ahead)[:, :-1] * place[:-1]
     return np.asarray(whole + rest)
 
 
-def covariation(x: Centred, y: Centred) -> Floats:
+def compute_covariation(x: Centred, y: Centred) -> Floats:
     """Return the sum of (x - mean x)(y - mean y) over each window."""
-    products = window_sum(x.own * y.own, x.ahead * y.ahead, x.first)
-    one = total(x)
-    return np.asarray(products - one * (one if x is y else total(y)) / len(x.own))
+    products = sum_windows(x.own * y.own, x.ahead * y.ahead, x.first)
+    one = sum_centred(x)
+    return np.asarray(products - one * (one if x is y else sum_centred(y)) / len(x.own))
 
 
-def variation(x: Centred) -> Floats:
+def compute_variation(x: Centred) -> Floats:
     """Return the sum of (x - mean x)**2 over each window, NaN if values differ by rounding only."""
-    squares = covariation(x, x)
+    squares = compute_covariation(x, x)
     noise = np.maximum(len(x.own) * (NOISE * x.centre) ** 2, LEAST_SQUARES)
     return np.where(squares > noise, squares, np.nan)
 
 
-def total(x: Centred) -> Floats:
+def sum_centred(x: Centred) -> Floats:
     """Return the sum of each window's centred values."""
-    return window_sum(x.own, x.ahead, x.first)
+    return sum_windows(x.own, x.ahead, x.first)
 
 
 def _running_sum(blocks: Floats) -> Floats:

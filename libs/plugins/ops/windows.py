@@ -17,10 +17,10 @@ from prefect_instances.libs.plugins.ops.rolled import (
     Centred,
     Floats,
     RolledOp,
-    covariation,
-    ramp_sum,
-    total,
-    variation,
+    compute_covariation,
+    compute_variation,
+    sum_centred,
+    sum_ramps,
 )
 
 ONE: Mapping[str, Argument] = {"x": Argument.SERIES, "d": Argument.WINDOW}
@@ -136,7 +136,7 @@ class Cov(RolledOp):
     least = 2
 
     def compute(self, d: int, *columns: Centred) -> Floats:
-        return covariation(*columns) / (d - 1)
+        return compute_covariation(*columns) / (d - 1)
 
 
 class Corr(RolledOp):
@@ -152,8 +152,8 @@ class Corr(RolledOp):
 
     def compute(self, d: int, *columns: Centred) -> Floats:
         del d
-        one, other = (np.sqrt(variation(column)) for column in columns)
-        return np.asarray(np.clip(covariation(*columns) / (one * other), -1.0, 1.0))
+        one, other = (np.sqrt(compute_variation(column)) for column in columns)
+        return np.asarray(np.clip(compute_covariation(*columns) / (one * other), -1.0, 1.0))
 
 
 class Ema(Op):
@@ -185,7 +185,7 @@ class Wma(RolledOp):
 
     def compute(self, d: int, *columns: Centred) -> Floats:
         (one,) = columns
-        return ramp_sum(one) / (d * (d + 1) / 2) + one.centre
+        return sum_ramps(one) / (d * (d + 1) / 2) + one.centre
 
 
 class Slope(RolledOp):
@@ -198,7 +198,7 @@ class Slope(RolledOp):
 
     def compute(self, d: int, *columns: Centred) -> Floats:
         (one,) = columns
-        return (ramp_sum(one) - (d + 1) / 2 * total(one)) / (d * (d * d - 1) / 12)
+        return (sum_ramps(one) - (d + 1) / 2 * sum_centred(one)) / (d * (d * d - 1) / 12)
 
 
 class TsZscore(Op):

@@ -37,7 +37,7 @@ from prefect_instances.libs.definitions.saved import saved_macro
 from prefect_instances.libs.specs.reading.names import as_uuid
 
 # Model classes by kind of definition; Any, because their common columns come from a mixin.
-EXTENSIONS: dict[DefinitionKind, Any] = {
+DEFINITION_TABLES: dict[DefinitionKind, Any] = {
     DefinitionKind.PIPELINE: PipelineDef,
     DefinitionKind.STORE: StoreDef,
     DefinitionKind.ACCESSOR: AccessorDef,
@@ -128,21 +128,21 @@ def record_calls(
     replace_calls(session, owner_id, {register(session, each, now).version_id for each in calls})
 
 
-def recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKind, str], str]:
+def read_recorded_calls(session: Session, owner_id: UUID) -> dict[tuple[DefinitionKind, str], str]:
     """Read the versions that are pinned for an owner, by kind and name of the definition."""
     calls = select_calls(session, owner_id)
     return {(DefinitionKind(kind), name): label for kind, name, label in calls}
 
 
-def kept_by(session: Session, registry: Registry, owner_id: UUID) -> Registry:
+def prefer_pinned(session: Session, registry: Registry, owner_id: UUID) -> Registry:
     """Return the registry with the definition versions that are pinned for an owner."""
-    calls = recorded_calls(session, owner_id)
+    calls = read_recorded_calls(session, owner_id)
     if any(kind is DefinitionKind.OP_MACRO for kind, _ in calls):
-        registry = with_saved(session, registry)
+        registry = add_saved_macros(session, registry)
     return registry.preferring(calls)
 
 
-def with_saved(session: Session, registry: Registry) -> Registry:
+def add_saved_macros(session: Session, registry: Registry) -> Registry:
     """Return the registry with all versions of the macros that are saved in the database."""
     found = select_documents_in_scope(session, DefinitionKind.OP_MACRO.value)
     documents = [said["saved"] for said in found if "saved" in said]
@@ -185,7 +185,7 @@ def _resource(definition: type[Definition], resource_id: UUID, now: datetime) ->
 def _describe(session: Session, definition: type[Definition], resource_id: UUID) -> None:
     described = definition.describe()
     session.merge(
-        EXTENSIONS[definition.kind](
+        DEFINITION_TABLES[definition.kind](
             resource_id=resource_id,
             implementation=f"{definition.__module__}:{definition.__qualname__}",
             parameters_schema=described["parameters_schema"],

@@ -45,27 +45,27 @@ from prefect_instances.libs.definitions.base import (
 from prefect_instances.libs.definitions.guardrails import Declared, Report
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.catalog import (
+    add_saved_macros,
     find_version,
-    recorded_calls,
-    with_saved,
+    read_recorded_calls,
 )
-from prefect_instances.libs.services.composition.contracts import composition_of
+from prefect_instances.libs.services.composition.contracts import read_composition
 from prefect_instances.libs.services.composition.create_guardrails import admit
 from prefect_instances.libs.services.composition.instance_types import (
-    KITS,
+    TYPE_DESCRIPTIONS,
     Component,
     Composition,
-    Kit,
     Pending,
+    TypeDescription,
     Upstream,
 )
 from prefect_instances.libs.services.composition.references import label_reference
 from prefect_instances.libs.services.composition.shaping import (
-    bound,
-    lineage_problems,
+    bind_references,
+    build_shape,
+    list_lineage_problems,
     list_reference_problems,
-    schedule_problems,
-    shape_of,
+    list_schedule_problems,
 )
 from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
 from prefect_instances.libs.specs.reading.names import as_uuid
@@ -83,9 +83,9 @@ class Blueprint:
     reports: tuple[Report, ...] = ()
 
     @property
-    def kit(self) -> Kit:
+    def kit(self) -> TypeDescription:
         """The description of the type of instance."""
-        return KITS[self.spec.type]
+        return TYPE_DESCRIPTIONS[self.spec.type]
 
     @property
     def composition(self) -> Composition:
@@ -101,7 +101,7 @@ class Blueprint:
     @property
     def shape(self) -> Shape:
         """The flows of the instance, including those that its definition adds."""
-        return shape_of(self.spec.type, self.definition)
+        return build_shape(self.spec.type, self.definition)
 
     @property
     def contract(self) -> Mapping[str, object]:
@@ -117,7 +117,7 @@ class _Findings:
         self.problems.append(Problem(path, message))
 
 
-def label_of(spec: InstanceSpec) -> str:
+def build_label(spec: InstanceSpec) -> str:
     """Return ``project/name`` in lower case, the key by which names are unique."""
     return f"{spec.project}/{spec.name}".lower()
 
@@ -136,17 +136,17 @@ def examine(
     ``pending`` are the specs, by label, that will exist when this one is provisioned.
     """
     found = _Findings()
-    kit = KITS[spec.type]
-    registry = with_saved(session, registry)
+    kit = TYPE_DESCRIPTIONS[spec.type]
+    registry = add_saved_macros(session, registry)
     components = _components(session, registry, spec, found)
     references = _references(session, kit, spec, pending or {}, found)
     if kit.main in components:
         definition = components[kit.main].definition
-        found.problems += lineage_problems(definition, references)
-        references = bound(definition, references)
+        found.problems += list_lineage_problems(definition, references)
+        references = bind_references(definition, references)
     if kit.main in ("", *components):
         blueprint = Blueprint(spec, components, (), (), registry)
-        found.problems += schedule_problems(spec, blueprint.shape)
+        found.problems += list_schedule_problems(spec, blueprint.shape)
     upstreams, shapes = _upstreams(session, registry, spec, references, pending or {}, found)
     found.problems += kit.fits(components, registry)
     if kit.main in ("", *components):
@@ -173,7 +173,7 @@ def _guardrail_problems(registry: Registry, spec: InstanceSpec) -> list[Problem]
 
 
 def _references(
-    session: Session, kit: Kit, spec: InstanceSpec, pending: Pending, found: _Findings
+    session: Session, kit: TypeDescription, spec: InstanceSpec, pending: Pending, found: _Findings
 ) -> list[tuple[str, UpstreamRef]]:
     try:
         return kit.references(session, spec, pending)
@@ -186,7 +186,7 @@ def _components(
     session: Session, registry: Registry, spec: InstanceSpec, found: _Findings
 ) -> dict[str, Component]:
     resolved = {}
-    for role, part in KITS[spec.type].roles.items():
+    for role, part in TYPE_DESCRIPTIONS[spec.type].roles.items():
         component = spec.components()[role]
         try:
             resolved[role] = _component(session, registry, spec, role)
@@ -202,21 +202,21 @@ def _components(
     return resolved
 
 
-def kinds_of(session: Session, registry: Registry, spec: InstanceSpec) -> tuple[str, ...]:
+def list_flow_kinds(session: Session, registry: Registry, spec: InstanceSpec) -> tuple[str, ...]:
     """List the kinds of flow of an instance.
 
     If its definition cannot be found, they are those of its type.
     """
-    main = KITS[spec.type].main
+    main = TYPE_DESCRIPTIONS[spec.type].main
     try:
         definition = _component(session, registry, spec, main).definition if main else None
     except PermanentError:
         definition = None
-    return shape_of(spec.type, definition).flows
+    return build_shape(spec.type, definition).flows
 
 
 def _component(session: Session, registry: Registry, spec: InstanceSpec, role: str) -> Component:
-    component, part = spec.components()[role], KITS[spec.type].roles[role]
+    component, part = spec.components()[role], TYPE_DESCRIPTIONS[spec.type].roles[role]
     if component.instance:
         return _shared(session, registry, spec, component, part.component_type)
     return _inline(session, registry, component, part.kind)
@@ -254,10 +254,12 @@ def _shared(
     if resource is None or resource.type != instance_type:
         raise NotFound(instance_type, component.instance)
     row = session.get_one(COMPONENTS[instance_type], resource.id)
-    return Component(definition_of(session, registry, row), row.config_json, shared=resource.id)
+    return Component(
+        find_definition_class(session, registry, row), row.config_json, shared=resource.id
+    )
 
 
-def definition_of(session: Session, registry: Registry, component: Any) -> type[Definition]:
+def find_definition_class(session: Session, registry: Registry, component: Any) -> type[Definition]:
     """Return the class of a stored component's definition, in the version resolved for it."""
     definition = session.get_one(Resource, component.definition_resource_id)
     version = session.get_one(ResourceVersion, component.definition_version_id)
@@ -286,7 +288,7 @@ def _upstreams(
             upstreams.append(upstream)
             shapes.append(shape)
             paths.append(path)
-    found.problems += list_reference_problems(label_of(spec), upstreams, paths)
+    found.problems += list_reference_problems(build_label(spec), upstreams, paths)
     return upstreams, shapes
 
 
@@ -296,7 +298,7 @@ def _upstream(
     label = label_reference(session, ref.resource, spec.project)
     planned = pending.get(label)
     if planned is not None:
-        kinds = kinds_of(session, registry, planned)
+        kinds = list_flow_kinds(session, registry, planned)
         kind = _flow_kind(ref, planned.type, kinds)
         upstream = Upstream(label, ref.role, kind, None, None, _require(ref), ref.triggering)
         return upstream, UpstreamShape(_shown(ref, label), ref.role, planned.type, None)
@@ -353,7 +355,7 @@ def settle_specs(
     keeps its versions; so does what ``after`` does not change. A part that cannot be resolved stays
     as it is written. The result is for comparison only.
     """
-    registry, rows = with_saved(session, registry), composition_of(session, after.type, id_)
+    registry, rows = add_saved_macros(session, registry), read_composition(session, after.type, id_)
     had, settled = before.components(), []
     for spec in (before, after):
         updates: dict[str, Any] = {"upstream_refs": _settle_references(session, spec)}
@@ -387,8 +389,8 @@ def _settle(
         made = component.configured(registry).calls()
         calls = {(each.kind, each.name): each.version for each in made}
     else:
-        definition = definition_of(session, registry, row)
-        calls = recorded_calls(session, row.resource_id)
+        definition = find_definition_class(session, registry, row)
+        calls = read_recorded_calls(session, row.resource_id)
     defaults = definition.parse_config(written.config).model_dump(mode="json")
     config = {
         **defaults,

@@ -26,8 +26,8 @@ from prefect_instances.libs.definitions.accessor import Accessor, Query
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.schemas import Schema
 from prefect_instances.libs.definitions.store import Store, StoreHandle, VersionLost
-from prefect_instances.libs.services.composition.catalog import kept_by, with_saved
-from prefect_instances.libs.services.composition.checks import definition_of
+from prefect_instances.libs.services.composition.catalog import add_saved_macros, prefer_pinned
+from prefect_instances.libs.services.composition.checks import find_definition_class
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import (
     ComponentSpec,
@@ -55,7 +55,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class VersionReader:
-    """One stored version, and the accessor through which it is read; nothing is read before."""
+    """A stored version and the accessor that reads it; no data are read before ``read``."""
 
     accessor: Accessor
     store: StoreHandle
@@ -86,8 +86,8 @@ def open_storage(services: Services, session: Session, instance_id: UUID) -> Sto
         services,
         instance_id,
         store.resource_id,
-        cast(Store, made(services, session, store)),
-        cast(Accessor, made(services, session, accessor)),
+        cast(Store, instantiate_component(services, session, store)),
+        cast(Accessor, instantiate_component(services, session, accessor)),
     )
 
 
@@ -106,7 +106,7 @@ def bind_storage(
     return Storage(store.open_at(root), accessor, needs)
 
 
-def made(
+def instantiate_component(
     services: Services, session: Session, row: Any, component: ComponentSpec | None = None
 ) -> Definition:
     """Instantiate a component from its row, or with the configuration of an earlier ``component``.
@@ -114,10 +114,10 @@ def made(
     A shared component always has today's configuration. Raises DefinitionUnavailable, and
     InvalidSpec if the configuration is no longer valid.
     """
-    registry = kept_by(session, services.registry, row.resource_id)
+    registry = prefer_pinned(session, services.registry, row.resource_id)
     if component is not None:
-        registry = with_saved(session, registry)
-    definition = definition_of(session, registry, row)
+        registry = add_saved_macros(session, registry)
+    definition = find_definition_class(session, registry, row)
     if component is None or component.instance:
         return definition(row.config_json, registry)
     named, version = component.definition, component.version or definition.version
@@ -149,8 +149,8 @@ def open_version(
 ) -> VersionReader:
     """Open a published version for reading; ``storage`` is its instance's, None: not opened yet.
 
-    An accessor may show another generation than the one given. Raises NotFound where that was
-    never published, and as ``open_storage``.
+    An accessor may show another generation than the one given. Raises NotFound if that generation
+    was never published, and whatever ``open_storage`` raises.
     """
     flow = session.get_one(FlowExecutionResource, version.flow_id)
     if flow.kind != FlowKind.REFRESH:
@@ -172,10 +172,17 @@ def open_version(
 def find_loss(
     services: Services, session: Session, version: DatasetVersion, storage: Storage | None = None
 ) -> str:
-    """Return why a published version of rows cannot be read; empty if its files are there."""
+    """Return why a published version of rows cannot be read; empty if its files are there.
+
+    The accessor is not asked: it may show another version, or none yet.
+    """
+    flow = session.get_one(FlowExecutionResource, version.flow_id)
     try:
-        reader = open_version(services, session, version, storage)
-        reader.store.scan(reader.location)
+        if flow.kind != FlowKind.REFRESH:
+            store = open_output(services, flow.instance_id, flow.kind)
+        else:
+            store = (storage or open_storage(services, session, flow.instance_id)).store
+        store.scan(version.location)
     except VersionLost as lost:
         return str(lost)
     return ""

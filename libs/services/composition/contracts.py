@@ -13,11 +13,11 @@ from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.guardrails import Contract, Declared, Guardrail
 from prefect_instances.libs.definitions.guardrails.data import DatasetContinuity
 from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.specs import DatasetSpec, InstanceSpec
 
 
-def effective(
+def list_effective_contracts(
     kinds: Mapping[str, type[Guardrail]],
     definitions: Mapping[str, type[Definition]],
     spec: InstanceSpec,
@@ -56,7 +56,7 @@ def _without(contracts: Sequence[Contract], others: Sequence[Contract]) -> list[
     return [contract for contract in contracts if contract.key not in replaced]
 
 
-def contracts_of(
+def list_contracts(
     registry: Registry,
     definitions: Mapping[str, type[Definition]],
     spec: InstanceSpec,
@@ -65,18 +65,18 @@ def contracts_of(
     """Return the contracts of an instance, or of one of its flows if ``kind`` names it.
 
     ``definitions`` are those of the instance by role. A flow that a definition adds has only the
-    contracts that name it. Raises as ``effective``.
+    contracts that name it. Raises as ``list_effective_contracts``.
     """
-    found = effective(registry.guardrails, definitions, spec)
-    is_added = kind and kind not in KITS[spec.type].shape.flows
+    found = list_effective_contracts(registry.guardrails, definitions, spec)
+    is_added = kind and kind not in TYPE_DESCRIPTIONS[spec.type].shape.flows
     return [contract for contract in found if contract.flow == kind] if is_added else found
 
 
-def composition_of(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:
+def read_composition(session: Session, type_: str, instance_id: UUID) -> dict[str, Any]:
     """Read the rows that hold the instance's resolved definitions, by role."""
     extension = session.get_one(EXTENSIONS[type_], instance_id)
     found = {}
-    for role, part in KITS[type_].roles.items():
+    for role, part in TYPE_DESCRIPTIONS[type_].roles.items():
         row: Any = extension
         if part.component_type:
             component = getattr(extension, f"{role}_instance_id")

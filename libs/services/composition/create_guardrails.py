@@ -33,7 +33,9 @@ from prefect_instances.libs.definitions.guardrails import (
 from prefect_instances.libs.definitions.optimizer import Constraints, PortfolioOptimizer
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.instance_types import Component, Upstream
-from prefect_instances.libs.services.composition.instance_types.optimizers import constraints_of
+from prefect_instances.libs.services.composition.instance_types.optimizers import (
+    convert_constraints,
+)
 from prefect_instances.libs.specs import InstanceSpec, OptimizerSpec, spec_document
 
 
@@ -74,7 +76,7 @@ def _bounds(
         return None
     optimizer = components["optimizer"].configured(registry)
     assert isinstance(optimizer, PortfolioOptimizer)
-    return optimizer.keeps(constraints_of(spec.constraints))
+    return optimizer.keeps(convert_constraints(spec.constraints))
 
 
 def _made(
@@ -117,7 +119,7 @@ def _point_in_time(session: Session, registry: Registry, instance_id: UUID) -> b
     return bool(getattr(accessor, "answers_knowledge_time", False))
 
 
-def report_rows(
+def build_report_rows(
     instance_id: UUID, run_id: UUID | None, reports: Sequence[Report], now: datetime
 ) -> list[GuardrailReport]:
     """Build the rows of the reports; ``run_id`` is None if no run was judged."""

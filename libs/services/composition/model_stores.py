@@ -33,17 +33,17 @@ def open_monitoring(settings: Settings) -> Monitoring:
     return Monitoring(settings.home / "evidently", settings.evidently_url, secret)
 
 
-def experiment_name(project: str, name: str, instance_id: UUID) -> str:
+def build_experiment_name(project: str, name: str, instance_id: UUID) -> str:
     """Build the name of an experiment; with the id, because MLflow never frees a name."""
     return f"{project}/{name} {instance_id}"
 
 
-def model_name(project: str, name: str, instance_id: UUID) -> str:
+def build_model_name(project: str, name: str, instance_id: UUID) -> str:
     """Build the name of a registered model."""
     return f"{project}.{name}.{instance_id}"
 
 
-def model_row(services: Services, instance_id: UUID) -> ModelInstance:
+def read_model_row(services: Services, instance_id: UUID) -> ModelInstance:
     """Read the extension row of a model; raise NotFound if it is gone."""
     with services.database.read() as session:
         row = session.get(ModelInstance, instance_id)
@@ -53,6 +53,6 @@ def model_row(services: Services, instance_id: UUID) -> ModelInstance:
         return row
 
 
-def version_number(location: str) -> int:
+def parse_version_number(location: str) -> int:
     """Read the version number from ``models:/<name>/<n>``."""
     return int(location.rpartition("/")[2])

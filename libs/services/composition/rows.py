@@ -32,7 +32,7 @@ from prefect_instances.libs.db.repositories.resources import (
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.services.composition.catalog import record_calls, register
 from prefect_instances.libs.services.composition.checks import Blueprint
-from prefect_instances.libs.services.composition.create_guardrails import report_rows
+from prefect_instances.libs.services.composition.create_guardrails import build_report_rows
 from prefect_instances.libs.specs import InstanceSpec, SignalSpec, output_fingerprint, spec_document
 
 
@@ -45,21 +45,21 @@ def write_rows(session: Session, blueprint: Blueprint, now: datetime) -> Resourc
     resource.contract = dict(blueprint.contract)
     session.add(resource)
     session.flush()
-    session.add(version_row(resource.id, spec, now))
-    session.add_all(report_rows(resource.id, None, blueprint.reports, now))
+    session.add(build_version_row(resource.id, spec, now))
+    session.add_all(build_report_rows(resource.id, None, blueprint.reports, now))
     components = {
         role: record_component(session, resource, role, blueprint, now)
         for role in blueprint.components
     }
-    columns = extension_columns(session, blueprint, components, now)
+    columns = build_extension_columns(session, blueprint, components, now)
     session.add(EXTENSIONS[blueprint.spec.type](resource_id=resource.id, **columns))
     record_instance_calls(session, resource.id, blueprint, now)
     shape, definition = blueprint.shape, blueprint.definition
-    flows = {kind: flow_row(resource.id, kind, definition, now) for kind in shape.flows}
+    flows = {kind: build_flow_row(resource.id, kind, definition, now) for kind in shape.flows}
     session.add_all(flows.values())
     session.flush()
-    wanted = wanted_edges(blueprint, shape, {kind: flow.id for kind, flow in flows.items()})
-    session.add_all(edge_row(edge) for edge in wanted)
+    wanted = list_wanted_edges(blueprint, shape, {kind: flow.id for kind, flow in flows.items()})
+    session.add_all(build_edge_row(edge) for edge in wanted)
     session.flush()
     return resource
 
@@ -90,7 +90,7 @@ def _resource(
     )
 
 
-def version_row(
+def build_version_row(
     resource_id: UUID, spec: InstanceSpec, now: datetime, number: int = 1
 ) -> ResourceVersion:
     """Build the row of a configuration version."""
@@ -161,7 +161,7 @@ def record_instance_calls(
     record_calls(session, instance_id, calls, now)
 
 
-def extension_columns(
+def build_extension_columns(
     session: Session, blueprint: Blueprint, components: Mapping[str, Recorded], now: datetime
 ) -> dict[str, Any]:
     """Build the columns of the extension row, without its key and external ids."""
@@ -199,7 +199,7 @@ def _promoted_from(session: Session, spec: InstanceSpec) -> dict[str, Any]:
     return {} if source is None else {"promoted_from_id": source.id}
 
 
-def flow_row(
+def build_flow_row(
     instance_id: UUID, kind: str, definition: type[Definition] | None, now: datetime
 ) -> FlowExecutionResource:
     """Build the row of a new flow that has never run."""
@@ -229,7 +229,9 @@ def declare(row: FlowExecutionResource, definition: type[Definition] | None) -> 
     row.aggregated = spec is None or spec.aggregated
 
 
-def wanted_edges(blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]) -> list[WantedEdge]:
+def list_wanted_edges(
+    blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]
+) -> list[WantedEdge]:
     """List the edges from each upstream to the flows that read it, then those between own flows.
 
     Every upstream must exist.
@@ -248,7 +250,7 @@ def wanted_edges(blueprint: Blueprint, shape: Shape, flows: Mapping[str, UUID]) 
     return edges
 
 
-def edge_row(edge: WantedEdge) -> LineageEdge:
+def build_edge_row(edge: WantedEdge) -> LineageEdge:
     """Build the row of a new edge, over which nothing has been read."""
     return LineageEdge(
         id=uuid4(),

@@ -9,7 +9,7 @@ from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.shapes import OWN_OUTPUT, SHAPES, Shape
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.flow import OUTPUT, UPSTREAMS, LineageContract
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.services.composition.instance_types import Upstream
 from prefect_instances.libs.specs import InstanceSpec, UpstreamRef
 
@@ -17,7 +17,7 @@ Placed = tuple[str, UpstreamRef]
 """A reference with its path."""
 
 
-def shape_of(type_: str, definition: type[Definition] | None) -> Shape:
+def build_shape(type_: str, definition: type[Definition] | None) -> Shape:
     """Return the shape of an instance type with the flows that the definition adds, if any."""
     shape = SHAPES[type_]
     for spec in definition.flow_specs if definition else ():
@@ -31,22 +31,22 @@ def shape_of(type_: str, definition: type[Definition] | None) -> Shape:
     return shape
 
 
-def changed_components(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def list_changed_components(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """List the roles whose component has changed."""
     return [role for role, component in after.items() if before.get(role) != component]
 
 
-def schedule_problems(spec: InstanceSpec, shape: Shape) -> Iterable[Problem]:
+def list_schedule_problems(spec: InstanceSpec, shape: Shape) -> Iterable[Problem]:
     """Yield a problem for each schedule of a flow that the instance does not have."""
     for kind in spec.flow_schedules:
         if kind not in shape.flows:
             added = [each for each in shape.flows if each not in SHAPES[spec.type].flows]
             adds = f"the definition adds {', '.join(added) or 'none'}"
-            hint = closest(kind, map(str, shape.flows))
+            hint = suggest_closest(kind, map(str, shape.flows))
             yield Problem(spec.flow_schedule_path(kind), f"is not one of its flows: {adds}{hint}")
 
 
-def bound(definition: type[Definition], references: Sequence[Placed]) -> list[Placed]:
+def bind_references(definition: type[Definition], references: Sequence[Placed]) -> list[Placed]:
     """Complete the references with the lineage contracts where the references say nothing."""
     contracts = {contract.role: contract for contract in definition.lineage_contracts}
     return [
@@ -66,7 +66,7 @@ def _bound(ref: UpstreamRef, contract: LineageContract) -> UpstreamRef:
     )
 
 
-def lineage_problems(
+def list_lineage_problems(
     definition: type[Definition], references: Sequence[Placed]
 ) -> Iterable[Problem]:
     """Yield every way in which the references break the lineage contracts."""

@@ -17,7 +17,7 @@ from prefect_instances.libs.core import ids
 from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.db.repositories.resources import EXTENSIONS, flows_of
-from prefect_instances.libs.services.composition.instance_types import KITS, External
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS, External
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import InstanceSpec
 
@@ -105,7 +105,7 @@ def record_deployment(
 
     def work(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
-        if column := KITS[resource.type].handle(kind):
+        if column := TYPE_DESCRIPTIONS[resource.type].handle(kind):
             setattr(session.get_one(EXTENSIONS[resource.type], instance_id), column, deployment_id)
         flow = next(flow for flow in flows_of(session, instance_id) if flow.kind == kind)
         flow.deployment_id = deployment_id

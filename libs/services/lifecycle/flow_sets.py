@@ -21,11 +21,11 @@ from prefect_instances.libs.db.repositories.flows import select_reader_names
 from prefect_instances.libs.db.repositories.resources import flows_of, get_instance
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.registry import Registry
-from prefect_instances.libs.services.composition.checks import Blueprint, definition_of
-from prefect_instances.libs.services.composition.contracts import composition_of
-from prefect_instances.libs.services.composition.instance_types import KITS
-from prefect_instances.libs.services.composition.rows import declare, flow_row
-from prefect_instances.libs.services.composition.shaping import changed_components, shape_of
+from prefect_instances.libs.services.composition.checks import Blueprint, find_definition_class
+from prefect_instances.libs.services.composition.contracts import read_composition
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
+from prefect_instances.libs.services.composition.rows import build_flow_row, declare
+from prefect_instances.libs.services.composition.shaping import build_shape, list_changed_components
 from prefect_instances.libs.services.lifecycle.removal import remove_flow
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import parse_spec
@@ -36,7 +36,7 @@ def find_losses(
 ) -> Iterable[Problem]:
     """Yield a problem for each flow that a new main definition would remove although it is read."""
     main, old = blueprint.kit.main, parse_spec(before.spec_json).components()
-    if main not in changed_components(old, blueprint.spec.components()):
+    if main not in list_changed_components(old, blueprint.spec.components()):
         return
     for flow in _lost(session, before.resource_id, blueprint.shape):
         if readers := select_reader_names(session, flow.id):
@@ -53,13 +53,13 @@ def sync_flows(
     ``remove_lost_flows``. Raises DefinitionUnavailable if the recorded version is not installed.
     """
     definition = _recorded(session, services.registry, type_, instance_id)
-    shape = shape_of(type_, definition)
+    shape = build_shape(type_, definition)
     rows = {flow.kind: flow for flow in flows_of(session, instance_id)}
     for kind in shape.flows:
         if kind in rows:
             declare(rows[kind], definition)
             continue
-        row = flow_row(instance_id, kind, definition, services.now())
+        row = build_flow_row(instance_id, kind, definition, services.now())
         row.config_version = version
         session.add(row)
     session.flush()
@@ -71,7 +71,7 @@ def remove_lost_flows(services: Services, instance_id: UUID) -> None:
     with services.database.read() as session:
         named = get_instance(session, str(instance_id))
         definition = _recorded(session, services.registry, named.type, instance_id)
-        lost = _lost(session, instance_id, shape_of(named.type, definition))
+        lost = _lost(session, instance_id, build_shape(named.type, definition))
     for flow in lost:
         remove_flow(services, named, flow)
     if lost:
@@ -81,9 +81,9 @@ def remove_lost_flows(services: Services, instance_id: UUID) -> None:
 def _recorded(
     session: Session, registry: Registry, type_: str, instance_id: UUID
 ) -> type[Definition] | None:
-    main = KITS[type_].main
-    row = composition_of(session, type_, instance_id)[main] if main else None
-    return definition_of(session, registry, row) if row else None
+    main = TYPE_DESCRIPTIONS[type_].main
+    row = read_composition(session, type_, instance_id)[main] if main else None
+    return find_definition_class(session, registry, row) if row else None
 
 
 def _lost(session: Session, instance_id: UUID, shape: Shape) -> list[FlowExecutionResource]:

@@ -84,7 +84,10 @@ def _problems(document: Any) -> Iterable[Problem]:
     yield from _unknown(document, _TOP, FILE_NAME)
     for step in ("build", "push", "pull"):
         if document.get(step) and (step, document[step]) != ("build", [{KEEP: {}}]):
-            yield Problem(step, "steps are not supported: code is installed with the worker")
+            yield Problem(
+                step,
+                "remove these steps: they are not supported; the worker has the code installed",
+            )
     if document.get("pull") is None:
         yield Problem("pull", "write `pull: []`, otherwise deployments store this directory")
     for index, entry in enumerate(document.get("deployments") or []):

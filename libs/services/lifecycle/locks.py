@@ -22,7 +22,7 @@ from prefect_instances.libs.services.composition.rows import ensure_project
 from prefect_instances.libs.services.lifecycle.removal import delete_empty_project
 from prefect_instances.libs.services.state.context import Services
 
-LEASE = timedelta(seconds=90)
+LOCK_LEASE = timedelta(seconds=90)
 """How long a process may be silent in one step before another one may take over."""
 
 DOING = {
@@ -47,7 +47,7 @@ def require_free(services: Services, resource: Resource, flow_run_id: UUID) -> N
 
 
 def acquire_lock(
-    resource: Resource, flow_run_id: UUID, now: datetime, step: str, lease: timedelta = LEASE
+    resource: Resource, flow_run_id: UUID, now: datetime, step: str, lease: timedelta = LOCK_LEASE
 ) -> None:
     """Acquire or renew the lock for a step."""
     until = (now + lease).isoformat()
@@ -78,7 +78,7 @@ def release_lock(services: Services, instance_id: UUID, error: Exception) -> Non
 LONG_LEASE = timedelta(minutes=10)
 """Lease of a project's lock while a manifest is applied; it is renewed after each instance."""
 
-PATIENCE = timedelta(minutes=15)
+LOCK_PATIENCE = timedelta(minutes=15)
 """How long an apply waits for another one; longer than the lease of one that died."""
 
 LOOK_SECONDS = 0.5
@@ -90,7 +90,7 @@ def lock_projects(
     names: Iterable[str],
     flow_run_id: UUID,
     say: Callable[[str], None],
-    patience: timedelta = PATIENCE,
+    patience: timedelta = LOCK_PATIENCE,
 ) -> Iterator[Callable[[], None]]:
     """Lock projects for one apply, so that two applies run one after the other.
 

@@ -12,7 +12,7 @@ from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource
 from prefect_instances.libs.db.repositories.resources import Named, flows_of
 from prefect_instances.libs.services.composition.components import find_loss
-from prefect_instances.libs.services.composition.model_stores import tracking, version_number
+from prefect_instances.libs.services.composition.model_stores import parse_version_number, tracking
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
 
@@ -55,7 +55,7 @@ def _lines(
     version = session.get_one(DatasetVersion, flow.version_id)
     if flow.kind == FlowKind.TRAINING:
         name = version.location.removeprefix("models:/").rpartition("/")[0]
-        loss = tracking(services).find_loss(name, version_number(version.location))
+        loss = tracking(services).find_loss(name, parse_version_number(version.location))
     else:
         loss = find_loss(services, session, version).partition(";")[0]
     return (loss, f"run `{_remedy(named, flow.kind)}`") if loss else ()

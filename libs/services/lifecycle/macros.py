@@ -20,19 +20,21 @@ from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.expressions import (
     Program,
     compile_expression,
-    macro_problems,
+    list_macro_problems,
     name_constants,
 )
 from prefect_instances.libs.definitions.op import NAME, Argument, Function
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.definitions.saved import SavedMacro, saved_macro
 from prefect_instances.libs.services.composition.catalog import (
+    add_saved_macros,
     definition_id,
-    recorded_calls,
+    read_recorded_calls,
     register,
-    with_saved,
 )
-from prefect_instances.libs.services.composition.instance_types.experiments import as_expression
+from prefect_instances.libs.services.composition.instance_types.experiments import (
+    convert_to_expression,
+)
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import ExperimentSpec, parse_spec
 
@@ -99,11 +101,11 @@ def save_macro(services: Services, wish: MacroRequest) -> Saved:
 def _planned(session: Session, installed: Registry, wish: MacroRequest) -> Saved:
     named = get_instance(session, wish.experiment)
     spec = _spec(session, named)
-    registry = with_saved(session, installed)
-    spec = as_expression(registry, spec)
+    registry = add_saved_macros(session, installed)
+    spec = convert_to_expression(registry, spec)
     program = _program(spec, registry)
     problems = [*_name_problems(installed, wish), *_version_problems(wish)]
-    problems += _calls_problems(recorded_calls(session, named.id), program)
+    problems += _calls_problems(read_recorded_calls(session, named.id), program)
     try:
         content = _content(spec, program, wish, registry)
     except InvalidSpec as error:
@@ -201,10 +203,10 @@ def _numbered(
 def _use_problems(registry: Registry, macro: type[SavedMacro]) -> Iterable[Problem]:
     """Yield the problems of the macro itself, and of macros that call it."""
     after = registry.extended([macro])
-    yield from macro_problems(macro, after)
+    yield from list_macro_problems(macro, after)
     for other in after.list():
         if issubclass(other, SavedMacro) and other.name != macro.name:
             pin = {(other.kind, other.name): other.version}
-            if not macro_problems(other, registry.preferring(pin)):
-                for problem in macro_problems(other, after.preferring(pin)):
+            if not list_macro_problems(other, registry.preferring(pin)):
+                for problem in list_macro_problems(other, after.preferring(pin)):
                     yield Problem("name", f"{other.name} {other.version} calls it: {problem}")

@@ -24,9 +24,9 @@ from prefect_instances.libs.db.repositories.resources import (
 )
 from prefect_instances.libs.db.repositories.versions import select_newest_versions
 from prefect_instances.libs.services.composition.checks import (
+    build_label,
     examine,
-    kinds_of,
-    label_of,
+    list_flow_kinds,
     settle_specs,
 )
 from prefect_instances.libs.services.composition.references import label_reference
@@ -65,7 +65,7 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
     """
     specs = list(survey.manifest.instances)
     placed = [*zip(survey.paths, specs, strict=True), *survey.salvaged]
-    pending = {label_of(spec): spec for _, spec in placed}
+    pending = {build_label(spec): spec for _, spec in placed}
     with services.database.read() as session:
         world = _observe(session)
         problems = [*survey.problems, *_cycle_problems(session, placed, pending, world.lineage)]
@@ -76,9 +76,11 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
             prune(session, placed, survey.manifest.projects) if pruning else ([], [])
         )
         problems += obstacles
-        kinds = {label_of(spec): kinds_of(session, services.registry, spec) for spec in specs}
-        reads = {label_of(spec): _read_labels(session, spec) for spec in specs}
-        pairs = {label_of(spec): _settled(services, session, world, spec) for spec in specs}
+        kinds = {
+            build_label(spec): list_flow_kinds(session, services.registry, spec) for spec in specs
+        }
+        reads = {build_label(spec): _read_labels(session, spec) for spec in specs}
+        pairs = {build_label(spec): _settled(services, session, world, spec) for spec in specs}
     if problems:
         raise InvalidSpec(problems)
     there = kinds.keys() & world.named
@@ -88,7 +90,7 @@ def plan(services: Services, survey: Survey, *, pruning: bool = False) -> Plan:
     }
     wanted = [
         _wanted(spec, _contents(pairs[label][1], kinds[label]), reads[label])
-        for label, spec in ((label_of(spec), spec) for spec in specs)
+        for label, spec in ((build_label(spec), spec) for spec in specs)
     ]
     computed = compute(wanted, known, world.lineage)
     return replace(computed, steps=(*computed.steps, *removals))
@@ -147,7 +149,7 @@ def _problems(
     pending: Mapping[str, InstanceSpec],
 ) -> Iterable[Problem]:
     """Return the problems of an instance that would be created or changed."""
-    named = world.named.get(label_of(spec))
+    named = world.named.get(build_label(spec))
     version = world.versions.get(named.id) if named else None
     if named is not None and version is not None:
         if named.lifecycle is Lifecycle.DEPROVISIONING:
@@ -178,7 +180,7 @@ def _settled(
     services: Services, session: Session, world: _World, spec: InstanceSpec
 ) -> tuple[InstanceSpec, InstanceSpec]:
     """Return the recorded and the wanted spec so that they compare by what they mean."""
-    named = world.named.get(label_of(spec))
+    named = world.named.get(build_label(spec))
     version = world.versions.get(named.id) if named else None
     if named is None or version is None or version.spec_json == spec_document(spec):
         return spec, spec
@@ -201,7 +203,7 @@ def _present(world: _World, named: Named, contents: Mapping[str, str]) -> Presen
 
 def _wanted(spec: InstanceSpec, contents: Mapping[str, str], reads: Collection[str]) -> Wanted:
     return Wanted(
-        label=label_of(spec),
+        label=build_label(spec),
         name=f"{spec.project}/{spec.name}",
         type=spec.type,
         document=spec_document(spec),
@@ -217,7 +219,7 @@ def _contents(spec: InstanceSpec, kinds: Iterable[str]) -> dict[str, str]:
 def _read_labels(session: Session, spec: InstanceSpec) -> list[str]:
     """Return the labels of the other instances that a spec names as upstreams."""
     found = (label_reference(session, ref.resource, spec.project) for _, ref in spec.references())
-    return [label for label in found if label != label_of(spec)]
+    return [label for label in found if label != build_label(spec)]
 
 
 def _cycle_problems(
@@ -237,5 +239,5 @@ def _cycle_problems(
         return
     around = " -> ".join(cycle)
     for path, spec in placed:
-        if label_of(spec) in cycle:
+        if build_label(spec) in cycle:
             yield Problem("upstream_refs", f"is part of a cycle: {around}").under(path)

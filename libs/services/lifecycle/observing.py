@@ -17,7 +17,7 @@ from prefect_instances.libs.adapters.prefect import (
     AutomationPlan,
     DeploymentPlan,
     DeploymentView,
-    deployment_edits,
+    list_deployment_edits,
 )
 from prefect_instances.libs.core.divergence import (
     Observation,
@@ -40,7 +40,7 @@ from prefect_instances.libs.db.repositories.resources import (
     select_newest_version,
 )
 from prefect_instances.libs.db.repositories.runs import select_running
-from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
     START_FLOW,
@@ -78,12 +78,12 @@ PlanOf = Callable[[UUID, InstanceSpec, str], DeploymentPlan]
 
 
 def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentPlan] = ()) -> Sight:
-    """Read the records and the other systems.
+    """Read what the database records and what Prefect, MLflow and Evidently hold.
 
     ``lifecycle`` are the required deployments of the lifecycle flows. Raises Unavailable if Prefect
     or the database does not answer.
     """
-    views = services.prefect.deployments_tagged(EXECUTION_TAG)
+    views = services.prefect.list_deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
         named = select_instances(session)
         settled = [one for one in named if is_settled(session.get_one(Resource, one.id))]
@@ -124,7 +124,7 @@ def _recorded(session: Session, named: Named) -> RecordedInstance:
         document=version.spec_json if version else {},
         document_id=extension.block_document_id,
         deployments={flow.kind: flow.deployment_id for flow in flows_of(session, named.id)},
-        externals=tuple(external.name for external in KITS[named.type].externals),
+        externals=tuple(external.name for external in TYPE_DESCRIPTIONS[named.type].externals),
     )
 
 
@@ -143,7 +143,7 @@ def _handle_rows(session: Session, named: Named) -> dict[str, dict[str, Any]]:
     extension = session.get_one(EXTENSIONS[named.type], named.id)
     return {
         external.name: {column: getattr(extension, column) for column in external.columns}
-        for external in KITS[named.type].externals
+        for external in TYPE_DESCRIPTIONS[named.type].externals
     }
 
 
@@ -156,7 +156,7 @@ def _look_at_handles(
     """Check external resources; a system that does not answer hides only its own."""
     found = _Handles()
     for named in settled:
-        for external in KITS[named.type].externals:
+        for external in TYPE_DESCRIPTIONS[named.type].externals:
             if external.name in found.unseen:
                 continue
             try:
@@ -193,7 +193,7 @@ def _deployments(
         with failures.item(f"deployment {view.full_name}"):
             if one.id not in specs:
                 specs[one.id] = parse_spec(one.document)
-            edits = deployment_edits(plan_of(one.id, specs[one.id], kind), view)
+            edits = list_deployment_edits(plan_of(one.id, specs[one.id], kind), view)
         yield SeenDeployment(view.id, view.full_name, one.id, kind, edits)
 
 
@@ -229,7 +229,7 @@ def _lifecycle(
     """Return the names of missing lifecycle deployments, and of those no longer planned."""
     if not planned:
         return (), ()
-    tagged = {view.full_name for view in services.prefect.deployments_tagged(LIFECYCLE_TAG)}
+    tagged = {view.full_name for view in services.prefect.list_deployments_tagged(LIFECYCLE_TAG)}
     names = [plan.full_name for plan in planned]
     untagged = [name for name in names if name not in tagged]
     absent = [one for one in untagged if services.prefect.find_deployment_by_name(one) is None]

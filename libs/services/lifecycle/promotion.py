@@ -25,9 +25,12 @@ from prefect_instances.libs.db.repositories.resources import (
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.content import check_frame, check_signal, fill_missing
 from prefect_instances.libs.definitions.registry import FUNCTIONS
-from prefect_instances.libs.services.composition.catalog import kept_by, recorded_calls
+from prefect_instances.libs.services.composition.catalog import prefer_pinned, read_recorded_calls
+from prefect_instances.libs.services.composition.certificates import require_certificate
 from prefect_instances.libs.services.composition.components import read_version
-from prefect_instances.libs.services.composition.instance_types.experiments import as_expression
+from prefect_instances.libs.services.composition.instance_types.experiments import (
+    convert_to_expression,
+)
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -64,32 +67,41 @@ class BreaksContract(PermanentError):
 
 
 def build_promoted_spec(
-    services: Services, reference: str, name: str, contract: Mapping[str, Any]
+    services: Services,
+    reference: str,
+    name: str,
+    contract: Mapping[str, Any],
+    *,
+    audited: bool = False,
 ) -> InstanceSpec:
     """Build the spec of the signal that an instance becomes, and check the instance's stored data.
 
-    Raises NotFound, InvalidSpec for an instance that is neither dataset nor experiment and for a
-    wrong contract, NothingStored, BreaksContract.
+    ``audited`` requires that an audit of the current version found no look-ahead. Raises NotFound,
+    InvalidSpec for an instance that is neither dataset nor experiment and for a wrong contract,
+    NothingStored, BreaksContract, NotCertified.
     """
     with services.database.read() as session:
         named = get_instance(session, reference)
         version = select_newest_version(session, named.id)
         flow = next((f for f in flows_of(session, named.id) if f.kind in PROMOTABLE), None)
-        calls = recorded_calls(session, named.id)
-        kept = kept_by(session, services.registry, named.id)
+        calls = read_recorded_calls(session, named.id)
+        kept = prefer_pinned(session, services.registry, named.id)
     if version is None or flow is None or named.type == InstanceType.SIGNAL:
         text = f"{named.label!r} is a {named.type}, neither a dataset nor an experiment"
         raise InvalidSpec([Problem("dataset", text)])
     before = parse_spec(version.spec_json)
     document = spec_document(before)
     if isinstance(before, ExperimentSpec):
-        document = _of_experiment(as_expression(kept, before), document, calls)
+        document = _of_experiment(convert_to_expression(kept, before), document, calls)
     document |= {"name": name, "type": InstanceType.SIGNAL.value, "signal": dict(contract)}
     document["promoted_from"] = named.label
     document.setdefault("description", f"Promoted from {named.label}")
     spec = parse_spec(document)
     assert isinstance(spec, SignalSpec)
     _check(services, named, flow, spec.signal)
+    if audited:
+        with services.database.read() as session:
+            require_certificate(session, flow, named.label)
     return spec
 
 

@@ -36,7 +36,7 @@ from prefect_instances.libs.db.repositories.resources import (
     select_newest_version,
 )
 from prefect_instances.libs.services.composition.checks import examine
-from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.composition.rows import write_rows
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
@@ -164,7 +164,7 @@ def _replaceable(services: Services, resource: Resource, ports: Ports) -> None:
 def _require_kept(resource: Resource) -> None:
     """Refuse an instance that is partly removed: its data may be gone already."""
     if resource.lifecycle is Lifecycle.DEPROVISIONING:
-        raise WrongLifecycle(resource.name, resource.lifecycle, ["removed to its end first"])
+        raise WrongLifecycle(resource.name, resource.lifecycle, ["removed completely"])
 
 
 def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
@@ -175,7 +175,10 @@ def _document_of(session: Session, resource: Resource) -> dict[str, Any] | None:
 def _carry_on(services: Services, instance_id: UUID, spec: InstanceSpec, ports: Ports) -> list[str]:
     connected = partial(create_external, services, instance_id, spec)
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        *((external.name, partial(connected, external)) for external in KITS[spec.type].externals),
+        *(
+            (external.name, partial(connected, external))
+            for external in TYPE_DESCRIPTIONS[spec.type].externals
+        ),
         ("deployment", lambda: deploy(services, instance_id, spec, ports)),
         (DOCUMENT_STEP, lambda: save_document(services, instance_id, spec, ports)),
         ("activate", lambda: _activate(services, instance_id, spec)),

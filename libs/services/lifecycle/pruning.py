@@ -14,7 +14,7 @@ from prefect_instances.libs.db.repositories.resources import (
     select_dependents,
     select_instances,
 )
-from prefect_instances.libs.services.composition.checks import label_of
+from prefect_instances.libs.services.composition.checks import build_label
 from prefect_instances.libs.services.lifecycle.removal import plan_removal_step
 from prefect_instances.libs.specs import InstanceSpec
 from prefect_instances.libs.specs.reading.names import full_name
@@ -31,7 +31,7 @@ def prune(
     Other projects are not touched. It is a problem if an instance that stays reads from one that
     would be removed.
     """
-    wanted = {label_of(spec) for _, spec in placed}
+    wanted = {build_label(spec) for _, spec in placed}
     within = {project.lower() for project in projects}
     surplus = {
         named.label.lower(): named

@@ -32,7 +32,7 @@ from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
 from prefect_instances.libs.db.repositories.outbox import has_event, record_events
 from prefect_instances.libs.db.repositories.resources import select_newest_version
-from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.lifecycle.automations import (
     AGGREGATE_STATUS,
     plan_recovery,
@@ -225,7 +225,9 @@ class Repairer:
 
     def _connect(self, diverged: Diverged) -> None:
         id_, spec, _ = self._settled(diverged)
-        external = next(one for one in KITS[spec.type].externals if one.name == diverged.part)
+        external = next(
+            one for one in TYPE_DESCRIPTIONS[spec.type].externals if one.name == diverged.part
+        )
         create_external(self.services, id_, spec, external)
 
     def _end(self, diverged: Diverged) -> None:

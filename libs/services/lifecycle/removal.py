@@ -42,7 +42,7 @@ from prefect_instances.libs.db.repositories.resources import (
 from prefect_instances.libs.db.repositories.runs import select_running
 from prefect_instances.libs.db.repositories.versions import delete_versions
 from prefect_instances.libs.services.composition.components import open_output, purge_data
-from prefect_instances.libs.services.composition.instance_types import KITS, External
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS, External
 from prefect_instances.libs.services.lifecycle.lifecycle_events import record_lifecycle_event
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
@@ -93,7 +93,7 @@ def plan_removal_step(session: Session, named: Named, *, purge: bool) -> Step:
     flows = flows_of(session, named.id)
     generations = sum(flow.generation for flow in flows)
     parts = [f"{len(flows)} deployments" if len(flows) > 1 else "1 deployment"]
-    parts += [external.name for external in KITS[named.type].externals]
+    parts += [external.name for external in TYPE_DESCRIPTIONS[named.type].externals]
     stored = f"{generations} stored versions, {'deleted' if purge else 'kept on disk'}"
     detail = ", ".join([*parts, stored] if generations else parts)
     number = version.number if version else 0
@@ -197,7 +197,7 @@ def _handles_of(session: Session, instance_id: UUID) -> _Handles:
     named = get_instance(session, str(instance_id))
     condition = session.get_one(Resource, instance_id).condition or {}
     extension = session.get(EXTENSIONS[named.type], instance_id)
-    externals = KITS[named.type].externals if extension else ()
+    externals = TYPE_DESCRIPTIONS[named.type].externals if extension else ()
     return _Handles(
         named,
         {flow.kind: flow.deployment_id for flow in flows_of(session, instance_id)},
@@ -268,7 +268,7 @@ def list_sharers(session: Session, instance_id: UUID, role: str) -> list[str]:
 
 
 def delete_empty_project(session: Session, project_id: UUID | None) -> None:
-    """Delete a project that holds nothing."""
+    """Delete a project if it holds no instance; do nothing for None."""
     if project_id is None:
         return
     if not has_children(session, project_id):

@@ -49,17 +49,17 @@ from prefect_instances.libs.db.repositories.resources import (
 from prefect_instances.libs.db.repositories.runs import select_last_success_start
 from prefect_instances.libs.services.composition.catalog import record_calls, register
 from prefect_instances.libs.services.composition.checks import Blueprint, examine, settle_specs
-from prefect_instances.libs.services.composition.create_guardrails import report_rows
+from prefect_instances.libs.services.composition.create_guardrails import build_report_rows
 from prefect_instances.libs.services.composition.rows import (
     Recorded,
-    edge_row,
-    extension_columns,
+    build_edge_row,
+    build_extension_columns,
+    build_version_row,
+    list_wanted_edges,
     record_component,
     record_instance_calls,
-    version_row,
-    wanted_edges,
 )
-from prefect_instances.libs.services.composition.shaping import changed_components
+from prefect_instances.libs.services.composition.shaping import list_changed_components
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
     deploy,
@@ -166,7 +166,7 @@ def find_refusals(
     if named.lifecycle not in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         yield Problem("name", f"{named.label!r} is {named.lifecycle}; it cannot be updated now")
     before, after = parse_spec(version.spec_json).components(), spec.components()
-    for role in changed_components(before, after):
+    for role in list_changed_components(before, after):
         if others := list_sharers(session, named.id, role):
             yield Problem(role, f"is shared by {', '.join(others)}; change these first")
     if "store" in before and _moves(before["store"], after["store"]) and _published(session, named):
@@ -190,8 +190,8 @@ def write_update(
     old = parse_spec(before.spec_json)
     pair = settle_specs(session, services.registry, old, blueprint.spec, instance_id)
     schedules = _schedules(session, old, instance_id)
-    session.add(version_row(instance_id, blueprint.spec, now, before.number + 1))
-    session.add_all(report_rows(instance_id, None, blueprint.reports, now))
+    session.add(build_version_row(instance_id, blueprint.spec, now, before.number + 1))
+    session.add_all(build_report_rows(instance_id, None, blueprint.reports, now))
     _rewrite_extension(services, session, blueprint, old, instance_id)
     shape = sync_flows(services, session, blueprint.spec.type, instance_id, before.number + 1)
     kinds = {flow.kind: flow.id for flow in flows_of(session, instance_id)}
@@ -248,14 +248,16 @@ def _rewrite_extension(
 ) -> None:
     resource, spec = session.get_one(Resource, id_), blueprint.spec
     extension = session.get_one(EXTENSIONS[spec.type], id_)
-    changed = set(changed_components(old.components(), spec.components()))
+    changed = set(list_changed_components(old.components(), spec.components()))
     components = {
         role: _rewritten(services, session, resource, role, blueprint, extension)
         if role in changed
         else _as_it_was(session, role, blueprint, extension)
         for role in blueprint.components
     }
-    for column, value in extension_columns(session, blueprint, components, services.now()).items():
+    for column, value in build_extension_columns(
+        session, blueprint, components, services.now()
+    ).items():
         setattr(extension, column, value)
     if old.output_content() != spec.output_content():
         record_instance_calls(session, id_, blueprint, services.now())
@@ -305,10 +307,10 @@ def _rewire(
     """Write the new edges; raise InvalidSpec with the path if they would close a cycle."""
     region = load_region(session, list(kinds.values()))
     own = [edge for edge in region.edges.values() if edge.downstream in kinds.values()]
-    change = rewiring.rewire(own, wanted_edges(blueprint, shape, kinds))
+    change = rewiring.rewire(own, list_wanted_edges(blueprint, shape, kinds))
     delete_edges(session, change.removed)
     _write_kept(session, change)
-    session.add_all(edge_row(edge) for edge in change.added)
+    session.add_all(build_edge_row(edge) for edge in change.added)
     session.flush()
     if change.added and (cycle := find_cycle(select_lineage_pairs(session))):
         names = select_flow_names(session)

@@ -64,7 +64,12 @@ def verify(
     models = list(find_model_faults(services, failures))
     with services.database.read() as session:
         records = load_records(session)
-    divergences = find_divergences(sight.recorded, sight.world)
+    # Lost outputs are looked for below, with those of flows that are not settled.
+    divergences = [
+        diverged
+        for diverged in find_divergences(sight.recorded, sight.world)
+        if diverged.kind is not Divergence.OUTPUT_LOST
+    ]
     findings = [
         *audit_records(records, services.now()),
         *(_of_divergence(diverged) for diverged in divergences),

@@ -22,11 +22,11 @@ from prefect_instances.libs.db.repositories.audit import select_run_facts
 from prefect_instances.libs.db.repositories.resources import Named, select_instances
 from prefect_instances.libs.db.repositories.versions import select_current_output
 from prefect_instances.libs.services.composition.model_stores import (
-    experiment_name,
-    model_name,
+    build_experiment_name,
+    build_model_name,
     monitoring,
+    parse_version_number,
     tracking,
-    version_number,
 )
 from prefect_instances.libs.services.lifecycle.observing import is_settled
 from prefect_instances.libs.services.rendering.links import EVIDENTLY_REPORT, MLFLOW_RUN
@@ -35,7 +35,11 @@ from prefect_instances.libs.services.state.failures import Failures
 
 
 def find_model_faults(services: Services, failures: Failures) -> Iterator[Finding]:
-    """Yield the findings of every settled model; a system that fails is told in ``failures``."""
+    """Compare every model with MLflow and Evidently, and yield what is wrong.
+
+    Models that are being provisioned or removed are left out. A system that does not answer is
+    recorded in ``failures``.
+    """
     for named, experiment, project in _models(services):
         traces = ModelTraces()
         # The other systems come first: a run that ends in between is then known by its end.
@@ -60,15 +64,15 @@ def _models(services: Services) -> list[tuple[Named, str | None, str | None]]:
 
 
 def _look_at_tracking(services: Services, named: Named, experiment: str | None) -> ModelTraces:
-    store, made_as = tracking(services), experiment_name(named.project, named.name, named.id)
+    store, made_as = tracking(services), build_experiment_name(named.project, named.name, named.id)
     if not experiment or not store.has_experiment(experiment, made_as):
         return ModelTraces()  # A missing experiment is a finding of its own.
     with services.database.read() as session:
         output = select_current_output(session, named.id, FlowKind.TRAINING)
-        served = version_number(output.location) if output else 0
-    name = model_name(named.project, named.name, named.id)
+        served = parse_version_number(output.location) if output else 0
+    name = build_model_name(named.project, named.name, named.id)
     registered = tuple(Trace(*pair) for pair in store.list_versions(name))
-    champion = store.version_of(name, CHAMPION)
+    champion = store.find_version_by_alias(name, CHAMPION)
     return ModelTraces(
         logged=tuple(Trace(*pair) for pair in store.list_runs(experiment)),
         registered=registered,
@@ -90,7 +94,7 @@ def _records(session: Session, named: Named) -> ModelRecords:
     monitored = select_run_facts(session, named.id, FlowKind.MONITORING)
     return ModelRecords(
         name=named.label,
-        published=str(version_number(output.location)) if output else None,
+        published=str(parse_version_number(output.location)) if output else None,
         runs={str(id_): status for id_, status, _ in (*trained, *monitored)},
         logged=_named(trained, MLFLOW_RUN),
         reports=_named(monitored, EVIDENTLY_REPORT),

@@ -8,11 +8,9 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect_instances.libs.core.audit import Fault, Finding, Records
-from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion
-from prefect_instances.libs.definitions.store import VersionLost
-from prefect_instances.libs.services.composition.components import OUTPUTS, open_version
+from prefect_instances.libs.services.composition.components import OUTPUTS, find_loss
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
 
@@ -38,14 +36,8 @@ def _missing(services: Services, version_id: UUID) -> str:
     """Return why a version cannot be read, "" if it can; its rows are not read."""
     with services.database.read() as session:
         version = session.get(DatasetVersion, version_id)
-        if version is None:
-            return ""  # The records tell that, or it was published since.
-        reader = open_version(services, session, version)
-    try:
-        reader.store.scan(reader.location)
-    except (VersionLost, NotFound) as gone:
-        return str(gone)
-    return ""
+        # Without a row the records tell the loss, or it was published since.
+        return find_loss(services, session, version) if version else ""
 
 
 def find_leftovers(services: Services, known: Collection[UUID]) -> Iterator[Finding]:

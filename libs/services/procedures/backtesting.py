@@ -73,7 +73,8 @@ def backtest(job: Job) -> Result:
     found |= judge_sharpe(job, market.prices.dates, history.equity)
     store = open_output(job.services, job.instance.id, job.kind)
     frame = _frame(spec, market, history)
-    return Result(Frame(frame, store), found, _pages(job, market, history, found))
+    pages = [] if job.replay else _pages(job, market, history, found)
+    return Result(Frame(frame, store), found, pages)
 
 
 def _simulated(spec: BacktestSpec, market: Market, targets: Mapping[int, Floats]) -> History:
@@ -232,9 +233,9 @@ def list_notes(found: Mapping[str, float]) -> list[str]:
         ),
         (
             "partial_bars",
-            "On {:,.0f} bars a symbol has no price though it has earlier and later ones: a bar is "
-            "a date on which any symbol of the universe has a price, and a position without one "
-            "keeps its last.",
+            "On {:,.0f} bars a symbol has no price, although it has earlier and later ones. Its "
+            "position keeps the last price. A bar is a date on which at least one symbol of the "
+            "universe has a price.",
         ),
         (
             "orders_waited",

@@ -21,7 +21,7 @@ from prefect_instances.libs.db.repositories.versions import (
     select_read_by,
 )
 from prefect_instances.libs.services.composition.components import open_version
-from prefect_instances.libs.services.composition.model_stores import version_number
+from prefect_instances.libs.services.composition.model_stores import parse_version_number
 from prefect_instances.libs.services.runs.run_context import Job
 
 MODEL_VERSION = "model_version"
@@ -79,4 +79,4 @@ def _made_on(session: Session, predictions: DatasetVersion) -> dict[int, date]:
     """Read the day on which each model version behind predictions was first published."""
     flow = session.get_one(FlowExecutionResource, predictions.flow_id)
     found = select_first_published(session, flow.instance_id, FlowKind.TRAINING)
-    return {version_number(location): made.date() for location, made in found}
+    return {parse_version_number(location): made.date() for location, made in found}

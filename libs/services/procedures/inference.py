@@ -13,9 +13,9 @@ from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.db.repositories.versions import select_generation_at
 from prefect_instances.libs.services.composition.components import open_output, read_version
 from prefect_instances.libs.services.composition.model_stores import (
-    model_name,
+    build_model_name,
+    parse_version_number,
     tracking,
-    version_number,
 )
 from prefect_instances.libs.services.procedures.features import (
     build_features,
@@ -42,8 +42,8 @@ def infer(job: Job) -> Result:
     by a model that was trained on data before its dates.
     """
     pinned, store = get_input(job, "model"), tracking(job.services)
-    name = model_name(job.instance.project, job.instance.name, job.instance.id)
-    meant = version_number(pinned.version.location)
+    name = build_model_name(job.instance.project, job.instance.name, job.instance.id)
+    meant = parse_version_number(pinned.version.location)
     version = meant if job.replay else _chosen(job, store, name, pinned)
     metrics: dict[str, object] = {"model_version": version}
     if version != meant:
@@ -69,11 +69,11 @@ def infer(job: Job) -> Result:
 
 def _chosen(job: Job, store: Tracking, name: str, pinned: PinnedInput) -> int:
     """Return the pinned version, or one to which a person moved the alias by hand."""
-    meant = version_number(pinned.version.location)
-    alias = store.version_of(name, CHAMPION)
+    meant = parse_version_number(pinned.version.location)
+    alias = store.find_version_by_alias(name, CHAMPION)
     if alias == meant:
         return meant
-    if alias is None or CHAMPION not in store.tags_of(name, meant):
+    if alias is None or CHAMPION not in store.read_tags(name, meant):
         # The training publishes first, then moves the alias; it may be in between, or dead.
         store.promote(name, CHAMPION, meant)
         return meant

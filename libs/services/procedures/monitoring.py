@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prefect_instances.libs.adapters.evidently import Comparison, Report
+from prefect_instances.libs.adapters.evidently import DriftReport, DriftWindows
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.definitions.flow import Page
-from prefect_instances.libs.services.composition.model_stores import model_row, monitoring
+from prefect_instances.libs.services.composition.model_stores import monitoring, read_model_row
 from prefect_instances.libs.services.procedures.features import (
     LABEL_END,
     MIN_ROWS,
@@ -45,14 +45,14 @@ def monitor(job: Job) -> Result:
         return Result(None, known)
     spec, project = (
         get_model_spec(job),
-        model_row(job.services, job.instance.id).evidently_project_id,
+        read_model_row(job.services, job.instance.id).evidently_project_id,
     )
     assert project is not None
     names = list_features(spec)
     report = monitoring(job.services).report(
         project,
         str(job.run.id),
-        Comparison(reference.to_pandas(), current.to_pandas(), names),
+        DriftWindows(reference.to_pandas(), current.to_pandas(), names),
         save=not job.replay,
     )
     module = open_module(job)
@@ -96,7 +96,7 @@ def _windows(job: Job, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return rows.filter(pl.col("date").is_in(before)), rows.filter(pl.col("date").is_in(newest))
 
 
-def _drift(job: Job, report: Report) -> Drift:
+def _drift(job: Job, report: DriftReport) -> Drift:
     asked = get_model_spec(job).monitoring
     retrain = _training_flow(job) if asked.on_drift == "retrain" else None
     said = {
@@ -114,7 +114,7 @@ def _training_flow(job: Job) -> UUID:
     return flow.id
 
 
-def _pages(job: Job, report: Report) -> list[Page]:
+def _pages(job: Job, report: DriftReport) -> list[Page]:
     rows = [
         {"feature": name, "stability index": round(value, 4)}
         for name, value in sorted(report.drift.items(), key=lambda pair: -pair[1])
@@ -136,10 +136,10 @@ def _pages(job: Job, report: Report) -> list[Page]:
     ]
 
 
-def _links(job: Job, report: Report) -> dict[str, str]:
+def _links(job: Job, report: DriftReport) -> dict[str, str]:
     settings = job.services.settings
     handles = {
-        "evidently_project_id": model_row(job.services, job.instance.id).evidently_project_id
+        "evidently_project_id": read_model_row(job.services, job.instance.id).evidently_project_id
     }
     return {
         **link_run(settings, handles, {EVIDENTLY_REPORT: report.id}),

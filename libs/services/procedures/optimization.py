@@ -31,7 +31,7 @@ from prefect_instances.libs.quant.sessions import alive_days, find_sessions
 from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.composition.instance_types.optimizers import (
     SIGNAL_ROLES,
-    constraints_of,
+    convert_constraints,
 )
 from prefect_instances.libs.services.procedures.panels import (
     Panel,
@@ -105,7 +105,8 @@ def optimize(job: Job) -> Result:
     frame = build_long_frame(dates, market.prices.symbols, weight=weights)
     store = open_output(job.services, job.instance.id, job.kind)
     metrics = {**_metrics(market, dates, weights), **_told(history), **_sources(market)}
-    pages = _pages(job, market, dates, weights, _notes(market, history))
+    notes = _notes(market, history)
+    pages = [] if job.replay else _pages(job, market, dates, weights, notes)
     return Result(Frame(frame, store), metrics, pages)
 
 
@@ -156,7 +157,7 @@ def _market(job: Job) -> OptimizationInputs:
     return OptimizationInputs(
         spec=job.spec,
         optimizer=optimizer,
-        constraints=constraints_of(job.spec.constraints),
+        constraints=convert_constraints(job.spec.constraints),
         prices=prices,
         scores=_scores(signals, prices) if signals else None,
         covariance=_covariance_input(other[0].frame, prices) if other else None,

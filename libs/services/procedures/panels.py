@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefect_instances.libs.core.errors import DataRejected
-from prefect_instances.libs.definitions.content import field_columns
+from prefect_instances.libs.definitions.content import list_field_columns
 from prefect_instances.libs.quant.prices import usable_prices
 from prefect_instances.libs.services.runs.run_context import Job, PinnedInput
 from prefect_instances.libs.specs import list_sessions
@@ -129,7 +129,7 @@ def read_panel(item: PinnedInput, column: str = "") -> Panel:
     Raises DataRejected if there is no such column, or no main one.
     """
     frame = item.frame
-    present = field_columns(frame.collect_schema().names())
+    present = list_field_columns(frame.collect_schema().names())
     name = column or _main_column(item, present)
     if name not in present:
         raise DataRejected(
@@ -157,7 +157,7 @@ def _main_column(item: PinnedInput, present: Sequence[str]) -> str:
     if len(present) == 1:
         return present[0]
     raise DataRejected(
-        f"{item.resource} has no column value or prediction, and several others: "
+        f"{item.resource} has several columns, none of them named value or prediction: "
         f"{', '.join(present)}",
         {"resource": item.resource, "columns": list(present)},
     )

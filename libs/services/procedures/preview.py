@@ -13,10 +13,10 @@ from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import ExtractContext, Input, Pipeline
 from prefect_instances.libs.quant.statistics import distribution
 from prefect_instances.libs.quant.tear_sheet import TearSheet
-from prefect_instances.libs.services.composition.catalog import kept_by
+from prefect_instances.libs.services.composition.catalog import prefer_pinned
 from prefect_instances.libs.services.composition.components import open_output
 from prefect_instances.libs.services.composition.instance_types.experiments import (
-    expression_pipeline,
+    build_expression_pipeline,
 )
 from prefect_instances.libs.services.procedures.panels import Panel, build_panel, read_panel
 from prefect_instances.libs.services.procedures.sweeps import (
@@ -40,7 +40,10 @@ NO_VALUE = "the expression has no value on these dates for these symbols"
 
 
 def preview(job: Job) -> Result:
-    """Evaluate the expression (date x symbol); report its statistics as metrics and pages."""
+    """Evaluate the expression (date x symbol); report its statistics as metrics and pages.
+
+    A replay has the rows only.
+    """
     spec = job.spec
     assert isinstance(spec, ExperimentSpec)
     pipeline = job.opened.components["pipeline"]
@@ -51,6 +54,9 @@ def preview(job: Job) -> Result:
     rows = _looked_at(_evaluate(job, pipeline, inputs), spec)
     if not rows.height:
         raise DataRejected(NO_VALUE)
+    store = open_output(job.services, job.instance.id, job.kind)
+    if job.replay:
+        return Result(Frame(rows, store))
     values = build_panel(rows.sort("date", "symbol"), "value")
     prices = _prices(job, spec)
     sheet = judge_panel(values, prices, spec.horizons, calendar=spec.calendar) if prices else None
@@ -60,7 +66,6 @@ def preview(job: Job) -> Result:
         points = judge_points(spec, _evaluator(job, spec, inputs), prices)
         metrics |= {POINTS: count_points(spec), "sweep": record_points(points)}
         pages += make_sweep_pages(spec, points)
-    store = open_output(job.services, job.instance.id, job.kind)
     return Result(Frame(rows, store), metrics, pages)
 
 
@@ -72,10 +77,10 @@ def _evaluate(job: Job, pipeline: Pipeline, inputs: Sequence[Input]) -> pl.DataF
 def _evaluator(job: Job, spec: ExperimentSpec, inputs: Sequence[Input]) -> Callable[[Point], Panel]:
     """Return what evaluates a point, with the versions of ops that the experiment keeps."""
     with job.services.database.read() as session:
-        registry = kept_by(session, job.services.registry, job.instance.id)
+        registry = prefer_pinned(session, job.services.registry, job.instance.id)
 
     def evaluate(point: Point) -> Panel:
-        pipeline = expression_pipeline(registry, spec.at_point(point))
+        pipeline = build_expression_pipeline(registry, spec.at_point(point))
         rows = _looked_at(_evaluate(job, pipeline, inputs), spec)
         if not rows.height:
             raise DataRejected(NO_VALUE)

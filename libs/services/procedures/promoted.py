@@ -16,7 +16,7 @@ from prefect_instances.libs.db.models import (
     SignalInstance,
 )
 from prefect_instances.libs.db.repositories.flows import select_consumed, select_flow
-from prefect_instances.libs.services.composition.catalog import recorded_calls
+from prefect_instances.libs.services.composition.catalog import read_recorded_calls
 from prefect_instances.libs.services.composition.components import find_loss, open_storage
 from prefect_instances.libs.services.runs.run_context import Job
 
@@ -50,7 +50,7 @@ def _computes_same(session: Session, signal: SignalInstance, source: DatasetInst
         signal.definition_version_id == source.definition_version_id
         and signal.config_json == source.config_json
     )
-    calls = [recorded_calls(session, one.pipeline_instance_id) for one in (signal, source)]
+    calls = [read_recorded_calls(session, one.pipeline_instance_id) for one in (signal, source)]
     return same and calls[0] == calls[1]
 
 

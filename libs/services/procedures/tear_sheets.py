@@ -15,7 +15,7 @@ from prefect_instances.libs.db.models import DatasetVersion, Resource
 from prefect_instances.libs.db.repositories.flows import select_upstream_ids
 from prefect_instances.libs.db.repositories.resources import Named, get_instance, select_instances
 from prefect_instances.libs.db.repositories.versions import select_current_output
-from prefect_instances.libs.definitions.content import field_columns
+from prefect_instances.libs.definitions.content import list_field_columns
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.quant.tear_sheet import HORIZONS, QUANTILES, TearSheet, judge_signal
 from prefect_instances.libs.services.composition.components import open_version
@@ -138,7 +138,7 @@ def _panel(services: Services, session: Session, version: DatasetVersion, column
 
 
 def _value_column(version: DatasetVersion, label: str) -> str:
-    present = field_columns(list(version.columns))
+    present = list_field_columns(list(version.columns))
     known = [name for name in VALUE_COLUMNS if name in present]
     if not known and len(present) != 1:
         raise DataRejected(f"{label} has no column value, but {', '.join(present)}")

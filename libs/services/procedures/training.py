@@ -25,11 +25,11 @@ from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.ml_module import MLModule, Sample
 from prefect_instances.libs.definitions.store import StoredVersion
 from prefect_instances.libs.services.composition.model_stores import (
-    experiment_name,
-    model_name,
-    model_row,
+    build_experiment_name,
+    build_model_name,
+    parse_version_number,
+    read_model_row,
     tracking,
-    version_number,
 )
 from prefect_instances.libs.services.procedures.features import (
     Split,
@@ -107,7 +107,7 @@ def train(job: Job) -> Result:
         rows = tabulate_folds(candidate.folds)
         metrics["folds"] = {f"fold {row['fold']}": row for row in rows}
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
-    name = model_name(job.instance.project, job.instance.name, job.instance.id)
+    name = build_model_name(job.instance.project, job.instance.name, job.instance.id)
     version, blocked = 0, None
     if not job.replay:
         known = same and not promoted
@@ -177,8 +177,8 @@ def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
     """
     if job.current is None:
         return None, False
-    name = model_name(job.instance.project, job.instance.name, job.instance.id)
-    store, version = tracking(job.services), version_number(job.current.location)
+    name = build_model_name(job.instance.project, job.instance.name, job.instance.id)
+    store, version = tracking(job.services), parse_version_number(job.current.location)
     try:
         loaded = store.load(name, version)
     except PermanentError as gone:
@@ -217,9 +217,9 @@ def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[in
 
     With ``same``, the published model is the same, and no version is registered.
     """
-    store, row = tracking(job.services), model_row(job.services, job.instance.id)
+    store, row = tracking(job.services), read_model_row(job.services, job.instance.id)
     assert row.mlflow_experiment_id is not None
-    made_as = experiment_name(job.instance.project, job.instance.name, job.instance.id)
+    made_as = build_experiment_name(job.instance.project, job.instance.name, job.instance.id)
     if not store.has_experiment(row.mlflow_experiment_id, made_as):
         raise PermanentError(
             f"the experiment of {job.instance.label} is not in MLflow; "
@@ -227,7 +227,7 @@ def _keep(job: Job, candidate: _Candidate, name: str, *, same: bool) -> tuple[in
         )
     run_id = store.log(row.mlflow_experiment_id, _logged(job, candidate))
     if same and job.current is not None:
-        return version_number(job.current.location), run_id
+        return parse_version_number(job.current.location), run_id
     tags = {
         "run": str(job.run.id),
         "features": json.dumps(list_features(get_model_spec(job))),
@@ -310,7 +310,7 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
     ]
     if len(candidate.folds) > 1:
         lines += ["", *describe_folds(tabulate_folds(candidate.folds))]
-    row = model_row(job.services, job.instance.id)
+    row = read_model_row(job.services, job.instance.id)
     handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
     lines += format_links(link_run(job.services.settings, handles, metrics))
     if found:

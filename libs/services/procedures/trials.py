@@ -55,10 +55,10 @@ JUDGED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Trials on the prices of a backtest, itself included.
+    """The trials that used the same prices as one backtest, itself included.
 
-    ``sharpes``: Sharpe ratios per bar of the trials that are backtests. ``backtests``: the ids of
-    the other instances with such trials.
+    ``count`` is their number. ``sharpes`` are the Sharpe ratios per bar of those that are
+    backtests. ``backtests`` are the ids of the other backtest instances among them.
     """
 
     count: int

@@ -23,14 +23,14 @@ def format_links(links: Mapping[str, str]) -> list[str]:
     return ["", text] if text else []
 
 
-def mlflow_pages(settings: Settings) -> mlflow.Pages:
+def mlflow_pages(settings: Settings) -> mlflow.MlflowPages:
     """Return the MLflow pages of ``up --with mlflow``, or of the configured server."""
-    return mlflow.Pages(settings.mlflow_ui_url or _public(settings.mlflow_tracking_uri))
+    return mlflow.MlflowPages(settings.mlflow_ui_url or _public(settings.mlflow_tracking_uri))
 
 
-def evidently_pages(settings: Settings) -> evidently.Pages:
+def evidently_pages(settings: Settings) -> evidently.EvidentlyPages:
     """Return the Evidently pages of ``up --with evidently``, or of the configured server."""
-    return evidently.Pages(settings.evidently_ui_url or _public(settings.evidently_url))
+    return evidently.EvidentlyPages(settings.evidently_ui_url or _public(settings.evidently_url))
 
 
 def _public(address: str) -> str:
@@ -38,7 +38,10 @@ def _public(address: str) -> str:
 
 
 def link_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, str]:
-    """Return title and address of each page of an instance; ``handles`` are columns by name."""
+    """Return the addresses of an instance's pages in MLflow and Evidently, by title.
+
+    ``handles`` are the instance's ids in other systems, by column name.
+    """
     models, monitored = mlflow_pages(settings), evidently_pages(settings)
     experiment = handles.get("mlflow_experiment_id")
     name = handles.get("mlflow_registered_model_name")
@@ -52,9 +55,10 @@ def link_instance(settings: Settings, handles: Mapping[str, Any]) -> dict[str, s
 
 
 def link_flow_runs(ui_url: str, handles: Mapping[str, Any]) -> dict[str, str]:
-    """Return title and address of Prefect's lists of an instance's flow runs.
+    """Return the addresses of Prefect's lists of an instance's flow runs, by title.
 
     One lists all of them, the other those that did no work, by the names of their states.
+    ``handles`` are the instance's ids in other systems, by column name. Empty without deployments.
     """
     named = [value for column, value in handles.items() if column.endswith("deployment_id")]
     deployments = ",".join(value for value in named if value)
@@ -67,7 +71,11 @@ def link_flow_runs(ui_url: str, handles: Mapping[str, Any]) -> dict[str, str]:
 def link_run(
     settings: Settings, handles: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return title and address of each page of a run with these ``metrics``."""
+    """Return the addresses of a run's pages in MLflow and Evidently, by title.
+
+    ``handles`` are the instance's ids in other systems, by column name. ``metrics`` are those of
+    the run; they hold the ids of its MLflow run and its Evidently report, if it has any.
+    """
     experiment, run = handles.get("mlflow_experiment_id"), metrics.get(MLFLOW_RUN)
     project, report = handles.get("evidently_project_id"), metrics.get(EVIDENTLY_REPORT)
     found = {

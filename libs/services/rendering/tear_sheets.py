@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from prefect_instances.libs.quant.tear_sheet import HorizonFigures, TearSheet
 from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.markdown import render_markdown
 from prefect_instances.libs.services.rendering.plots import plot_bars
 
 HORIZON_COLUMNS = (
@@ -48,11 +49,7 @@ def render_page(title: str, markdown: str) -> str:
     """Render Markdown as one HTML page that needs no internet."""
     from html import escape
 
-    from markdown_it import MarkdownIt
-
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
-    reader.validateLink = lambda url: not url.startswith("javascript:")  # type: ignore[method-assign]  # data URIs are images here
-    body = reader.render(markdown)
+    body = render_markdown(markdown)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{STYLE}</style></head><body>{body}</body></html>"

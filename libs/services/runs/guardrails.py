@@ -15,7 +15,7 @@ from prefect_instances.libs.definitions.guardrails import (
     Report,
     judge,
 )
-from prefect_instances.libs.services.composition.create_guardrails import report_rows
+from prefect_instances.libs.services.composition.create_guardrails import build_report_rows
 from prefect_instances.libs.specs import spec_document
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _facts(item: PinnedInput) -> InputFacts:
 
 
 def _store(job: Job, reports: Sequence[Report]) -> None:
-    rows = report_rows(job.instance.id, job.run.id, reports, job.services.now())
+    rows = build_report_rows(job.instance.id, job.run.id, reports, job.services.now())
     job.services.database.transact(lambda session: session.add_all(rows))
 
 

@@ -26,12 +26,16 @@ from prefect_instances.libs.definitions.accessor import Accessor
 from prefect_instances.libs.definitions.base import Definition
 from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.store import Store
-from prefect_instances.libs.services.composition.catalog import kept_by
-from prefect_instances.libs.services.composition.components import Storage, bind_storage, made
-from prefect_instances.libs.services.composition.contracts import composition_of, contracts_of
-from prefect_instances.libs.services.composition.instance_types import KITS
+from prefect_instances.libs.services.composition.catalog import prefer_pinned
+from prefect_instances.libs.services.composition.components import (
+    Storage,
+    bind_storage,
+    instantiate_component,
+)
+from prefect_instances.libs.services.composition.contracts import list_contracts, read_composition
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.composition.instance_types.experiments import (
-    expression_pipeline,
+    build_expression_pipeline,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import ExperimentSpec, InstanceSpec, parse_spec
@@ -63,7 +67,7 @@ class OpenedInstance:
     @property
     def main(self) -> Definition:
         """The definition that the instance's type is about: its pipeline, module or optimizer."""
-        return self.components[KITS[self.named.type].main]
+        return self.components[TYPE_DESCRIPTIONS[self.named.type].main]
 
 
 def open_instance(
@@ -92,8 +96,8 @@ def _load(
     services: Services, session: Session, opened: OpenedInstance, *, replayed: bool
 ) -> OpenedInstance:
     spec, id_ = opened.spec, opened.named.id
-    rows = composition_of(session, spec.type, id_)
-    earlier = {KITS[spec.type].main} if replayed else set()
+    rows = read_composition(session, spec.type, id_)
+    earlier = {TYPE_DESCRIPTIONS[spec.type].main} if replayed else set()
     components = {
         role: _instantiate(services, session, row, spec if role in earlier else None, role)
         for role, row in rows.items()
@@ -111,7 +115,7 @@ def _load(
         components = {**components, "pipeline": pipeline}
     definitions = {role: type(components[role]) for role in rows}
     contracts = _use(
-        whole, lambda: contracts_of(services.registry, definitions, spec, opened.flow.kind)
+        whole, lambda: list_contracts(services.registry, definitions, spec, opened.flow.kind)
     )
     return replace(
         opened,
@@ -125,14 +129,16 @@ def _load(
 def _expression(
     services: Services, session: Session, instance_id: UUID, spec: ExperimentSpec
 ) -> Definition:
-    pipeline = expression_pipeline(kept_by(session, services.registry, instance_id), spec)
+    pipeline = build_expression_pipeline(
+        prefer_pinned(session, services.registry, instance_id), spec
+    )
     _ = list(pipeline.calls())
     return pipeline
 
 
 def _open_upstream(services: Services, session: Session, type_: str, instance_id: UUID) -> Storage:
     """Open what an upstream's versions are read by; its pipeline is not needed."""
-    rows = composition_of(session, type_, instance_id)
+    rows = read_composition(session, type_, instance_id)
     readers = {
         role: _instantiate(services, session, rows[role], None, role)
         for role in ("store", "accessor")
@@ -156,7 +162,7 @@ def _instantiate(
     component = then.components()[role] if then else None
 
     def use() -> Definition:
-        instance = made(services, session, row, component)
+        instance = instantiate_component(services, session, row, component)
         _ = list(instance.calls())
         return instance
 

@@ -165,11 +165,11 @@ def _made_of_frame(job: Job, output: Frame) -> PreparedOutput:
 
 def _changed_from(job: Job, output: Frame) -> date | None:
     """Return the first date that differs from an output of the same configuration, or None."""
-    from prefect_instances.libs.definitions.content import first_change
+    from prefect_instances.libs.definitions.content import find_first_change
 
     if job.current is None or job.flow.consumed_config_version != job.run.config_version:
         return None
-    return first_change(output.store.scan(job.current.location).collect(), output.rows)
+    return find_first_change(output.store.scan(job.current.location).collect(), output.rows)
 
 
 def _made_of_added(job: Job, output: Appended) -> PreparedOutput:

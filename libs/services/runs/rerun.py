@@ -89,7 +89,7 @@ def rerun(services: Services, run_id: UUID, flow_run_id: UUID) -> RerunCompariso
     started = services.now()
     with services.database.read() as session:
         record = _record(session, run_id)
-        job = _job_of(services, session, record)
+        job = rebuild_job(services, session, record)
         expected = _expected(session, record, job)
     result = run_procedure(job)
     has_output = result.output is not None and expected is not None
@@ -120,8 +120,11 @@ def _record(session: Session, run_id: UUID) -> RunRecord:
     return record
 
 
-def _job_of(services: Services, session: Session, record: RunRecord) -> Job:
-    """Return the job as it was when the run started."""
+def rebuild_job(services: Services, session: Session, record: RunRecord) -> Job:
+    """Return the job as it was when the run started, to be replayed.
+
+    Raises NotRepeatable if its configuration is gone, DefinitionUnavailable if a definition is.
+    """
     flow = session.get_one(FlowExecutionResource, record.flow_id)
     spec = parse_spec(_spec_then(session, record, flow.instance_id))
     opened = open_instance(services, flow.instance_id, flow.kind, spec)

@@ -36,7 +36,7 @@ from prefect_instances.libs.services.composition.components import (
 )
 from prefect_instances.libs.services.runs.opened import OpenedInstance, open_instance
 from prefect_instances.libs.services.state.context import Services
-from prefect_instances.libs.services.state.ledger import Ask, Drift
+from prefect_instances.libs.services.state.ledger import Drift, RunWish
 from prefect_instances.libs.specs import InstanceSpec, ScheduleSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Work:
     instance_id: UUID
     flow_run_id: UUID
     opening_id: UUID | None
-    ask: Ask | None
+    ask: RunWish | None
     slot: datetime | None = None
     kind: str = FlowKind.REFRESH
 
@@ -122,7 +122,7 @@ class Job:
 
     @property
     def contracts(self) -> Sequence[Contract]:
-        """The guardrails that its inputs and its output are to keep."""
+        """The guardrail contracts of the inputs and the output; none for a rerun."""
         return () if self.replay else self.opened.contracts
 
     @property

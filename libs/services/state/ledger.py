@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RunWish:
     """A run request made by a flow run that no opening started: its cause and parameters."""
 
     cause: Cause
@@ -55,7 +55,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Drift above its threshold: the report, and the flow to run again (None: none)."""
+    """Drift of a model's data above the threshold.
+
+    ``report`` holds the measures of the drift. ``retrain`` is the id of the training flow to run
+    again; None if drift starts no training.
+    """
 
     report: Mapping[str, object]
     retrain: UUID | None
@@ -98,7 +102,7 @@ class Ledger:
         prefect_flow_run_id: UUID,
         *,
         opening_id: UUID | None = None,
-        ask: Ask | None = None,
+        ask: RunWish | None = None,
         unusable: str = "",
     ) -> Start:
         """Claim an opening, or create a run request and claim that; see ``starting.start``."""
@@ -163,7 +167,7 @@ class Ledger:
         def decide(draft: Draft) -> None:
             transitions.succeed(draft, run_id, output, retry or self.retry, retry_id)
             if drift is not None:
-                wish = Ask(Cause.SCHEDULE)
+                wish = RunWish(Cause.SCHEDULE)
                 request = _request(request_id, again, wish, draft.now) if again else None
                 transitions.detect_drift(draft, flow_id, drift.report, request)
 
@@ -212,7 +216,7 @@ class Ledger:
         parameters: RunParameters = RunParameters(),  # frozen
     ) -> Changes:
         """Save a run request and open the gate for it if that is possible now."""
-        request_id, wish = uuid4(), Ask(cause, parameters)
+        request_id, wish = uuid4(), RunWish(cause, parameters)
         return self._decide(
             [flow_id],
             lambda draft: asking.request_run(draft, _request(request_id, flow_id, wish, draft.now)),
@@ -250,7 +254,7 @@ class Ledger:
             if instance.lifecycle not in only_from:
                 raise WrongLifecycle(instance.name, instance.lifecycle, only_from)
             for flow_id, request_id in request_ids.items():
-                wish = Ask(first_run or Cause.PROVISION)
+                wish = RunWish(first_run or Cause.PROVISION)
                 asking.request_run(draft, _request(request_id, flow_id, wish, draft.now))
             transitions.set_lifecycle(draft, instance_id, lifecycle)
 
@@ -272,7 +276,7 @@ class Ledger:
             flow_ids = select_past_due(session, self.clock(), PAST_DUE_BATCH)
         if not flow_ids:
             return Changes()
-        wish = Ask(Cause.SCHEDULE)
+        wish = RunWish(Cause.SCHEDULE)
 
         def decide(draft: Draft) -> None:
             late = [
@@ -404,7 +408,7 @@ class Ledger:
         return answer, changes
 
 
-def _request(request_id: UUID, flow_id: UUID, ask: Ask, now: datetime) -> Request:
+def _request(request_id: UUID, flow_id: UUID, ask: RunWish, now: datetime) -> Request:
     return Request(
         id=request_id,
         flow_id=flow_id,

@@ -52,7 +52,7 @@ class Pair:
 
 
 def end_dead_runs(services: Services, failures: Failures) -> int:
-    """End the runs that are dead on either side and return their number.
+    """End the runs that are dead in Prefect or in the database, and return their number.
 
     ``libs.core.pairing`` decides. A failure of one pair does not stop the others. Flow runs of
     other databases are left alone.
@@ -91,7 +91,7 @@ def _ours(services: Services) -> Iterable[RunView]:
     """Read the started flow runs of instances of this database."""
     with services.database.read() as session:
         instances = {f"instance:{id_}" for id_ in select_ids(session)}
-    started = services.prefect.started_runs(EXECUTION_TAG)
+    started = services.prefect.list_started_runs(EXECUTION_TAG)
     return [view for view in started if not instances.isdisjoint(view.tags)]
 
 

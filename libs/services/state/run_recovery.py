@@ -52,10 +52,11 @@ def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -
 
 
 def restart(services: Services, view: RunView, *, sweeping: bool = False) -> str:
-    """Start the opening of a flow run that ended before it claimed it again, or end it too.
+    """Start another run for an opening whose flow run ended before it claimed the opening.
 
-    ``libs.core.pairing`` decides. What has to wait for the sweep is only started if this is the
-    sweep. Returns one line on what was done.
+    ``libs.core.pairing:decide_restart`` decides whether and when; if it says never, the failure is
+    recorded. ``sweeping`` is True in the sweep, which also starts what had to wait. Returns one
+    line on what was done.
     """
     opening_id = read_opening_id(view.parameters)
     if opening_id is None:

@@ -3,7 +3,7 @@
 A lease in the database lets one relay publish at a time, so messages are neither duplicated nor out
 of order. If the broker fails, a circuit breaker opens, also in the database: until it closes, no
 process tries, and a run pays one read for it. Runs publish from a background thread; at its end a
-run waits at most ``PATIENCE`` for an answer.
+run waits at most ``RELAY_PATIENCE`` for an answer.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ BATCH = 50
 If a process dies in between, they are sent again, which is harmless.
 """
 
-LEASE = timedelta(seconds=40)
+RELAY_LEASE = timedelta(seconds=40)
 """How long one relay may publish without renewal; longer than the slowest publication."""
 
-PATIENCE = 0.5
+RELAY_PATIENCE = 0.5
 """Seconds for which the end of a run waits for an answer of the broker."""
 
 LONGEST_WAIT = 2.0
@@ -95,10 +95,10 @@ class SubscriberRelay:
         """Finish what is in progress, but do not wait for a broker that does not answer."""
         if self._thread is None:
             return
-        self._last_answer = max(self._last_answer, monotonic() - PATIENCE / 2)
+        self._last_answer = max(self._last_answer, monotonic() - RELAY_PATIENCE / 2)
         until = monotonic() + LONGEST_WAIT
         while not self._idle.wait(0.01):
-            if monotonic() > min(until, self._last_answer + PATIENCE):
+            if monotonic() > min(until, self._last_answer + RELAY_PATIENCE):
                 break
         self._stop = True
         self._wanted.set()
@@ -179,7 +179,7 @@ class SubscriberRelay:
                 reason = "the process that published ended before it had an answer"
                 write_relay(session, state.failed(now, reason, random.random()))  # noqa: S311  # jitter
                 return False
-            write_relay(session, replace(state, holder=self._holder, lease_until=now + LEASE))
+            write_relay(session, replace(state, holder=self._holder, lease_until=now + RELAY_LEASE))
             return True
 
         return self._database.transact(work)
@@ -200,7 +200,7 @@ class SubscriberRelay:
     def _publish(self, batch: Sequence[Message]) -> tuple[list[UUID], InstancesError | None]:
         """Publish a batch in order; return the accepted event ids and the error that stopped it."""
         accepted: list[UUID] = []
-        until = monotonic() + LEASE.total_seconds() / 2
+        until = monotonic() + RELAY_LEASE.total_seconds() / 2
         try:
             if self._broker is None:
                 self._broker = self._open()
@@ -230,7 +230,7 @@ class SubscriberRelay:
             state = read_relay(session)
             if state.holder != self._holder:
                 return False
-            write_relay(session, replace(state, lease_until=now + LEASE))
+            write_relay(session, replace(state, lease_until=now + RELAY_LEASE))
             return True
 
         return self._database.transact(work)
@@ -250,7 +250,7 @@ class SubscriberRelay:
 
     def _abandon(self) -> None:
         """Leave a thread behind that waits for an answer, and record why for the next relay."""
-        detail = f"no answer for {PATIENCE:g} s when a run ended"
+        detail = f"no answer for {RELAY_PATIENCE:g} s when a run ended"
         try:
             self._release(Unavailable("Centrifugo", detail) if self._asking else None)
         except Unavailable as error:

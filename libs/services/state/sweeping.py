@@ -100,7 +100,7 @@ def find_unclaimed(services: Services, patience: timedelta) -> list[Waiting]:
     with services.database.read() as session:
         rows = select_unclaimed(session, services.now() - patience)
     found = [Waiting(row[0], row[1], row[2], f"{row[3]}.{row[4]}") for row in rows]
-    live = services.prefect.live_runs({waiting.deployment_id for waiting in found})
+    live = services.prefect.list_live_runs({waiting.deployment_id for waiting in found})
     return [
         waiting
         for waiting in found

@@ -27,9 +27,11 @@ def load_model(services: Services, name: str, alias: str = CHAMPION) -> Any:
     if registered is None:
         raise NotFound("model", f"of {named.label}: no training has published one yet")
     store = tracking(services)
-    version = store.version_of(registered, alias)
+    version = store.find_version_by_alias(registered, alias)
     if version is None:
-        known = [word for word in (CHAMPION, CHALLENGER) if store.version_of(registered, word)]
+        known = [
+            word for word in (CHAMPION, CHALLENGER) if store.find_version_by_alias(registered, word)
+        ]
         listed = ", ".join(known) or "none"
         raise NotFound("alias", f"{alias} of {named.label}: there are {listed}")
     return store.load(registered, version).model

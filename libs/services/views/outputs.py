@@ -16,7 +16,7 @@ from prefect_instances.libs.db.models import DatasetVersion
 from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.db.repositories.versions import select_current_output, select_outputs
 from prefect_instances.libs.definitions.accessor import Query
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.services.composition.components import open_version
 from prefect_instances.libs.services.state.context import Services
 
@@ -76,7 +76,7 @@ def _require_symbols(frame: pl.LazyFrame, last: date | None, asked: Sequence[str
         if not unknown:
             return
     raise InvalidSpec(
-        Problem(f"symbols[{at}]", f"there is no {asked[at]!r}{closest(asked[at], known)}")
+        Problem(f"symbols[{at}]", f"there is no {asked[at]!r}{suggest_closest(asked[at], known)}")
         for at in unknown
     )
 

@@ -63,8 +63,10 @@ def _draw(named: Named, frame: pl.DataFrame, *, asked: bool) -> Any:
 
 def choose_fields(frame: pl.DataFrame, *, asked: bool) -> list[str]:
     """Choose the numeric fields to draw: all that were asked for, else the usual or first ones."""
-    from prefect_instances.libs.definitions.content import field_columns
+    from prefect_instances.libs.definitions.content import list_field_columns
 
-    numeric = [name for name in field_columns(frame.columns) if frame.schema[name].is_numeric()]
+    numeric = [
+        name for name in list_field_columns(frame.columns) if frame.schema[name].is_numeric()
+    ]
     usual = [name for name in FIRST if name in numeric][:1]
     return numeric if asked else usual or numeric[:MOST_FIELDS]

@@ -51,7 +51,7 @@ from prefect_instances.libs.db.repositories.runs import (
     select_runs_of_instance,
 )
 from prefect_instances.libs.db.repositories.versions import select_current_output
-from prefect_instances.libs.services.composition.catalog import recorded_calls
+from prefect_instances.libs.services.composition.catalog import read_recorded_calls
 
 Document = dict[str, Any]
 
@@ -268,7 +268,7 @@ def _defined(session: Session, row: Any) -> Document:
 
 def _calls(session: Session, owner_id: UUID) -> Document:
     """Return the definition versions that are pinned for an expression; empty if there are none."""
-    found = {name: at for (_, name), at in sorted(recorded_calls(session, owner_id).items())}
+    found = {name: at for (_, name), at in sorted(read_recorded_calls(session, owner_id).items())}
     return {"calls": found} if found else {}
 
 
@@ -372,7 +372,7 @@ def _run(run: RunRecord, kind: str) -> Document:
 
 
 def cascade(database: Database, now: datetime, name: str) -> Document:
-    """Report the progress of the cascade that starts at an instance.
+    """Report the progress of an instance and of every flow downstream that it triggers.
 
     ``settled`` is True once none of its flows runs or is about to run: a flow that is not READY
     then does not become READY by itself.

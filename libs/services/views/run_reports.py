@@ -15,6 +15,7 @@ from prefect_instances.libs.core.shapes import SHAPES
 from prefect_instances.libs.core.status import FlowKind, InstanceType
 from prefect_instances.libs.services.composition.model_stores import monitoring
 from prefect_instances.libs.services.rendering.formatting import format_value
+from prefect_instances.libs.services.rendering.markdown import render_markdown
 from prefect_instances.libs.services.rendering.tables import draw_rows
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.views import reports
@@ -128,17 +129,10 @@ def _read_pages(services: Services, flow_run_id: UUID) -> tuple[dict[str, str], 
 
 def _draw_page(type_: str, data: Any) -> str:
     if type_ != "table":
-        return _render_markdown(str(data))
+        return render_markdown(str(data))
     rows: Sequence[Mapping[str, object]] = data if isinstance(data, list) else []
     headers = list(rows[0]) if rows else []
     return draw_rows(headers, [[row.get(name) for name in headers] for row in rows])
-
-
-def _render_markdown(text: str) -> str:
-    from markdown_it import MarkdownIt
-
-    # HTML in it stays text.
-    return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
 def _find_file(services: Services, document: Mapping[str, Any]) -> Path | None:

@@ -9,7 +9,10 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
-from prefect_instances.libs.adapters.centrifugo.tokens import connection_token, subscription_token
+from prefect_instances.libs.adapters.centrifugo.tokens import (
+    sign_connection_token,
+    sign_subscription_token,
+)
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Problem
@@ -71,8 +74,8 @@ def grant_subscription(services: Services, name: str, user: str, *, project: boo
         url=found.subscribe_at,
         channel=channel,
         user=user,
-        token=connection_token(found.hmac_secret, user, now, life),
-        subscription_token=subscription_token(found.hmac_secret, user, channel, now, life),
+        token=sign_connection_token(found.hmac_secret, user, now, life),
+        subscription_token=sign_subscription_token(found.hmac_secret, user, channel, now, life),
         expires_at=now + life,
     )
 

@@ -39,9 +39,11 @@ def scope_of(services: Services, name: str) -> Scope:
 
 
 async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
-    """Yield messages of ``libs.core.subscriber_messages``; after ``reload`` some may be missing.
+    """Yield the messages about the instances of ``scope`` as they arrive, without an end.
 
-    Over Prefect's event stream ``seq`` is None, and there are no progress messages of runs.
+    They have the form of ``libs.core.subscriber_messages``. A message ``reload`` says that earlier
+    ones may be missing. Over Prefect's event stream ``seq`` is None, and there are no progress
+    messages of runs.
     """
     found = connection(services.settings, services.prefect)
     if found is None:
@@ -52,25 +54,27 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
         raise PermanentError("there is no instance to watch yet; create one with `instances apply`")
     from prefect_instances.libs.adapters.centrifugo.subscriber import subscribe
     from prefect_instances.libs.adapters.centrifugo.tokens import (
-        connection_token,
-        subscription_token,
+        sign_connection_token,
+        sign_subscription_token,
     )
 
     life = timedelta(seconds=found.token_seconds)
     async for item in subscribe(
         found.subscribe_at,
         list(scope.channels),
-        lambda: connection_token(found.hmac_secret, USER, services.now(), life),
-        lambda channel: subscription_token(found.hmac_secret, USER, channel, services.now(), life),
+        lambda: sign_connection_token(found.hmac_secret, USER, services.now(), life),
+        lambda channel: sign_subscription_token(
+            found.hmac_secret, USER, channel, services.now(), life
+        ),
     ):
         yield item
 
 
 async def _over_prefect(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
     from prefect_instances.libs.adapters.centrifugo.subscriber import RELOAD
-    from prefect_instances.libs.adapters.prefect.event_stream import instance_events
+    from prefect_instances.libs.adapters.prefect.event_stream import stream_instance_events
 
-    async for event in instance_events(services.prefect.api_url):
+    async for event in stream_instance_events(services.prefect.api_url):
         if event is None:
             yield RELOAD
             continue

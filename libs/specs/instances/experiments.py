@@ -160,7 +160,7 @@ class ExperimentSpec(InstanceFields):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Check as the base class does; it needs an expression or a definition, and horizons."""
+        """Extend the base check by the expression or definition, and by horizons of at least 1."""
         yield from super().across(values)
         yield from _subject_faults(values)
         if not values.get("definition"):

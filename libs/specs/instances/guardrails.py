@@ -26,7 +26,7 @@ class GuardrailSpec(SpecModel):
     gate: Literal["", "run.start", "data.write"] = Field(
         default="",
         title="Gate",
-        description="When it is checked; empty: the usual gate of the kind.",
+        description="When it is checked; empty: the default gate of the kind.",
         examples=["run.start"],
     )
     mode: Literal["block", "warn"] = Field(

@@ -191,7 +191,10 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def read_keys(cls, document: Mapping[Any, Any], reading: Reading, at: Loc) -> None:
-        """Read as the base class does, from ``metadata_json`` too; move component keys."""
+        """Read the keys as the base class does.
+
+        ``metadata_json`` may wrap them, and keys in ``LIFTED`` are moved to their component.
+        """
         special = {key for key in document if key in cls.LIFTED or (key == WRAPPER and not at)}
         rest = {key: value for key, value in document.items() if key not in special}
         super().read_keys(rest, reading, at)
@@ -206,7 +209,7 @@ class InstanceFields(SpecModel):
 
     @classmethod
     def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
-        """Report references to itself, repeated references, and a second schedule for a flow."""
+        """Report references to the instance itself, repeated ones, and a flow's second schedule."""
         given = values.get("flow_schedules")
         for kind in given if isinstance(given, Mapping) else ():
             if kind in SHAPES[cls.instance_type()].flows:

@@ -161,7 +161,10 @@ class PromotionSpec(SpecModel):
         examples=["better"],
     )
     metric: Literal["ic", "rmse", "r2", "hit_rate"] = Field(
-        default="ic", title="Metric", description="What is compared.", examples=["ic"]
+        default="ic",
+        title="Metric",
+        description="Metric by which the new model and the champion are compared.",
+        examples=["ic"],
     )
     min_improvement: Number = Field(
         default=0.0,
@@ -195,7 +198,7 @@ class MonitoringSpec(SpecModel):
         default=252,
         ge=5,
         title="Reference window",
-        description="Sessions before the current window.",
+        description="Number of sessions before the current window, which it is compared with.",
         examples=[252],
     )
     current_days: Whole = Field(

@@ -50,10 +50,16 @@ class SectorLimit(SpecModel):
         title="Symbols", description="The assets that belong to it.", examples=[["AAPL", "MSFT"]]
     )
     min_weight: Number = Field(
-        default=0.0, title="Lowest weight", description="Of the sector as a whole.", examples=[0.0]
+        default=0.0,
+        title="Lowest weight",
+        description="Lowest sum of the weights of the sector.",
+        examples=[0.0],
     )
     max_weight: Number = Field(
-        default=1.0, title="Highest weight", description="Of the sector as a whole.", examples=[0.4]
+        default=1.0,
+        title="Highest weight",
+        description="Highest sum of the weights of the sector.",
+        examples=[0.4],
     )
 
     @classmethod

@@ -94,8 +94,8 @@ class ScheduleSpec(SpecModel):
         default="",
         title="Cron expression",
         description="For cron: minute, hour, day of month, month, weekday, in the time zone below; "
-        "or minutes from the session's opening or close: @close+30, @open-15; with monthly (or "
-        "weekly) after it that of the month's first session: @close+30 monthly.",
+        "or minutes from the opening or close of each session: @close+30, @open-15; or of the "
+        "first session of each month or week: @close+30 monthly, @close+30 weekly.",
         examples=["0 6 * * 1-5", "@close+30"],
     )
     minutes: Annotated[Whole, Field(ge=0, le=_YEAR)] = Field(
@@ -163,8 +163,8 @@ class ScheduleSpec(SpecModel):
     backoff_jitter: Annotated[Whole, Field(ge=0, le=100)] = Field(
         default=0,
         title="Spread (percent)",
-        description="Each wait is longer by up to this share of it, so that many that failed "
-        "together do not all come back together.",
+        description="Each wait is extended by up to this percentage, so that runs that failed "
+        "together do not all retry together.",
         examples=[20],
     )
 

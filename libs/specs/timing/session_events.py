@@ -101,9 +101,10 @@ def next_event_time(
 
 @lru_cache(maxsize=64)
 def session_event_crons(event: SessionEvent, calendar: str) -> list[str]:
-    """Return cron expressions, in the exchange's zone, that fire at every slot and little else.
+    """Return cron expressions, in the exchange's time zone, that fire at every slot.
 
-    A scheduler without calendars also fires at the usual hour on holidays: that run ends at once.
+    Cron knows no exchange holidays, so they also fire at the usual hour on a holiday; the run then
+    ends ``NotASession``.
     """
     times: dict[tuple[int, int], list[datetime]] = {}
     for local in _local_times(event, calendar):

@@ -88,8 +88,8 @@ def native_crons(schedule: ScheduleSpec) -> list[NativeCron]:
     """Return the cron expressions by which Prefect fires at the slots, calendars aside.
 
     Often several: for an interval with a daily window, for a list with ``L``, and for a time that a
-    clock change skips. None for manual, and for an interval without a window (its ``minutes`` from
-    ``INTERVAL_ANCHOR`` suffice). No two fire at the same time.
+    clock change skips. An empty list for a manual schedule, and for an interval without a window
+    (its ``minutes`` from ``INTERVAL_ANCHOR`` suffice). No two fire at the same time.
     """
     if is_session_event(schedule.expression):
         crons = session_event_crons(parse_session_event(schedule.expression), schedule.calendar)

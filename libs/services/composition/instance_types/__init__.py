@@ -11,28 +11,28 @@ from prefect_instances.libs.services.composition.instance_types.instance_type im
     Component,
     Composition,
     External,
-    Kit,
     Pending,
     Role,
+    TypeDescription,
     Upstream,
-    model_handles,
+    map_model_handles,
 )
 from prefect_instances.libs.services.composition.instance_types.models import MODEL
 from prefect_instances.libs.services.composition.instance_types.optimizers import OPTIMIZER
 
-KITS: dict[str, Kit] = {
+TYPE_DESCRIPTIONS: dict[str, TypeDescription] = {
     kit.type: kit for kit in (DATASET, SIGNAL, EXPERIMENT, MODEL, OPTIMIZER, BACKTEST)
 }
 """The description of each instance type that can be provisioned."""
 
 __all__ = [
-    "KITS",
+    "TYPE_DESCRIPTIONS",
     "Component",
     "Composition",
     "External",
-    "Kit",
     "Pending",
     "Role",
+    "TypeDescription",
     "Upstream",
-    "model_handles",
+    "map_model_handles",
 ]

@@ -12,8 +12,8 @@ from prefect_instances.libs.core.status import InstanceType
 from prefect_instances.libs.db.repositories.resources import find_instance
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
-    Kit,
     Pending,
+    TypeDescription,
 )
 from prefect_instances.libs.services.composition.references import find_sources, label_reference
 from prefect_instances.libs.specs import BacktestSpec, InstanceSpec, UpstreamRef
@@ -63,4 +63,4 @@ def _columns(composition: Composition) -> dict[str, Any]:
     }
 
 
-BACKTEST = Kit(InstanceType.BACKTEST, check=_check, columns=_columns, implied=_implied)
+BACKTEST = TypeDescription(InstanceType.BACKTEST, check=_check, columns=_columns, implied=_implied)

@@ -14,8 +14,8 @@ from prefect_instances.libs.definitions.schemas import misfits
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Component,
     Composition,
-    Kit,
     Role,
+    TypeDescription,
 )
 from prefect_instances.libs.specs import SignalSpec
 
@@ -60,5 +60,7 @@ def _signal_columns(composition: Composition) -> dict[str, Any]:
     return {"signal_json": composition.spec.signal.document()}
 
 
-DATASET = Kit(InstanceType.DATASET, ROLES, "pipeline", _check, fits=_fits)
-SIGNAL = Kit(InstanceType.SIGNAL, ROLES, "pipeline", _check, _signal_columns, fits=_fits)
+DATASET = TypeDescription(InstanceType.DATASET, ROLES, "pipeline", _check, fits=_fits)
+SIGNAL = TypeDescription(
+    InstanceType.SIGNAL, ROLES, "pipeline", _check, _signal_columns, fits=_fits
+)

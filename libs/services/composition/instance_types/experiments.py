@@ -10,12 +10,12 @@ from prefect_instances.libs.core.status import InstanceType
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.op import Function
 from prefect_instances.libs.definitions.pipeline import Pipeline
-from prefect_instances.libs.definitions.problems import closest
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.catalog import definition_id, version_id
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
-    Kit,
+    TypeDescription,
 )
 from prefect_instances.libs.services.composition.instance_types.sweep_problems import (
     locate_problems,
@@ -33,7 +33,7 @@ def find_function(registry: Registry, spec: ExperimentSpec) -> type[Function] | 
     functions = [each for each in registry.list() if issubclass(each, Function)]
     found = [each for each in functions if spec.definition in _names(each)]
     if not found:
-        hint = closest(spec.definition, (each.name for each in functions))
+        hint = suggest_closest(spec.definition, (each.name for each in functions))
         text = f"there is no op or macro {spec.definition!r}{hint}"
         raise InvalidSpec([Problem("definition", text)])
     if not spec.version:
@@ -51,7 +51,7 @@ def _names(function: type[Function]) -> tuple[str, str]:
     return function.name, str(definition_id(function.kind, function.name))
 
 
-def as_expression(registry: Registry, spec: ExperimentSpec) -> ExperimentSpec:
+def convert_to_expression(registry: Registry, spec: ExperimentSpec) -> ExperimentSpec:
     """Return the experiment that evaluates the same as a bare expression; raise InvalidSpec.
 
     Of a sweep that is the base point, which the output is computed at.
@@ -71,12 +71,12 @@ def as_expression(registry: Registry, spec: ExperimentSpec) -> ExperimentSpec:
     )
 
 
-def expression_pipeline(registry: Registry, spec: ExperimentSpec) -> Pipeline:
+def build_expression_pipeline(registry: Registry, spec: ExperimentSpec) -> Pipeline:
     """Build the pipeline that evaluates the expression; raise InvalidSpec for wrong inputs.
 
     ``registry`` prefers the versions that are pinned for the experiment.
     """
-    spec = as_expression(registry, spec)
+    spec = convert_to_expression(registry, spec)
     definition = registry.get(DefinitionKind.PIPELINE, "expression")
     config = {"expression": spec.expression, "inputs": spec.inputs, "ops": spec.ops}
     pipeline = definition(config, registry)
@@ -97,7 +97,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
 def _problems(composition: Composition, spec: ExperimentSpec) -> Iterable[Problem]:
     """Yield the problems of an experiment without a sweep."""
     try:
-        problems = expression_pipeline(composition.registry, spec).check(composition.shapes)
+        problems = build_expression_pipeline(composition.registry, spec).check(composition.shapes)
     except InvalidSpec as error:
         problems = list(error.problems)
     for problem in problems:
@@ -121,7 +121,7 @@ def _calls(composition: Composition) -> Iterable[type[Definition]]:
     assert isinstance(spec, ExperimentSpec)
     found: dict[type[Definition], None] = {}
     for point in [spec.base_point(), *spec.sweep.list_points()]:
-        pipeline = expression_pipeline(composition.registry, spec.at_point(point))
+        pipeline = build_expression_pipeline(composition.registry, spec.at_point(point))
         found |= dict.fromkeys([type(pipeline), *pipeline.calls()])
     return list(found)
 
@@ -138,6 +138,6 @@ def _columns(composition: Composition) -> dict[str, Any]:
     return {"config_json": spec.model_dump(mode="json", include=keys)}
 
 
-EXPERIMENT = Kit(
+EXPERIMENT = TypeDescription(
     InstanceType.EXPERIMENT, check=_check, columns=_columns, calls=_calls, subject=_subject
 )

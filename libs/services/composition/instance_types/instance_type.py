@@ -139,7 +139,7 @@ def _no_references(
 
 
 @dataclass(frozen=True)
-class Kit:
+class TypeDescription:
     """An instance type: how it is composed, checked, recorded and connected to other systems.
 
     ``main`` is the role of the main definition, which gives the aggregation contract and the
@@ -186,7 +186,7 @@ class Kit:
         return [*spec.references(), *self.implied(session, spec, pending)]
 
 
-def model_handles() -> dict[str, str]:
+def map_model_handles() -> dict[str, str]:
     """Return the deployment columns of a model's flows, by kind of flow."""
     kinds = (FlowKind.TRAINING, FlowKind.INFERENCE, FlowKind.MONITORING)
     return {kind: f"prefect_{kind}_deployment_id" for kind in kinds}

@@ -15,9 +15,9 @@ from prefect_instances.libs.services.composition import model_stores
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
     External,
-    Kit,
     Role,
-    model_handles,
+    TypeDescription,
+    map_model_handles,
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import InstanceSpec, ModelSpec
@@ -58,7 +58,7 @@ def _column_problems(
 
 
 def _make_experiment(services: Services, id_: UUID, spec: InstanceSpec) -> Mapping[str, Any]:
-    name = model_stores.experiment_name(spec.project, spec.name, id_)
+    name = model_stores.build_experiment_name(spec.project, spec.name, id_)
     return {"mlflow_experiment_id": model_stores.tracking(services).ensure_experiment(name)}
 
 
@@ -67,7 +67,7 @@ def _drop_experiment(services: Services, named: Named, row: Mapping[str, Any], p
     tracking = model_stores.tracking(services)
     if purge:
         # Use the name, because only the first promoted version records it.
-        tracking.delete_model(model_stores.model_name(named.project, named.name, named.id))
+        tracking.delete_model(model_stores.build_model_name(named.project, named.name, named.id))
     name = _store_name(named)
     # Search by name too: the recorded id may be missing, or belong to another store.
     for id_ in {row["mlflow_experiment_id"], tracking.find_experiment(name)} - {None}:
@@ -75,7 +75,7 @@ def _drop_experiment(services: Services, named: Named, row: Mapping[str, Any], p
 
 
 def _store_name(named: Named) -> str:
-    return model_stores.experiment_name(named.project, named.name, named.id)
+    return model_stores.build_experiment_name(named.project, named.name, named.id)
 
 
 def _has_experiment(services: Services, named: Named, row: Mapping[str, Any]) -> bool:
@@ -90,7 +90,7 @@ def _has_project(services: Services, named: Named, row: Mapping[str, Any]) -> bo
 
 
 def _make_project(services: Services, id_: UUID, spec: InstanceSpec) -> Mapping[str, Any]:
-    name = model_stores.experiment_name(spec.project, spec.name, id_)
+    name = model_stores.build_experiment_name(spec.project, spec.name, id_)
     return {"evidently_project_id": model_stores.monitoring(services).ensure_project(name)}
 
 
@@ -106,12 +106,12 @@ def _drop_project(services: Services, named: Named, row: Mapping[str, Any], purg
         monitoring.delete_project(id_)
 
 
-MODEL = Kit(
+MODEL = TypeDescription(
     InstanceType.MODEL,
     {"module": Role(DefinitionKind.ML_MODULE)},
     "module",
     _check,
-    handles=model_handles(),
+    handles=map_model_handles(),
     externals=(
         External(
             "mlflow",

@@ -12,9 +12,9 @@ from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.optimizer import Constraints, PortfolioOptimizer
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
-    Kit,
     Pending,
     Role,
+    TypeDescription,
 )
 from prefect_instances.libs.services.composition.references import find_sources, label_reference
 from prefect_instances.libs.specs import InstanceSpec, OptimizerSpec, UpstreamRef
@@ -26,7 +26,7 @@ SIGNAL_ROLES = ("signal", "input")
 ROLES = (*SIGNAL_ROLES, "prices", "covariance")
 
 
-def constraints_of(spec: ConstraintsSpec) -> Constraints:
+def convert_constraints(spec: ConstraintsSpec) -> Constraints:
     """Convert the constraints of a spec to the form that definitions receive."""
     return Constraints(
         min_weight=spec.min_weight,
@@ -64,7 +64,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
     optimizer = component.configured(composition.registry)
     assert isinstance(optimizer, PortfolioOptimizer)
     yield from optimizer.compatibility_rules.problems(composition.shapes)
-    yield from optimizer.check(constraints_of(spec.constraints))
+    yield from optimizer.check(convert_constraints(spec.constraints))
     roles = [shape.role for shape in composition.shapes]
     yield from _role_problems(spec, roles)
     if optimizer.needs_signal and not any(role in SIGNAL_ROLES for role in roles):
@@ -84,7 +84,7 @@ def _role_problems(spec: OptimizerSpec, roles: list[str]) -> Iterable[Problem]:
         yield Problem("covariance", f"dataset {text}")
 
 
-OPTIMIZER = Kit(
+OPTIMIZER = TypeDescription(
     InstanceType.OPTIMIZER,
     {"optimizer": Role(DefinitionKind.OPTIMIZER)},
     "optimizer",

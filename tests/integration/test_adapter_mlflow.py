@@ -18,7 +18,7 @@ from prefect_instances.libs.adapters.mlflow import (
     BLOCKED,
     CHAMPION,
     LoggedInput,
-    Pages,
+    MlflowPages,
     Tracking,
     Training,
 )
@@ -110,23 +110,25 @@ def test_aliases_point_where_they_were_put_and_tell_by_whom(store: Tracking) -> 
     run_id = store.log(store.ensure_experiment("p/alias 3"), training())
     first, second = (store.register("p.alias.3", run_id, {}) for _ in range(2))
     assert (first, second) == (1, 2)
-    assert store.version_of("p.alias.3", CHAMPION) is None
-    assert store.version_of("p.nobody", CHAMPION) is None
+    assert store.find_version_by_alias("p.alias.3", CHAMPION) is None
+    assert store.find_version_by_alias("p.nobody", CHAMPION) is None
     store.promote("p.alias.3", CHAMPION, first)
     store.set_alias("p.alias.3", CHAMPION, second)
-    assert store.version_of("p.alias.3", CHAMPION) == second
-    assert CHAMPION in store.tags_of("p.alias.3", first)
-    assert CHAMPION not in store.tags_of("p.alias.3", second)
+    assert store.find_version_by_alias("p.alias.3", CHAMPION) == second
+    assert CHAMPION in store.read_tags("p.alias.3", first)
+    assert CHAMPION not in store.read_tags("p.alias.3", second)
 
 
 def test_a_blocked_version_says_why_where_people_and_programs_look(store: Tracking) -> None:
     run_id = store.log(store.ensure_experiment("p/blocked 5"), training())
     version = store.register("p.blocked.5", run_id, {"predict_from": "2024-01-01"})
     store.block("p.blocked.5", version, "ml.validation: rmse is 0.2, above 0.1")
-    assert store.tags_of("p.blocked.5", version)[BLOCKED] == "ml.validation: rmse is 0.2, above 0.1"
+    assert (
+        store.read_tags("p.blocked.5", version)[BLOCKED] == "ml.validation: rmse is 0.2, above 0.1"
+    )
     seen = store.client.get_model_version("p.blocked.5", str(version))
     assert "rmse is 0.2" in seen.description
-    assert store.version_of("p.blocked.5", CHAMPION) is None
+    assert store.find_version_by_alias("p.blocked.5", CHAMPION) is None
 
 
 def test_a_purge_leaves_nothing_that_can_be_found_and_the_name_is_free(store: Tracking) -> None:
@@ -243,11 +245,11 @@ def test_a_server_that_hands_its_own_paths_out_is_refused_at_once(
 
 
 def test_links_lead_to_pages_where_some_are_served() -> None:
-    pages = Pages("http://mlflow:5000")
+    pages = MlflowPages("http://mlflow:5000")
     assert pages.run("7", "abc") == "http://mlflow:5000/#/experiments/7/runs/abc"
     assert pages.experiment("7") == "http://mlflow:5000/#/experiments/7"
     assert pages.model("p.m.1") == "http://mlflow:5000/#/models/p.m.1"
-    assert Pages("").run("7", "abc") == ""
+    assert MlflowPages("").run("7", "abc") == ""
 
 
 def test_the_addresses_of_an_embedded_store_follow_its_folder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefect_instances.libs.adapters.evidently import Comparison, Monitoring, Pages
+from prefect_instances.libs.adapters.evidently import DriftWindows, EvidentlyPages, Monitoring
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from tests.model_servers import SECRET, GuardedServer, ModelServer, texts_of
 from tests.prefect_server import free_port
@@ -49,7 +49,7 @@ def window(seed: int, shift: float = 0.0) -> pd.DataFrame:
 
 def test_a_feature_that_moved_has_drifted_and_the_other_has_not(workspace: Monitoring) -> None:
     project = workspace.ensure_project("p/m 1")
-    compared = Comparison(window(1), window(2, shift=3.0), ("a", "b"))
+    compared = DriftWindows(window(1), window(2, shift=3.0), ("a", "b"))
     report = workspace.report(project, "run", compared, save=True)
     assert report.drift_share == 0.5
     assert report.drift["a"] < 0.2 < report.drift["b"]
@@ -68,7 +68,7 @@ def test_the_same_windows_give_the_same_numbers_and_a_rehearsal_keeps_nothing(
     workspace: Monitoring,
 ) -> None:
     project = workspace.ensure_project("p/same 2")
-    compared = Comparison(window(3), window(4), ("a", "b"))
+    compared = DriftWindows(window(3), window(4), ("a", "b"))
     one, two = (workspace.report(project, "run", compared, save=False) for _ in range(2))
     assert one == two
     assert one.drift_share == 0.0
@@ -81,14 +81,14 @@ def test_windows_that_evidently_cannot_compare_are_told_in_one_line(
 ) -> None:
     exact = window(1).assign(prediction=0.0, realised=0.0)
     with pytest.raises(PermanentError, match="Evidently cannot compare") as caught:
-        workspace.report("project", "run", Comparison(exact, exact, ("a", "b")), save=False)
+        workspace.report("project", "run", DriftWindows(exact, exact, ("a", "b")), save=False)
     assert "\n" not in str(caught.value)
 
 
 def test_a_project_is_made_once_and_a_purge_leaves_nothing(workspace: Monitoring) -> None:
     project = workspace.ensure_project("p/gone 3")
     assert workspace.ensure_project("p/gone 3") == project
-    compared = Comparison(window(5), window(6), ("a", "b"))
+    compared = DriftWindows(window(5), window(6), ("a", "b"))
     workspace.report(project, "run", compared, save=True)
     assert workspace.has_project(project)
     for _ in range(2):  # Again after a crash, or by somebody who was quicker.
@@ -103,7 +103,7 @@ def test_a_purge_leaves_nothing_on_disk(
     for monitoring, folder in ((embedded, embedded.folder), (served, evidently_server.folder)):
         before = set(folder.rglob("*"))
         project = monitoring.ensure_project("p/gone 4")
-        monitoring.report(project, "run", Comparison(window(5), window(6), ("a", "b")), save=True)
+        monitoring.report(project, "run", DriftWindows(window(5), window(6), ("a", "b")), save=True)
         assert [path for path in folder.rglob("*") if project in str(path)]
         monitoring.delete_project(project)
         left = set(folder.rglob("*")) - before
@@ -144,7 +144,7 @@ def test_a_password_in_the_address_reaches_the_server_and_no_text(
 
 
 def test_links_lead_to_pages_where_some_are_served() -> None:
-    pages = Pages("http://evidently:8000")
+    pages = EvidentlyPages("http://evidently:8000")
     assert pages.project("1") == "http://evidently:8000/projects/1"
     assert pages.report("1", "2") == "http://evidently:8000/projects/1/reports/2"
-    assert Pages("").report("1", "2") == ""
+    assert EvidentlyPages("").report("1", "2") == ""
