@@ -23,6 +23,7 @@ from prefect_instances.libs.services.procedures.walk_forward import (
     predict_earlier,
     purge_rows,
     score_fold,
+    select_forward_folds,
     split_folds,
     split_for_publication,
     tabulate_folds,
@@ -184,6 +185,25 @@ def test_models_are_compared_only_where_the_other_was_not_trained() -> None:
     late = since + timedelta(days=500)
     ours, theirs = compare_models(module, names, folds, folds[3].model, late)
     assert ours == theirs == pytest.approx(folds[3].scores)
+
+
+@pytest.mark.parametrize(
+    ("method", "count"), [("single", 1), ("expanding", 4), ("rolling", 4), ("combinatorial", 1)]
+)
+def test_no_model_that_is_compared_or_predicts_the_past_has_learned_from_later_data(
+    method: str, count: int
+) -> None:
+    known, module = rows(300), RidgeModule()
+    split = SplitSpec.model_validate({"method": method, "folds": 4, "validation": 0.5})
+    splits = split_folds(known, split, 5)
+    scored_folds = [score_fold(module, ["x"], one) for one in splits]
+    published = score_fold(module, ["x"], split_for_publication(known, split, splits))
+    compared = select_forward_folds(split, scored_folds, published)
+    assert len(compared) == count
+    for fold in compared:
+        assert fold.split.training[LABEL_END].max() < fold.split.predict_from
+    days = predict_earlier(module, ["x"], compared, known).height
+    assert days == 2 * (compared[-1].split.predict_from - compared[0].split.predict_from).days
 
 
 def test_earlier_dates_are_predicted_by_the_model_of_their_own_fold() -> None:

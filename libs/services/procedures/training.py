@@ -45,6 +45,7 @@ from prefect_instances.libs.services.procedures.walk_forward import (
     mean_scores,
     predict_earlier,
     score_fold,
+    select_forward_folds,
     split_folds,
     split_for_publication,
     tabulate_folds,
@@ -72,8 +73,8 @@ SMALLER_IS_BETTER = frozenset({"rmse"})
 class _Candidate:
     """A fitted model with its validation scores; ``digest`` is the hash of its predictions.
 
-    ``scores`` are means over ``folds``. ``earlier`` are the predictions of the folds before the
-    newest one, made by their own models.
+    ``scores`` are means over ``folds``. ``compared`` are the folds that the rule of promotion looks
+    at. ``earlier`` are the predictions of those before the newest one, made by their own models.
     """
 
     module: MLModule
@@ -83,6 +84,7 @@ class _Candidate:
     scores: dict[str, float]
     digest: str
     folds: Sequence[ScoredFold]
+    compared: Sequence[ScoredFold]
     earlier: pl.DataFrame
 
 
@@ -155,7 +157,8 @@ def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
     folds = [score_fold(module, names, split) for split in splits]
     parts = split_for_publication(rows, spec.split, splits)
     published = folds[-1] if parts is splits[-1] else score_fold(module, names, parts)
-    earlier = predict_earlier(module, names, folds if published is folds[-1] else (), known)
+    compared = select_forward_folds(spec.split, folds, published)
+    earlier = predict_earlier(module, names, compared, known)
     said = {"module": module.name, "names": names, "from": str(parts.predict_from)}
     digest = hashlib.sha256(json.dumps(said).encode())
     digest.update(module.predict(published.model, known.select(names).to_numpy()).tobytes())
@@ -164,7 +167,7 @@ def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
     scores = mean_scores([fold.scores for fold in folds])
     sample = take_sample(names, parts)
     return _Candidate(
-        module, published.model, sample, parts, scores, digest.hexdigest(), folds, earlier
+        module, published.model, sample, parts, scores, digest.hexdigest(), folds, compared, earlier
     )
 
 
@@ -194,7 +197,7 @@ def _compare(
     """Score candidate and published model where neither was trained; see ``compare_models``."""
     names = list_features(get_model_spec(job))
     since = date.fromisoformat(incumbent.tags["predict_from"])
-    return compare_models(candidate.module, names, candidate.folds, incumbent.model, since)
+    return compare_models(candidate.module, names, candidate.compared, incumbent.model, since)
 
 
 def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, float]) -> bool:

@@ -114,6 +114,16 @@ def take_sample(names: Sequence[str], split: Split) -> Sample:
     return Sample(tuple(names), features, split.training[TARGET].to_numpy())
 
 
+def select_forward_folds(
+    split: SplitSpec, folds: Sequence[ScoredFold], published: ScoredFold
+) -> Sequence[ScoredFold]:
+    """Select the folds whose models learned only from data before their tests, in order of time.
+
+    Combinatorial folds also learn from later data; only the published model is left then.
+    """
+    return [published] if split.method == COMBINATORIAL else folds
+
+
 def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each score over folds; NaN where a fold has none."""
     return {name: math.fsum(one[name] for one in scores) / len(scores) for name in scores[0]}
@@ -125,7 +135,8 @@ def compare_models(
     """Return the mean scores of the folds' models and of another one, on the same test rows.
 
     These are the rows from ``since`` on, where the other model was trained on earlier data only.
-    Folds with too few of them are left out; without any other, the newest fold counts as it is.
+    ``folds``: those of ``select_forward_folds``. One with too few such rows is left out; without
+    any other, the newest fold counts as it is.
     """
     ours, theirs = [], []
     for begin, compared in ((since, folds), (date.min, folds[-1:])):
