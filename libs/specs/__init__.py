@@ -9,7 +9,7 @@ from prefect_instances.libs.specs.instances.backtests import BacktestSpec
 from prefect_instances.libs.specs.instances.components import AccessorSpec, ComponentSpec, StoreSpec
 from prefect_instances.libs.specs.instances.experiments import ExperimentSpec
 from prefect_instances.libs.specs.instances.instance import DatasetSpec, InstanceFields, SignalSpec
-from prefect_instances.libs.specs.instances.models import ModelSpec, PromotionSpec
+from prefect_instances.libs.specs.instances.models import ModelSpec, PromotionSpec, SplitSpec
 from prefect_instances.libs.specs.instances.optimizers import OptimizerSpec
 from prefect_instances.libs.specs.instances.references import UpstreamRef
 from prefect_instances.libs.specs.instances.registry import SPEC_TYPES, InstanceSpec
@@ -66,6 +66,7 @@ __all__ = [
     "ScheduleSpec",
     "SignalContract",
     "SignalSpec",
+    "SplitSpec",
     "StoreSpec",
     "Survey",
     "SweepSpec",

@@ -19,6 +19,7 @@ from prefect_instances.libs.db.models import (
     OutboxEvent,
     RunRecord,
 )
+from prefect_instances.libs.db.repositories.versions import select_first_published
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.composition.model_stores import (
     build_experiment_name,
@@ -246,6 +247,37 @@ def test_a_model_that_is_no_better_becomes_the_challenger(bench: Bench, project:
     assert not trained.published
     assert store.find_version_by_alias(name, "champion") == 1
     assert store.find_version_by_alias(name, "challenger") == trained.metrics["model_version"] == 2
+
+
+def test_a_walk_forward_training_records_its_folds_and_predicts_each_from_before(
+    bench: Bench, project: str
+) -> None:
+    split = {"method": "expanding", "folds": 3, "validation": 0.5}
+    provisioned(bench, project, split=split)
+    bench.drain()
+    with bench.services.database.read() as session:
+        query = select(RunRecord).where(RunRecord.flow_id == bench.flow_id("m", "training"))
+        run = session.scalars(query).one()
+        metrics, run_id = dict(run.metrics), run.id
+    folds = [metrics["folds"][f"fold {at}"] for at in (1, 2, 3)]
+    assert metrics["ic"] == pytest.approx(sum(fold["ic"] for fold in folds) / 3)
+    assert metrics["predict_from"] == folds[2]["first"]
+    store = tracking(bench.services)
+    logged = store.client.get_metric_history(metrics["mlflow_run"], "fold_ic")
+    assert [(one.step, one.value) for one in logged] == [
+        (at, fold["ic"]) for at, fold in enumerate(folds, start=1)
+    ]
+    made = read_version(bench.services, newest(bench, "inference").id).collect()
+    assert str(made["date"].min()) == folds[0]["first"]
+    assert made.select("date", "symbol").is_duplicated().sum() == 0
+    assert made["date"].is_sorted()
+    assert made["prediction"].null_count() == 0
+
+    # Made later than their dates: a backtest tells so, although no model had seen their outcome.
+    with bench.services.database.read() as session:
+        published = select_first_published(session, bench.instance_id("m"), "training")
+    assert {at.date() > made["date"].max() for _, at in published} == {True}
+    assert rerun(bench.services, run_id, uuid4()).identical
 
 
 @pytest.mark.parametrize("gone", ["files", "registered-model"])

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from prefect_instances.libs.services.procedures import features
-from prefect_instances.libs.specs import parse_spec
+from prefect_instances.libs.services.procedures.walk_forward import split_folds
+from prefect_instances.libs.specs import ModelSpec, parse_spec
 
 DAYS = 400
 FIRST = date(2024, 1, 1)
@@ -35,9 +36,10 @@ def test_the_dates_before_the_validation_are_left_out_as_the_configuration_says(
             "split": {"validation": 0.25, "embargo": embargo},
         }
     )
+    assert isinstance(spec, ModelSpec)
     job: Any = SimpleNamespace(spec=spec)
 
-    made = features.split_rows(job, known)
+    (made,) = split_folds(features.label_rows(job, known), spec.split, horizon=1)
 
     first = FIRST + timedelta(days=300)
     assert made.validation["date"].min() == first

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class LoggedInput:
 
 @dataclass(frozen=True)
 class Training:
-    """The record of a training run in MLflow; ``example`` holds a few rows of features by name."""
+    """The record of a training run in MLflow; ``example`` holds a few rows of features by name.
+
+    ``folds``: the metrics of each fold, logged as steps of ``fold_NAME``. ``files``: further files
+    by name, which are stored with the model.
+    """
 
     run_name: str
     parameters: Mapping[str, object]
@@ -62,15 +66,18 @@ class Training:
     example: Any
     requirements: Sequence[str]
     tags: Mapping[str, str]
+    folds: Sequence[Mapping[str, float]] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model version and its tags."""
+    """A model version, its tags, and by name the Parquet files that are stored with it."""
 
     version: int
     model: Any
     tags: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Tracking:
@@ -231,6 +238,9 @@ class Tracking:
                 self.client.log_param(run_id, name, str(value)[:500])
             for name, number in training.metrics.items():
                 self.client.log_metric(run_id, name, number)
+            for step, scores in enumerate(training.folds, start=1):
+                for name, number in scores.items():
+                    self.client.log_metric(run_id, f"fold_{name}", number, step=step)
             for name, text in training.tags.items():
                 self.client.set_tag(run_id, TAG + name, text)
             self.client.log_inputs(run_id, [_dataset(item) for item in training.inputs])
@@ -255,6 +265,8 @@ class Tracking:
                 ],
                 serialization_format="cloudpickle",
             )
+            for name, content in training.files.items():
+                (place / name).write_bytes(content)
             self.client.log_artifacts(run_id, str(place), MODEL_FOLDER)
 
     def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> int:
@@ -379,7 +391,8 @@ class Tracking:
                     artifact_uri=source, dst_path=folder, tracking_uri=self.url
                 )
                 model = mlflow.sklearn.load_model(path)
-        return LoadedModel(version, model, self.read_tags(name, version))
+                files = {one.name: one.read_bytes() for one in Path(path).glob("*.parquet")}
+        return LoadedModel(version, model, self.read_tags(name, version), files)
 
     def delete_model(self, name: str) -> None:
         """Delete a registered model with its versions; a missing one is no error."""

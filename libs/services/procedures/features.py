@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.quant.prices import is_usable
 from prefect_instances.libs.services.procedures.panels import get_input
 from prefect_instances.libs.services.runs.run_context import Job
@@ -115,20 +114,10 @@ def _target_rows(job: Job) -> pl.LazyFrame:
     return frame.filter(is_usable(pl.col(target.column).cast(pl.Float64)))
 
 
-def split_rows(job: Job, known: pl.DataFrame) -> Split:
-    """Split the labelled rows by time into training and validation rows.
-
-    Raises DataRejected if either part is too small.
-    """
-    spec = get_model_spec(job)
-    rows = known.join(build_targets(job), on=["date", "symbol"], how="inner").sort("date", "symbol")
-    made = split_purged(rows, spec.split.validation, spec.split.embargo)
-    if min(made.training.height, made.validation.height) < MIN_ROWS:
-        raise DataRejected(
-            f"{made.training.height} training rows and {made.validation.height} validation rows "
-            f"are too few (at least {MIN_ROWS} each): use more history or fewer lags"
-        )
-    return made
+def label_rows(job: Job, known: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that have a label, with it, by date and symbol."""
+    targets = build_targets(job)
+    return known.join(targets, on=["date", "symbol"], how="inner").sort("date", "symbol")
 
 
 def split_purged(rows: pl.DataFrame, validation: float, embargo: int) -> Split:

@@ -7,7 +7,7 @@ import logging
 from datetime import date
 from typing import TYPE_CHECKING
 
-from prefect_instances.libs.adapters.mlflow import CHAMPION, Tracking
+from prefect_instances.libs.adapters.mlflow import CHAMPION, LoadedModel, Tracking
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.db.repositories.versions import select_generation_at
@@ -23,7 +23,7 @@ from prefect_instances.libs.services.procedures.features import (
     list_features,
 )
 from prefect_instances.libs.services.procedures.panels import get_input
-from prefect_instances.libs.services.procedures.training import open_module
+from prefect_instances.libs.services.procedures.training import EARLIER, open_module
 from prefect_instances.libs.services.runs.run_context import Frame, Job, PinnedInput, Result
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def infer(job: Job) -> Result:
     """Compute predictions (date, symbol, prediction, model_version).
 
     A model predicts only dates that it was not trained on. Earlier dates keep the predictions of
-    the models before it.
+    the models before it; before these come those of the folds of a walk-forward training, each made
+    by a model that was trained on data before its dates.
     """
     pinned, store = get_input(job, "model"), tracking(job.services)
     name = build_model_name(job.instance.project, job.instance.name, job.instance.id)
@@ -61,7 +62,7 @@ def infer(job: Job) -> Result:
         raise DataRejected(f"no date from {begin} on has all of {len(names)} features")
     predicted = open_module(job).predict(loaded.model, rows.select(names).to_numpy())
     frame = _frame(rows, predicted, version)
-    whole = _with_history(job, frame, begin)
+    whole = _with_folds(_with_history(job, frame, begin), loaded, version)
     metrics |= {"predicted": frame.height, "predict_from": str(begin)}
     return Result(Frame(whole, open_output(job.services, job.instance.id, job.kind)), metrics)
 
@@ -96,6 +97,18 @@ def _frame(rows: pl.DataFrame, predicted: NDArray[np.float64], version: int) -> 
         pl.Series("prediction", predicted, dtype=pl.Float64),
         pl.lit(version, dtype=pl.Int64).alias("model_version"),
     )
+
+
+def _with_folds(frame: pl.DataFrame, loaded: LoadedModel, version: int) -> pl.DataFrame:
+    """Add the predictions of the model's earlier folds, for the dates before all others."""
+    import polars as pl
+
+    if EARLIER not in loaded.files:
+        return frame
+    made = pl.read_parquet(loaded.files[EARLIER])
+    earlier = made.filter(pl.col("date") < frame["date"].min())
+    marked = earlier.with_columns(pl.lit(version, dtype=pl.Int64).alias("model_version"))
+    return pl.concat([marked.select(frame.columns), frame])
 
 
 def _with_history(job: Job, frame: pl.DataFrame, begin: date) -> pl.DataFrame:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from prefect_instances.libs.adapters.mlflow import (
@@ -30,12 +32,24 @@ from prefect_instances.libs.services.composition.model_stores import (
     tracking,
 )
 from prefect_instances.libs.services.procedures.features import (
-    TARGET,
     Split,
     build_features,
     get_model_spec,
+    label_rows,
     list_features,
-    split_rows,
+)
+from prefect_instances.libs.services.procedures.walk_forward import (
+    ScoredFold,
+    compare_models,
+    describe_folds,
+    mean_scores,
+    predict_earlier,
+    score_fold,
+    select_forward_folds,
+    split_folds,
+    split_for_publication,
+    tabulate_folds,
+    take_sample,
 )
 from prefect_instances.libs.services.rendering.formatting import format_value
 from prefect_instances.libs.services.rendering.links import MLFLOW_RUN, format_links, link_run
@@ -50,12 +64,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger("instances.training")
 
 EXAMPLE_ROWS = 5
+EARLIER = "earlier.parquet"
+"""File stored with a model: the predictions of the folds before the newest one."""
 SMALLER_IS_BETTER = frozenset({"rmse"})
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A fitted model with its validation scores; ``digest`` is the hash of its predictions."""
+    """A fitted model with its validation scores; ``digest`` is the hash of its predictions.
+
+    ``scores`` are means over ``folds``. ``compared`` are the folds that the rule of promotion looks
+    at. ``earlier`` are the predictions of those before the newest one, made by their own models.
+    """
 
     module: MLModule
     model: Any
@@ -63,6 +83,9 @@ class _Candidate:
     split: Split
     scores: dict[str, float]
     digest: str
+    folds: Sequence[ScoredFold]
+    compared: Sequence[ScoredFold]
+    earlier: pl.DataFrame
 
 
 def train(job: Job) -> Result:
@@ -73,13 +96,18 @@ def train(job: Job) -> Result:
     metrics: dict[str, object] = {**candidate.scores}
     better = True
     if incumbent is not None:
-        against = _scores_of_incumbent(job, candidate, incumbent)
+        ours, against = _compare(job, candidate, incumbent)
         metrics["champion_version"] = incumbent.version
         metrics |= {f"champion_{name}": value for name, value in against.items()}
-        better = is_better(get_model_spec(job).promotion, candidate.scores, against)
+        better = is_better(get_model_spec(job).promotion, ours, against)
+        if len(candidate.folds) > 1:
+            metrics |= {f"compared_{name}": value for name, value in ours.items()}
     # If the files are gone, the version is published again, even if the model is the same.
     same = not lost and job.current is not None and candidate.digest == job.current.content_hash
     promoted = better and (not same or job.run.parameters.force)
+    if len(candidate.folds) > 1:
+        rows = tabulate_folds(candidate.folds)
+        metrics["folds"] = {f"fold {row['fold']}": row for row in rows}
     metrics |= {"promoted": promoted, "predict_from": str(candidate.split.predict_from)}
     name = build_model_name(job.instance.project, job.instance.name, job.instance.id)
     version, blocked = 0, None
@@ -123,18 +151,24 @@ def open_module(job: Job) -> MLModule:
 
 
 def _candidate(job: Job, module: MLModule, known: pl.DataFrame) -> _Candidate:
-    names = list_features(get_model_spec(job))
-    parts = split_rows(job, known)
-    sample = Sample(
-        names, parts.training.select(names).to_numpy(), parts.training[TARGET].to_numpy()
-    )
-    model = module.train(sample)
-    judged = module.predict(model, parts.validation.select(names).to_numpy())
-    scores = dict(module.monitor(judged, parts.validation[TARGET].to_numpy()))
+    spec = get_model_spec(job)
+    names, rows = list_features(spec), label_rows(job, known)
+    splits = split_folds(rows, spec.split, spec.target.horizon)
+    folds = [score_fold(module, names, split) for split in splits]
+    parts = split_for_publication(rows, spec.split, splits)
+    published = folds[-1] if parts is splits[-1] else score_fold(module, names, parts)
+    compared = select_forward_folds(spec.split, folds, published)
+    earlier = predict_earlier(module, names, compared, known)
     said = {"module": module.name, "names": names, "from": str(parts.predict_from)}
     digest = hashlib.sha256(json.dumps(said).encode())
-    digest.update(module.predict(model, known.select(names).to_numpy()).tobytes())
-    return _Candidate(module, model, sample, parts, scores, digest.hexdigest())
+    digest.update(module.predict(published.model, known.select(names).to_numpy()).tobytes())
+    if earlier.height:
+        digest.update(earlier["prediction"].to_numpy().tobytes())
+    scores = mean_scores([fold.scores for fold in folds])
+    sample = take_sample(names, parts)
+    return _Candidate(
+        module, published.model, sample, parts, scores, digest.hexdigest(), folds, compared, earlier
+    )
 
 
 def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
@@ -157,14 +191,13 @@ def _incumbent(job: Job) -> tuple[LoadedModel | None, bool]:
     return (loaded if same else None), False
 
 
-def _scores_of_incumbent(
+def _compare(
     job: Job, candidate: _Candidate, incumbent: LoadedModel
-) -> dict[str, float]:
-    """Score the published model on the candidate's validation rows."""
-    rows = candidate.split.validation
-    values = rows.select(list_features(get_model_spec(job))).to_numpy()
-    predicted = candidate.module.predict(incumbent.model, values)
-    return dict(candidate.module.monitor(predicted, rows[TARGET].to_numpy()))
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Score candidate and published model where neither was trained; see ``compare_models``."""
+    names = list_features(get_model_spec(job))
+    since = date.fromisoformat(incumbent.tags["predict_from"])
+    return compare_models(candidate.module, names, candidate.compared, incumbent.model, since)
 
 
 def is_better(rule: PromotionSpec, new: Mapping[str, float], old: Mapping[str, float]) -> bool:
@@ -230,12 +263,22 @@ def _logged(job: Job, candidate: _Candidate) -> Training:
         run_name=f"{job.instance.name} {job.run.started_at:%Y-%m-%d %H:%M}",
         parameters=parameters,
         metrics=candidate.scores,
+        folds=[fold.scores for fold in candidate.folds] if len(candidate.folds) > 1 else (),
+        files=_files(candidate),
         inputs=inputs,
         model=candidate.model,
         example=rows.select(list_features(spec)).to_pandas(),
         requirements=candidate.module.requirements,
         tags={"run": str(job.run.id), "instance": str(job.instance.id)},
     )
+
+
+def _files(candidate: _Candidate) -> dict[str, bytes]:
+    if not candidate.earlier.height:
+        return {}
+    buffer = io.BytesIO()
+    candidate.earlier.write_parquet(buffer)
+    return {EARLIER: buffer.getvalue()}
 
 
 def _stored(candidate: _Candidate, name: str, version: int, *, renewed: bool) -> Stored:
@@ -265,8 +308,11 @@ def _pages(job: Job, candidate: _Candidate, metrics: dict[str, object]) -> list[
         *(
             f"| {name.replace('_', ' ')} | {format_value(value)} |"
             for name, value in metrics.items()
+            if not isinstance(value, Mapping)
         ),
     ]
+    if len(candidate.folds) > 1:
+        lines += ["", *describe_folds(tabulate_folds(candidate.folds))]
     row = read_model_row(job.services, job.instance.id)
     handles = {"mlflow_experiment_id": row.mlflow_experiment_id}
     lines += format_links(link_run(job.services.settings, handles, metrics))

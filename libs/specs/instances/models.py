@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -72,8 +73,12 @@ class FeatureSpec(SpecModel):
             yield Fault(("lags",), "names a lag more than once")
 
 
+MAX_FOLDS = 100
+"""More models in one training are refused."""
+
+
 class SplitSpec(SpecModel):
-    """The split of history in time: training, a gap, validation."""
+    """The split of history in time: training, a gap, validation; once or in several folds."""
 
     model_config = ConfigDict(title="Split")
 
@@ -82,16 +87,66 @@ class SplitSpec(SpecModel):
         gt=0,
         lt=1,
         title="Validation",
-        description="Share of the newest sessions, used to evaluate the model.",
+        description="Share of the newest sessions, used to evaluate the model. With expanding and "
+        "rolling the folds divide it among themselves.",
         examples=[0.2],
     )
     embargo: Whole = Field(
         default=0,
         ge=0,
         title="Embargo",
-        description="Sessions left out before the validation; never fewer than the horizon.",
+        description="Sessions left out before the validation; never fewer than the horizon. With "
+        "combinatorial: after each test block, in addition to the horizon.",
         examples=[10],
     )
+    method: Literal["single", "expanding", "rolling", "combinatorial"] = Field(
+        default="single",
+        title="Method",
+        description="single: one validation. expanding: walk forward, each fold is trained on "
+        "everything before its test. rolling: the same with a window of fixed length. "
+        "combinatorial: each combination of blocks is a test (combinatorial purged "
+        "cross-validation). Scores are means over folds.",
+        examples=["expanding"],
+    )
+    folds: Whole = Field(
+        default=5,
+        ge=2,
+        le=50,
+        title="Folds",
+        description="Tests that follow each other, or blocks of sessions with combinatorial.",
+        examples=[5],
+    )
+    window: Whole = Field(
+        default=0,
+        ge=0,
+        title="Window",
+        description="Sessions that each fold is trained on with rolling; 0: as many as there are "
+        "before the first test.",
+        examples=[504],
+    )
+    test_folds: Whole = Field(
+        default=2,
+        ge=2,
+        le=10,
+        title="Test blocks",
+        description="Blocks that are tested together with combinatorial.",
+        examples=[2],
+    )
+
+    @classmethod
+    def across(cls, values: Mapping[str, Any]) -> Iterable[Fault]:
+        """Check that the folds can be made, and that there are not too many."""
+        method = values.get("method", "single")
+        folds, tested = values.get("folds", 5), values.get("test_folds", 2)
+        if values.get("window") and method != "rolling":
+            yield Fault(("window",), "belongs to the method rolling")
+        if method != "combinatorial" or not isinstance(folds, int) or not isinstance(tested, int):
+            return
+        if tested >= folds:
+            yield Fault(("test_folds",), f"must be less than the number of folds ({folds})")
+        elif tested > 0 and (count := math.comb(folds, tested)) > MAX_FOLDS:
+            text = f"makes {count:,} combinations, at most {MAX_FOLDS} are allowed"
+            yield Fault(("folds",), text)
 
 
 class PromotionSpec(SpecModel):
