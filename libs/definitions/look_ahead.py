@@ -157,6 +157,12 @@ class Audit:
         return [one for one in self.comparisons if one.leak is not None]
 
     @property
+    def differences(self) -> list[tuple[str, Leak]]:
+        """Return every difference with how it was found."""
+        found = [(str(one.change), one.leak) for one in self.leaks if one.leak is not None]
+        return found if self.unstable is None else [("same inputs", self.unstable), *found]
+
+    @property
     def uncompared(self) -> list[Change]:
         """Return the changes with which nothing could be computed on any date."""
         compared = {one.change for one in self.comparisons if not one.error}

@@ -142,10 +142,17 @@ def test_python_and_the_command_line_audit_and_say_where_it_leaks(
     code, printed = audit("bounded", "--json")
     told = json.loads(printed)
     assert (code, told["passed"], told["seed"], told["generation"]) == (0, True, 3, 1)
+    assert (told["instance"], told["leaks"], told["probes"]) == (f"{project}/bounded", [], 3)
     code, printed = audit("momentum")
     assert code == 0
     assert f"{project}/momentum version 1: no look-ahead in 3 comparisons on 1 dates" in printed
     assert "repeat it with --seed 3" in printed
+    code, printed = audit("smooth", "--json")
+    told = json.loads(printed)
+    assert (code, told["probes"]) == (1, 3)
+    assert {leak["definition"] for leak in told["leaks"]} == {"expression"}
+    assert told["leaks"][0]["how"].startswith("truncated: 2020-")
+    assert told["leaks"][0]["symbol"] in told["leaks"][0]["how"]
     code, printed = audit("smooth")
     assert code == 1
     assert f"{project}/smooth version 1: looks ahead: inputs truncated after 2020-" in printed

@@ -24,10 +24,11 @@ from prefect_instances.libs.db.repositories.flows import select_flow
 from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.db.repositories.runs import select_newest_success
 from prefect_instances.libs.definitions.guardrails import Gate, GuardrailMode, Report
-from prefect_instances.libs.definitions.look_ahead import Alteration, Audit, audit_output
+from prefect_instances.libs.definitions.look_ahead import Alteration, Audit, Leak, audit_output
 from prefect_instances.libs.services.composition.certificates import LOOK_AHEAD
 from prefect_instances.libs.services.composition.components import VersionReader
 from prefect_instances.libs.services.composition.create_guardrails import build_report_rows
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.rerun import rebuild_job
 from prefect_instances.libs.services.runs.run_context import Frame, Job, PinnedInput
@@ -53,10 +54,14 @@ class NotAuditable(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The audit of one version of an instance's output; ``generation`` is the version's number."""
+    """The audit of one version of an instance's output; ``generation`` is the version's number.
+
+    ``definition`` is the name of the definition that computes the output.
+    """
 
     name: str
     generation: int
+    definition: str
     audit: Audit
 
     @property
@@ -65,8 +70,24 @@ class Certificate:
         return self.audit.passed
 
     def document(self) -> dict[str, object]:
-        """Convert the certificate to a JSON document."""
-        return {"instance": self.name, "generation": self.generation, **self.audit.document()}
+        """Convert the certificate to a JSON document; ``probes`` counts the comparisons made."""
+        done = [one for one in self.audit.comparisons if not one.error]
+        return {
+            "instance": self.name,
+            "generation": self.generation,
+            "definition": self.definition,
+            "leaks": [self._describe(how, leak) for how, leak in self.audit.differences],
+            "probes": len(done),
+            **self.audit.document(),
+        }
+
+    def _describe(self, how: str, leak: Leak) -> dict[str, object]:
+        return {
+            "definition": self.definition,
+            "date": None if leak.date is None else str(leak.date),
+            "symbol": leak.symbol,
+            "how": f"{how}: {leak}",
+        }
 
 
 @dataclass(frozen=True)
@@ -99,7 +120,7 @@ def audit_instance(
         audit = audit_output(lambda how: _compute(job, how), _dates(job), chosen, points)
     except DataRejected as error:
         raise NotAuditable(named.label, str(error)) from error
-    certificate = Certificate(named.label, version.generation, audit)
+    certificate = Certificate(named.label, version.generation, _definition(job), audit)
     _record(services, named, version, job.run.config_version, certificate)
     return certificate
 
@@ -114,6 +135,12 @@ def _open(services: Services, session: Session, named: Named) -> tuple[DatasetVe
     job = rebuild_job(services, session, run)
     whole = replace(job.run, parameters=RunParameters(mode=Mode.FULL))
     return version, replace(job, run=whole, current=None)
+
+
+def _definition(job: Job) -> str:
+    """Return the name of the main definition; that of the flow if the type has none."""
+    main = TYPE_DESCRIPTIONS[job.spec.type].main
+    return job.opened.main.name if main in job.opened.components else str(job.kind)
 
 
 def _audited(job: Job) -> list[PinnedInput]:
