@@ -150,7 +150,7 @@ def test_python_and_the_command_line_audit_and_say_where_it_leaks(
     code, printed = audit("smooth", "--json")
     told = json.loads(printed)
     assert (code, told["probes"]) == (1, 3)
-    assert {leak["definition"] for leak in told["leaks"]} == {"expression"}
+    assert {leak["definition"] for leak in told["leaks"]} == {"smoother"}
     assert told["leaks"][0]["how"].startswith("truncated: 2020-")
     assert told["leaks"][0]["symbol"] in told["leaks"][0]["how"]
     code, printed = audit("smooth")
