@@ -105,7 +105,7 @@ class StoreHandle(ABC):
         """
 
     def check(self) -> None:  # noqa: B027 - a directory needs no answer
-        """Raise ``Unavailable``, with the reason, if the storage cannot be used now."""
+        """Raise ``Unavailable``, with the reason, unless data can be read, written and deleted."""
 
     @abstractmethod
     def purge(self) -> None:

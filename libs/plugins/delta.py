@@ -350,7 +350,7 @@ class RemoteDeltaHandle(DeltaHandle):
 
     def check(self) -> None:
         """See ``StoreHandle.check``."""
-        self._folder.check()
+        self._folder.probe()
 
     def purge(self) -> None:
         """See ``StoreHandle.purge``."""

@@ -36,7 +36,7 @@ class RemoteParquetHandle(PartsHandle):
 
     def check(self) -> None:
         """See ``StoreHandle.check``."""
-        self._folder.check()
+        self._folder.probe()
 
     def purge(self) -> None:
         """See ``StoreHandle.purge``."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from pydantic import Field, field_validator
 
@@ -30,7 +31,7 @@ _FAULTS = (
     ("NoSuchBucket|bucket does not exist|ContainerNotFound", "the bucket does not exist"),
     (
         "PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint"
-        "|without a location header|region is wrong|301 Moved",
+        "|redirect without LOCATION|region is wrong|301 Moved",
         "the bucket is in another region: set the region",
     ),
     (
@@ -88,11 +89,27 @@ class Folder:
         return {one["path"]: one["last_modified"] for one in found}
 
     def check(self) -> None:
-        """Ask for one name; raise ``Unavailable`` with the reason if the folder cannot be used."""
+        """Ask for one name; raise ``Unavailable`` with the reason if the folder cannot be read."""
         import obstore
 
         with self.errors():
             next(iter(obstore.list(self._store, chunk_size=1)), None)
+
+    def probe(self) -> None:
+        """List, write and delete one object; raise ``Unavailable`` with what is not possible."""
+        self.check()
+        name = f".probe-{uuid4().hex}"
+        with self._telling("it can be read but not written"):
+            self.put(name, b"")
+        with self._telling("it can be written, but nothing can be deleted"):
+            self.remove([name])
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable as error:
+            raise Unavailable(error.service, f"{what}: {error.detail}") from error
 
     def read(self, name: str) -> bytes | None:
         """Return the content of an object, None if there is none of this name."""

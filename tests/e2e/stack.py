@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,6 +71,7 @@ class Stack:
 
     home: Path
     database_url: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,6 +82,7 @@ class Stack:
             "INSTANCES_HOME": str(self.home),
             "PYTHONPATH": os.pathsep.join([str(installed_wheel()), str(REPOSITORY)]),
             "DO_NOT_TRACK": "1",
+            **self.more,
         }
 
     def cli(self, *arguments: str, code: int | None = 0, seconds: float = 240) -> Answer:

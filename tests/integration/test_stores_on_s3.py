@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
 import polars as pl
@@ -23,6 +26,7 @@ from prefect_instances.libs.definitions.store import (
     StoreHandle,
     VersionTaken,
 )
+from prefect_instances.libs.plugins import remote
 from prefect_instances.libs.plugins.delta import DeltaStore
 from prefect_instances.libs.plugins.file import FilePipeline
 from prefect_instances.libs.plugins.parquet import ParquetStore
@@ -159,22 +163,6 @@ def test_a_bucket_that_is_missing_or_deleted_is_named(
         assert "\n" not in str(caught.value)
 
 
-def test_an_endpoint_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr("prefect_instances.libs.plugins.remote.RETRIES", 0)
-        monkeypatch.setattr(
-            "prefect_instances.libs.plugins.remote.read_options",
-            lambda _: {
-                "timeout": "0.2s",
-                "aws_endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}",
-                "aws_access_key_id": "x",
-                "aws_secret_access_key": "x",
-            },
-        )
-        with pytest.raises(Unavailable, match="it does not answer in time"):
-            Folder(RemotePlace("s3://bucket/folder", "any")).check()
-
-
 @pytest.mark.parametrize(
     ("text", "meaning"),
     [
@@ -246,6 +234,96 @@ def test_a_wrong_bucket_is_found_when_an_instance_is_provisioned(
     assert problem.message.endswith("the bucket does not exist")
     right = {**document, "store": {"definition": "parquet", "config": {"root": bucket.url}}}
     check_store(load_installed(), home, DatasetSpec.model_validate(right))
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        ("s3:PutObject", "it can be read but not written"),
+        ("s3:DeleteObject", "it can be written, but nothing can be deleted"),
+    ],
+)
+@pytest.mark.parametrize("definition", list(STORES))
+def test_a_right_that_is_missing_is_found_when_an_instance_is_provisioned(
+    bucket: RemotePlace, s3: S3, definition: str, refused: str, said: str
+) -> None:
+    name = bucket.url.removeprefix("s3://")
+    deny(s3, name, refused)
+    assert problem_of_provisioning(bucket, definition) == (
+        f"object store {bucket.url} is not available: {said}: "
+        "access is denied: check the key and its rights"
+    )
+    s3.client().delete_bucket_policy(Bucket=name)
+    before = s3.keys(name)
+    check_store(load_installed(), bucket, prices(definition))
+    assert s3.keys(name) == before
+
+
+def deny(s3: S3, bucket: str, action: str) -> None:
+    everything = {"Effect": "Deny", "Principal": "*", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    policy = {"Version": "2012-10-17", "Statement": [{**everything, "Action": action}]}
+    s3.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+def prices(store: str) -> DatasetSpec:
+    """A dataset in a store of the home."""
+    pipeline = {"definition": "market_data"}
+    document = {"project": "p", "name": "prices", "pipeline": pipeline, "store": store}
+    return DatasetSpec.model_validate(document)
+
+
+def problem_of_provisioning(home: RemotePlace, store: str = "delta") -> str:
+    """The one line that is said where the place of the home cannot be used."""
+    with pytest.raises(InvalidSpec) as caught:
+        check_store(load_installed(), home, prices(store))
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.message.count("\n")) == ("store.config", 0)
+    return problem.message
+
+
+def test_an_endpoint_that_hangs_is_given_up_when_an_instance_is_provisioned(
+    bucket: RemotePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_instances.libs.plugins.remote.RETRIES", 0)
+    monkeypatch.setitem(remote._DEFAULTS, "timeout", "0.2s")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert problem_of_provisioning(bucket).endswith("it does not answer in time")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed")]
+)
+def test_a_wrong_region_is_found_when_an_instance_is_provisioned(
+    bucket: RemotePlace, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    """The two answers of Amazon to it, as its reference has them; moto knows no regions."""
+    with answer_always(status, f"<Error><Code>{code}</Code></Error>".encode()) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        said = problem_of_provisioning(bucket)
+    assert said.endswith("the bucket is in another region: set the region")
+
+
+@contextmanager
+def answer_always(status: int, body: bytes) -> Iterator[str]:
+    """Serve one answer to everything; yield the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_a_store_that_works_in_directories_only_is_refused_in_a_bucket(bucket: RemotePlace) -> None:
