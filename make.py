@@ -22,11 +22,14 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.parse
 import urllib.request
 import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,9 @@ STATIC = (
     ("mypy",),
 )
 """What is checked without running anything; each reads its settings in pyproject.toml."""
+
+TOGETHER = frozenset({"lint-imports", "mypy", "pytest"})
+"""Checks that run at the same time: the tests leave the cores time in which they wait."""
 
 # No time is asserted: it fails where something cannot be measured any more.
 MEASURE = ("python", "-m", "benchmarks", "--quick")
@@ -133,12 +139,66 @@ def check(scope: Scope, arguments: list[str]) -> int:
     if scope is not SCOPES["quick"]:
         find_browser()
     environment = {"HYPOTHESIS_PROFILE": scope.profile, **clean_environment()}
-    for name, *options in list_checks(scope, arguments):
-        status = run([str(script(name)), *options], environment)
+    for group in group_checks(list_checks(scope, arguments)):
+        commands = [[str(script(name)), *options] for name, *options in group]
+        status = run_together(commands, environment)
         if status:
-            print(f"make.py: {name} failed", file=sys.stderr)
             return status
     return 0
+
+
+def group_checks(checks: Sequence[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
+    """Put neighbours that run at the same time into one group; every other check is alone."""
+    groups: list[list[tuple[str, ...]]] = []
+    for command in checks:
+        if groups and {command[0], groups[-1][-1][0]} <= TOGETHER:
+            groups[-1].append(command)
+        else:
+            groups.append([command])
+    return groups
+
+
+def run_together(commands: Sequence[list[str]], environment: dict[str, str]) -> int:
+    """Run commands at the same time; the first that fails interrupts the others.
+
+    The last one writes to the terminal. What the others write is shown whole when they end.
+    Returns the exit code of the first that failed, or 0.
+    """
+    shown = len(commands) - 1
+    processes = [start(line, environment, at < shown) for at, line in enumerate(commands)]
+    failed = 0
+    with ThreadPoolExecutor(len(processes)) as pool:
+        ends = {pool.submit(process.communicate): process for process in processes}
+        for end in as_completed(ends):
+            if failed:
+                continue  # it was interrupted
+            output, failed = end.result()[0], ends[end].returncode
+            name = Path(str(ends[end].args[0])).name  # type: ignore[index]  # a list, see start
+            print(f"\n{name}:\n{output}" if output else "", end="", flush=True)
+            if failed:
+                print(f"make.py: {name} failed", file=sys.stderr)
+                interrupt(processes)
+    return failed
+
+
+def start(command: list[str], environment: dict[str, str], quiet: bool) -> subprocess.Popen[str]:
+    """Show and start a command in the checkout; ``quiet`` keeps what it writes."""
+    announce(command)
+    return subprocess.Popen(  # noqa: S603  # commands of this file only
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+    )
+
+
+def interrupt(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """End what still runs, as Ctrl-C does, so that it ends what it started."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM if WINDOWS else signal.SIGINT)
 
 
 def list_checks(scope: Scope, arguments: list[str]) -> list[tuple[str, ...]]:

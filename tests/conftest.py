@@ -16,9 +16,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from tests.certificates import share_certificates
+
 # A session starts hundreds of processes: what they have in common is compiled once.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+share_certificates()
 
 pytest_plugins = (
     "tests.prefect_server",

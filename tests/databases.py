@@ -11,8 +11,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL
 
-from prefect_instances.libs.db import Database, migrate, sqlite_url
+from prefect_instances.libs.db import Database, engine, migrate, sqlite_url
 
 TEMPLATE = "template_instances"
 
@@ -28,6 +30,46 @@ The default suite runs them on PostgreSQL: what they send reaches SQLite by all 
 
 on_each_database = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 """For tests of what the two do differently: locks, plans of queries, migrations, races."""
+
+
+STATEMENTS = 5_000
+"""How many compiled statements are kept: more than all tests together send."""
+
+_migrated: dict[str, Engine] = {}
+"""Kind of database → the engine that migrated its template."""
+
+
+def share_statements(database: Database) -> None:
+    """Let later databases of the same kind begin with what this one has compiled.
+
+    SQLAlchemy keeps compiled statements by engine and dialect, and a test has an engine of its own.
+    """
+    database.engine._compiled_cache.capacity = STATEMENTS  # type: ignore[union-attr]
+    _migrated[database.engine.dialect.name] = database.engine
+
+
+_make_engine = engine._engine
+
+
+@pytest.fixture
+def compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The databases of this test compile their statements themselves, as those of a process do."""
+    monkeypatch.setattr(engine, "_engine", _make_engine)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_compiled_once() -> Iterator[None]:
+    """Every database of a kind whose template was migrated compiles only what is new."""
+
+    def make_and_share(url: URL) -> Engine:
+        made = _make_engine(url)
+        if known := _migrated.get(made.dialect.name):
+            made.dialect, made._compiled_cache = known.dialect, known._compiled_cache
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_engine", make_and_share)
+        yield
 
 
 def _driver_url(url: str) -> str:
@@ -46,11 +88,13 @@ class Postgres:
         self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
         template = Database(self.url(TEMPLATE))
         migrate(template)
+        share_statements(template)
         template.close()
 
     def _do_not_wait_for_disk(self) -> None:
         """What survives the death of the machine is of no use to a test; of a process, all does."""
-        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+        # Nor is tidying up: every test has a database, and the server would visit each in turn.
+        for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
             self._execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
         self._execute(sql.SQL("SELECT pg_reload_conf()"))
 
@@ -93,6 +137,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "template.db"
     database = Database(sqlite_url(path))
     migrate(database)
+    share_statements(database)
     database.close()
     return path
 

@@ -33,6 +33,17 @@ DATABASE = "prefect.db"
 _PR_SET_PDEATHSIG = 1
 Found = TypeVar("Found")
 
+QUIET = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "3",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
+}
+"""What a shared server leaves undone: up to a hundred runs ahead for each schedule that any test
+left behind, every few seconds a look at which of them are late, and what else no test waits for.
+"""
+
 
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
@@ -83,7 +94,7 @@ def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--port", str(port)],
-            env=variables,
+            env={**variables, **QUIET},
             cwd=home,
             stdout=output,
             stderr=subprocess.STDOUT,

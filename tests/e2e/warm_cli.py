@@ -19,6 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from threading import Lock
 
+import httpx
+
+from tests.certificates import share_certificates
+
 PRELOADED = (
     "prefect_instances.cli.app",
     "prefect_instances.libs.wiring",
@@ -79,6 +83,8 @@ def serve() -> None:
     commands = import_module("prefect_instances.cli.commands")
     for module in pkgutil.iter_modules(commands.__path__, "prefect_instances.cli.commands."):
         import_module(module.name)
+    share_certificates()
+    httpx.Client().close()
     print(0, file=answers)
     for line in sys.stdin:
         child = os.fork()

@@ -17,7 +17,7 @@ from prefect_instances.libs.services.state.ledger import Ledger
 from prefect_instances.libs.settings import load_settings
 from tests.databases import on_both_databases
 
-pytestmark = on_both_databases
+pytestmark = [on_both_databases, pytest.mark.usefixtures("compiled_anew")]
 
 
 @pytest.fixture

@@ -169,6 +169,40 @@ def test_the_checks_of_a_command_go_from_fast_to_slow(
     assert ("gate" in pytest_words) is ("gate" in arguments)
 
 
+def test_what_takes_long_runs_together_and_only_after_what_fails_at_once() -> None:
+    groups = make.group_checks(make.list_checks(make.SCOPES["--all"], []))
+
+    assert [[name for name, *_ in group] for group in groups] == [
+        ["ruff"],
+        ["ruff"],
+        ["lint-imports", "mypy", "pytest"],
+        ["python"],
+    ]
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code]
+
+
+def test_what_fails_beside_others_is_shown_whole_and_interrupts_them(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    lasts = python("import signal; print('runs', flush=True); signal.pause()")
+    fails = python("import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)")
+
+    assert make.run_together([fails, lasts], make.clean_environment()) == 3
+    out, err = capfd.readouterr()
+    assert "one\ntwo\n" in out or "two\none\n" in out
+    assert "failed" in err
+
+
+def test_what_runs_together_succeeds_if_all_do(capfd: pytest.CaptureFixture[str]) -> None:
+    done = [python("print('types')"), python("print('tests')")]
+
+    assert make.run_together(done, make.clean_environment()) == 0
+    assert sorted(capfd.readouterr().out.split()) == ["python:", "tests", "types"]
+
+
 def test_the_tests_of_the_core_are_where_quick_looks_for_them() -> None:
     assert [path for path in make.CORE_LAWS if not (make.ROOT / path).is_file()] == []
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from prefect_instances.libs.core import ids, transitions
+from prefect_instances.libs.core.reconfiguration import Reconfiguration, reconfigure
 from prefect_instances.libs.core.records import OpeningStatus, Request, RunParameters
 from prefect_instances.libs.core.status import Cause, FlowStatus, Lifecycle, Reason, RunStatus
 from tests.property.graphs import chain, model
@@ -232,6 +233,20 @@ class TestPastDue:
         scene.resume("A")
         scene.pass_time(0)
         assert scene.state_of("A") == (STALE, Reason.PAST_DUE)
+
+    @pytest.mark.parametrize(("hours", "breached"), [(-1, True), (0, False), (1, False)])
+    def test_a_new_schedule_keeps_a_breach_only_if_its_deadline_has_passed(
+        self, hours: int, breached: bool
+    ) -> None:
+        scene = self.scheduled()
+        scene.pass_time(2)
+        assert scene.flow("A").breached
+        draft = scene.draft()
+        deadline = draft.now + timedelta(hours=hours)
+        due = {flow_id("A"): (deadline, deadline)}
+        reconfigure(draft, Reconfiguration((flow_id("A"),), (), 1, due))
+        assert draft.flows[flow_id("A")].due_deadline == deadline
+        assert draft.flows[flow_id("A")].breached is breached
 
     def test_the_catch_up_makes_it_ready_and_sets_the_next_deadline(self) -> None:
         scene = self.scheduled()

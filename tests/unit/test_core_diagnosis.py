@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prefect_instances.libs.core.diagnosis import diagnose_each
+from prefect_instances.libs.core.status import Cause
 from tests.property.graphs import chain, flow_id
-from tests.property.scene import Scene
+from tests.property.scene import Scene, wish
 
 
 def test_a_time_that_has_passed_is_no_time_at_which_it_goes_on() -> None:
@@ -18,3 +19,32 @@ def test_a_time_that_has_passed_is_no_time_at_which_it_goes_on() -> None:
 
     assert found.next_at is None
     assert "a worker must be running" in found.remedy
+
+
+def test_a_paused_instance_waits_for_a_person_and_for_no_upstream() -> None:
+    scene = Scene.ready(chain())
+    scene.begin("A", wish())
+    scene.pause("B")
+    scene.ask("B")
+    assert scene.blocked_by("B") == ["A"]
+
+    (found,) = diagnose_each(scene.draft(), [flow_id("B")])[flow_id("B")].chain
+
+    assert found.waits_for == ()
+    assert (found.why, found.next_at) == ("the instance is paused", None)
+    assert found.remedy.startswith("`instances resume ")
+
+
+def test_a_slot_to_come_of_a_paused_instance_is_no_time_at_which_it_goes_on() -> None:
+    scene = Scene.ready(chain())
+    scene.begin("A", wish(Cause.SCHEDULE))
+    scene.finish("A", same=True, due_in=1)
+    later = scene.flow("A").next_due_at
+
+    def find_next() -> datetime | None:
+        return diagnose_each(scene.draft(), [flow_id("A")])[flow_id("A")].chain[0].next_at
+
+    assert later is not None
+    assert find_next() == later
+    scene.pause("A")
+    assert find_next() is None
