@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -89,11 +91,12 @@ class Airflow(Peer):
     def _url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _client(self) -> httpx.Client:
-        client = httpx.Client(base_url=self._url, timeout=60)
-        token = client.get("/auth/token").raise_for_status().json()["access_token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        return client
+    @contextmanager
+    def _client(self) -> Iterator[httpx.Client]:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            token = client.get("/auth/token").raise_for_status().json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield client
 
     def _knows_all(self) -> bool:
         try:
