@@ -73,13 +73,14 @@ class Figure:
 class Run:
     """How the benchmark runs: ``quick`` takes small sizes; ``scratch`` is an empty directory.
 
-    ``rounds`` is how many turns each system of ``peers`` takes.
+    ``rounds`` is how many turns each system of ``peers`` takes, ``widths`` are its fan-outs.
     """
 
     quick: bool
     scratch: Path
     live: Live
     rounds: int = 1
+    widths: tuple[int, ...] = ()
 
     def pick(self, quick: Any, full: Any) -> Any:
         """One of two sizes."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 import psycopg
@@ -96,10 +96,14 @@ class Peer:
         """Return its programs and its PostgreSQL."""
         return [*self.programs.processes(), *with_children(self._database)]
 
-    def _read_commits(self, since: float) -> Commits:
+    def read(self, query: str, since: float) -> list[tuple[Any, ...]]:
+        """Ask the peer's database for what happened after an instant."""
         address = f"postgresql://postgres:@/{self.name}?host={self.socket}"
         with psycopg.connect(address) as connection:
-            rows = connection.execute(self.commits_query.encode(), [since]).fetchall()
+            return connection.execute(query.encode(), [since]).fetchall()
+
+    def _read_commits(self, since: float) -> Commits:
+        rows = self.read(self.commits_query, since)
         return {(name, run): float(at) for name, run, at in rows}
 
     def _write_project(self, upstreams: Upstreams) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from statistics import median
 
 import psutil
 
@@ -84,8 +85,9 @@ def measure_graph(system: System, graph: Graph, count: int) -> Outcome:
     known = list_refreshes(graph, runs)
     timings = [time_refresh(graph, runs, refresh) for refresh in known]
     made = [timing for timing in timings if timing is not None]
-    print(f"  {system.title}, {graph.title}: {_tell(made)}", file=sys.stderr, flush=True)
-    return Outcome(refreshes, made, judge(graph, runs))
+    outcome = Outcome(refreshes, made, judge(graph, runs))
+    print(f"  {system.title}, {graph.title}: {_tell(outcome)}", file=sys.stderr, flush=True)
+    return outcome
 
 
 def _refresh(system: System, graph: Graph) -> int:
@@ -111,8 +113,11 @@ def _since(system: System, graph: Graph, begin: float) -> list[BodyRun]:
     return [run for run in system.runs(begin) if run.name in graph.upstreams]
 
 
-def _tell(timings: Sequence[Timing]) -> str:
-    return ", ".join(f"{timing.total:.2f} s" for timing in timings) or "nothing arrived"
+def _tell(outcome: Outcome) -> str:
+    if not outcome.timings:
+        return f"nothing arrived, {outcome.verdict}"
+    totals = ", ".join(f"{timing.total:.2f} s" for timing in outcome.timings)
+    return f"hop {median(outcome.hops):.2f} s, totals {totals}, {outcome.verdict}"
 
 
 def measure_idle(system: System, upstreams: Upstreams, settle: float, seconds: float) -> Idle:

@@ -43,7 +43,7 @@ def measure(run: Run) -> Iterator[Figure]:
         outcomes = _take_turns(systems, _plan(run), run.rounds)
         idle = make_idle(run.pick(50, 1000))
         used = {
-            system.title: measure_idle(system, idle, run.pick(5, 45), run.pick(5, 60))
+            system.title: measure_idle(system, idle, run.pick(5, 20), run.pick(5, 60))
             for system in systems
         }
     finally:
@@ -54,7 +54,7 @@ def measure(run: Run) -> Iterator[Figure]:
 
 def _plan(run: Run) -> list[tuple[Graph, int]]:
     """Each graph with the refreshes of one turn."""
-    fan_outs = [(make_fan_out(width), 1) for width in run.pick([5], [50, 200])]
+    fan_outs = [(make_fan_out(width), 1) for width in run.widths]
     diamonds = [(make_diamond(), run.pick(1, 3)), (make_unbalanced_diamond(APART_SECONDS), 1)]
     return [(make_chain(5), run.pick(1, 5)), *diamonds, *fan_outs]
 
