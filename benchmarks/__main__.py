@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmarks.record import Figure, Run
@@ -34,6 +34,8 @@ SUBJECTS = (
     "realtime",
 )
 """In the order of a run: what needs no server first."""
+ON_REQUEST = ("peers",)
+"""Measured only if ``--only`` names them: they install other software and take long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _leave_other_servers()
     from benchmarks.report import document, show, write_docs
 
-    figures, failed = _measure(options.only or SUBJECTS, options.quick)
+    figures, failed = _measure(options.only or SUBJECTS, _sizes(options))
     show(figures)
     if options.json:
         options.json.write_text(json.dumps(document(figures, quick=options.quick), indent=2) + "\n")
@@ -56,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, within 2 minutes")
-    parser.add_argument("--only", action="append", choices=SUBJECTS, help="may be repeated")
+    known = (*SUBJECTS, *ON_REQUEST)
+    parser.add_argument("--only", action="append", choices=known, help="may be repeated")
+    peers = parser.add_argument_group("peers")
+    peers.add_argument("--rounds", type=int, default=3, help="turns of each system (3)")
+    peers.add_argument("--width", type=int, action="append", help="a fan-out (50 and 200)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument(
         "--write-docs", action="store_true", help="put the figures into docs/performance.md"
@@ -71,14 +77,22 @@ def _leave_other_servers() -> None:
     os.environ["DO_NOT_TRACK"] = "1"
 
 
-def _measure(names: Sequence[str], quick: bool) -> tuple[list[Figure], list[str]]:
+def _sizes(options: argparse.Namespace) -> dict[str, Any]:
+    """What a run is to be, as fields of ``Run``."""
+    if options.quick:
+        return {"quick": True, "rounds": 1, "widths": tuple(options.width or (5,))}
+    widths = tuple(options.width or (50, 200))
+    return {"quick": False, "rounds": options.rounds, "widths": widths}
+
+
+def _measure(names: Sequence[str], sizes: dict[str, Any]) -> tuple[list[Figure], list[str]]:
     from benchmarks.live import Live
     from benchmarks.record import Run
 
     figures, failed, live = [], [], Live()
     os.environ["PREFECT_HOME"] = str(live.home / "client")
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        run = Run(quick, Path(scratch), live)
+        run = Run(scratch=Path(scratch), live=live, **sizes)
         try:
             for name in names:
                 begin = time.perf_counter()

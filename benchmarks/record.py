@@ -71,11 +71,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How the benchmark runs: ``quick`` takes small sizes; ``scratch`` is an empty directory."""
+    """How the benchmark runs: ``quick`` takes small sizes; ``scratch`` is an empty directory.
+
+    ``rounds`` is how many turns each system of ``peers`` takes, ``widths`` are its fan-outs.
+    """
 
     quick: bool
     scratch: Path
     live: Live
+    rounds: int = 1
+    widths: tuple[int, ...] = ()
 
     def pick(self, quick: Any, full: Any) -> Any:
         """One of two sizes."""

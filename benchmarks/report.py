@@ -18,6 +18,7 @@ from benchmarks.record import Figure
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+PEERS, PEERS_BEGIN, PEERS_END = "peers", "<!-- peers: begin -->", "<!-- peers: end -->"
 MARKS = {True: "met", False: "missed", None: ""}
 PACKAGES = ("prefect", "sqlalchemy", "polars", "deltalake")
 COLUMNS = ("", "at", "figure", "compared to", "", "ratio", "target", "")
@@ -95,23 +96,40 @@ def _number(value: float, unit: str) -> str:
 
 
 def write_docs(figures: Sequence[Figure], page: Path = PAGE) -> None:
-    """Replace what stands between the marks of the page, and draw its plots beside it."""
-    text = page.read_text()
-    plots = [_plot(subject, own, page.parent) for subject, own in by_subject(figures).items()]
-    section = "\n".join([BEGIN, *_section(figures, [plot for plot in plots if plot]), END])
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    """Replace what stands between the marks of the page, and draw its plots beside it.
+
+    The peers have marks of their own; a section without new figures stays.
+    """
+    own = [figure for figure in figures if figure.subject != PEERS]
+    if own:
+        plots = [_plot(subject, group, page.parent) for subject, group in by_subject(own).items()]
+        _replace(page, BEGIN, END, [*_section(own, [plot for plot in plots if plot])])
+    peers = [figure for figure in figures if figure.subject == PEERS]
+    if peers:
+        from benchmarks.peers.page import write_section
+
+        _replace(page, PEERS_BEGIN, PEERS_END, [_taken(), *write_section(peers)])
+
+
+def _replace(page: Path, begin: str, end: str, lines: Sequence[str]) -> None:
+    text, section = page.read_text(), "\n".join([begin, *lines, end])
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+        raise ValueError(f"{page} has no lines {begin} and {end}")
     page.write_text(pattern.sub(lambda _: section, text))
 
 
-def _section(figures: Sequence[Figure], plots: Sequence[str]) -> Iterable[str]:
+def _taken() -> str:
     facts = machine()
     versions = ", ".join(f"{name} {facts[name]}" for name in ("python", *PACKAGES))
-    yield (
+    return (
         f"Taken {datetime.now(UTC):%d %B %Y} on a machine of {facts['cores']} cores, {versions}; "
         f"load when it ended {facts['load']}, ten million additions in Python {facts['loop']} s."
     )
+
+
+def _section(figures: Sequence[Figure], plots: Sequence[str]) -> Iterable[str]:
+    yield _taken()
     for subject, own in by_subject(figures).items():
         yield f"\n### {subject}\n"
         yield "| | at | figure | compared to | | ratio | target | |"

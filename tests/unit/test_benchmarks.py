@@ -10,9 +10,31 @@ from pathlib import Path
 import pytest
 
 import benchmarks.subjects
-from benchmarks.__main__ import SUBJECTS, main
+from benchmarks.__main__ import ON_REQUEST, SUBJECTS, main
+from benchmarks.peers.environments import Absent, make_environment
+from benchmarks.peers.graphs import (
+    Graph,
+    make_chain,
+    make_diamond,
+    make_fan_out,
+    make_idle,
+    make_unbalanced_diamond,
+)
+from benchmarks.peers.page import find_better
+from benchmarks.peers.projects import body
+from benchmarks.peers.records import (
+    BodyRun,
+    Timing,
+    Verdict,
+    has_arrived,
+    judge,
+    parse_log,
+    time_refresh,
+)
+from benchmarks.peers.turns import Idle, Outcome
 from benchmarks.record import Figure, Target
-from benchmarks.report import BEGIN, END, document, write_docs
+from benchmarks.report import BEGIN, END, PEERS_BEGIN, PEERS_END, document, write_docs
+from benchmarks.subjects.peers import make_figures, make_idle_figures
 
 
 @pytest.mark.parametrize(
@@ -67,8 +89,8 @@ def test_the_page_keeps_its_text_and_gets_tables_and_plots(tmp_path: Path) -> No
 def test_every_subject_is_listed_once_and_can_be_imported() -> None:
     modules = {module.name for module in pkgutil.iter_modules(benchmarks.subjects.__path__)}
 
-    assert sorted(SUBJECTS) == sorted(modules)
-    for name in SUBJECTS:
+    assert sorted([*SUBJECTS, *ON_REQUEST]) == sorted(modules)
+    for name in modules:
         assert callable(importlib.import_module(f"benchmarks.subjects.{name}").measure)
 
 
@@ -84,3 +106,166 @@ def test_a_subject_that_cannot_be_measured_fails_the_command(
 
     assert main(["--quick", "--only", "core"]) == 1
     assert "core could not be measured" in capsys.readouterr().err
+
+
+def _run(name: str, began: float, committed: float, *origins: str) -> BodyRun:
+    return BodyRun(name, began, committed, frozenset(origins))
+
+
+def _refreshed_diamond(origin: str, start: float) -> list[BodyRun]:
+    """A refresh of the diamond: each body begins a second after what it reads has committed."""
+    return [
+        _run("diamond_a", start, start + 1, origin),
+        _run("diamond_b", start + 2, start + 3, origin),
+        _run("diamond_c", start + 2, start + 4, origin),
+        _run("diamond_d", start + 5, start + 6, origin),
+    ]
+
+
+def test_the_graphs_of_the_peers_have_the_named_shapes() -> None:
+    chain, fan, skew = make_chain(5), make_fan_out(50), make_unbalanced_diamond(3)
+
+    assert chain.upstreams["chain_4"] == ("chain_3",)
+    assert (len(chain.descendants), len(fan.descendants)) == (4, 50)
+    assert {fan.upstreams[name] for name in fan.descendants} == {(fan.root,)}
+    assert skew.upstreams["skew_d"] == ("skew_b", "skew_c2")
+    idle = make_idle(1000)
+    assert [name for name, read in idle.items() if not read] == ["idle_0000"]
+    assert idle["idle_0999"] == ("idle_0099",)
+
+
+def test_a_log_without_commits_or_with_half_a_line_is_read_as_far_as_it_goes() -> None:
+    lines = [
+        '{"name": "a", "run": "1", "began": 5.0, "ended": 5.1, "origins": ["1"]}\n',
+        '{"name": "b", "run": "2", "began": 6.0, "ended": 6.1, "origins": ["1", "0"]}\n',
+        '{"name": "c", "run": "3", "began": 7.0, "ended": 7.1, "origins": ["1"]}\n',
+        '{"name": "d", "run": "4", "beg',
+    ]
+
+    runs = parse_log(lines, {("a", "1"): 5.5, ("b", "2"): 6.5, ("d", "4"): 9.0})
+
+    assert runs == [_run("a", 5.0, 5.5, "1"), _run("b", 6.0, 6.5, "0", "1")]
+
+
+def test_a_body_passes_on_the_refreshes_that_its_inputs_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(body.FOLDER, str(tmp_path))
+    (tmp_path / "values").mkdir()
+
+    for name, reads, run in [("a", [], "1"), ("b", ["a"], "2"), ("a", [], "3"), ("d", "ab", "4")]:
+        body.run_body(name, reads, run)
+
+    with (tmp_path / "log.jsonl").open() as log:
+        assert [json.loads(line)["origins"] for line in log] == [["1"], ["1"], ["3"], ["1", "3"]]
+
+
+def test_a_hop_begins_at_the_last_commit_that_a_body_waits_for() -> None:
+    timing = time_refresh(make_diamond(), _refreshed_diamond("1", 100.0), "1")
+
+    assert timing == Timing(hops=(1.0, 1.0, 1.0), total=5.0)
+
+
+def test_a_refresh_that_did_not_reach_everything_has_no_timing() -> None:
+    assert time_refresh(make_diamond(), _refreshed_diamond("1", 0.0)[:-1], "1") is None
+
+
+def test_a_refresh_has_arrived_when_every_asset_ran_on_the_newest() -> None:
+    first, second = _refreshed_diamond("1", 0.0), _refreshed_diamond("2", 10.0)
+
+    assert has_arrived(make_diamond(), first, 1)
+    assert not has_arrived(make_diamond(), first, 2)
+    assert not has_arrived(make_diamond(), [*first, *second[:-1]], 2)
+    assert has_arrived(make_diamond(), [*first, *second], 2)
+
+
+SKEWED = make_unbalanced_diamond(3.0)
+
+
+@pytest.mark.parametrize(
+    ("graph", "drop", "more", "verdict"),
+    [
+        pytest.param(make_diamond(), (), [], Verdict(), id="exactly once"),
+        pytest.param(make_diamond(), ("diamond_d",), [], Verdict(lost=2), id="joint never ran"),
+        pytest.param(
+            make_diamond(), (), [_run("diamond_d", 17, 18, "2")], Verdict(doubled=1), id="twice"
+        ),
+        pytest.param(
+            make_diamond(), (), [_run("diamond_d", 13, 14, "1", "2")], Verdict(mixed=1), id="mixed"
+        ),
+    ],
+)
+def test_runs_are_judged_lost_mixed_or_doubled(
+    graph: Graph, drop: tuple[str, ...], more: list[BodyRun], verdict: Verdict
+) -> None:
+    runs = [*_refreshed_diamond("1", 0.0), *_refreshed_diamond("2", 10.0)]
+
+    assert judge(graph, [*[run for run in runs if run.name not in drop], *more]) == verdict
+
+
+def test_of_overlapping_refreshes_only_the_last_has_to_arrive() -> None:
+    roots = [_run("skew_a", 0, 1, "1"), _run("skew_a", 3, 4, "2")]
+    below = [_run(name, 5, 6, "2") for name in SKEWED.descendants]
+    late = [run for run in below if run.name != "skew_d"]
+
+    assert judge(SKEWED, [*roots, *below]) == Verdict()
+    assert judge(SKEWED, [*roots, *late, _run("skew_d", 5, 6, "1", "2")]) == Verdict(1, 1)
+
+
+def test_a_peer_that_cannot_be_installed_is_absent_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(Absent, match="uv, which is not on the path"):
+        make_environment("airflow", tmp_path / "cache")
+
+
+def _outcome(hop: float, verdict: Verdict) -> Outcome:
+    return Outcome(3, [Timing((hop, hop), 2 * hop)] * 3, verdict)
+
+
+def test_figures_stand_beside_each_peer_and_less_is_better() -> None:
+    outcomes = {
+        "ours": {"diamond": _outcome(1.0, Verdict())},
+        "Airflow 3": {"diamond": _outcome(0.5, Verdict(mixed=1))},
+        "Dagster 1": {"diamond": _outcome(4.0, Verdict())},
+    }
+
+    figures = {(one.name, one.compared_to): one for one in make_figures("ours", outcomes)}
+
+    hop = figures["diamond: hop, median", "Airflow 3"]
+    assert (hop.value, hop.compared, hop.ratio, hop.met) == (1.0, 0.5, 2.0, False)
+    assert figures["diamond: total, median", "Dagster 1"].ratio == 0.25
+    mixed = figures["diamond: runs mixed, of 3 refreshes", "Airflow 3"]
+    assert (mixed.value, mixed.compared, mixed.met) == (0, 1, True)
+    assert find_better(figures.values()) == [
+        "diamond: hop, median: 0.50 s in Airflow 3, 1 in ours",
+        "diamond: hop, p95: 0.50 s in Airflow 3, 1 in ours",
+        "diamond: total, median: 1 s in Airflow 3, 2 in ours",
+    ]
+
+
+def test_without_peers_our_figures_stand_alone() -> None:
+    made = list(make_figures("ours", {"ours": {"diamond": _outcome(1.0, Verdict())}}))
+
+    assert len(made) == 6
+    assert {(figure.compared_to, figure.compared) for figure in made} == {("", None)}
+
+
+def test_the_page_has_a_section_of_the_peers_which_leaves_the_other_figures(
+    tmp_path: Path,
+) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"{BEGIN}\nkept\n{END}\ntext\n{PEERS_BEGIN}\nold\n{PEERS_END}\n")
+    used = {"ours": Idle(0.1, 500.0, 5), "Airflow 3": Idle(0.05, 800.0, 12)}
+
+    write_docs(list(make_idle_figures("ours", used, 1000)), page)
+
+    text = page.read_text()
+    assert "kept" in text
+    assert "old" not in text
+    assert "| | at | ours | Airflow 3 | ratio |" in text
+    assert "| idle, megabytes | 1,000 | 500 MB | 800 MB | 0.62 |" in text
+    assert "- idle, cores: 0.05 cores in Airflow 3, 0.10 in ours" in text
+    assert "Settings, Airflow 3: `core.executor` LocalExecutor;" in text
