@@ -24,13 +24,15 @@ PACKAGES = ("prefect", "sqlalchemy", "polars", "deltalake")
 COLUMNS = ("", "at", "figure", "compared to", "", "ratio", "target", "")
 
 
-def document(figures: Iterable[Figure], *, quick: bool) -> dict[str, Any]:
+def document(figures: Sequence[Figure], *, quick: bool) -> dict[str, Any]:
     """The JSON document of a run."""
+    from benchmarks.peers.page import summarise_peers
+
     return {
         "taken": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
         "machine": machine(),
-        "figures": [figure.document() for figure in figures],
+        "figures": [*(figure.document() for figure in figures), *summarise_peers(figures)],
     }
 
 

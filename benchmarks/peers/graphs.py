@@ -46,7 +46,7 @@ def make_fan_out(width: int) -> Graph:
     """Make one asset that so many read."""
     root = f"fan{width}_root"
     leaves = {f"fan{width}_{number:03d}": (root,) for number in range(width)}
-    return Graph(f"fan-out 1→{width}", root, {root: (), **leaves})
+    return Graph(f"fan-out {width}", root, {root: (), **leaves})
 
 
 def make_diamond() -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from benchmarks.peers import airflow_peer, dagster_peer, ours
 from benchmarks.record import Figure
@@ -26,6 +27,31 @@ def write_section(figures: Sequence[Figure]) -> Iterator[str]:
     better = find_better(figures)
     yield "\nA peer is better in:\n" if better else "\nNo peer is better in any of these."
     yield from (f"- {line}" for line in better)
+
+
+def summarise_peers(figures: Iterable[Figure]) -> list[dict[str, Any]]:
+    """Return one JSON object for each measure, with ``ours`` and each peer's value by its name.
+
+    Its ``name`` is ``peers: hop``, ``peers: fan-out 50`` (the total, median) and so on.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for figure in figures:
+        name = _short_name(figure.name) if figure.subject == "peers" else ""
+        if not name:
+            continue
+        one = found.setdefault(name, {"name": name, "unit": figure.unit, "ours": figure.value})
+        if figure.compared is not None:
+            one[figure.compared_to.split()[0].lower()] = figure.compared
+    return list(found.values())
+
+
+def _short_name(name: str) -> str:
+    graph, _, measure = name.partition(": ")
+    if measure == "total, median":
+        return f"peers: {graph}"
+    if measure == "hop, median" and graph.startswith("chain"):
+        return "peers: hop"
+    return f"peers: {name}" if name.startswith("idle") else ""
 
 
 def find_better(figures: Iterable[Figure]) -> list[str]:

@@ -246,6 +246,23 @@ def test_figures_stand_beside_each_peer_and_less_is_better() -> None:
     ]
 
 
+def test_the_document_names_each_measure_of_the_peers_once() -> None:
+    outcomes = {
+        "ours": {"chain of 5": _outcome(1.0, Verdict()), "fan-out 50": _outcome(2.0, Verdict())},
+        "Airflow 3": {
+            "chain of 5": _outcome(0.5, Verdict()),
+            "fan-out 50": _outcome(3.0, Verdict()),
+        },
+    }
+
+    figures = document(list(make_figures("ours", outcomes)), quick=True)["figures"]
+
+    named = {one["name"]: one for one in figures if "ours" in one}
+    assert named["peers: hop"] == {"name": "peers: hop", "unit": "s", "ours": 1.0, "airflow": 0.5}
+    assert (named["peers: fan-out 50"]["ours"], named["peers: fan-out 50"]["airflow"]) == (4.0, 6.0)
+    assert named["peers: chain of 5"]["airflow"] == 1.0
+
+
 def test_without_peers_our_figures_stand_alone() -> None:
     made = list(make_figures("ours", {"ours": {"diamond": _outcome(1.0, Verdict())}}))
 
