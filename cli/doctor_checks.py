@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from prefect_instances.cli.obstacles import name_some
 from prefect_instances.cli.runtime import pages, processes, stack
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.cli.runtime.stack import find_server
-from prefect_instances.libs.adapters.prefect import PrefectGateway, RunState
+from prefect_instances.libs.adapters.prefect import PrefectGateway, RunState, UnusableSettings
 from prefect_instances.libs.adapters.prefect.inspection import Inspector
 from prefect_instances.libs.core.errors import InstancesError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
@@ -25,6 +26,7 @@ from prefect_instances.libs.db import (
 from prefect_instances.libs.db.repositories.outbox import count_unpublished
 from prefect_instances.libs.db.repositories.subscribers import count_pending_messages, read_relay
 from prefect_instances.libs.definitions.installed import discover
+from prefect_instances.libs.services.composition.changed_code import list_changed
 from prefect_instances.libs.services.composition.model_stores import open_monitoring, open_tracking
 from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
@@ -40,9 +42,6 @@ MODEL_SERVERS = {
     "Evidently": "start it, or correct or unset INSTANCES_EVIDENTLY_URL",
 }
 """What to do about a server that does not answer."""
-
-NAMED = 5
-"""Number of flows that one finding names; the others are counted."""
 
 LOOKED_AT = 50
 """Number of recent sweeps that are searched for the last completed one."""
@@ -139,6 +138,16 @@ def check_definitions() -> Finding:
     return Finding("definitions", Level.OK, f"{count} installed")
 
 
+def check_changed_code(database: Database) -> Finding:
+    """Check that no definition has other code than was registered as its version."""
+    with database.read() as session:
+        changed = list_changed(session, discover())
+    if changed:
+        advice = "give the changed code a new version: runs use the new code, unseen by statuses"
+        return Finding("code", Level.WARN, "; ".join(changed), advice)
+    return Finding("code", Level.OK, "every definition is as it was registered")
+
+
 def check_schema(database: Database) -> Finding:
     """Check that the database has the tables of this version."""
     current, head = current_revision(database), head_revision()
@@ -194,8 +203,7 @@ def check_instances(database: Database, inspector: PrefectGateway) -> Finding:
     present = {view.id for view in inspector.list_deployments_tagged(EXECUTION_TAG)}
     lost = sorted(label for label, id_ in recorded.items() if id_ not in present)
     if lost:
-        named = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if lost[NAMED:] else "")
-        detail = f"{len(lost)} of {len(recorded)} flows have no deployment: {named}"
+        detail = f"{len(lost)} of {len(recorded)} flows have no deployment: {name_some(lost)}"
         return Finding("instances", Level.FAIL, detail, "run `instances reconcile`")
     return Finding("instances", Level.OK, f"{len(recorded)} flows have their deployments")
 
@@ -286,6 +294,8 @@ def _connect(settings: Settings) -> tuple[Finding, Inspector | None]:
     try:
         server = find_server(settings)
         inspector = Inspector.connect(server.api_url)
+    except UnusableSettings as error:
+        return Finding("Prefect", Level.FAIL, str(error), "correct Prefect's settings"), None
     except InstancesError as error:
         return Finding("Prefect", Level.FAIL, str(error), UP), None
     version = inspector.health()
@@ -312,6 +322,7 @@ def _check_database(
             return [schema]
         return [
             schema,
+            check_changed_code(database),
             check_outbox(database, settings, now),
             check_live(database, now),
             *([check_owner(database, inspector)] if inspector else []),

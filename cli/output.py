@@ -1,7 +1,8 @@
 """Output: JSON documents, tables and one-line messages.
 
 Results go to stdout, everything else to stderr. A terminal gets colours and boxes; a pipe gets
-aligned plain text that is neither cut nor wrapped.
+aligned plain text that is not wrapped. Only what is far too long for a table is shortened;
+``--json`` has it whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from prefect_instances.libs.core.texts import shorten_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,6 +24,12 @@ FAILED = 1
 WRONG_USAGE = 2
 NOT_READY = 3
 """Exit codes other than 0; typer also uses 2 for wrong usage."""
+
+CELL_WIDTH = 120
+"""Characters of a cell of a table; longer text is shortened."""
+
+WHOLE = frozenset({"found", "what to do", "remedy", "id", "version id"})
+"""Columns that are never shortened: what a person copies, and what to do."""
 
 STATUS_STYLES = {
     "READY": "green",
@@ -74,6 +83,20 @@ def emit_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(line)
 
 
+def shorten_cells(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the rows with every cell on one line of at most ``CELL_WIDTH`` characters.
+
+    The columns in ``WHOLE`` stay as they are.
+    """
+    return [
+        [
+            cell if header in WHOLE else shorten_line(cell, CELL_WIDTH)
+            for header, cell in zip(headers, row, strict=True)
+        ]
+        for row in rows
+    ]
+
+
 def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     """Build a rich table of plain cells; cells with the name of a state are coloured."""
     from rich.box import SIMPLE_HEAD
@@ -81,14 +104,14 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     from rich.text import Text
 
     table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
+    for row in shorten_cells(headers, rows):
         table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
     return table
 
 
 def plain_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Format the table as lines of aligned columns, upper-case headers first."""
-    every = [[header.upper() for header in headers], *[list(row) for row in rows]]
+    every = [[header.upper() for header in headers], *shorten_cells(headers, rows)]
     widths = [max(len(row[column]) for row in every) for column in range(len(headers))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -9,13 +9,12 @@ from uuid import UUID
 
 from prefect_instances.cli.commands.runs import (
     choose_flow,
-    is_future,
     parameters_for,
     wait_downstream,
 )
 from prefect_instances.cli.session import open_services, utc_now
 from prefect_instances.cli.waiting import Patience, run_url
-from prefect_instances.libs.core.dates import parse_day
+from prefect_instances.libs.core.dates import as_of_fault, parse_day
 from prefect_instances.libs.core.errors import InvalidSpec, Problem
 from prefect_instances.libs.core.status import Mode
 
@@ -88,8 +87,8 @@ def _check(mode: str, as_of: date | str | None) -> date | None:
         day = parse_day(as_of) if isinstance(as_of, str) else as_of
     except ValueError as error:
         problems.append(Problem("as_of", str(error)))
-    if day is not None and is_future(day, utc_now()):
-        problems.append(Problem("as_of", "is in the future; leave it out to read the newest data"))
+    if day is not None and (fault := as_of_fault(day, utc_now())):
+        problems.append(Problem("as_of", fault))
     if problems:
         raise InvalidSpec(problems)
     return day

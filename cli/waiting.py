@@ -51,7 +51,10 @@ def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) ->
     """
     deployment = services.prefect.find_deployment_by_name(full_name)
     if deployment is None:
-        raise Unavailable(f"deployment {full_name}", "register it again with `instances up`")
+        raise Unavailable(
+            f"deployment {full_name}",
+            "it is not in Prefect, whose database is new or was lost; run `instances up`",
+        )
     tags = [database_tag(services.identity())]
     return services.prefect.start_run(deployment.id, parameters, tags=tags)
 

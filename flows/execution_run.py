@@ -24,6 +24,7 @@ from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.status import Cause, Mode
 from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.definitions.flow import Page
+from prefect_instances.libs.services.composition.changed_code import list_changed_of
 from prefect_instances.libs.services.rendering.formatting import format_value
 from prefect_instances.libs.services.rendering.links import format_links, link_run
 from prefect_instances.libs.services.runs.execution import NotASession, describe_error, execute
@@ -91,10 +92,9 @@ def _refuse(problems: Sequence[Problem]) -> Any:
 
 
 def _run(work: Work, asked: RunParameters, tags: Sequence[str]) -> Any:
-    problems = asked.problems()
-    if problems:
-        raise InvalidSpec(problems)
     with connect() as services:
+        if problems := asked.problems(services.now()):
+            raise InvalidSpec(problems)
         services.refuse_foreign(tags)
         try:
             outcome = execute(services, work, run_procedure)
@@ -190,6 +190,11 @@ def artifact_key(instance: Named, kind: str, page: str) -> str:
     return "-".join([*parts, *([page] if page else [])]).lower().replace("_", "-")
 
 
+def _list_changed_code(services: Services, outcome: Finished) -> list[str]:
+    with services.database.read() as session:
+        return list_changed_of(session, services.registry, outcome.instance)
+
+
 def _summary(services: Services, outcome: Finished) -> Page:
     """Summarise what a run read and published."""
     record = reports.run_info(services.database, str(outcome.run.id))
@@ -217,5 +222,8 @@ def _summary(services: Services, outcome: Finished) -> Page:
         f"| read `{pin['resource']}` as {pin['role']} | generation {pin['generation']} |"
         for pin in record["inputs"]
     ]
+    for text in _list_changed_code(services, outcome):
+        get_run_logger().warning("%s", text)
+        lines += ["", f"**Changed code.** {as_markdown(text)}"]
     lines += format_links(link_run(services.settings, record["handles"], outcome.metrics))
     return Page("", "markdown", "\n".join(lines), f"Summary of the last {outcome.kind} run")

@@ -9,6 +9,7 @@ from prefect.states import Completed
 
 from prefect_instances.flows.execution_flows import build_ports
 from prefect_instances.flows.reporting import current_run, current_run_id, report_errors
+from prefect_instances.libs.adapters.prefect.artifacts import shorten_cells
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
 from prefect_instances.libs.services.lifecycle.reconciling import Outcome, Reconciled, rows
 from prefect_instances.libs.services.lifecycle.reconciling import reconcile as reconcile_all
@@ -16,6 +17,8 @@ from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.wiring import connect
 
 ARTIFACT = "reconcile"
+WHOLE = "reconcile-whole"
+"""The same rows with nothing shortened, for `instances reconcile --json`."""
 
 
 @flow(name="reconcile", persist_result=False)
@@ -57,6 +60,9 @@ def _show(services: Services, found: Reconciled) -> None:
     services.prefect.create_artifact(
         ARTIFACT, "table", table, "What differed from the records", current_run_id()
     )
+    if shorten_cells(table) != table:
+        about = "What differed from the records, in full"
+        services.prefect.create_artifact(WHOLE, "table", table, about, current_run_id(), whole=True)
 
 
 def _summary(found: Reconciled) -> str:

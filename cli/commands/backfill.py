@@ -10,7 +10,7 @@ import typer
 from prefect_instances.cli.commands.arguments import Json, Name, Timeout
 from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready, format_cell
 from prefect_instances.cli.progress import Progress
-from prefect_instances.cli.session import open_services
+from prefect_instances.cli.session import open_services, utc_now
 from prefect_instances.cli.waiting import (
     Patience,
     build_settled,
@@ -21,6 +21,8 @@ from prefect_instances.cli.waiting import (
     wait_until_settled,
 )
 from prefect_instances.libs.core.backfill import Chunk
+from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.services.runs.backfilling import (
     BackfillRequest,
     downstream,
@@ -61,6 +63,8 @@ def backfill(  # one argument for each option of the command
     """
     asked = BackfillRequest(start.date(), end.date(), chunk, downstream)
     asked.pieces()
+    if problems := RunParameters(start=asked.start, end=asked.end).problems(utc_now()):
+        raise InvalidSpec(problems)
     with open_services() as services:
         patience = Patience.of(timeout)
         message, rows = _run_backfill(services, name, asked, patience, json)

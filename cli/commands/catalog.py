@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +13,7 @@ from prefect_instances.cli.session import NothingHere, open_database, utc_now
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.definitions import Registry
 from prefect_instances.libs.definitions.installed import discover
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.services.composition.catalog import (
     Registered,
     add_saved_macros,
@@ -33,10 +34,11 @@ HEADERS = ("kind", "name", "version", "description")
 class NoSuchDefinition(PermanentError):
     """No definition has this name; ``instances definitions`` lists the names."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         self.name = name
         super().__init__(
-            f"no definition is named {name!r}; `instances definitions` lists the names"
+            f"no definition is named {name!r}{suggest_closest(name, known)}; "
+            "`instances definitions` lists the names"
         )
 
 
@@ -73,7 +75,7 @@ def show_definition(
     registry, ids = _registry()
     found = [each for each in registry.list() if each.name == name]
     if not found:
-        raise NoSuchDefinition(name)
+        raise NoSuchDefinition(name, {each.name for each in registry.list()})
     document = {"definitions": [{**each.describe(), **_ids(each, ids)} for each in found]}
     emit_json(document) if json else emit_document(document)
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, OptionalName
 from prefect_instances.cli.obstacles import print_obstacles
-from prefect_instances.cli.output import emit_document, emit_json, emit_rows, format_cell
+from prefect_instances.cli.output import emit_document, emit_json, emit_rows, format_cell, warn
 from prefect_instances.cli.runtime.server import Server, configured_server
 from prefect_instances.cli.session import open_database, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, freshness_table, status_rows
 from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.repositories.marks import read_swept
 from prefect_instances.libs.services.rendering import links
 from prefect_instances.libs.services.views import explaining, reports
 from prefect_instances.libs.settings import load_settings
 from prefect_instances.libs.specs.reading.names import as_uuid
+
+MISSED_SWEEPS = 5
+"""After how many intervals without a sweep `status` looks for the cause in Prefect."""
 
 LISTED = ("id", "name", "project", "type", "lifecycle", "status", "freshness")
 LIST_HEADERS = ("project", "instance", "type", "lifecycle", "status", "freshness")
@@ -52,10 +57,28 @@ def status(name: OptionalName = "", json: Json = False) -> None:
     now = utc_now()
     with open_database() as database:
         document = reports.status(database, now, name=name or None)
-    if json:
-        emit_json(document)
-        return
-    emit_rows(STATUS_HEADERS, status_rows(document, now))
+        obstacles = _look_if_unswept(database, now) if document["instances"] else []
+    emit_json(document) if json else emit_rows(STATUS_HEADERS, status_rows(document, now))
+    for line in obstacles:
+        warn(f"instances: {line}")
+
+
+def _look_if_unswept(database: Database, now: datetime) -> list[str]:
+    """Return what is wrong in Prefect if no sweep has come for long; else Prefect is not asked."""
+    settings = load_settings()
+    with database.read() as session:
+        swept_at = read_swept(session)
+    if swept_at is None or now - swept_at < MISSED_SWEEPS * timedelta(
+        seconds=settings.sweep_seconds
+    ):
+        return []
+    from prefect_instances.cli.obstacles import find_obstacles
+    from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
+
+    return find_obstacles(settings, recorded_deployments(database)) or [
+        f"no sweep has come since {swept_at:%Y-%m-%d %H:%M} UTC, so what is lost is not started "
+        "again; `instances doctor` shows why"
+    ]
 
 
 def freshness(name: Name, json: Json = False) -> None:
@@ -88,16 +111,29 @@ def why(
     """
     with open_database() as database:
         document = explaining.why(database, utc_now(), name, flow)
+        changed = _list_changed_code(database, name)
         obstacles = [] if document["ready"] else _look_at_prefect(database, name)
     if json:
-        emit_json({**document, "obstacles": obstacles})
+        emit_json({**document, "changed_code": changed, "obstacles": obstacles})
         return
     for entry in document["flows"]:
         print(entry["why"])
         _print_remedies(entry["roots"])
         if entry["next_at"] and not entry["roots"]:
             print(f"  runs next at {entry['next_at']}")
+    for line in changed:
+        print(f"  changed code: {line}")
     print_obstacles(obstacles)
+
+
+def _list_changed_code(database: Database, name: str) -> list[str]:
+    """List the definitions of an instance whose code has changed under the same version."""
+    from prefect_instances.libs.db.repositories.resources import get_instance
+    from prefect_instances.libs.definitions.installed import discover
+    from prefect_instances.libs.services.composition.changed_code import list_changed_of
+
+    with database.read() as session:
+        return list_changed_of(session, discover(), get_instance(session, name))
 
 
 def _look_at_prefect(database: Database, name: str) -> list[str]:

@@ -78,7 +78,14 @@ def pause(name: Name) -> None:
 
     Its schedules stop and its gates do not open. Requests and new inputs are remembered.
     """
+    _require_instance(name)
     submit_and_wait("pause-instance", {"instance": name}, f"pause of {name}", f"{name} paused")
+
+
+def _require_instance(name: str) -> None:
+    """Raise NotFound, with similar names, at once and not from a flow run."""
+    with open_database() as database, database.read() as session:
+        get_instance(session, name)
 
 
 def resume(name: Name) -> None:
@@ -86,6 +93,7 @@ def resume(name: Name) -> None:
 
     If requests or new inputs came meanwhile, it runs once.
     """
+    _require_instance(name)
     submit_and_wait(
         "resume-instance", {"instance": name}, f"resumption of {name}", f"{name} resumed"
     )

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from prefect_instances.cli.commands.arguments import Json, Name, PlanOnly, Timeout, Wait
-from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready
+from prefect_instances.cli.obstacles import find_obstacles
+from prefect_instances.cli.output import emit_json, emit_rows, end_not_ready, warn
 from prefect_instances.cli.progress import Progress
 from prefect_instances.cli.session import open_services, utc_now
 from prefect_instances.cli.tables import STATUS_HEADERS, status_rows
@@ -27,6 +28,7 @@ from prefect_instances.cli.waiting import (
 from prefect_instances.libs.core.errors import PermanentError
 from prefect_instances.libs.core.plan import Plan, format_lines
 from prefect_instances.libs.services.lifecycle import manifests
+from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
 from prefect_instances.libs.services.lifecycle.removal import plan_removal
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import Manifest, spec_document, survey_files
@@ -115,6 +117,8 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     if how.prune and not how.yes:
         _agree(plan.list_emptied_projects(spec.project for spec in manifest.instances))
     names = [f"{spec.project}/{spec.name}" for spec in manifest.instances]
+    if plan.is_empty:
+        _tell_obstacles(services, names)
     statuses = statuses_of(services, names)
     with Progress() as progress:
         if not plan.is_empty:
@@ -128,6 +132,14 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     if how.wait and not how.json:
         emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
     return missing
+
+
+def _tell_obstacles(services: Services, names: Sequence[str]) -> None:
+    """Say what in Prefect keeps the instances ``project/name`` from running, if something does."""
+    recorded = recorded_deployments(services.database)
+    own = {label: id_ for label, id_ in recorded.items() if label.rpartition(".")[0] in names}
+    for line in find_obstacles(services.settings, own):
+        warn(f"instances: {line}")
 
 
 def _agree(projects: Sequence[str]) -> None:

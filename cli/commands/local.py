@@ -15,13 +15,14 @@ import typer
 from prefect_instances.cli.commands.lifecycle import Applying, apply_manifest
 from prefect_instances.cli.output import WRONG_USAGE, end_not_ready, warn
 from prefect_instances.cli.progress import Progress
+from prefect_instances.cli.restoring import restore_deployments
 from prefect_instances.cli.runtime import stack
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.cli.runtime.pages import KINDS
 from prefect_instances.cli.runtime.stack import Running
 from prefect_instances.cli.session import open_services
 from prefect_instances.cli.waiting import Patience
-from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.errors import InstancesError, Unavailable
 from prefect_instances.libs.settings import Settings, load_settings
 
 DEMO = Path(__file__).parents[1] / "demo.yaml"
@@ -77,13 +78,26 @@ def up(
             running = stack.up(settings, request, progress.say)
         _announce(settings, running)
         if detach or not running.started:
+            _restore()
             return
         try:
             # Ctrl-C is the normal end.
             with suppress(KeyboardInterrupt):
+                _restore()
                 _watch(settings, running)
         finally:
             _end(settings, running.started)
+
+
+def _restore() -> None:
+    """Restore deployments that Prefect has lost, and say so; what is up stays up if that fails."""
+    try:
+        with Progress() as progress:
+            said = restore_deployments(progress)
+    except InstancesError as error:
+        said = f"deployments of instances are not restored: {error}"
+    if said:
+        print(said, flush=True)
 
 
 def _pages(words: list[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from prefect_instances.libs.specs.manifests.schema import FILE_NAME, manifest_sc
 from prefect_instances.libs.specs.manifests.text import write_yaml
 
 RECONCILE = "reconcile/default"
-ARTIFACT = "reconcile"
+ARTIFACT, WHOLE = "reconcile", "reconcile-whole"
 FINDING = ("kind", "subject", "detail", "remedy")
 HEADERS = ("subject", "divergence", "part", "difference", "outcome")
 
@@ -39,7 +39,8 @@ def reconcile(
     with open_services() as services, Progress() as progress:
         started = submit(services, RECONCILE, {"remove_unknown": remove_unknown})
         wait_for_run(services, started, "reconcile", progress, Patience.of(0))
-        table = services.prefect.read_artifact(ARTIFACT, started.id) or []
+        whole = services.prefect.read_artifact(WHOLE, started.id)
+        table = whole or services.prefect.read_artifact(ARTIFACT, started.id) or []
     found = [row for row in table if "outcome" in row]
     if json:
         emit_json({"diverged": found})

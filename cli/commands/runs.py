@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from prefect_instances.cli.waiting import (
     wait_until_settled,
 )
 from prefect_instances.libs.adapters.prefect import RunView
+from prefect_instances.libs.core.dates import as_of_fault
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.services.rendering import links
@@ -83,17 +84,11 @@ class DeploymentGone(PermanentError):
         )
 
 
-EARLIEST_DAY = timedelta(hours=14)
-"""How far the earliest time zone is before UTC."""
-
-
 class InFuture(PermanentError):
     """The day has not begun: leave out --as-of to read up to today."""
 
-    def __init__(self, as_of: date) -> None:
-        super().__init__(
-            f"--as-of {as_of:%Y-%m-%d} is in the future; leave it out to read the newest data"
-        )
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"--as-of {fault}")
 
 
 class OptionNotTaken(PermanentError):
@@ -161,13 +156,8 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
 
 def require_past(as_of: date | None, now: datetime) -> None:
     """Raise InFuture for a day that has begun nowhere on earth yet."""
-    if as_of is not None and is_future(as_of, now):
-        raise InFuture(as_of)
-
-
-def is_future(day: date, now: datetime) -> bool:
-    """Return True if a day has begun nowhere on earth yet."""
-    return day > (now + EARLIEST_DAY).date()
+    if as_of is not None and (fault := as_of_fault(as_of, now)):
+        raise InFuture(fault)
 
 
 def runs(name: Name, json: Json = False) -> None:

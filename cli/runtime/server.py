@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from prefect_instances.cli.runtime import processes, web
 from prefect_instances.cli.runtime.environment import server_environment
 from prefect_instances.cli.runtime.home import Home
+from prefect_instances.libs.adapters.prefect import require_settings
 from prefect_instances.libs.settings import Settings, read_config
 
 ROLE = "server"
@@ -46,6 +47,7 @@ def configured_server(settings: Settings) -> Server | None:
     The address of the home's own embedded server (a person exported it for Prefect's command line)
     does not count, because we start that server ourselves.
     """
+    require_settings()
     from prefect.settings import get_current_settings
 
     api = get_current_settings().api

@@ -6,14 +6,14 @@ A ``Region`` holds the records that one decision needs. A repository loads it, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
 from prefect_instances.libs.core.aggregation import AggregationContract
-from prefect_instances.libs.core.dates import day_fault
+from prefect_instances.libs.core.dates import as_of_fault, day_fault, future_fault
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.status import (
     Cause,
@@ -145,14 +145,18 @@ class RunParameters:
     end: date | None = None
     accept_loss: bool = False
 
-    def problems(self) -> list[Problem]:
-        """List the contradictions among the parameters; empty if there are none."""
+    def problems(self, now: datetime | None = None) -> list[Problem]:
+        """List the contradictions among the parameters; empty if there are none.
+
+        With ``now`` (aware), a day that has not begun is one too.
+        """
         given = {"as_of": self.as_of, "start": self.start, "end": self.end}
         found = [
             Problem(name, f"{day} {fault}")
             for name, day in given.items()
             if day and (fault := day_fault(day))
         ]
+        found += self._future_problems(now) if now and not found else []
         if self.end is not None and self.start is None:
             found.append(Problem("end", "needs a start: the first day to read again"))
         if self.start and self.end and self.end < self.start:
@@ -160,6 +164,12 @@ class RunParameters:
         if self.start is not None and self.mode is Mode.FULL:
             found.append(Problem("start", "mode full reads every day; leave out start and end"))
         return found
+
+    def _future_problems(self, now: datetime) -> Iterator[Problem]:
+        if self.as_of and (fault := as_of_fault(self.as_of, now)):
+            yield Problem("as_of", fault)
+        if self.start and (fault := future_fault(self.start, now)):
+            yield Problem("start", f"{fault}: there is nothing to read yet")
 
     @property
     def about_the_past(self) -> bool:

@@ -60,13 +60,15 @@ class UpstreamShape:
 
     ``type`` is its instance type (``DatasetInstance``), empty if the reference has a fault, which
     is reported apart; ``columns`` are those of its published
-    version in order, ``None`` if it has not published yet.
+    version in order, ``None`` if it has not published yet; ``symbols`` are all that its
+    configuration lets it have, ``None`` if only a run can show them.
     """
 
     resource: str
     role: str
     type: str
     columns: tuple[str, ...] | None = None
+    symbols: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ SECTOR_LIMITS, GROSS_LEVERAGE, MAX_TURNOVER = "sector_limits", "gross_leverage",
 ALL_CONSTRAINTS = frozenset({MIN_WEIGHT, MAX_WEIGHT, SECTOR_LIMITS, GROSS_LEVERAGE, MAX_TURNOVER})
 
 
+ROUNDING = 1e-9
+"""By how much a sum of weights may miss 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Constraints:
     """Constraints on the weights, which sum to 1. None and empty mean: no limit.
@@ -39,6 +43,47 @@ class Constraints:
         """Return the names of the constraints that set a limit."""
         values = {name: getattr(self, name) for name in ALL_CONSTRAINTS}
         return frozenset(name for name, value in values.items() if value not in (None, {}))
+
+
+def list_infeasible(constraints: Constraints, symbols: Sequence[str]) -> list[Problem]:
+    """Return the bounds that no weights of these assets can keep, as the weights sum to 1.
+
+    Overlapping sectors are not judged. A bound that is None does not apply, but a weight is at
+    least 0 without ``min_weight``.
+    """
+    low, high = constraints.min_weight or 0.0, constraints.max_weight
+    problems, count = [], len(symbols)
+    if high is not None and count * high < 1 - ROUNDING:
+        text = f"{high:g} on {count} assets cannot sum to 1; it must be at least {1 / count:.4g}"
+        problems.append(Problem(f"constraints.{MAX_WEIGHT}", text))
+    if low > 0 and count * low > 1 + ROUNDING:
+        text = f"{low:g} on {count} assets sums to more than 1; it must be at most {1 / count:.4g}"
+        problems.append(Problem(f"constraints.{MIN_WEIGHT}", text))
+    if not problems and low >= 0:
+        problems += _infeasible_sectors(constraints, symbols)
+    return problems
+
+
+def _infeasible_sectors(constraints: Constraints, symbols: Sequence[str]) -> list[Problem]:
+    """Compare the lowest and the highest sum of all weights, of assets that are not negative."""
+    members = {name: {*held} & {*symbols} for name, held in constraints.sectors.items()}
+    grouped = [symbol for held in members.values() for symbol in held]
+    if len(grouped) != len({*grouped}):
+        return []
+    low, high = constraints.min_weight or 0.0, constraints.max_weight
+    high = 1.0 if high is None else high
+    lowest, highest = [], []
+    for name, held in members.items():
+        least, most = constraints.sector_limits[name]
+        lowest.append(max(least, len(held) * low))
+        highest.append(min(most, len(held) * high))
+    rest = len({*symbols} - {*grouped})
+    path = f"constraints.{SECTOR_LIMITS}"
+    if (most := sum(highest) + rest * high) < 1 - ROUNDING:
+        return [Problem(path, f"allow a sum of {most:.4g} at most; the weights sum to 1")]
+    if (least := sum(lowest) + rest * low) > 1 + ROUNDING:
+        return [Problem(path, f"demand a sum of {least:.4g} at least; the weights sum to 1")]
+    return []
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,10 @@ class Pipeline(Definition):
         """
         return self.output_schema
 
+    def list_symbols(self) -> tuple[str, ...] | None:
+        """Return every symbol that the output can have; ``None`` if only a run can show them."""
+        return None
+
     def _missing_columns(self, upstreams: Sequence[UpstreamShape]) -> Iterable[Problem]:
         for at, shape in enumerate(upstreams):
             if shape.columns is None:

@@ -104,6 +104,10 @@ class MarketDataPipeline(Pipeline):
         """Return ``daily`` if the data are replayed; packaged data never get newer."""
         return "daily" if self.config.replay else None
 
+    def list_symbols(self) -> tuple[str, ...]:
+        """Return the chosen symbols, or all of the source."""
+        return self.config.symbols or tuple(_symbols(_path(self.config.source)))
+
     def check(self, upstreams: Sequence[UpstreamShape]) -> list[Problem]:
         """Return problems for any upstream, and for symbols that the source does not have."""
         problems = super().check(upstreams)

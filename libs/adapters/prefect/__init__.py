@@ -18,6 +18,7 @@ from prefect_instances.libs.adapters.prefect.flows import (
     describe_flow,
 )
 from prefect_instances.libs.adapters.prefect.gateway import PrefectGateway, read_configured_api_url
+from prefect_instances.libs.adapters.prefect.own_settings import UnusableSettings, require_settings
 from prefect_instances.libs.adapters.prefect.runs import ENDED, LIVE, KeyTaken, RunState, RunView
 from prefect_instances.libs.adapters.prefect.schedules import Every, ScheduleView
 
@@ -38,8 +39,10 @@ __all__ = [
     "RunState",
     "RunView",
     "ScheduleView",
+    "UnusableSettings",
     "build_parameter_schema",
     "describe_flow",
     "list_deployment_edits",
     "read_configured_api_url",
+    "require_settings",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -10,8 +11,12 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from prefect_instances.libs.adapters.prefect.api import Calls
+from prefect_instances.libs.core.texts import shorten_line
 
 ArtifactType = Literal["markdown", "table", "image"]
+CELL_WIDTH = 240
+"""Characters of a cell in a table; longer text is shortened."""
+
 MOST = 50
 """How many artifacts of one flow run are listed."""
 
@@ -26,6 +31,17 @@ class ArtifactView:
     data: Any
 
 
+def shorten_cells(rows: Any) -> Any:
+    """Return the rows of a table with every text on one line of at most ``CELL_WIDTH``."""
+    if isinstance(rows, str):
+        return shorten_line(rows, CELL_WIDTH)
+    if isinstance(rows, Mapping):
+        return {name: shorten_cells(cell) for name, cell in rows.items()}
+    if isinstance(rows, list | tuple):
+        return [shorten_cells(row) for row in rows]
+    return rows
+
+
 class ArtifactCalls(Calls):
     """Calls about artifacts."""
 
@@ -36,12 +52,17 @@ class ArtifactCalls(Calls):
         data: Any,
         description: str = "",
         flow_run_id: UUID | None = None,
+        *,
+        whole: bool = False,
     ) -> UUID:
         """Add a version of the artifact ``key`` (lower-case letters, digits, dashes).
 
         ``data`` is the text of a markdown artifact, the rows of a table (list of dicts, a dict of
         columns or a list of lists; NaN is shown as empty), the address or data URI of an image.
+        Texts in the rows of a table are shortened to ``CELL_WIDTH``, unless ``whole``.
         """
+        if type_ == "table" and not whole:
+            data = shorten_cells(data)
         shown = to_json(data, inf_nan_mode="null").decode() if type_ == "table" else str(data)
         body = {
             "key": key,

@@ -11,6 +11,7 @@ from prefect_instances.libs.adapters.prefect.automations import AutomationCalls
 from prefect_instances.libs.adapters.prefect.blocks import BlockCalls
 from prefect_instances.libs.adapters.prefect.deployments import DeploymentCalls
 from prefect_instances.libs.adapters.prefect.events import EventCalls
+from prefect_instances.libs.adapters.prefect.own_settings import require_settings
 from prefect_instances.libs.adapters.prefect.pools import WorkPoolCalls
 from prefect_instances.libs.adapters.prefect.runs import RunCalls
 from prefect_instances.libs.adapters.prefect.variables import VariableCalls
@@ -94,6 +95,7 @@ class PrefectGateway(
 
 def read_configured_api_url() -> str | None:
     """Return the server in Prefect's own settings (``PREFECT_API_URL`` or the active profile)."""
+    require_settings()
     from prefect.settings import PREFECT_API_URL
 
     return str(PREFECT_API_URL.value() or "").rstrip("/") or None

@@ -73,6 +73,17 @@ class Named:
         return f"{self.project}/{self.name}"
 
 
+def get_project(session: Session, name: str) -> Resource:
+    """Find the project of a name, in any case; raise NotFound, with similar names."""
+    found = find_project(session, name)
+    if found is None:
+        names = session.scalars(select(Resource.name).where(Resource.scope == PROJECT))
+        known = {one.lower(): one for one in names}
+        near = [known[one] for one in get_close_matches(name.lower(), list(known))]
+        raise NotFound("project", name, near)
+    return found
+
+
 def find_project(session: Session, name: str) -> Resource | None:
     """Find the project of a name, in any case; None if there is none."""
     query = select(Resource).where(Resource.scope == PROJECT, Resource.name_key == name.lower())
@@ -136,17 +147,22 @@ def get_instance(session: Session, reference: str, project: str | None = None) -
     return found
 
 
-def select_nearest_names(session: Session, reference: str) -> list[str]:
-    """Select at most three instances whose names look like a name or ``project/name``."""
+def select_nearest_names(
+    session: Session, reference: str, planned: Iterable[str] = ()
+) -> list[str]:
+    """Select at most three instances whose names look like a name or ``project/name``.
+
+    ``planned`` are labels (``project/name``) that do not exist yet.
+    """
     project = aliased(Resource)
     query = (
         select(project.name, Resource.name)
         .join(project, project.id == Resource.parent_id)
         .where(Resource.type.in_(INSTANCE_TYPES))
     )
-    labels = {}
-    for parent, name in session.execute(query):
-        label = f"{parent}/{name}"
+    labels, there = {}, [f"{parent}/{name}" for parent, name in session.execute(query)]
+    for label in (*planned, *there):
+        name = label.rpartition("/")[2]
         labels[(label if "/" in reference else name).lower()] = label
     return [labels[near] for near in get_close_matches(reference.lower(), list(labels))]
 

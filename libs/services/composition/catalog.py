@@ -78,13 +78,18 @@ def register(session: Session, definition: type[Definition], now: datetime) -> R
     if known is None:
         return Registered(resource_id, _add(session, definition, resource_id, now))
     if known.content_hash != definition.content_hash():
-        raise DefinitionUnavailable(
-            definition.kind.value,
-            definition.name,
-            definition.version,
-            "it was registered with different code; give the changed code a new version",
-        )
+        raise build_changed_code(definition)
     return Registered(resource_id, known.id)
+
+
+def build_changed_code(definition: type[Definition]) -> DefinitionUnavailable:
+    """Return the error for a definition whose version is registered with other code."""
+    return DefinitionUnavailable(
+        definition.kind.value,
+        definition.name,
+        definition.version,
+        "it was registered with different code; give the changed code a new version",
+    )
 
 
 def register_all(

@@ -34,6 +34,8 @@ from prefect_instances.libs.db.repositories.resources import (
     find_instance,
     find_project,
     flows_of,
+    select_nearest_names,
+    select_newest_version,
 )
 from prefect_instances.libs.db.repositories.versions import select_columns
 from prefect_instances.libs.definitions.base import (
@@ -43,6 +45,7 @@ from prefect_instances.libs.definitions.base import (
     UpstreamShape,
 )
 from prefect_instances.libs.definitions.guardrails import Declared, Report
+from prefect_instances.libs.definitions.pipeline import Pipeline
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.catalog import (
     add_saved_macros,
@@ -67,7 +70,7 @@ from prefect_instances.libs.services.composition.shaping import (
     list_reference_problems,
     list_schedule_problems,
 )
-from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRef
+from prefect_instances.libs.specs import ComponentSpec, InstanceSpec, UpstreamRef, parse_spec
 from prefect_instances.libs.specs.reading.names import as_uuid
 
 
@@ -301,14 +304,33 @@ def _upstream(
         kinds = list_flow_kinds(session, registry, planned)
         kind = _flow_kind(ref, planned.type, kinds)
         upstream = Upstream(label, ref.role, kind, None, None, _require(ref), ref.triggering)
-        return upstream, UpstreamShape(_shown(ref, label), ref.role, planned.type, None)
+        symbols = _symbols(session, registry, planned)
+        shown = _shown(ref, label)
+        return upstream, UpstreamShape(shown, ref.role, planned.type, None, symbols)
     named = find_instance(session, ref.resource, spec.project)
     if named is None:
-        raise InvalidSpec([Problem("resource", f"there is no instance {ref.resource!r}")])
-    return _existing(session, named, ref)
+        near = select_nearest_names(session, ref.resource, pending)
+        meant = f", did you mean {' or '.join(near)}?" if near else ""
+        raise InvalidSpec([Problem("resource", f"there is no instance {ref.resource!r}{meant}")])
+    return _existing(session, registry, named, ref)
 
 
-def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstream, UpstreamShape]:
+def _symbols(
+    session: Session, registry: Registry, upstream: InstanceSpec
+) -> tuple[str, ...] | None:
+    """Return the symbols of an upstream, None if they are not known or it has a fault itself."""
+    if "pipeline" not in upstream.components():
+        return None
+    try:
+        pipeline = _component(session, registry, upstream, "pipeline").configured(registry)
+        return pipeline.list_symbols() if isinstance(pipeline, Pipeline) else None
+    except PermanentError:
+        return None
+
+
+def _existing(
+    session: Session, registry: Registry, named: Named, ref: UpstreamRef
+) -> tuple[Upstream, UpstreamShape]:
     if named.lifecycle not in (Lifecycle.ACTIVE, Lifecycle.PAUSED):
         text = f"{named.label!r} is {named.lifecycle}: provision it first"
         raise InvalidSpec([Problem("resource", text)])
@@ -318,7 +340,10 @@ def _existing(session: Session, named: Named, ref: UpstreamRef) -> tuple[Upstrea
         named.label, ref.role, kind, named.id, flows[kind].id, _require(ref), ref.triggering
     )
     columns = _columns(session, flows[kind])
-    return upstream, UpstreamShape(_shown(ref, named.label), ref.role, named.type, columns)
+    version = select_newest_version(session, named.id)
+    symbols = _symbols(session, registry, parse_spec(version.spec_json)) if version else None
+    shown = _shown(ref, named.label)
+    return upstream, UpstreamShape(shown, ref.role, named.type, columns, symbols)
 
 
 def _shown(ref: UpstreamRef, label: str) -> str:

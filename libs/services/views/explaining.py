@@ -52,8 +52,10 @@ def why(database: Database, now: datetime, name: str, kind: str = "") -> Documen
     with database.read() as session:
         named = get_instance(session, name)
         own, draft = _ancestry(session, now, named.id, kind)
+        kinds = [flow.kind for flow in flows_of(session, named.id)]
     if not own:
-        raise NotFound("flow", f"{named.label}.{kind}" if kind else named.label)
+        asked = f"{named.label}.{kind}" if kind else named.label
+        raise NotFound("flow", asked, [f"{named.label}.{one}" for one in kinds])
     diagnoses = diagnose_each(draft, own)
     return {
         "instance": named.name,

@@ -46,7 +46,7 @@ def diff(
     since = first or max(to - 1, 1)
     for number in (since, to):
         if number not in versions:
-            raise NotFound("version", f"{named.label} {number}")
+            raise NotFound("version", f"{number} of {named.label}: there are 1 to {max(versions)}")
     changes = find_differences(versions[since].spec_json, versions[to].spec_json)
     return {
         "instance": named.name,

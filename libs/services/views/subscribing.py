@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -17,7 +16,7 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core import ids
 from prefect_instances.libs.core.errors import InvalidSpec, NotFound, Problem
 from prefect_instances.libs.core.status import Lifecycle
-from prefect_instances.libs.db.repositories.resources import find_project, get_instance
+from prefect_instances.libs.db.repositories.resources import get_instance, get_project
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.settings import Settings
 
@@ -90,8 +89,5 @@ def _instance(services: Services, name: str) -> tuple[str, str]:
 
 def _project(services: Services, name: str) -> tuple[str, str]:
     with services.database.read() as session:
-        row = find_project(session, name)
-    if row is None:
-        raise NotFound("project", name)
-    project_id: UUID = row.id
-    return str(row.name), ids.project_channel(project_id)
+        row = get_project(session, name)
+        return row.name, ids.project_channel(row.id)

@@ -14,6 +14,7 @@ from prefect_instances.libs.core.shapes import SHAPES, Shape
 from prefect_instances.libs.core.status import FlowKind, InstanceType, Require
 from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind, UpstreamShape
+from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.specs import InstanceSpec, UpstreamRef
@@ -184,6 +185,23 @@ class TypeDescription:
     ) -> list[tuple[str, UpstreamRef]]:
         """Return every upstream with its path: first those of the spec, then the implied ones."""
         return [*spec.references(), *self.implied(session, spec, pending)]
+
+
+def list_unknown_symbols(
+    composition: Composition, named: Iterable[tuple[str, str]]
+) -> Iterable[Problem]:
+    """Yield a problem for each symbol, given with its path, that the prices cannot have.
+
+    Nothing is yielded where only a run can show the symbols of the prices.
+    """
+    priced = [shape for shape in composition.shapes if shape.role == "prices"]
+    if len(priced) != 1 or priced[0].symbols is None:
+        return
+    known = priced[0].symbols
+    for path, symbol in named:
+        if symbol not in known:
+            text = f"{priced[0].resource!r} has no symbol {symbol!r}"
+            yield Problem(path, f"{text}{suggest_closest(symbol, known)}")
 
 
 def map_model_handles() -> dict[str, str]:

@@ -9,12 +9,17 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.status import InstanceType
 from prefect_instances.libs.definitions.base import DefinitionKind
-from prefect_instances.libs.definitions.optimizer import Constraints, PortfolioOptimizer
+from prefect_instances.libs.definitions.optimizer import (
+    Constraints,
+    PortfolioOptimizer,
+    list_infeasible,
+)
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
     Composition,
     Pending,
     Role,
     TypeDescription,
+    list_unknown_symbols,
 )
 from prefect_instances.libs.services.composition.references import find_sources, label_reference
 from prefect_instances.libs.specs import InstanceSpec, OptimizerSpec, UpstreamRef
@@ -64,7 +69,18 @@ def _check(composition: Composition) -> Iterable[Problem]:
     optimizer = component.configured(composition.registry)
     assert isinstance(optimizer, PortfolioOptimizer)
     yield from optimizer.compatibility_rules.problems(composition.shapes)
-    yield from optimizer.check(convert_constraints(spec.constraints))
+    constraints = convert_constraints(spec.constraints)
+    refused = optimizer.check(constraints)
+    yield from refused
+    limited = [
+        (f"constraints.sector_limits[{at}].symbols[{place}]", symbol)
+        for at, limit in enumerate(spec.constraints.sector_limits)
+        for place, symbol in enumerate(limit.symbols)
+    ]
+    yield from list_unknown_symbols(composition, limited)
+    priced = [shape for shape in composition.shapes if shape.role == "prices"]
+    if len(priced) == 1 and priced[0].symbols and not refused:
+        yield from list_infeasible(constraints, priced[0].symbols)
     roles = [shape.role for shape in composition.shapes]
     yield from _role_problems(spec, roles)
     if optimizer.needs_signal and not any(role in SIGNAL_ROLES for role in roles):
