@@ -133,7 +133,7 @@ class SharedServers(LoadScopeScheduling):
         return file
 
 
-WITHOUT_THE_HOME = ("test_warm_worker.py", "test_wheel.py")
+WITHOUT_THE_HOME = ("test_bare_server.py", "test_warm_worker.py", "test_wheel.py")
 FAULTS = ("test_backfill.py", "test_cascade.py", "test_faults.py", "test_freshness.py")
 
 

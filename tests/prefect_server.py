@@ -34,14 +34,13 @@ _PR_SET_PDEATHSIG = 1
 Found = TypeVar("Found")
 
 QUIET = {
-    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "3",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
 }
-"""What a shared server leaves undone: up to a hundred runs ahead for each schedule that any test
-left behind, every few seconds a look at which of them are late, and what else no test waits for.
+"""What a shared server leaves undone, for no test waits for it: every few seconds a look at which
+runs of all schedules that tests left behind are late, which workers are away, which pauses ended.
 """
 
 

@@ -139,6 +139,9 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
+# Each step writes files, so a third of the examples of short profiles, and never more than 25.
 TestHistories.settings = settings(
-    max_examples=min(25, settings().max_examples), stateful_step_count=20, deadline=None
+    max_examples=min(25, max(5, settings().max_examples // 3)),
+    stateful_step_count=20,
+    deadline=None,
 )
