@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -20,6 +22,7 @@ from benchmarks.peers.graphs import (
     make_idle,
     make_unbalanced_diamond,
 )
+from benchmarks.peers.ours import trace_origins
 from benchmarks.peers.page import find_better
 from benchmarks.peers.projects import body
 from benchmarks.peers.records import (
@@ -35,6 +38,7 @@ from benchmarks.peers.turns import Idle, Outcome
 from benchmarks.record import Figure, Target
 from benchmarks.report import BEGIN, END, PEERS_BEGIN, PEERS_END, document, write_docs
 from benchmarks.subjects.peers import make_figures, make_idle_figures
+from prefect_instances.libs.db.models import RunRecord
 
 
 @pytest.mark.parametrize(
@@ -177,6 +181,29 @@ def test_a_refresh_has_arrived_when_every_asset_ran_on_the_newest() -> None:
     assert not has_arrived(make_diamond(), first, 2)
     assert not has_arrived(make_diamond(), [*first, *second[:-1]], 2)
     assert has_arrived(make_diamond(), [*first, *second], 2)
+
+
+def _record(*reads: RunRecord) -> RunRecord:
+    pins = [{"version": str(run.output_version)} for run in reads]
+    at = datetime.fromtimestamp(0, UTC)
+    return RunRecord(started_at=at, ended_at=at, pins=pins, output_version=uuid4())
+
+
+def test_the_origins_of_our_runs_are_the_roots_versions_that_they_descend_from() -> None:
+    old, new = _record(), _record()
+    left, right = _record(old), _record(new)
+    rows = [("a", old), ("a", new), ("b", left), ("c", right), ("d", _record(left, right))]
+
+    found = [(run.name, run.origins) for run in trace_origins(rows)]
+
+    first, second = str(old.output_version), str(new.output_version)
+    assert found == [
+        ("a", {first}),
+        ("a", {second}),
+        ("b", {first}),
+        ("c", {second}),
+        ("d", {first, second}),
+    ]
 
 
 SKEWED = make_unbalanced_diamond(3.0)
