@@ -61,10 +61,10 @@ class TearSheet:
     """The figures of one signal.
 
     ``bars`` and ``assets``: how many the signal has values on. ``coverage``: mean share of the
-    assets with a value, over bars. ``distribution``: see ``libs.quant.statistics``. ``horizons``:
-    one entry for each. ``groups``: mean rank coefficient over the first horizon within each group
-    of assets, such as a sector; empty where there are none. ``others``: mean rank correlation with
-    other signals, by their name.
+    assets with a value, over these bars. ``distribution``: of the values on them, see
+    ``libs.quant.statistics``. ``horizons``: one entry for each. ``groups``: mean rank coefficient
+    over the first horizon within each group of assets, such as a sector; empty where there are
+    none. ``others``: mean rank correlation with other signals, by their name.
     """
 
     bars: int
@@ -90,12 +90,13 @@ def judge_signal(  # one argument for each thing that it is compared with
     the same bars and assets. ``horizons`` are in bars. ``groups`` names the group of each asset.
     """
     known = np.isfinite(values)
+    there = known.any(axis=1)
     by_group = mean_by_group(values, prices, horizons[0], groups) if groups and horizons else {}
     return TearSheet(
-        bars=int(known.any(axis=1).sum()),
+        bars=int(there.sum()),
         assets=int(known.any(axis=0).sum()),
-        coverage=mean_of(known[known.any(axis=1)].mean(axis=1)),
-        distribution=distribution(values),
+        coverage=mean_of(known[there].mean(axis=1)),
+        distribution=distribution(values[there]),
         horizons=tuple(judge_horizon(values, prices, one, quantiles) for one in horizons),
         groups=by_group,
         others={name: mean_of(rank_correlations(values, one)) for name, one in others.items()},

@@ -1,4 +1,4 @@
-"""The example notebook runs from nothing to a report, in a running home."""
+"""The example notebook runs from nothing to a tear sheet, in a running home."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 NOTEBOOK = REPOSITORY / "examples" / "research.ipynb"
 
 
-def test_the_notebook_runs_from_a_manifest_to_a_report(stack: Stack, tmp_path: Path) -> None:
+def test_the_notebook_runs_from_a_manifest_to_a_tear_sheet(stack: Stack, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
     environment = {**stack.environment, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
@@ -38,6 +38,12 @@ def test_the_notebook_runs_from_a_manifest_to_a_report(stack: Stack, tmp_path: P
     report = next(html for cell, html in shown.items() if "pi.report" in cell)
     assert "max drawdown" in report
     assert report.count("data:image/png;base64,") == 2
+    last = notebook.cells[-1]
+    assert last.metadata.tags == ["tear-sheet"]
+    sheet = last.outputs[0].data["text/markdown"]
+    assert "20 assets" in sheet
+    assert "rank IC" in sheet
+    assert sheet.count("data:image/png;base64,") == 2
     assert stack.settled("notebook")
     stack.cli("delete", "notebook/prices", "--cascade", "--purge")
 

@@ -14,6 +14,7 @@ from prefect_instances.libs.quant.statistics import correlations
 from prefect_instances.libs.quant.tear_sheet import (
     group_by_quantile,
     judge_horizon,
+    judge_signal,
     mean_by_group,
     newey_west_t,
     turnover_of,
@@ -138,3 +139,14 @@ def test_groups_are_judged_apart() -> None:
     found = mean_by_group(values, prices, 1, ["tech"] * 6 + ["energy"] * 6)
     assert found["tech"] > 0.7
     assert abs(found["energy"]) < 0.2
+
+
+def test_the_distribution_is_that_of_the_bars_with_values() -> None:
+    late = VALUES.copy()
+    late[:50] = math.nan
+    sheet = judge_signal(late, PRICES, [1])
+    missing = int(np.isnan(late[50:]).sum())
+    assert (sheet.bars, missing) == (BARS - 50, 8)
+    assert sheet.distribution["rows"] == (BARS - 50) * ASSETS
+    assert sheet.distribution["nan_share"] == pytest.approx(missing / sheet.distribution["rows"])
+    assert sheet.coverage == pytest.approx(1 - sheet.distribution["nan_share"])

@@ -61,7 +61,8 @@ def preview(job: Job) -> Result:
     prices = _prices(job, spec)
     sheet = judge_panel(values, prices, spec.horizons, calendar=spec.calendar) if prices else None
     metrics = _metrics(values, sheet)
-    pages = [Page("statistics", "markdown", _page(job, rows, values, sheet, metrics))]
+    page = _page(job, rows, values, sheet, metrics)
+    pages = [Page("statistics", "markdown", page, "Tear sheet: what the values foretell")]
     if swept:
         points = judge_points(spec, _evaluator(job, spec, inputs), prices)
         metrics |= {POINTS: count_points(spec), "sweep": record_points(points)}

@@ -30,6 +30,7 @@ def plot_equity(
     upper.set_title(title, loc="left", color=INK, fontsize=11)
     upper.legend(frameon=False, fontsize=8)
     upper.set_ylabel("equity", fontsize=8)
+    upper.yaxis.set_major_formatter("{x:,.0f}")
     lower.fill_between(dates, drawdown * 100, 0, color=RED, alpha=0.35, linewidth=0)
     lower.set_ylabel("drawdown %", fontsize=8)
     return _uri(figure)
@@ -120,6 +121,7 @@ def _figure(count: int, heights: Sequence[int] | None = None) -> tuple[Any, list
     axes = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     for axis in axes:
         axis.grid(color=GRID, linewidth=0.6)
+        axis.set_axisbelow(True)
         axis.tick_params(labelsize=8, colors=INK)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)

@@ -32,14 +32,15 @@ STYLE = (
 def render_tear_sheet(sheet: TearSheet) -> str:
     """Render the figures as Markdown: tables by horizon and quantile, and plots as data URIs."""
     parts = [
-        f"{sheet.bars:,} bars, {sheet.assets:,} assets, {sheet.coverage:.1%} of them with a value",
+        f"{name_bars(sheet.bars)}, {sheet.assets:,} assets, {sheet.coverage:.1%} of them with a "
+        "value",
         _table("statistic", {n.replace("_", " "): v for n, v in sheet.distribution.items()}),
     ]
     if sheet.horizons:
         parts += [_horizons(sheet.horizons), _quantiles(sheet.horizons), *_plots(sheet.horizons)]
     if sheet.groups:
-        first = sheet.horizons[0].horizon
-        parts += [f"### Rank IC by sector, {first} bars", _table("sector", sheet.groups)]
+        first = name_bars(sheet.horizons[0].horizon)
+        parts += [f"### Rank IC by sector, {first}", _table("sector", sheet.groups)]
     if sheet.others:
         parts += ["### Rank correlation with other signals", _table("signal", sheet.others)]
     return "\n\n".join(parts)
@@ -84,6 +85,11 @@ def name_quantiles(count: int) -> list[str]:
     return ["lowest", *(str(one) for one in range(2, count)), "highest", "spread"]
 
 
+def name_bars(count: int) -> str:
+    """Name a number of bars."""
+    return f"{count:,} bar" if count == 1 else f"{count:,} bars"
+
+
 def _horizons(horizons: tuple[HorizonFigures, ...]) -> str:
     note = "`t` is corrected for returns that overlap (Newey and West). `turnover` is the share of "
     note += "the highest quantile that was not in it one horizon before."
@@ -102,12 +108,12 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plots(horizons: tuple[HorizonFigures, ...]) -> list[str]:
-    decay = {f"{one.horizon} bars": one.rank_ic for one in horizons}
+    decay = {name_bars(one.horizon): one.rank_ic for one in horizons}
     first = horizons[0]
     returns = {f"quantile {n + 1}": value * 1e4 for n, value in enumerate(first.quantiles)}
     drawn = {
         "mean rank IC by horizon": decay,
-        f"mean return by quantile over {first.horizon} bars, basis points": returns,
+        f"mean return by quantile over {name_bars(first.horizon)}, basis points": returns,
     }
     known = {
         title: {name: value for name, value in values.items() if math.isfinite(value)}
