@@ -15,6 +15,7 @@ from prefect_instances.libs.definitions.base import (
     DefinitionKind,
     UpstreamShape,
 )
+from prefect_instances.libs.definitions.executor import Executor
 from prefect_instances.libs.definitions.flow import (
     FlowContext,
     FlowResult,
@@ -45,6 +46,7 @@ __all__ = [
     "Constraints",
     "Definition",
     "DefinitionKind",
+    "Executor",
     "Extract",
     "ExtractContext",
     "FlowContext",

@@ -41,6 +41,7 @@ class DefinitionKind(StrEnum):
     OP_MACRO = "OpMacroDef"
     ML_MODULE = "MLModuleDef"
     OPTIMIZER = "PortfolioOptimizerDef"
+    EXECUTOR = "ExecutorDef"
 
 
 OWNERS: Mapping[DefinitionKind, InstanceType] = {

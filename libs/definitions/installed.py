@@ -17,8 +17,8 @@ GROUP = "prefect_instances.definitions"
 """The entry point group.
 
 By convention an entry is named ``<kind>.<name>``; the kind is one of ``pipeline``, ``store``,
-``accessor``, ``op``, ``op_macro``, ``ml_module`` or ``optimizer``; a further version of the same
-name adds it: ``op.MEAN.2.0.0``.
+``accessor``, ``op``, ``op_macro``, ``ml_module``, ``optimizer`` or ``executor``; a further version
+of the same name adds it: ``op.MEAN.2.0.0``.
 """
 
 GUARDRAILS = "prefect_instances.guardrails"

@@ -15,19 +15,23 @@ from prefect_instances.libs.definitions.base import Definition, DefinitionKind, 
 if TYPE_CHECKING:
     import polars as pl
 
+    from prefect_instances.libs.definitions.executor import Executor
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractContext:
     """The instance that a pipeline runs for, and the time of the run.
 
     ``instance`` is the instance's name, ``now`` an aware time to use as the present, ``as_of`` the
-    newest date of data that may be delivered (``None``: no limit).
+    newest date of data that may be delivered (``None``: no limit). ``executor`` runs the parts of a
+    pipeline that can be divided; ``None``: the process of the run does.
     """
 
     instance: str
     now: datetime
     as_of: date | None = None
     mode: Mode = Mode.INCREMENTAL
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:
@@ -90,6 +94,13 @@ class Pipeline(Definition):
         you override it, add to the problems that this method returns.
         """
         return [*self.compatibility_rules.problems(upstreams), *self._missing_columns(upstreams)]
+
+    def check_executor(self, executor: Executor) -> list[Problem]:
+        """Return why an executor cannot run this pipeline; by default only its own process can."""
+        if executor.in_process:
+            return []
+        message = f"pipeline {self.name!r} runs in one piece: use the executor local"
+        return [Problem("executor.definition", message)]
 
     def delivers(self) -> Mapping[str, str] | None:
         """Return the columns that it delivers with its configuration, and their polars types.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import ClassVar
 
@@ -18,7 +18,13 @@ from prefect_instances.libs.core.errors import (
 )
 from prefect_instances.libs.definitions.base import CompatibilityRules, Definition, UpstreamShape
 from prefect_instances.libs.definitions.content import KEYS, KNOWLEDGE
-from prefect_instances.libs.definitions.expressions import Program, compile_expression
+from prefect_instances.libs.definitions.executor import Executor
+from prefect_instances.libs.definitions.expressions import (
+    Program,
+    compile_expression,
+    run_program,
+    split_by_symbol,
+)
 from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.definitions.problems import suggest_closest
@@ -40,13 +46,44 @@ class FieldSource(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Binding:
+class Binding:
     """A name in the expression and its source; ``upstream`` is an index into the inputs."""
 
     name: str
     upstream: int
     column: str
     symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An expression with the rows that it is computed from; it can be pickled.
+
+    ``rows``: (date x symbol) long, one column for each name in the expression.
+    """
+
+    program: Program
+    output: str
+    bindings: tuple[Binding, ...]
+    rows: pl.DataFrame
+
+    def compute(self, executor: Executor | None = None) -> pl.DataFrame:
+        """Return (date, symbol, output) of every row with a value; DataRejected without any.
+
+        ``executor`` runs the expression for parts of the symbols; None: this process, for all.
+        """
+        values = self._run(executor)
+        if not values.height:
+            _reject_empty(self.rows, self.program, self.bindings)
+        return values
+
+    def _run(self, executor: Executor | None) -> pl.DataFrame:
+        # The classes of the ops are left out: other processes need not have their packages.
+        shared = (replace(self.program, calls=()), self.output)
+        if executor is None or executor.in_process:
+            return run_program(shared, self.rows)
+        parts = split_by_symbol(self.rows, executor.pieces)
+        return pl.concat(executor.map(run_program, parts, shared))
 
 
 class ExpressionPipeline(Pipeline):
@@ -125,6 +162,11 @@ class ExpressionPipeline(Pipeline):
         an op is not installed, ``DataRejected`` if an input is not numeric or has duplicate keys,
         or if no row at all gets a value.
         """
+        prepared = self.prepare(context, inputs)
+        return Extract(prepared.compute(context.executor), complete=True)
+
+    def prepare(self, context: ExtractContext, inputs: Sequence[Input]) -> Prepared:
+        """Read and join what the expression needs; raises as ``extract`` does."""
         program = self._program()
         shapes = [_shape(given) for given in inputs]
         problems = [*super().check(shapes)]
@@ -134,10 +176,18 @@ class ExpressionPipeline(Pipeline):
         for binding in bindings:
             _require_numeric(inputs[binding.upstream], binding.column)
         joined = _join(inputs, bindings, context.as_of)
-        values = program.run(joined.lazy(), self.config.output).collect()
-        if not values.height:
-            _reject_empty(joined, program, bindings)
-        return Extract(values, complete=True)
+        return Prepared(program, self.config.output, bindings, joined)
+
+    def check_executor(self, executor: Executor) -> list[Problem]:
+        """Return the ops that need all symbols of a date, if the executor divides the symbols."""
+        crossing = self._program().crossing if executor.pieces > 1 else ()
+        if not crossing:
+            return []
+        message = (
+            f"{', '.join(crossing)} reads all symbols of a date, so the rows stay whole: "
+            "set pieces to 1, or use the executor local"
+        )
+        return [Problem("executor.config.pieces", message)]
 
     def calls(self) -> Iterable[type[Definition]]:
         """Return the ops and macros of the expression."""
@@ -159,9 +209,9 @@ class ExpressionPipeline(Pipeline):
 
     def _bind(
         self, program: Program, upstreams: Sequence[UpstreamShape]
-    ) -> tuple[tuple[_Binding, ...], list[Problem]]:
+    ) -> tuple[tuple[Binding, ...], list[Problem]]:
         """Return the binding of each name, per-symbol ones first in order of their upstreams."""
-        bindings: list[_Binding] = []
+        bindings: list[Binding] = []
         problems = self._unused_inputs(program)
         for name in program.names:
             source = self.config.inputs.get(name, FieldSource())
@@ -172,7 +222,7 @@ class ExpressionPipeline(Pipeline):
             if index is None:
                 problems += [problem] if problem else []
                 continue
-            bindings.append(_Binding(name, index, column, source.symbol))
+            bindings.append(Binding(name, index, column, source.symbol))
             problems += _column_problems(upstreams[index], column, path)
         if bindings and not problems and all(binding.symbol for binding in bindings):
             message = "at least one name must come from every symbol, not from a broadcast one"
@@ -249,11 +299,9 @@ def _require_numeric(given: Input, column: str) -> None:
         )
 
 
-def _join(
-    inputs: Sequence[Input], bindings: Sequence[_Binding], as_of: date | None
-) -> pl.DataFrame:
+def _join(inputs: Sequence[Input], bindings: Sequence[Binding], as_of: date | None) -> pl.DataFrame:
     """Return (date, symbol) of the first binding's upstream, and one column for each name."""
-    groups: dict[tuple[int, str], list[_Binding]] = {}
+    groups: dict[tuple[int, str], list[Binding]] = {}
     for binding in bindings:
         groups.setdefault((binding.upstream, binding.symbol), []).append(binding)
     joined: pl.DataFrame | None = None
@@ -293,7 +341,7 @@ def _require_unique(side: pl.DataFrame, keys: Sequence[str], resource: str) -> N
         )
 
 
-def _reject_empty(joined: pl.DataFrame, program: Program, bindings: Sequence[_Binding]) -> None:
+def _reject_empty(joined: pl.DataFrame, program: Program, bindings: Sequence[Binding]) -> None:
     present: Mapping[str, int] = {
         binding.name: int(joined.get_column(binding.name).count()) for binding in bindings
     }

@@ -280,7 +280,7 @@ def test_the_composition_of_a_dataset(bench: Bench) -> None:
     assert None not in parts
 
 
-DATASET = ("PipelineDef", "StoreDef", "AccessorDef")
+DATASET = ("PipelineDef", "StoreDef", "AccessorDef", "ExecutorDef")
 
 TABLE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "DatasetInstance": (DATASET, ["refresh"]),

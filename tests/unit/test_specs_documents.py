@@ -322,6 +322,7 @@ def test_what_decides_the_output_changes_the_fingerprint(change: dict[str, Any])
         {"description": "something else"},
         {"schedule": {"type": "manual"}},
         {"run_on_provision": False},
+        {"executor": {"definition": "dask", "config": {"address": "tcp://scheduler:8786"}}},
         {"pipeline": {**SHORT["pipeline"], "config": {"lookback_days": 252.0}}},
         {
             "upstream_refs": [
@@ -330,7 +331,7 @@ def test_what_decides_the_output_changes_the_fingerprint(change: dict[str, Any])
             ]
         },
     ],
-    ids=["name", "description", "schedule", "first run", "1.0 for 1", "edge policy"],
+    ids=["name", "description", "schedule", "first run", "executor", "1.0 for 1", "edge policy"],
 )
 def test_what_does_not_decide_the_output_leaves_the_fingerprint(change: dict[str, Any]) -> None:
     changed = {"signal": {"min_value": -1, "max_value": 1}, "project": "demo", **change}

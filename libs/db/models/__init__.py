@@ -4,6 +4,7 @@ from prefect_instances.libs.db.models.backfills import Backfill
 from prefect_instances.libs.db.models.base import Base
 from prefect_instances.libs.db.models.components import (
     AccessorInstance,
+    ExecutorInstance,
     PipelineInstance,
     StoreInstance,
 )
@@ -15,6 +16,7 @@ from prefect_instances.libs.db.models.datasets import (
 from prefect_instances.libs.db.models.definitions import (
     AccessorDef,
     DefinitionCall,
+    ExecutorDef,
     MLModuleDef,
     OpDef,
     OpMacroDef,
@@ -47,6 +49,8 @@ __all__ = [
     "DatasetInstance",
     "DatasetVersion",
     "DefinitionCall",
+    "ExecutorDef",
+    "ExecutorInstance",
     "ExperimentInstance",
     "FlowExecutionResource",
     "GateOpening",

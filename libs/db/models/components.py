@@ -1,4 +1,4 @@
-"""Extension tables of component instances: configured pipelines, stores and accessors."""
+"""Extension tables of component instances: configured pipelines, stores, accessors, executors."""
 
 from __future__ import annotations
 
@@ -43,3 +43,9 @@ class AccessorInstance(ComponentColumns, Base):
     """A configured accessor."""
 
     __tablename__ = "accessor_instances"
+
+
+class ExecutorInstance(ComponentColumns, Base):
+    """A configured executor."""
+
+    __tablename__ = "executor_instances"

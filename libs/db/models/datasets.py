@@ -25,6 +25,7 @@ class DatasetColumns:
     pipeline_instance_id: Mapped[UUID] = mapped_column(ForeignKey("pipeline_instances.resource_id"))
     store_instance_id: Mapped[UUID] = mapped_column(ForeignKey("store_instances.resource_id"))
     accessor_instance_id: Mapped[UUID] = mapped_column(ForeignKey("accessor_instances.resource_id"))
+    executor_instance_id: Mapped[UUID] = mapped_column(ForeignKey("executor_instances.resource_id"))
     definition_resource_id: Mapped[UUID] = mapped_column(ForeignKey("resources.id"))
     definition_version_id: Mapped[UUID] = mapped_column(ForeignKey("resource_versions.id"))
     config_json: Mapped[dict[str, Any]] = mapped_column(Json)

@@ -80,3 +80,9 @@ class PortfolioOptimizerDef(DefinitionColumns, Base):
     """An optimizer: how signals and a covariance become weights."""
 
     __tablename__ = "portfolio_optimizer_defs"
+
+
+class ExecutorDef(DefinitionColumns, Base):
+    """An executor: where the parts of a divisible computation run."""
+
+    __tablename__ = "executor_defs"

@@ -39,6 +39,8 @@ class ExperimentInstance(DefinedColumns, Base):
 
     __tablename__ = "experiment_instances"
 
+    executor_instance_id: Mapped[UUID] = mapped_column(ForeignKey("executor_instances.resource_id"))
+
     prefect_deployment_id: Mapped[UUID | None]
 
 

@@ -7,13 +7,19 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.db.models import DatasetInstance, Resource, SignalInstance
+from prefect_instances.libs.db.models import (
+    DatasetInstance,
+    ExperimentInstance,
+    Resource,
+    SignalInstance,
+)
 from prefect_instances.libs.db.repositories.resources import COMPONENTS, EXTENSIONS
 
 USED_IN = {
     "PipelineInstance": "pipeline_instance_id",
     "StoreInstance": "store_instance_id",
     "AccessorInstance": "accessor_instance_id",
+    "ExecutorInstance": "executor_instance_id",
 }
 """The column in which an instance names the component that it uses, by component type."""
 
@@ -31,7 +37,8 @@ def select_users(session: Session, type_: str, component_id: UUID) -> set[UUID]:
     """Select the ids of the instances that use a component."""
     return {
         id_
-        for model in (DatasetInstance, SignalInstance)
+        for model in (DatasetInstance, SignalInstance, ExperimentInstance)
+        if hasattr(model, USED_IN[type_])
         for id_ in session.scalars(
             select(model.resource_id).where(getattr(model, USED_IN[type_]) == component_id)
         )

@@ -17,6 +17,7 @@ from prefect_instances.libs.db.models import (
     AccessorInstance,
     BacktestInstance,
     DatasetInstance,
+    ExecutorInstance,
     ExperimentInstance,
     FlowExecutionResource,
     LineageEdge,
@@ -45,6 +46,7 @@ COMPONENTS: dict[str, Any] = {
     "PipelineInstance": PipelineInstance,
     "StoreInstance": StoreInstance,
     "AccessorInstance": AccessorInstance,
+    "ExecutorInstance": ExecutorInstance,
 }
 
 

@@ -12,6 +12,8 @@ from prefect_instances.libs.definitions.expressions.program import (
     Program,
     compile_expression,
     lookback,
+    run_program,
+    split_by_symbol,
 )
 from prefect_instances.libs.definitions.expressions.syntax import (
     list_macro_problems,
@@ -26,4 +28,6 @@ __all__ = [
     "lookback",
     "name_constants",
     "read_expression",
+    "run_program",
+    "split_by_symbol",
 ]

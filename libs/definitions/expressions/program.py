@@ -29,7 +29,7 @@ from prefect_instances.libs.definitions.expressions.syntax import (
     list_parts,
     read_expression,
 )
-from prefect_instances.libs.definitions.op import Function
+from prefect_instances.libs.definitions.op import Axis, Function, Op
 from prefect_instances.libs.definitions.registry import Registry
 
 _Binary = Callable[[pl.Expr, pl.Expr], pl.Expr]
@@ -56,6 +56,12 @@ class Program:
     result: pl.Expr
     calls: tuple[type[Function], ...] = ()
 
+    @property
+    def crossing(self) -> tuple[str, ...]:
+        """Return the ops that look across the symbols of a date; without any, rows can be split."""
+        ops = [call for call in self.calls if issubclass(call, Op)]
+        return tuple(sorted(op.name for op in ops if op.axis is Axis.DATE))
+
     def run(self, frame: pl.LazyFrame, output: str = "value") -> pl.LazyFrame:
         """Return ``date``, ``symbol`` and ``output`` (Float64) of every row that has a value.
 
@@ -68,6 +74,21 @@ class Program:
             staged = staged.with_columns(stage)
         value = _finite(self.result.cast(pl.Float64)).alias(output)
         return staged.select("date", "symbol", value).drop_nulls(output)
+
+
+def run_program(program_and_output: tuple[Program, str], rows: pl.DataFrame) -> pl.DataFrame:
+    """Run a program on rows and collect the result; what an executor calls for each part."""
+    program, output = program_and_output
+    return program.run(rows.lazy(), output).collect()
+
+
+def split_by_symbol(rows: pl.DataFrame, pieces: int) -> list[pl.DataFrame]:
+    """Split rows into at most ``pieces`` frames, each with all rows of its symbols, in order."""
+    symbols = rows.get_column("symbol").unique().sort()
+    size = max(1, -(-len(symbols) // pieces))
+    starts = range(0, len(symbols), size)
+    groups = [symbols.slice(start, size) for start in starts]
+    return [rows.filter(pl.col("symbol").is_in(group.implode())) for group in groups] or [rows]
 
 
 def compile_expression(text: str, registry: Registry) -> Program:

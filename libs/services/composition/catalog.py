@@ -15,6 +15,7 @@ from prefect_instances.libs.core.errors import DefinitionUnavailable, InvalidSpe
 from prefect_instances.libs.core.status import Lifecycle
 from prefect_instances.libs.db.models import (
     AccessorDef,
+    ExecutorDef,
     MLModuleDef,
     OpDef,
     OpMacroDef,
@@ -45,6 +46,7 @@ DEFINITION_TABLES: dict[DefinitionKind, Any] = {
     DefinitionKind.OP_MACRO: OpMacroDef,
     DefinitionKind.ML_MODULE: MLModuleDef,
     DefinitionKind.OPTIMIZER: PortfolioOptimizerDef,
+    DefinitionKind.EXECUTOR: ExecutorDef,
 }
 
 

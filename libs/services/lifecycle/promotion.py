@@ -109,7 +109,7 @@ def _of_experiment(
     before: ExperimentSpec, document: Mapping[str, Any], calls: Calls
 ) -> dict[str, Any]:
     """Build the part that a signal shares with the experiment; the ops keep their versions."""
-    shared = ("project", "upstream_refs", "description")
+    shared = ("project", "upstream_refs", "description", "executor")
     ops = {name: version for (kind, name), version in calls.items() if kind in FUNCTIONS}
     config = {"expression": before.expression, "inputs": dict(before.inputs), "ops": ops}
     pipeline = {

@@ -38,6 +38,7 @@ from prefect_instances.libs.db.repositories.resources import (
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.composition.rows import write_rows
+from prefect_instances.libs.services.lifecycle.executors import check_executor
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
     create_external,
@@ -80,6 +81,7 @@ def provision(services: Services, spec: InstanceSpec, ports: Ports) -> Provision
     attempt may succeed.
     """
     check_store(services.registry, services.settings.store_place, spec)
+    check_executor(services.registry, spec)
     reserved = _reserved(services, spec, ports)
     label = f"{spec.project}/{spec.name}"
     if reserved.done:

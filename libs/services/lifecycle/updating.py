@@ -60,6 +60,7 @@ from prefect_instances.libs.services.composition.rows import (
     record_instance_calls,
 )
 from prefect_instances.libs.services.composition.shaping import list_changed_components
+from prefect_instances.libs.services.lifecycle.executors import check_executor
 from prefect_instances.libs.services.lifecycle.external_resources import (
     Ports,
     deploy,
@@ -107,6 +108,7 @@ def update_instance(
     BusyElsewhere if another flow run works on the instance, and a TemporaryError if a later attempt
     may succeed.
     """
+    check_executor(services.registry, spec)
     id_, action = services.database.transact(
         lambda session: _commit(services, session, spec, ports, planned_on)
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
@@ -11,6 +12,8 @@ import polars as pl
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import ExtractContext, Input, Pipeline
+from prefect_instances.libs.plugins.expression import ExpressionPipeline, Prepared
+from prefect_instances.libs.plugins.local import LocalExecutor
 from prefect_instances.libs.quant.statistics import distribution
 from prefect_instances.libs.quant.tear_sheet import TearSheet
 from prefect_instances.libs.services.composition.catalog import prefer_pinned
@@ -64,30 +67,61 @@ def preview(job: Job) -> Result:
     page = _page(job, rows, values, sheet, metrics)
     pages = [Page("statistics", "markdown", page, "Tear sheet: what the values foretell")]
     if swept:
-        points = judge_points(spec, _evaluator(job, spec, inputs), prices)
+        evaluate = _prepare_points(job, spec, inputs)
+        points = judge_points(spec, evaluate, prices, job.opened.executor or LocalExecutor())
         metrics |= {POINTS: count_points(spec), "sweep": record_points(points)}
         pages += make_sweep_pages(spec, points)
     return Result(Frame(rows, store), metrics, pages)
 
 
 def _evaluate(job: Job, pipeline: Pipeline, inputs: Sequence[Input]) -> pl.DataFrame:
-    context = ExtractContext(job.instance.name, job.run.started_at, job.run.parameters.as_of)
-    return pipeline.extract(context, inputs, None).frame
+    return pipeline.extract(_context(job), inputs, None).frame
 
 
-def _evaluator(job: Job, spec: ExperimentSpec, inputs: Sequence[Input]) -> Callable[[Point], Panel]:
-    """Return what evaluates a point, with the versions of ops that the experiment keeps."""
-    with job.services.database.read() as session:
-        registry = prefer_pinned(session, job.services.registry, job.instance.id)
+def _context(job: Job) -> ExtractContext:
+    started, as_of = job.run.started_at, job.run.parameters.as_of
+    return ExtractContext(job.instance.name, started, as_of, executor=job.opened.executor)
 
-    def evaluate(point: Point) -> Panel:
-        pipeline = build_expression_pipeline(registry, spec.at_point(point))
-        rows = _looked_at(_evaluate(job, pipeline, inputs), spec)
+
+@dataclass(frozen=True, slots=True)
+class PointEvaluator:
+    """Evaluates the points of a sweep in any process; a text is why a point cannot be."""
+
+    spec: ExperimentSpec
+    prepared: Sequence[tuple[Point, Prepared | str]]
+
+    def __call__(self, point: Point) -> Panel:
+        """Return the values of a point; raise DataRejected where it has none."""
+        found = next(found for known, found in self.prepared if known == point)
+        if isinstance(found, str):
+            raise DataRejected(found)
+        rows = _looked_at(found.compute(), self.spec)
         if not rows.height:
             raise DataRejected(NO_VALUE)
         return build_panel(rows.sort("date", "symbol"), "value")
 
-    return evaluate
+
+def _prepare_points(job: Job, spec: ExperimentSpec, inputs: Sequence[Input]) -> PointEvaluator:
+    """Prepare all points, with the versions of ops that the experiment keeps.
+
+    Points that read the same fields share their rows, so that these are kept and sent once.
+    """
+    with job.services.database.read() as session:
+        registry = prefer_pinned(session, job.services.registry, job.instance.id)
+    shared: dict[tuple[object, ...], pl.DataFrame] = {}
+    prepared: list[tuple[Point, Prepared | str]] = []
+    for point in spec.sweep.list_points():
+        pipeline = build_expression_pipeline(registry, spec.at_point(point))
+        assert isinstance(pipeline, ExpressionPipeline)
+        try:
+            made = pipeline.prepare(_context(job), inputs)
+        except DataRejected as error:
+            prepared.append((point, str(error)))
+            continue
+        rows = shared.setdefault(made.bindings, made.rows)
+        program = replace(made.program, calls=())
+        prepared.append((point, replace(made, program=program, rows=rows)))
+    return PointEvaluator(spec, prepared)
 
 
 def _expression_of(job: Job) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prefect_instances.libs.core.errors import DataRejected
+from prefect_instances.libs.definitions.executor import Executor
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.pipeline import Input
+from prefect_instances.libs.plugins.local import LocalExecutor
 from prefect_instances.libs.quant.tear_sheet import HorizonFigures
 from prefect_instances.libs.services.composition.instance_types.sweep_problems import (
     describe_point,
@@ -48,23 +50,32 @@ class SweepPoint:
         return {column: value if math.isfinite(value) else None for column, value in found.items()}
 
 
+Evaluate = Callable[[Point], Panel]
+"""Returns the values of a point, and raises DataRejected where it has none."""
+
+
 def judge_points(
-    spec: ExperimentSpec, evaluate: Callable[[Point], Panel], prices: Panel | None
+    spec: ExperimentSpec,
+    evaluate: Evaluate,
+    prices: Panel | None,
+    executor: Executor = LocalExecutor(),  # noqa: B008 - it has no state
 ) -> list[SweepPoint]:
     """Evaluate and judge each point of a sweep; a point whose data are rejected says why.
 
-    ``evaluate`` returns the values of a point, and raises DataRejected where it has none.
+    Each point is a part for ``executor``; outside of this process ``evaluate`` must be picklable.
     """
-    found = []
-    for point in spec.sweep.list_points():
-        try:
-            values = evaluate(point)
-        except DataRejected as error:
-            found.append(SweepPoint(point, 0, None, str(error)))
-            continue
-        count = int(np.isfinite(values.values).sum())
-        found.append(SweepPoint(point, count, _judge(spec, values, prices)))
-    return found
+    return executor.map(judge_point, spec.sweep.list_points(), (spec, evaluate, prices))
+
+
+def judge_point(shared: tuple[ExperimentSpec, Evaluate, Panel | None], point: Point) -> SweepPoint:
+    """Evaluate and judge one point; ``shared`` is what all points of a sweep have in common."""
+    spec, evaluate, prices = shared
+    try:
+        values = evaluate(point)
+    except DataRejected as error:
+        return SweepPoint(point, 0, None, str(error))
+    count = int(np.isfinite(values.values).sum())
+    return SweepPoint(point, count, _judge(spec, values, prices))
 
 
 def count_points(spec: ExperimentSpec) -> int:

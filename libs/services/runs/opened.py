@@ -24,6 +24,7 @@ from prefect_instances.libs.db.repositories.resources import (
 )
 from prefect_instances.libs.definitions.accessor import Accessor
 from prefect_instances.libs.definitions.base import Definition
+from prefect_instances.libs.definitions.executor import Executor
 from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.store import Store
 from prefect_instances.libs.services.composition.catalog import prefer_pinned
@@ -63,6 +64,11 @@ class OpenedInstance:
     storage: Storage | None = None
     upstreams: Mapping[UUID, Storage] = field(default_factory=dict)
     fault: InstancesError | None = None
+
+    @property
+    def executor(self) -> Executor | None:
+        """What runs the parts of a divisible computation; None for types without one."""
+        return cast(Executor | None, self.components.get("executor"))
 
     @property
     def main(self) -> Definition:

@@ -248,7 +248,16 @@ def _composition(session: Session, extension: Any) -> Document:
     }
     if not composed and getattr(extension, "definition_resource_id", None) is not None:
         composed["definition"] = _defined(session, extension)
-    return composed or _calls(session, extension.resource_id)
+    return {**(composed or _calls(session, extension.resource_id)), **_executor(session, extension)}
+
+
+def _executor(session: Session, extension: Any) -> Document:
+    """Return the executor, unless everything runs in the process of the run."""
+    component_id = getattr(extension, "executor_instance_id", None)
+    if component_id is None:
+        return {}
+    component = _component(session, "ExecutorInstance", component_id)
+    return {} if component["definition"] == "local" else {"executor": component}
 
 
 def _component(session: Session, type_: str, component_id: UUID) -> Document:

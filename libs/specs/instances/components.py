@@ -103,6 +103,19 @@ class StoreSpec(ComponentSpec):
     )
 
 
+class ExecutorSpec(ComponentSpec):
+    """The executor of a divisible computation; by default the process of the run."""
+
+    model_config = ConfigDict(title="Executor")
+
+    definition: OptionalWord = Field(
+        default="local",
+        title="Definition",
+        description="Name or id of an executor definition.",
+        examples=["local", "dask"],
+    )
+
+
 class AccessorSpec(ComponentSpec):
     """The accessor that readers see the data through; by default unchanged."""
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
 
-from prefect_instances.libs.specs.instances.instance import InstanceFields
+from prefect_instances.libs.specs.instances.components import ExecutorSpec
+from prefect_instances.libs.specs.instances.instance import EXECUTOR, InstanceFields
 from prefect_instances.libs.specs.instances.optimizers import Day
 from prefect_instances.libs.specs.instances.sweeps import (
     CONSTANT,
@@ -60,6 +61,7 @@ class ExperimentSpec(InstanceFields):
         "definition_version_id": "version",
         "config_json": "config",
     }
+    PARTS: ClassVar[tuple[str, ...]] = (EXECUTOR,)
 
     expression: Text = Field(
         default="",
@@ -140,6 +142,13 @@ class ExperimentSpec(InstanceFields):
         description="Exchange calendar whose sessions are the bars of the horizons; empty: the "
         "dates on which a symbol with values has a price.",
         examples=["XNYS"],
+    )
+    executor: ExecutorSpec = Field(
+        default_factory=ExecutorSpec,
+        title="Executor",
+        description="Where the expression and the points of a sweep are computed; it never changes "
+        "the result.",
+        examples=[{"definition": "local"}],
     )
     sweep: SweepSpec = Field(
         default_factory=SweepSpec,

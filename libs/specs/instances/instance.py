@@ -11,7 +11,12 @@ from pydantic_core import CoreSchema
 
 from prefect_instances.libs.core.shapes import SHAPES
 from prefect_instances.libs.core.status import InstanceType
-from prefect_instances.libs.specs.instances.components import AccessorSpec, ComponentSpec, StoreSpec
+from prefect_instances.libs.specs.instances.components import (
+    AccessorSpec,
+    ComponentSpec,
+    ExecutorSpec,
+    StoreSpec,
+)
 from prefect_instances.libs.specs.instances.guardrails import GuardrailSpec
 from prefect_instances.libs.specs.instances.references import UpstreamRef
 from prefect_instances.libs.specs.instances.signals import SignalContract
@@ -23,6 +28,10 @@ from prefect_instances.libs.specs.timing.schedules import ScheduleSpec
 
 WRAPPER = "metadata_json"
 """The key below which a document may hold everything except type and name."""
+
+
+EXECUTOR = "executor"
+"""The component that decides where parts are computed; it does not affect the output."""
 
 
 LAST_FIELDS = (
@@ -150,7 +159,9 @@ class InstanceFields(SpecModel):
     def output_content(self) -> dict[str, Any]:
         """Return everything that affects the output, for the fingerprint; types extend it."""
         content: dict[str, Any] = {
-            part: component.model_dump(mode="json") for part, component in self.components().items()
+            part: component.model_dump(mode="json")
+            for part, component in self.components().items()
+            if part != EXECUTOR
         }
         content["upstreams"] = [
             [full_name(ref.resource, self.project), ref.role, ref.flow]
@@ -257,8 +268,9 @@ class DatasetSpec(InstanceFields):
         "pipeline_instance_id": ("pipeline", "instance"),
         "store_instance_id": ("store", "instance"),
         "accessor_instance_id": ("accessor", "instance"),
+        "executor_instance_id": (EXECUTOR, "instance"),
     }
-    PARTS: ClassVar[tuple[str, ...]] = ("pipeline", "store", "accessor")
+    PARTS: ClassVar[tuple[str, ...]] = ("pipeline", "store", "accessor", EXECUTOR)
 
     pipeline: ComponentSpec = Field(
         title="Pipeline",
@@ -276,6 +288,12 @@ class DatasetSpec(InstanceFields):
         title="Accessor",
         description="How readers see the data.",
         examples=[{"definition": "simple"}],
+    )
+    executor: ExecutorSpec = Field(
+        default_factory=ExecutorSpec,
+        title="Executor",
+        description="Where an expression is computed; it never changes the result.",
+        examples=[{"definition": "local"}],
     )
     type: Literal["DatasetInstance"] = Field(
         default="DatasetInstance",

@@ -15,7 +15,7 @@ from prefect_instances.libs.specs.reading.json_values import Text
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,126}\Z")
 
 
-COMPONENT_ROLES = frozenset({"pipeline", "store", "accessor"})
+COMPONENT_ROLES = frozenset({"pipeline", "store", "accessor", "executor"})
 """The name of a component that belongs to one instance: ``instance.role``."""
 
 

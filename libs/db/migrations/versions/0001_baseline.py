@@ -36,8 +36,14 @@ DEFINITIONS = (
     "op_macro_defs",
     "ml_module_defs",
     "portfolio_optimizer_defs",
+    "executor_defs",
 )
-COMPONENTS = ("pipeline_instances", "store_instances", "accessor_instances")
+COMPONENTS = (
+    "pipeline_instances",
+    "store_instances",
+    "accessor_instances",
+    "executor_instances",
+)
 
 
 def upgrade() -> None:
@@ -290,6 +296,7 @@ def _create_datasets() -> None:
             reference("pipeline_instance_id", "pipeline_instances.resource_id"),
             reference("store_instance_id", "store_instances.resource_id"),
             reference("accessor_instance_id", "accessor_instances.resource_id"),
+            reference("executor_instance_id", "executor_instances.resource_id"),
             *_definition(),
             *_configuration(),
             *own,
@@ -318,12 +325,17 @@ def _create_dataset_versions() -> None:
 
 
 def _create_computing_instances() -> None:
-    for table in ("experiment_instances", "portfolio_optimizer_instances"):
+    executor = reference("executor_instance_id", "executor_instances.resource_id")
+    for table, more in (
+        ("experiment_instances", (executor,)),
+        ("portfolio_optimizer_instances", ()),
+    ):
         op.create_table(
             table,
             _resource(),
             *_definition(nullable=True),
             *_configuration(),
+            *more,
             uuid("prefect_deployment_id", nullable=True),
         )
     op.create_table(

@@ -11,7 +11,11 @@ from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.pipeline import Pipeline
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.definitions.schemas import misfits
+from prefect_instances.libs.services.composition.instance_types.executor_problems import (
+    list_executor_problems,
+)
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
+    EXECUTOR,
     Component,
     Composition,
     Role,
@@ -23,6 +27,7 @@ ROLES = {
     "pipeline": Role(DefinitionKind.PIPELINE, "PipelineInstance"),
     "store": Role(DefinitionKind.STORE, "StoreInstance"),
     "accessor": Role(DefinitionKind.ACCESSOR, "AccessorInstance"),
+    "executor": EXECUTOR,
 }
 
 
@@ -35,6 +40,7 @@ def _check(composition: Composition) -> Iterable[Problem]:
     assert isinstance(pipeline, Pipeline)
     for problem in pipeline.check(composition.shapes):
         yield problem.under("pipeline") if problem.path.startswith("config") else problem
+    yield from list_executor_problems(composition, pipeline)
 
 
 def _fits(components: Mapping[str, Component], registry: Registry) -> Iterable[Problem]:

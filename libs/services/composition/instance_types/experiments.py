@@ -13,7 +13,11 @@ from prefect_instances.libs.definitions.pipeline import Pipeline
 from prefect_instances.libs.definitions.problems import suggest_closest
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.catalog import definition_id, version_id
+from prefect_instances.libs.services.composition.instance_types.executor_problems import (
+    list_executor_problems,
+)
 from prefect_instances.libs.services.composition.instance_types.instance_type import (
+    EXECUTOR,
     Composition,
     TypeDescription,
 )
@@ -92,6 +96,11 @@ def _check(composition: Composition) -> Iterable[Problem]:
     yield from locate_problems(spec.sweep, found)
     if base not in points:
         yield from _problems(composition, spec.at_point(base))
+    try:
+        pipeline = build_expression_pipeline(composition.registry, spec)
+    except InvalidSpec:
+        return  # told above
+    yield from list_executor_problems(composition, pipeline)
 
 
 def _problems(composition: Composition, spec: ExperimentSpec) -> Iterable[Problem]:
@@ -139,5 +148,10 @@ def _columns(composition: Composition) -> dict[str, Any]:
 
 
 EXPERIMENT = TypeDescription(
-    InstanceType.EXPERIMENT, check=_check, columns=_columns, calls=_calls, subject=_subject
+    InstanceType.EXPERIMENT,
+    {"executor": EXECUTOR},
+    check=_check,
+    columns=_columns,
+    calls=_calls,
+    subject=_subject,
 )

@@ -34,6 +34,10 @@ class Role:
     component_type: str = ""
 
 
+EXECUTOR = Role(DefinitionKind.EXECUTOR, "ExecutorInstance")
+"""The role of the executor in every type that has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """A resolved component: the definition and its validated configuration.

@@ -1,0 +1,123 @@
+"""Executor ``dask``: the parts run on the workers of a Dask cluster.
+
+Each part is sent with everything that it needs. So a part whose worker dies runs again elsewhere,
+and no other part does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.definitions.executor import Executor, Part, Value
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+ALIKE = ("prefect-instances", "polars")
+"""Packages that workers and runs have in the same version: both compute, and parts are pickled."""
+
+
+class DaskExecutor(Executor):
+    """Computes on the workers of a Dask cluster that is running already."""
+
+    name = "dask"
+    version = "1.0.0"
+
+    class Config(Executor.Config):
+        """Parameters of the executor."""
+
+        address: str = Field(
+            pattern=r"^(tcp|tls|ws|wss)://[^\s/@]+:\d+$",
+            description="Address of the cluster's scheduler.",
+            examples=["tcp://scheduler:8786"],
+        )
+        pieces: int = Field(
+            default=8, ge=1, le=1000, description="Parts into which the symbols are divided."
+        )
+        timeout_seconds: float = Field(
+            default=10, gt=0, description="Seconds until the scheduler counts as not reachable."
+        )
+
+    config: Config
+
+    @property
+    def pieces(self) -> int:
+        """See ``Executor.pieces``."""
+        return self.config.pieces
+
+    def check(self) -> None:
+        """See ``Executor.check``; the workers must have the same versions as this process."""
+        with self._connected() as client:
+            found = client.run(read_versions, on_error="return")
+        mine = read_versions()
+        for worker, theirs in sorted(found.items()):
+            if theirs != mine:
+                there = f"{theirs}" if isinstance(theirs, Exception) else _list(theirs)
+                text = f"worker {worker} must have {_list(mine)}, not: {there}"
+                raise self._unavailable(text.splitlines()[0])
+
+    def map(
+        self, function: Callable[[Any, Part], Value], parts: Sequence[Part], shared: Any = None
+    ) -> list[Value]:
+        """See ``Executor.map``; the cluster repeats a part whose worker dies, three times.
+
+        Values are fetched as they come: those of a worker that dies later are not lost.
+        """
+        if not parts:
+            return []
+        from distributed import CancelledError, KilledWorker, as_completed
+
+        with self._connected() as client, warnings.catch_warnings():
+            # Data within the graph are what lets a part run again elsewhere.
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            common = client.submit(_keep, shared, pure=False)
+            made = [client.submit(function, common, part, pure=False) for part in parts]
+            try:
+                values = dict(as_completed(made, loop=client.loop, with_results=True))
+            except KilledWorker as error:
+                text = "a part ended several workers, perhaps by its need of memory"
+                raise self._unavailable(text) from error
+            except CancelledError as error:
+                raise self._unavailable("it ended before the parts did") from error
+        return [values[one] for one in made]
+
+    @contextmanager
+    def _connected(self) -> Iterator[Client]:
+        """Yield a connection of its own to a cluster that has a worker."""
+        try:
+            from distributed import Client
+        except ImportError as error:
+            text = "Dask is not installed: install prefect-instances[dask]"
+            raise self._unavailable(text) from error
+        address, wait = self.config.address, self.config.timeout_seconds
+        try:
+            client = Client(address, timeout=wait, set_as_default=False)
+        except OSError as error:  # every failure to connect, timeouts too
+            raise self._unavailable("it cannot be reached") from error
+        with client:
+            if not client.scheduler_info(n_workers=-1)["workers"]:
+                raise self._unavailable("it has no worker")
+            yield client
+
+    def _unavailable(self, detail: str) -> Unavailable:
+        return Unavailable(f"Dask cluster {self.config.address}", detail)
+
+
+def read_versions() -> dict[str, str]:
+    """Read the versions of ``ALIKE`` in this process; raise PackageNotFoundError without one."""
+    return {package: version(package) for package in ALIKE}
+
+
+def _list(versions: dict[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
+def _keep(shared: Any) -> Any:
+    return shared
