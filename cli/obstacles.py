@@ -43,7 +43,7 @@ def _obstacles(inspector: Inspector, deployments: Mapping[str, UUID | None]) -> 
     if sweep is None:
         yield f"no deployment {SWEEP}: Prefect's database is new or was lost; run `instances up`"
     lost = _find_lost(inspector, deployments)
-    if lost and sweep is not None:
+    if lost:
         yield f"no deployment in Prefect: {name_some(lost)}; run `instances reconcile`"
     enabled = inspector.automations().get(START_NAME)
     if enabled is None:

@@ -13,7 +13,6 @@ from prefect_instances.libs.db.repositories.versions import select_labelled_vers
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind
 from prefect_instances.libs.definitions.registry import Registry
 from prefect_instances.libs.services.composition.catalog import (
-    build_changed_code,
     definition_id,
     read_recorded_calls,
 )
@@ -56,4 +55,5 @@ def _describe(session: Session, definitions: Iterable[type[Definition]]) -> Iter
     for each in definitions:
         known = select_labelled_version(session, definition_id(each.kind, each.name), each.version)
         if known is not None and known.content_hash != each.content_hash():
-            yield str(build_changed_code(each))
+            label = f"{each.kind} {each.name} {each.version}"
+            yield f"{label} has other code than was registered as this version"
