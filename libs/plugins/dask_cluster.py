@@ -6,13 +6,14 @@ and no other part does.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.definitions.executor import Executor, Part, Value
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 ALIKE = ("prefect-instances", "polars")
 """Packages that workers and runs have in the same version: both compute, and parts are pickled."""
+
+
+_ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^\s/@]+:\d+")
 
 
 class DaskExecutor(Executor):
@@ -34,7 +38,6 @@ class DaskExecutor(Executor):
         """Parameters of the executor."""
 
         address: str = Field(
-            pattern=r"^(tcp|tls|ws|wss)://[^\s/@]+:\d+$",
             description="Address of the cluster's scheduler.",
             examples=["tcp://scheduler:8786"],
         )
@@ -44,6 +47,13 @@ class DaskExecutor(Executor):
         timeout_seconds: float = Field(
             default=10, gt=0, description="Seconds until the scheduler counts as not reachable."
         )
+
+        @field_validator("address")
+        @classmethod
+        def _is_address(cls, address: str) -> str:
+            if not _ADDRESS.fullmatch(address):
+                raise ValueError("write tcp://HOST:PORT of the scheduler")
+            return address
 
     config: Config
 

@@ -27,6 +27,7 @@ PUBLIC = [
     "DefinitionUnavailable",
     "Evidence",
     "ExperimentSpec",
+    "Executor",
     "Extract",
     "ExtractContext",
     "FlowContext",
