@@ -227,19 +227,22 @@ Compute = Callable[[Alteration | None], pl.DataFrame]
 """Computes the output (date x symbol, long) on altered inputs; None: on the inputs as they are."""
 
 
-def audit_output(compute: Compute, dates: Sequence[date], seed: int, points: int) -> Audit:
+def audit_output(
+    compute: Compute, dates: Sequence[date], seed: int, points: int, *, by_period: bool = False
+) -> Audit:
     """Compute an output on altered inputs and compare it up to each of ``points`` random dates.
 
     ``dates`` are those of the inputs; the ones before the output begins, and its last one, are not
-    drawn. Raises DataRejected if no date is left, and whatever ``compute`` raises on the inputs as
-    they are.
+    drawn. ``by_period``: the last bar of a period has rows only once a later bar shows that it is
+    the last one, so that truncated inputs may lack them. Raises DataRejected if no date is left,
+    and whatever ``compute`` raises on the inputs as they are.
     """
     plain = compute(None)
     unstable = compare_outputs(plain, compute(None))
     days = draw_days(plain, dates, seed, points)
     if unstable is not None:
         return Audit(seed, (), unstable)
-    return Audit(seed, tuple(_compare_all(compute, plain, days, seed)))
+    return Audit(seed, tuple(_compare_all(compute, plain, days, seed, by_period)))
 
 
 def draw_days(output: pl.DataFrame, dates: Sequence[date], seed: int, points: int) -> list[date]:
@@ -254,18 +257,20 @@ def draw_days(output: pl.DataFrame, dates: Sequence[date], seed: int, points: in
 
 
 def _compare_all(
-    compute: Compute, plain: pl.DataFrame, days: Sequence[date], seed: int
+    compute: Compute, plain: pl.DataFrame, days: Sequence[date], seed: int, by_period: bool
 ) -> Iterator[Comparison]:
     for day in days:
-        past = plain.filter(pl.col("date") <= day)
         for change in Change:
+            past = plain.filter(pl.col("date") <= day)
             try:
-                found = compute(Alteration(day, change, seed))
+                found = compute(Alteration(day, change, seed)).filter(pl.col("date") <= day)
             except Exception as error:  # noqa: BLE001  # a definition may raise anything
                 text = f"{type(error).__name__}: {error}".splitlines()[0]
                 yield Comparison(day, change, past.height, error=text)
                 continue
-            leak = compare_outputs(past, found.filter(pl.col("date") <= day))
+            if by_period and change is Change.TRUNCATED and found["date"].max() != day:
+                past = past.filter(pl.col("date") < day)
+            leak = compare_outputs(past, found)
             yield Comparison(day, change, past.height, leak)
 
 

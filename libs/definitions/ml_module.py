@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+BLOCK = 4096
+"""Rows that a model predicts at once; the last block is filled up with its last row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Training data of a model: rows in order of date, then symbol.
@@ -44,10 +48,20 @@ class MLModule(Definition):
         """Return a model fitted to ``sample``."""
 
     def predict(self, model: Any, features: Floats) -> Floats:
-        """Return the model's prediction for each row of ``features`` (rows x features)."""
+        """Return the model's prediction for each row of ``features`` (rows x features).
+
+        A prediction may depend on its own row only. The model gets the rows in blocks of one size,
+        because the last bits of a matrix product depend on how many rows there are.
+        """
         import numpy as np
 
-        return np.asarray(model.predict(features), dtype=np.float64)
+        count, width = features.shape
+        if not count:
+            return np.empty(0)
+        filled = np.pad(features, ((0, -count % BLOCK), (0, 0)), mode="edge")
+        blocks = np.ascontiguousarray(filled).reshape(-1, BLOCK, width)
+        predicted = np.concatenate([np.asarray(model.predict(block)) for block in blocks])
+        return predicted[:count].astype(np.float64)
 
     def monitor(self, predicted: Floats, realised: Floats) -> Mapping[str, float]:
         """Compare predictions with realised values; return the metrics by name.

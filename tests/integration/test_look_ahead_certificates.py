@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from typing import ClassVar
+from typing import Any, ClassVar
+from uuid import UUID
 
 import polars as pl
 import pytest
@@ -18,11 +19,18 @@ from prefect_instances.libs import wiring
 from prefect_instances.libs.core.errors import InvalidSpec, NotFound
 from prefect_instances.libs.db.models import FlowExecutionResource
 from prefect_instances.libs.definitions.base import CompatibilityRules
+from prefect_instances.libs.definitions.look_ahead import Leak
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
+from prefect_instances.libs.plugins.ml_modules import RidgeModule
+from prefect_instances.libs.quant.backtest import Floats
 from prefect_instances.libs.services.composition.certificates import NotCertified
+from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
+from prefect_instances.libs.services.lifecycle.external_resources import create_external
 from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
+from prefect_instances.libs.services.procedures import optimization
 from prefect_instances.libs.services.runs.look_ahead import NotAuditable, audit_instance
 from prefect_instances.libs.services.views import reports
+from prefect_instances.libs.specs import parse_spec
 from tests.integration.bench import NEXT_DAY, Bench, derived, prices, write_instance
 
 
@@ -173,3 +181,80 @@ REFUSED: list[tuple[str, dict[str, int], type[Exception], str]] = [
     ("no_such", {}, NotFound, "no_such"),
     ("momentum", {"points": 0, "seed": -1}, InvalidSpec, "2 problems: points.*; seed"),
 ]
+
+
+class PeekingModule(RidgeModule):
+    """A definition as a wheel would bring it: it scales the features by all rows it is shown."""
+
+    name = "peeking"
+
+    def predict(self, model: Any, features: Floats) -> Floats:
+        """See ``MLModule.predict``."""
+        return super().predict(model, (features - features.mean(0)) / features.std(0))
+
+
+UNIVERSE = ["AAPL", "JPM", "KO", "MSFT", "XOM"]
+
+
+@pytest.fixture
+def market(bench: Bench) -> Bench:
+    """Prices of five stocks and a signal on them."""
+    registry = bench.services.registry.extended([PeekingModule])
+    made = Bench(replace(bench.services, registry=registry))
+    momentum = derived("desk", "momentum", "DELTA(close, 5) / REF(close, 5)", "prices")
+    for document in (prices("desk", symbols=UNIVERSE), momentum):
+        write_instance(made, document)
+        made.run(document["name"])
+    return made
+
+
+def write_and_run(bench: Bench, name: str, kind: str, **document: Any) -> None:
+    refs = [{"resource": one, "role": one} for one in ("prices", "momentum")]
+    whole = {"name": name, "project": "desk", "upstream_refs": refs, **document}
+    spec, id_ = parse_spec(whole), UUID(write_instance(bench, whole))
+    for external in TYPE_DESCRIPTIONS[spec.type].externals:
+        if external.name == "mlflow":
+            create_external(bench.services, id_, spec, external)
+            bench.run(name, "training")
+    bench.run(name, kind)
+
+
+def find_leak(bench: Bench, name: str, seed: int = 1) -> tuple[bool, Leak | None]:
+    """Audit an instance; return whether it passed, and the first leak."""
+    found = audit_instance(bench.services, name, seed=seed, points=3)
+    assert [one.error for one in found.audit.comparisons if one.error] == []
+    assert (found.passed, 1) in certificates(bench, name)
+    return found.passed, found.audit.leaks[0].leak if found.audit.leaks else None
+
+
+def test_a_model_is_certified_and_one_that_scales_by_later_rows_is_not(market: Bench) -> None:
+    features = [{"role": "momentum", "column": "value", "lags": [0, 5]}]
+    for name, definition in (("honest", "ridge"), ("peeking", "peeking")):
+        write_and_run(
+            market, name, "inference",
+            type="ModelInstance", module={"definition": definition}, features=features,
+        )  # fmt: skip
+    assert find_leak(market, "honest") == (True, None)
+    passed, leak = find_leak(market, "peeking")
+    assert (passed, leak and leak.column) == (False, "prediction")
+
+
+def test_an_optimizer_is_certified_and_one_that_sees_the_next_day_is_not(
+    market: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [{"resource": "momentum", "role": "signal"}, {"resource": "prices", "role": "prices"}]
+    for name, rebalance in (("monthly", "monthly"), ("weekly", "weekly")):
+        write_and_run(
+            market, name, "optimize", type="PortfolioOptimizerInstance", upstream_refs=refs,
+            optimizer={"definition": "hrp"}, lookback_days=40, rebalance=rebalance,
+        )  # fmt: skip
+    # Two dates of this seed, July 31 and September 30, are the last sessions of their months.
+    assert find_leak(market, "monthly", seed=5) == (True, None)
+    assert find_leak(market, "weekly") == (True, None)
+
+    def peek(known: optimization.OptimizationInputs, bar: int) -> Floats:
+        return known.prices.values[bar + 1 - known.spec.lookback_days : bar + 2]
+
+    monkeypatch.setattr(optimization, "_window", peek)
+    passed, leak = find_leak(market, "monthly", seed=5)
+    assert (passed, leak and leak.column) == (False, "weight")

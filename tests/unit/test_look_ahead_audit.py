@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from prefect_instances.libs.definitions.look_ahead import (
 )
 from prefect_instances.libs.definitions.op import Argument, Function
 from prefect_instances.libs.definitions.registry import FUNCTIONS
+from prefect_instances.libs.quant.calendar import Frequency, decision_bars
 from tests.unit.planted_leaks import HONEST, LEAKS, Pipe, make_inputs
 
 INPUTS = make_inputs()
@@ -28,7 +30,7 @@ DATES = INPUTS["prices"]["date"].unique().to_list()
 SEED, POINTS = 11, 2
 
 
-def audited(pipe: Pipe) -> Audit:
+def audited(pipe: Pipe, points: int = POINTS, *, by_period: bool = False) -> Audit:
     """The audit of a pipeline over the inputs of all planted leaks."""
 
     def compute(how: Alteration | None) -> pl.DataFrame:
@@ -39,7 +41,7 @@ def audited(pipe: Pipe) -> Audit:
             }
         )
 
-    return audit_output(compute, DATES, SEED, POINTS)
+    return audit_output(compute, DATES, SEED, points, by_period=by_period)
 
 
 def test_there_are_enough_planted_leaks() -> None:
@@ -65,6 +67,26 @@ def test_an_honest_pipeline_is_no_leak(name: str) -> None:
 
     assert found.passed, found.verdict
     assert found.verdict == f"no look-ahead in {POINTS * len(Change)} comparisons on {POINTS} dates"
+
+
+def test_the_last_bar_of_a_month_may_have_its_rows_with_the_next_bar() -> None:
+    def decided_with(value: pl.Expr) -> Pipe:
+        def pipe(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+            rows = inputs["prices"].sort("symbol", "date")
+            days = rows["date"].unique().sort().to_list()
+            ends = [days[bar] for bar in decision_bars(days, Frequency.MONTHLY)]
+            found = rows.select("date", "symbol", value=value.over("symbol"))
+            return found.filter(pl.col("date").is_in(ends))
+
+        return pipe
+
+    honest, close = decided_with(pl.col("close")), pl.col("close")
+    (found,) = audited(honest, len(DATES)).leaks
+    assert (found.day, found.change) == (date(2024, 1, 31), Change.TRUNCATED)
+    assert audited(honest, len(DATES), by_period=True).passed
+    leaks = audited(decided_with(close.shift(-1)), len(DATES), by_period=True).leaks
+    at_the_end = [one.change for one in leaks if one.day == date(2024, 1, 31)]
+    assert at_the_end == [Change.SHUFFLED, Change.RESTATED]
 
 
 def call(function: type[Function]) -> str:

@@ -59,3 +59,14 @@ def test_the_measures_are_those_of_a_hand_computed_case() -> None:
 
 def test_a_constant_prediction_has_no_rank_correlation() -> None:
     assert RidgeModule().monitor(np.ones(3), np.array([1.0, 2.0, 3.0]))["ic"] == 0.0
+
+
+@MODULES
+def test_a_prediction_has_the_same_bits_whatever_rows_follow(module: MLModule) -> None:
+    rng = np.random.default_rng(5)
+    features = np.asfortranarray(rng.normal(size=(500, 2)))
+    model = module.train(Sample(("x", "y"), features, features @ [0.5, -0.2]))
+    whole = module.predict(model, features)
+    for count in range(60):
+        assert module.predict(model, features[:count]).tobytes() == whole[:count].tobytes()
+    assert whole == pytest.approx(model.predict(features), abs=1e-12)

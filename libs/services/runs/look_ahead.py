@@ -25,6 +25,7 @@ from prefect_instances.libs.db.repositories.resources import Named, get_instance
 from prefect_instances.libs.db.repositories.runs import select_newest_success
 from prefect_instances.libs.definitions.guardrails import Gate, GuardrailMode, Report
 from prefect_instances.libs.definitions.look_ahead import Alteration, Audit, Leak, audit_output
+from prefect_instances.libs.quant.calendar import Frequency
 from prefect_instances.libs.services.composition.certificates import LOOK_AHEAD
 from prefect_instances.libs.services.composition.components import VersionReader
 from prefect_instances.libs.services.composition.create_guardrails import build_report_rows
@@ -33,6 +34,7 @@ from prefect_instances.libs.services.runs.procedures import run_procedure
 from prefect_instances.libs.services.runs.rerun import rebuild_job
 from prefect_instances.libs.services.runs.run_context import Frame, Job, PinnedInput
 from prefect_instances.libs.services.state.context import Services
+from prefect_instances.libs.specs import OptimizerSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -117,7 +119,13 @@ def audit_instance(
     if not _audited(job):
         raise NotAuditable(named.label, "it reads no rows of other instances")
     try:
-        audit = audit_output(lambda how: _compute(job, how), _dates(job), chosen, points)
+        audit = audit_output(
+            lambda how: _compute(job, how),
+            _dates(job),
+            chosen,
+            points,
+            by_period=_decides_by_period(job),
+        )
     except DataRejected as error:
         raise NotAuditable(named.label, str(error)) from error
     certificate = Certificate(named.label, version.generation, _definition(job), audit)
@@ -141,6 +149,11 @@ def _definition(job: Job) -> str:
     """Return the name of the main definition; that of the flow if the type has none."""
     main = TYPE_DESCRIPTIONS[job.spec.type].main
     return job.opened.main.name if main in job.opened.components else str(job.kind)
+
+
+def _decides_by_period(job: Job) -> bool:
+    """Return True for weights that are dated by the last bar of a week or month."""
+    return isinstance(job.spec, OptimizerSpec) and Frequency(job.spec.rebalance) != Frequency.DAILY
 
 
 def _audited(job: Job) -> list[PinnedInput]:
