@@ -5,7 +5,8 @@ Nothing here changes anything, but that ``audit`` stores its result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from prefect_instances.libs.services.views.comparing import VersionComparison
     from prefect_instances.libs.services.views.run_reports import RunReport
     from prefect_instances.libs.services.views.tabulating import Lineage
+
+
+LEAST_QUANTILES = 2
 
 
 def read(  # noqa: PLR0913  # one argument for each limit of a reader
@@ -179,43 +183,52 @@ def build_query(
         path: _read_day(path, value, problems)
         for path, value in (("as_of", as_of), ("start", start), ("end", end))
     }
-    moment = known_at
-    if isinstance(known_at, str):
-        try:
-            moment = datetime.fromisoformat(known_at)
-        except ValueError:
-            problems.append(Problem("known_at", "must be a time like 2024-01-31T18:00:00+00:00"))
-    if isinstance(moment, datetime) and moment.tzinfo is None:
-        problems.append(Problem("known_at", "must have a time zone"))
+    moment = _read_moment("known_at", known_at, problems)
+    fields = _list_names("columns", columns, problems)
+    wanted = _list_names("symbols", symbols, problems)
     if days["start"] and days["end"] and days["start"] > days["end"]:
         problems.append(Problem("start", f"is after the end, {days['end']}"))
     if problems:
         raise InvalidSpec(problems)
-    return Query(
-        **days,
-        knowledge_time=moment if isinstance(moment, datetime) else None,
-        columns=_list_names(columns),
-        symbols=_list_names(symbols),
-    )
+    return Query(**days, knowledge_time=moment, columns=fields, symbols=wanted)
 
 
-def _list_names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+def _list_names(path: str, names: object, problems: list[Problem]) -> tuple[str, ...] | None:
     """Return the names; one text is one name, not its letters."""
     if names is None:
         return None
-    return (names,) if isinstance(names, str) else tuple(names)
+    listed = [names] if isinstance(names, str) else names
+    found = tuple(listed) if isinstance(listed, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in found):
+        problems.append(Problem(path, "must be a name or a list of names"))
+    return found
 
 
-def _read_day(path: str, value: date | str | None, problems: list[Problem]) -> date | None:
+def _read_day(path: str, value: object, problems: list[Problem]) -> date | None:
     if isinstance(value, datetime):
         return value.date()
-    if not isinstance(value, str):
+    if value is None or isinstance(value, date):
         return value
     try:
-        return parse_day(value)
+        return parse_day(value if isinstance(value, str) else "")
     except ValueError as error:
         problems.append(Problem(path, str(error)))
         return None
+
+
+def _read_moment(path: str, value: object, problems: list[Problem]) -> datetime | None:
+    moment = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(value)
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        problems.append(Problem(path, "must be a time like 2024-01-31T18:00:00+00:00"))
+        return None
+    if moment.tzinfo is None:
+        problems.append(Problem(path, "must have a time zone"))
+    return moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +266,26 @@ def tear_sheet(
 
     ``horizons`` are in bars of the signal's own symbols. The prices are those of the nearest
     upstream that has ``price_column``. Other signals of the project are compared. Raises NotFound
-    for the name, DataRejected where nothing is published or no upstream has prices.
+    for the name, InvalidSpec for the numbers, DataRejected where nothing is published or no
+    upstream has prices.
     """
+    if problems := list(_check_judging(horizons, quantiles)):
+        raise InvalidSpec(problems)
     with connect_to_read() as services:
         figures = read_tear_sheet(
             services, name, horizons=horizons, quantiles=quantiles, price_column=price_column
         )
     return SignalReport(name, figures)
+
+
+def _check_judging(horizons: object, quantiles: object) -> Iterator[Problem]:
+    listed = list(horizons) if isinstance(horizons, Sequence) else []
+    if not listed or not all(isinstance(bars, int) and bars > 0 for bars in listed):
+        yield Problem("horizons", "must be a list of whole numbers of bars, 1 or more")
+    elif len(set(listed)) < len(listed):
+        yield Problem("horizons", "must not name a number of bars twice")
+    if not isinstance(quantiles, int) or quantiles < LEAST_QUANTILES:
+        yield Problem("quantiles", f"must be a whole number, {LEAST_QUANTILES} or more")
 
 
 def audit(name: str, *, seed: int | None = None, points: int = 5) -> Certificate:

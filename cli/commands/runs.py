@@ -65,12 +65,12 @@ class RunMode(StrEnum):
 
 
 class NoSuchFlow(PermanentError):
-    """The instance has no flow of this kind, or has several: choose one with --flow."""
+    """The instance has no flow of this kind, or has several: choose one."""
 
     def __init__(self, instance: str, asked: str, kinds: list[str]) -> None:
         self.instance, self.asked, self.kinds = instance, asked, kinds
         wanted = f"no flow {asked!r}" if asked else "several flows"
-        super().__init__(f"{instance!r} has {wanted}; choose one with --flow: {', '.join(kinds)}")
+        super().__init__(f"{instance!r} has {wanted}; choose its flow: {', '.join(kinds)}")
 
 
 class DeploymentGone(PermanentError):

@@ -67,14 +67,16 @@ class InvalidSpec(PermanentError):
 class NotFound(PermanentError):
     """The named thing does not exist: check its name or id.
 
-    ``nearest`` are existing names that look like it.
+    ``nearest`` are existing names that look like it. ``owner`` says of what it is, and what there
+    is instead.
     """
 
-    def __init__(self, kind: str, name: str, nearest: Sequence[str] = ()) -> None:
+    def __init__(self, kind: str, name: str, nearest: Sequence[str] = (), owner: str = "") -> None:
         self.kind, self.name, self.nearest = kind, name, tuple(nearest)
+        of = f" of {owner}" if owner else ""
         meant = f", did you mean {' or '.join(nearest)}?" if nearest else ""
         hint = "; `instances list` shows what exists" if kind == "instance" else ""
-        super().__init__(f"no {kind} {name!r}{meant}{hint}")
+        super().__init__(f"no {kind} {name!r}{of}{meant}{hint}")
 
 
 class NothingHere(PermanentError):

@@ -93,9 +93,11 @@ def _selection(present: list[str], columns: Iterable[str], keys: Iterable[str]) 
     wanted = [*columns]
     unknown = [column for column in dict.fromkeys(wanted) if column not in present]
     if unknown:
-        listed = "; ".join(f"{column!r}{suggest_closest(column, present)}" for column in unknown)
+        listed = "; ".join(
+            f"there is no column {column!r}{suggest_closest(column, present)}" for column in unknown
+        )
         raise DataRejected(
-            f"there is no column {listed} (there are {', '.join(present)})",
+            f"{listed} (there are {', '.join(present)})",
             {"column": unknown[0], "unknown": unknown, "columns": present},
         )
     leading = [key for key in keys if key in present]

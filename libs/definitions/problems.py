@@ -11,9 +11,13 @@ from prefect_instances.libs.core.errors import Problem
 
 
 def suggest_closest(word: str, known: Iterable[str]) -> str:
-    """Return ``, did you mean 'x'?`` with its leading comma, or "" if no known word is similar."""
-    matches = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {matches[0]!r}?" if matches else ""
+    """Return ``, did you mean 'x'?`` with its leading comma, or "" if no known word is similar.
+
+    Letters are compared without their case.
+    """
+    lowered = {one.lower(): one for one in known}
+    matches = difflib.get_close_matches(word.lower(), list(lowered), n=1)
+    return f", did you mean {lowered[matches[0]]!r}?" if matches else ""
 
 
 def build_config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> Problem:

@@ -74,7 +74,7 @@ def test_an_earlier_version_stays_readable(desk: str, bench: Bench) -> None:
 def test_bad_words_get_one_clear_line(desk: str) -> None:
     with pytest.raises(NotFound, match=f"did you mean {desk}/prices?"):
         prefect_instances.read("pricse")
-    with pytest.raises(NotFound, match=r"7 of .*/prices: the newest are 2, 1"):
+    with pytest.raises(NotFound, match=r"'7' of .*/prices, which has 2, 1"):
         prefect_instances.read("prices", version=7)
     with pytest.raises(NotFound, match="nothing is published yet"):
         prefect_instances.read("twice")
@@ -133,7 +133,7 @@ def test_two_versions_are_compared_by_row(desk: str, capsys: pytest.CaptureFixtu
     assert "3 rows added, 0 removed, 0 changed" in repr(found)
     assert "<table" in found._repr_html_()
     assert "identical" in repr(prefect_instances.compare("prices", 2, found.after.id))
-    with pytest.raises(NotFound, match="the newest are 2, 1"):
+    with pytest.raises(NotFound, match="which has 2, 1"):
         prefect_instances.compare("prices", 1, 3)
 
     code, out, _ = run(capsys, "compare", "prices", "2", "1", "--json")
@@ -192,7 +192,7 @@ def test_a_report_shows_the_pages_of_a_run(desk: str, bench: Bench, tmp_path: Pa
     assert prefect_instances.report("prices", run=str(flow_run)).run_id == found.run_id
     with pytest.raises(NotFound, match="no refresh run has succeeded yet"):
         prefect_instances.report("twice")
-    with pytest.raises(InvalidSpec, match="choose of refresh"):
+    with pytest.raises(InvalidSpec, match="choose one of refresh"):
         prefect_instances.report("prices", "training")
     with pytest.raises(PermanentError, match="is a DatasetInstance, not a ModelInstance"):
         prefect_instances.model("prices")

@@ -178,7 +178,7 @@ def test_a_hand_moved_alias_is_read_with_a_warning_and_a_later_training_is_not(
     id_, store = bench.instance_id("m"), tracking(bench.services)
     name = build_model_name(project, "m", id_)
     assert load_model(bench.services, "m").predict([[0.0, 0.0]]).shape == (1,)
-    with pytest.raises(NotFound, match=r"best of .*/m: there are champion"):
+    with pytest.raises(NotFound, match=r"'best' of .*/m, which has champion"):
         load_model(bench.services, "m", "best")
     drift = build_report(bench.services, "m", "monitoring")
     assert drift.file is not None

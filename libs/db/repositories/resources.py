@@ -110,7 +110,7 @@ def find_instance(session: Session, reference: str, project: str | None = None) 
     A plain name is searched in ``project``, or in all projects if that is None. Raises
     AmbiguousName if several projects have it.
     """
-    parent, _, name = reference.rpartition("/")
+    parent, _, name = str(reference).rpartition("/")
     within = (parent or project or "").lower()
     matches = [
         named

@@ -25,7 +25,7 @@ def load_model(services: Services, name: str, alias: str = CHAMPION) -> Any:
             raise PermanentError(f"{named.label} is a {named.type}, not a ModelInstance")
         registered = session.get_one(ModelInstance, named.id).mlflow_registered_model_name
     if registered is None:
-        raise NotFound("model", f"of {named.label}: no training has published one yet")
+        raise NotFound("model", alias, owner=f"{named.label}: no training has published one yet")
     store = tracking(services)
     version = store.find_version_by_alias(registered, alias)
     if version is None:
@@ -33,5 +33,5 @@ def load_model(services: Services, name: str, alias: str = CHAMPION) -> Any:
             word for word in (CHAMPION, CHALLENGER) if store.find_version_by_alias(registered, word)
         ]
         listed = ", ".join(known) or "none"
-        raise NotFound("alias", f"{alias} of {named.label}: there are {listed}")
+        raise NotFound("alias", alias, owner=f"{named.label}, which has {listed}")
     return store.load(registered, version).model

@@ -111,11 +111,11 @@ def choose_version(session: Session, named: Named, version: int | str | None) ->
     if version is None:
         current = select_current_output(session, named.id, kind)
         if current is None:
-            raise NotFound("version", f"of {named.label}: nothing is published yet")
+            raise NotFound("version", "current", owner=f"{named.label}: nothing is published yet")
         return current
     known = select_outputs(session, named.id, kind)
     for each in known:
         if str(version) in {str(each.generation), str(each.id)}:
             return each
     numbers = ", ".join(str(each.generation) for each in known[:10]) or "none"
-    raise NotFound("version", f"{version} of {named.label}: the newest are {numbers}")
+    raise NotFound("version", str(version), owner=f"{named.label}, which has {numbers}")

@@ -99,7 +99,9 @@ def build_report(services: Services, name: str, flow: str = "", run: str = "") -
 def _choose_kind(entry: Mapping[str, Any], flow: str) -> str:
     kinds = [each["kind"] for each in entry["flows"]]
     if flow and flow not in kinds:
-        raise InvalidSpec([Problem("flow", f"there is no {flow!r}; choose of {', '.join(kinds)}")])
+        raise InvalidSpec(
+            [Problem("flow", f"there is no {flow!r}; choose one of {', '.join(kinds)}")]
+        )
     if flow:
         return flow
     return (
@@ -114,7 +116,7 @@ def _choose_run(services: Services, label: str, kind: str, run: str) -> dict[str
         if not run and (each["flow_kind"], each["status"]) == (kind, "completed"):
             return dict(each)
     if run:
-        raise NotFound("run", f"{run} of {label}")
+        raise NotFound("run", run, owner=label)
     raise NotFound("report", f"of {label}: no {kind} run has succeeded yet")
 
 
