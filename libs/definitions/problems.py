@@ -29,4 +29,4 @@ def build_config_problem(detail: ErrorDetails, fields: Mapping[str, object]) -> 
         name = str(detail["loc"][-1])
         hint = suggest_closest(name, fields) if len(detail["loc"]) == 1 else ""
         return Problem(path, f"is not a parameter{hint}")
-    return Problem(path, detail["msg"])
+    return Problem(path, detail["msg"].removeprefix("Value error, "))
