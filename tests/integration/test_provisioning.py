@@ -279,7 +279,8 @@ def test_removal_with_cascade_and_purge_leaves_nothing(bench: Bench, project: st
     assert removed.labels == (f"{project}/doubled", f"{project}/prices")
     left = {name: count for name, count in bench.rows().items() if count != empty[name]}
     # What was installed stays registered, and what happened stays told.
-    definitions = {"resources", "resource_versions", "pipeline_defs", "store_defs", "accessor_defs"}
+    kinds = {"pipeline_defs", "store_defs", "accessor_defs", "executor_defs"}
+    definitions = {"resources", "resource_versions", *kinds}
     assert set(left) <= definitions | {"outbox", "database_marks"}
     assert deployments_of(bench, project) == []
     assert not [path for path in bench.services.settings.store_root.rglob("*") if path.is_file()]
