@@ -204,7 +204,9 @@ def test_all_mistakes_in_the_arguments_are_told_at_once(desk: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
         prefect_instances.read("prices", start="2020-02-01", end="2020-01-01", known_at="noon")
     assert [problem.path for problem in caught.value.problems] == ["known_at", "start"]
-    with pytest.raises(DataRejected, match=r"'closse', did you mean 'close'\?; there is no column 'xyz' \(there"):
+    with pytest.raises(
+        DataRejected, match=r"'closse', did you mean 'close'\?; there is no column 'xyz' \(there"
+    ):
         prefect_instances.read("prices", columns=["closse", "close", "xyz"])
     with pytest.raises(InvalidSpec) as caught:
         prefect_instances.read("prices", symbols=["APPL", "JPM", "NONE"])
