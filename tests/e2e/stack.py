@@ -158,12 +158,16 @@ class Stack:
         found = httpx.get(f"{self.api_url}/deployments/name/{full_name}", timeout=30).json()
         path = f"/deployments/{found['id']}/create_flow_run"
         run = self.post(path, {"parameters": dict(parameters)})
+        return self.wait_for_end(run["id"], full_name, seconds)
+
+    def wait_for_end(self, run_id: str, name: str, seconds: float = 90) -> dict[str, Any]:
+        """Wait until a flow run has ended, and return it."""
 
         def ended() -> dict[str, Any]:
-            current: dict[str, Any] = httpx.get(f"{self.api_url}/flow_runs/{run['id']}").json()
+            current: dict[str, Any] = httpx.get(f"{self.api_url}/flow_runs/{run_id}").json()
             return current if current["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
 
-        return eventually(ended, seconds, f"{full_name} ended", pause=0.2)
+        return eventually(ended, seconds, f"{name} ended", pause=0.2)
 
     def apply(self, manifest: Mapping[str, Any], *arguments: str) -> Answer:
         """Apply a manifest and wait until all of it is READY."""

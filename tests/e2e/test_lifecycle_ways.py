@@ -7,6 +7,7 @@ Prefect. Where ``instances`` has no command that runs the flow, Prefect's own co
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -473,8 +474,12 @@ def call(world: World, row: Row) -> None:
         world.stack.cli(*row.command(world))
     else:
         told = json.dumps(row.parameters(world))
-        done = world.stack.prefect("deployment", "run", full_name, "--params", told, "--watch")
+        # Without --watch, which misses the end of a run that ends before it has connected.
+        done = world.stack.prefect("deployment", "run", full_name, "--params", told)
         assert done.code == 0, done
+        (run_id,) = re.findall(r"UUID: (\S+)", done.out)
+        ended = world.stack.wait_for_end(run_id, full_name)
+        assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
 
 
 def test_what_export_writes_is_applied_without_a_change(world: World) -> None:

@@ -422,7 +422,9 @@ def test_pages_are_served_where_links_lead_and_doctor_misses_them(demo: LivingHo
     model = {"run_uuid": run_id, "path": "model/MLmodel"}
     assert httpx.get(f"{config['mlflow_ui_url']}/get-artifact", params=model).is_success
 
-    psutil.Process(demo.pid("mlflow")).kill()
+    pages = psutil.Process(demo.pid("mlflow"))
+    pages.kill()
+    pages.wait(SECONDS)
     missed = demo.run("doctor", "--json")
     details = [check["detail"] for check in missed.json["checks"]]
     assert any(detail.startswith("MLflow's pages died") for detail in details), details

@@ -17,7 +17,7 @@ from typing import TypeVar
 from uuid import UUID, uuid5
 
 from prefect_instances.libs.core import ids
-from prefect_instances.libs.core.commands import Blocked, Output, Skipped, Started
+from prefect_instances.libs.core.commands import AskedAgain, Blocked, Output, Skipped, Started
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.gate import find_blockers
@@ -353,7 +353,8 @@ class Simulation:
             assert (answer.run.id, answer.run.pins) == (run.id, run.pins)
             process.stage = Stage.STARTED
             return
-        assert isinstance(answer, Skipped), f"an ended run does not start again: {answer}"
+        again = isinstance(answer, Skipped | AskedAgain)
+        assert again, f"an ended run does not start again: {answer}"
         self.processes.remove(process)
 
     def end_process(self, process: Process, status: RunStatus) -> None:

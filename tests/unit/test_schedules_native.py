@@ -206,6 +206,7 @@ def test_prefect_fires_at_the_slots_and_only_there_when_the_clock_springs_forwar
     st.integers(0, 9),
 )
 @example(("America/New_York", "2026-03-08"), "30 2 * * *", 0)
+@example(("America/Santiago", "2028-09-03"), "0 0 */3 * *", 0)
 def test_prefect_fires_at_the_slots_and_only_there_in_zones_with_clock_changes(
     change: tuple[str, str], expression: str, years: int
 ) -> None:

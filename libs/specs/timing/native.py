@@ -70,8 +70,9 @@ class _Cron:
         return frozenset(one for one in times if _is_skipped(one, change))
 
     def days(self, month: int) -> Days:
-        """Return the expression's days in a month, by weekday."""
-        days = _days_of(self.day, month)
+        """Return the expression's days that a month has, by weekday."""
+        last = _SHORT_MONTHS.get(month, max(_EVERY_DAY))
+        days = _days_of(self.day, month) & frozenset(range(1, last + 1))
         if self.weekday == "*":
             return dict.fromkeys(range(_WEEK), days)
         named = _weekdays_of(self.weekday)
@@ -205,7 +206,8 @@ def _without(cron: _Cron, changes: list[ClockChange]) -> list[NativeCron]:
     kept = [NativeCron(cron.timed(hours, minutes)) for hours, minutes in _grouped(cron, skipped)]
     affected = {one.month for one in changes if cron.skipped(one)} & cron.months
     for hours, minutes in _by_hour(skipped):
-        if rest := cron.months - affected:
+        others = cron.months - affected
+        if rest := frozenset(one for one in others if any(cron.days(one).values())):
             other = _Cron(cron.minutes, cron.hours, cron.day, rest, cron.weekday)
             kept.append(NativeCron(other.timed(hours, minutes)))
         for month in sorted(affected):
