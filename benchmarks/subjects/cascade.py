@@ -21,9 +21,6 @@ from prefect_instances.libs.adapters.prefect import DeploymentPlan
 APART_SECONDS = 3.0
 
 
-EMPTY = Path(__file__).parents[1] / "empty.py"
-
-
 def measure(run: Run) -> Iterator[Figure]:
     """Each graph is a project of its own; ``--quick`` leaves the diamond to the tests."""
     yield _chain(run)
@@ -84,8 +81,7 @@ def _empty_runs(run: Run, count: int) -> float:
     plan = DeploymentPlan(
         flow_name="empty",
         name="benchmark",
-        # A file, as workers import installed packages only.
-        entrypoint=f"{EMPTY}:empty",
+        entrypoint="benchmarks.empty.empty",
         parameter_schema={"type": "object", "properties": {}},
         work_pool=services.settings.pool,
     )
