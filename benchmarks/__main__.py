@@ -40,6 +40,8 @@ ON_REQUEST = ("peers",)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 where everything was measured, 1 where not, 2 for wrong usage."""
+    # The worker starts without the current directory on its path, and runs `benchmarks.empty`.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     options = _parser().parse_args(arguments)
     _leave_other_servers()
     from benchmarks.report import document, show, write_docs
