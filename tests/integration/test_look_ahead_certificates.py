@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, ClassVar
@@ -22,12 +22,12 @@ from prefect_instances.libs.definitions.base import CompatibilityRules
 from prefect_instances.libs.definitions.look_ahead import Leak
 from prefect_instances.libs.definitions.pipeline import Extract, ExtractContext, Input, Pipeline
 from prefect_instances.libs.plugins.ml_modules import RidgeModule
-from prefect_instances.libs.quant.backtest import Floats
+from prefect_instances.libs.quant.backtest import Floats, History, simulate
 from prefect_instances.libs.services.composition.certificates import NotCertified
 from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.lifecycle.external_resources import create_external
 from prefect_instances.libs.services.lifecycle.promotion import build_promoted_spec
-from prefect_instances.libs.services.procedures import optimization
+from prefect_instances.libs.services.procedures import backtesting, optimization
 from prefect_instances.libs.services.runs.look_ahead import NotAuditable, audit_instance
 from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.specs import parse_spec
@@ -258,3 +258,22 @@ def test_an_optimizer_is_certified_and_one_that_sees_the_next_day_is_not(
     monkeypatch.setattr(optimization, "_window", peek)
     passed, leak = find_leak(market, "monthly", seed=5)
     assert (passed, leak and leak.column) == (False, "weight")
+
+
+def test_a_backtest_is_certified_and_one_that_fills_on_the_same_bar_is_not(
+    market: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_and_run(
+        market, "tested", "backtest", type="BacktestInstance", upstream_refs=[],
+        assets={"prices": "prices"}, signals={"primary": "momentum"},
+        date_range={"start": "2020-02-03"},
+        config={"rebalance_frequency": "daily", "slippage_model": "linear"},
+    )  # fmt: skip
+    assert find_leak(market, "tested") == (True, None)
+
+    def fill_at_once(prices: Floats, targets: Mapping[int, Floats], *rest: Any) -> History:
+        return simulate(prices, {bar - 1: row for bar, row in targets.items()}, *rest)
+
+    monkeypatch.setattr(backtesting, "simulate", fill_at_once)
+    passed, leak = find_leak(market, "tested")
+    assert (passed, leak and leak.symbol) == (False, "PORTFOLIO")

@@ -6,6 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.errors import (
     AlreadyExists,
@@ -15,6 +17,9 @@ from prefect_instances.libs.core.errors import (
     Unavailable,
 )
 from prefect_instances.libs.core.plan import Action
+from prefect_instances.libs.db.models import Resource, ResourceVersion
+from prefect_instances.libs.db.repositories.resources import get_instance
+from prefect_instances.libs.services.composition.changed_code import list_changed_of
 from prefect_instances.libs.services.lifecycle.manifests import plan
 from prefect_instances.libs.services.lifecycle.removal import deprovision
 from prefect_instances.libs.services.views import reports
@@ -297,3 +302,27 @@ def test_a_shared_store_outlives_the_dataset_that_made_it(bench: Bench, project:
 
     shown = reports.show(bench.services.database, bench.services.now(), "other")
     assert shown["components"]["store"]["name"] == "prices.store"
+
+
+def test_changed_code_of_each_definition_that_an_instance_uses_is_told(
+    bench: Bench, project: str
+) -> None:
+    bench.provision(prices(project))
+    bench.provision(derived(project, "moved", "DELTA(close, 1)", "prices"))
+    database, registry = bench.services.database, bench.services.registry
+
+    def told() -> list[str]:
+        with database.read() as session:
+            return list_changed_of(session, registry, get_instance(session, f"{project}/moved"))
+
+    def pretend(session: Session) -> None:
+        names = select(Resource.id).where(Resource.name.in_(["DELTA", "expression", "file"]))
+        changed = update(ResourceVersion).where(ResourceVersion.resource_id.in_(names))
+        session.execute(changed.values(content_hash="other"))
+
+    assert told() == []
+    database.transact(pretend)
+    assert told() == [
+        f"{kind} 1.0.0 has other code than was registered as this version"
+        for kind in ("OpDef DELTA", "PipelineDef expression")
+    ]

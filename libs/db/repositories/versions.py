@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Row, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from prefect_instances.libs.db.models import (
@@ -89,6 +89,26 @@ def select_calls(session: Session, owner_id: UUID) -> Sequence[Row[str, str, str
         .join(version, version.resource_id == Resource.id)
         .join(DefinitionCall, DefinitionCall.definition_version_id == version.id)
         .where(DefinitionCall.owner_id == owner_id)
+    )
+    return session.execute(query).all()
+
+
+def select_used_definitions(
+    session: Session, version_ids: Collection[UUID], owner_ids: Collection[UUID]
+) -> Sequence[Row[str, str, str, str]]:
+    """Select definition versions by id, and those pinned for owners.
+
+    Returns (kind, name, label, content hash) of each once, ordered by kind and name.
+    """
+    version = ResourceVersion
+    pinned = select(DefinitionCall.definition_version_id).where(
+        DefinitionCall.owner_id.in_(owner_ids)
+    )
+    query = (
+        select(Resource.type, Resource.name, version.label, version.content_hash)
+        .join(version, version.resource_id == Resource.id)
+        .where(or_(version.id.in_(version_ids), version.id.in_(pinned)))
+        .order_by(Resource.type, Resource.name)
     )
     return session.execute(query).all()
 
