@@ -145,28 +145,6 @@ def test_demo_ends_with_every_instance_ready(shown: tuple[LivingHome, Said]) -> 
     assert home.api_url.removesuffix("/api") in said.out
 
 
-def test_every_snippet_of_the_python_page_runs(demo: LivingHome, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
-    snippets = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(snippets)],
-        env={**demo.environment, "PATH": os.environ["PATH"]},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
-    assert snippets
-    assert done.returncode == 0, done.stderr
-    assert "symbols[0]: there is no 'APPL', did you mean 'AAPL'?" in done.stdout
-    assert "HistGradientBoostingRegressor" in done.stdout
-    assert "data:image/png;base64," in (tmp_path / "backtest.html").read_text()
-    assert "Plotly.newPlot" in (tmp_path / "momentum.html").read_text()
-    assert "rank IC" in (tmp_path / "tear-sheet.html").read_text()
-
-
 def test_the_instance_at_the_joint_ran_once(demo: LivingHome) -> None:
     (run,) = demo.run("runs", "relative_momentum", "--json").json["runs"]
 
@@ -290,6 +268,28 @@ def test_a_run_with_wait_waits_for_the_cascade_too(demo: LivingHome) -> None:
 
     assert said.code == 0, said
     assert len(demo.run("runs", "relative_momentum", "--json").json["runs"]) == before + 1
+
+
+def test_every_snippet_of_the_python_page_runs(demo: LivingHome, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(snippets)],
+        env={**demo.environment, "PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert snippets
+    assert done.returncode == 0, done.stderr
+    assert "symbols[0]: there is no 'APPL', did you mean 'AAPL'?" in done.stdout
+    assert "HistGradientBoostingRegressor" in done.stdout
+    assert "data:image/png;base64," in (tmp_path / "backtest.html").read_text()
+    assert "Plotly.newPlot" in (tmp_path / "momentum.html").read_text()
+    assert "rank IC" in (tmp_path / "tear-sheet.html").read_text()
 
 
 def test_up_where_all_is_up_starts_nothing(demo: LivingHome) -> None:
