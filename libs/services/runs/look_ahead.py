@@ -66,6 +66,12 @@ class Certificate:
     definition: str
     audit: Audit
 
+    def __repr__(self) -> str:
+        """Return the result in one line, and the seed that repeats it."""
+        return (
+            f"{self.name} version {self.generation}: {self.audit.verdict} (seed {self.audit.seed})"
+        )
+
     @property
     def passed(self) -> bool:
         """Return True if no look-ahead was found."""
