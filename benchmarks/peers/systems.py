@@ -75,7 +75,7 @@ class Peer:
 
     @contextmanager
     def running(self, upstreams: Upstreams) -> Iterator[None]:
-        """Start database and programs on these assets; end them at the end."""
+        """Start the database and the programs for these assets, and end them after the block."""
         self.assets = tuple(upstreams)
         self._write_project(upstreams)
         with serve_postgres(self.folder / "pg", self.name) as (self.socket, self._database):

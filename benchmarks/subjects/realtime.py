@@ -86,7 +86,7 @@ def latency(run: Run) -> Iterator[Figure]:
 
 
 def _rest(database: Database) -> None:
-    """The relay of the message before has ended; else it would take the next one along."""
+    """Wait until the previous relay has ended; else it would send the next message too."""
     while True:
         with database.read() as session:
             if read_relay(session).holder is None and not count_pending_messages(session)[0]:

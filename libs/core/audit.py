@@ -177,7 +177,7 @@ def _work_of(run: Run) -> Iterable[tuple[object, ...]]:
 
 
 def _claims(records: Records) -> Iterator[Finding]:
-    """Find openings and requests that a run took which is no longer in progress."""
+    """Find openings and requests whose claim belongs to a run that is no longer in progress."""
     taken: list[tuple[Opening | Request, str]] = [
         *((o, "an opening") for o in records.region.openings.values() if _is_claimed(o.status)),
         *((r, "a request") for r in records.region.requests.values() if _is_claimed(r.status)),

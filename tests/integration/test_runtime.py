@@ -462,7 +462,7 @@ class foreground:  # noqa: N801  # used as a statement
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A shell that runs the tests in the background has it ignored, and children inherit that.
+            # A shell ignores it for what it runs in the background, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         output: IO[str] | None = self.process.stdout

@@ -46,10 +46,7 @@ def count_hindsight(job: Job) -> dict[str, float]:
 
 
 def _find_predictions(session: Session, version_ids: Collection[UUID]) -> list[DatasetVersion]:
-    """Return the predictions among these versions and among what they were computed from.
-
-    What predictions were computed from is not looked at.
-    """
+    """Return the nearest predictions on each path: these versions, or upstream of them."""
     found: list[DatasetVersion] = []
     seen: set[UUID] = set()
     ahead = set(version_ids)

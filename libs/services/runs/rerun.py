@@ -158,7 +158,7 @@ def _spec_then(session: Session, record: RunRecord, instance_id: UUID) -> dict[s
 def _flow_then(
     session: Session, flow: FlowExecutionResource, base: DatasetVersion | None
 ) -> FlowExecutionResource:
-    """Return the flow as it was for procedures: its output, and that output's configuration."""
+    """Return the flow as procedures saw it then: its output, and that output's configuration."""
     maker = session.get(RunRecord, base.produced_by_run) if base else None
     return FlowExecutionResource(
         id=flow.id,

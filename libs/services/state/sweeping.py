@@ -123,7 +123,7 @@ def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
 
 
 def _ask_for_run(services: Services, opening_id: UUID, deployment_id: UUID) -> RunView | None:
-    """Start the run of an opening; return it, or the run that the key named before.
+    """Start the run of an opening; return it, or the run that its idempotency key started before.
 
     None if the key belongs to a run of another deployment, which was deleted since: the key cannot
     be used again.
