@@ -13,7 +13,7 @@ def list_faults(file: str, tests: tuple[str, ...], *changes: tuple[str, str]) ->
 ROOMS = (
     *list_faults(
         "libs/core/aggregation.py",
-        ("tests/unit/test_core_aggregation.py", "tests/property/test_aggregation_laws.py"),
+        ("tests/unit/core/test_aggregation.py", "tests/property/test_aggregation_laws.py"),
         # No flow at all is READY.
         ("return FlowStatus.NOT_INITIALIZED", "return FlowStatus.READY"),
         # Unnamed statuses come first.
@@ -21,7 +21,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/backfill.py",
-        ("tests/unit/test_core_backfill.py",),
+        ("tests/unit/core/test_backfill.py",),
         # Pieces leave out a day.
         ("first = last + timedelta(days=1)", "first = last + timedelta(days=2)"),
         # A week begins on Tuesday.
@@ -33,13 +33,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/lineage.py",
-        ("tests/unit/test_core_lineage.py", "tests/property/test_lineage_laws.py"),
+        ("tests/unit/core/test_lineage.py", "tests/property/test_lineage_laws.py"),
         # Descendants contain the start.
         ("return seen - origin", "return seen"),
     ),
     *list_faults(
         "libs/core/differences.py",
-        ("tests/unit/test_core_differences.py",),
+        ("tests/unit/core/test_differences.py",),
         # True equals 1.
         (
             "elif before != after or isinstance(before, bool) != isinstance(after, bool):",
@@ -48,13 +48,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/diagnosis.py",
-        ("tests/unit/test_core_diagnosis.py",),
+        ("tests/unit/core/test_diagnosis.py",),
         # A time that has passed is told.
         ("found is not None and found > draft.now", "found is not None"),
     ),
     *list_faults(
         "libs/core/plan.py",
-        ("tests/unit/test_core_plan.py",),
+        ("tests/unit/core/test_plan.py",),
         # What never published becomes stale.
         ("        if node in lineage.published\n", "        if node not in lineage.published\n"),
         # An interrupted change is unchanged.
@@ -65,7 +65,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/reconfiguration.py",
-        ("tests/unit/test_core_rewiring.py",),
+        ("tests/unit/core/test_rewiring.py",),
         # Every flow is reconfigured.
         ("if flow_id in change.changed:", "if True:"),
         # A kept edge is made anew.
@@ -73,7 +73,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/divergence.py",
-        ("tests/unit/test_core_differences.py",),
+        ("tests/unit/core/test_differences.py",),
         # An automation that is off is not told.
         ("if seen.present and not seen.enabled:", "if seen.present and seen.enabled:"),
         # A second deployment is not told.
@@ -86,7 +86,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/subscriber_messages.py",
-        ("tests/unit/test_core_subscribers.py",),
+        ("tests/unit/core/test_subscribers.py",),
         # The pause does not grow.
         ("2.0 ** min(failures - 1, 10)", "2.0 ** min(failures - failures, 10)"),
         # A relay that has failed tries at once.
@@ -94,13 +94,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/core/pairing.py",
-        ("tests/unit/test_core_pairing.py",),
+        ("tests/unit/core/test_pairing.py",),
         # An expired lease is alive.
         ("lease_until >= now:", "lease_until <= now:"),
     ),
     *list_faults(
         "libs/core/gate.py",
-        ("tests/unit/test_core_gate.py", "tests/unit/test_core_start.py"),
+        ("tests/unit/core/test_gate.py", "tests/unit/core/test_start.py"),
         # Any upstream with data is READY.
         ("return upstream.generation > 0", "return upstream.generation >= 0"),
         # A passed slot is fresh.
@@ -111,16 +111,16 @@ ROOMS = (
     *list_faults(
         "libs/core/gate.py",
         (
-            "tests/unit/test_core_requests.py",
-            "tests/unit/test_core_start.py",
-            "tests/unit/test_core_bad_ends.py",
+            "tests/unit/core/test_requests.py",
+            "tests/unit/core/test_start.py",
+            "tests/unit/core/test_bad_ends.py",
         ),
         # A request does not shorten a back-off.
         ("not_before=min(same.not_before, earliest)", "not_before=max(same.not_before, earliest)"),
     ),
     *list_faults(
         "libs/core/transitions.py",
-        ("tests/unit/test_core_succeed.py", "tests/unit/test_core_source_delayed.py"),
+        ("tests/unit/core/test_succeed.py", "tests/unit/core/test_source_delayed.py"),
         # Two overtaken runs starve.
         ("STARVED_AFTER = 3", "STARVED_AFTER = 2"),
         # A run without its data serves the slot.
@@ -128,7 +128,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/measures.py",
-        ("tests/unit/test_quant_backtest_rules.py", "tests/unit/test_quant_backtest.py"),
+        ("tests/unit/quant/test_backtest_rules.py", "tests/unit/quant/test_backtest.py"),
         # Idle bars are lost bars.
         ("moved = returns[returns != 0]", "moved = returns"),
         # The error is of the population.
@@ -136,7 +136,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/statistics.py",
-        ("tests/unit/test_quant_statistics.py",),
+        ("tests/unit/quant/test_statistics.py",),
         # Equal values are ordered.
         ("(ends - (counts + 1) / 2)", "(ends - counts)"),
         # Two pairs correlate.
@@ -144,7 +144,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/significance.py",
-        ("tests/unit/test_quant_significance.py",),
+        ("tests/unit/quant/test_significance.py",),
         # Skewness helps the error.
         ("1.0 - skewness * sharpe", "1.0 + skewness * sharpe"),
         # Similar trials are luckless.
@@ -154,7 +154,10 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/calendar.py",
-        ("tests/unit/test_quant_backtest.py", "tests/unit/test_optimization.py"),
+        (
+            "tests/unit/quant/test_backtest.py",
+            "tests/unit/services/procedures/test_optimization.py",
+        ),
         # The unfinished period counts.
         ("elif end < len(dates):", "elif end <= len(dates):"),
         # A week begins on Sunday.
@@ -162,13 +165,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/sessions.py",
-        ("tests/unit/test_optimization.py",),
+        ("tests/unit/services/procedures/test_optimization.py",),
         # One asset makes a session.
         ("(priced & live).sum(axis=1) * 2 >= count", "(priced & live).sum(axis=1) >= 1"),
     ),
     *list_faults(
         "libs/quant/backtest.py",
-        ("tests/unit/test_quant_backtest.py", "tests/unit/test_quant_backtest_rules.py"),
+        ("tests/unit/quant/test_backtest.py", "tests/unit/quant/test_backtest_rules.py"),
         # A decision is executed at once.
         ("range(decision + 1, following + 1)", "range(decision, following + 1)"),
         # Costs are not paid.
@@ -180,13 +183,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/prices.py",
-        ("tests/unit/test_quant_prices.py",),
+        ("tests/unit/quant/test_prices.py",),
         # Zero is a price.
         ("np.isfinite(prices) & (prices > 0.0)", "np.isfinite(prices) & (prices >= 0.0)"),
     ),
     *list_faults(
         "libs/specs/timing/slots.py",
-        ("tests/unit/test_schedules_slots.py", "tests/unit/test_schedules.py"),
+        ("tests/unit/specs/test_schedules_slots.py", "tests/unit/specs/test_schedules.py"),
         # A slot is its own next.
         ("after - INTERVAL_ANCHOR) // step + 1)", "after - INTERVAL_ANCHOR) // step)"),
         # A switched off schedule fires.
@@ -196,25 +199,25 @@ ROOMS = (
     ),
     *list_faults(
         "libs/specs/timing/sessions.py",
-        ("tests/unit/test_schedules_slots.py", "tests/unit/test_schedules.py"),
+        ("tests/unit/specs/test_schedules_slots.py", "tests/unit/specs/test_schedules.py"),
         # Sunday is a session in unknown years.
         ("if day.weekday() >= 5:", "if day.weekday() >= 6:"),
     ),
     *list_faults(
         "libs/specs/timing/session_events.py",
-        ("tests/unit/test_schedules_reference.py", "-k", "XNYS and open-15 and slots"),
+        ("tests/unit/specs/test_schedules_reference.py", "-k", "XNYS and open-15 and slots"),
         # Before the open is after it.
         ('sign = -1 if form[2] == "-" else 1', "sign = 1"),
     ),
     *list_faults(
         "libs/specs/timing/local_time.py",
-        ("tests/unit/test_schedules_slots.py", "tests/unit/test_schedules.py"),
+        ("tests/unit/specs/test_schedules_slots.py", "tests/unit/specs/test_schedules.py"),
         # A time that occurs twice is the second.
         ("local.replace(tzinfo=zone, fold=0)", "local.replace(tzinfo=zone, fold=1)"),
     ),
     *list_faults(
         "libs/specs/instances/optimizers.py",
-        ("tests/unit/test_specs_optimizers.py",),
+        ("tests/unit/specs/test_optimizers.py",),
         # Leverage may be below 1.
         (
             "isinstance(gross, int | float) and gross < 1",
@@ -226,16 +229,16 @@ ROOMS = (
     *list_faults(
         "libs/specs/reading/names.py",
         (
-            "tests/unit/test_specs_manifest.py",
-            "tests/unit/test_specs_malformed.py",
-            "tests/unit/test_specs_documents.py",
+            "tests/unit/specs/test_manifest.py",
+            "tests/unit/specs/test_malformed.py",
+            "tests/unit/specs/test_documents.py",
         ),
         # A reference may have three parts.
         ("if len(parts) <= 2 and all", "if len(parts) <= 3 and all"),
     ),
     *list_faults(
         "libs/definitions/content.py",
-        ("tests/unit/test_definitions_content.py", "tests/unit/test_source_inputs.py"),
+        ("tests/unit/definitions/test_content.py", "tests/unit/plugins/test_source_inputs.py"),
         # An extract keeps what it replaces.
         ("kept = stored.filter(~_between(since, until))", "kept = stored"),
         # The newest date is later.
@@ -245,13 +248,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/definitions/continuity.py",
-        ("tests/unit/test_definitions_continuity.py",),
+        ("tests/unit/definitions/test_continuity.py",),
         # The limit itself is a loss.
         ("return gone > max_loss * there", "return gone >= max_loss * there"),
     ),
     *list_faults(
         "libs/definitions/guardrails/data.py",
-        ("tests/unit/test_contracts_on_frames.py",),
+        ("tests/unit/definitions/test_contracts_on_frames.py",),
         # The oldest that may be is too old.
         ("if age > self.config.max_age_days:", "if age >= self.config.max_age_days:"),
         # Missing values are never too many.
@@ -261,7 +264,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/definitions/guardrails/portfolio.py",
-        ("tests/unit/test_contracts_on_frames.py",),
+        ("tests/unit/definitions/test_contracts_on_frames.py",),
         # Short weights have no leverage.
         ('weight.abs().sum().alias("gross")', 'weight.sum().alias("gross")'),
         # A solver's rounding is a breach.
@@ -273,10 +276,10 @@ ROOMS = (
     *list_faults(
         "libs/plugins/ops/windows.py",
         (
-            "tests/unit/test_plugin_expression.py",
-            "tests/unit/test_ops_digits.py",
-            "tests/unit/test_expression_operators.py",
-            "tests/unit/test_expression_program.py",
+            "tests/unit/plugins/test_expression.py",
+            "tests/unit/plugins/test_ops_digits.py",
+            "tests/unit/plugins/test_expression_operators.py",
+            "tests/unit/definitions/test_expression_program.py",
         ),
         # REF looks ahead.
         (
@@ -291,17 +294,17 @@ ROOMS = (
     *list_faults(
         "libs/plugins/ops/sections.py",
         (
-            "tests/unit/test_plugin_expression.py",
-            "tests/unit/test_ops_digits.py",
-            "tests/unit/test_expression_operators.py",
-            "tests/unit/test_expression_program.py",
+            "tests/unit/plugins/test_expression.py",
+            "tests/unit/plugins/test_ops_digits.py",
+            "tests/unit/plugins/test_expression_operators.py",
+            "tests/unit/definitions/test_expression_program.py",
         ),
         # RANK skips equal values.
         ('x.rank("average")', 'x.rank("min")'),
     ),
     *list_faults(
         "libs/plugins/point_in_time.py",
-        ("tests/unit/test_plugin_accessors.py",),
+        ("tests/unit/plugins/test_accessors.py",),
         # What is known at the moment is unknown.
         ("frame.filter(known <= asked)", "frame.filter(known < asked)"),
         # The oldest revision wins.
@@ -309,7 +312,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/plugins/optimizers.py",
-        ("tests/unit/test_plugin_optimizers.py",),
+        ("tests/unit/plugins/test_optimizers.py",),
         # Weights without a bound may be short.
         ("0.0 if low is None else low", "-1.0 if low is None else low"),
         # The turnover has no bound.
@@ -317,13 +320,16 @@ ROOMS = (
     ),
     *list_faults(
         "libs/plugins/delta.py",
-        ("tests/unit/test_plugin_delta.py",),
+        ("tests/unit/plugins/test_delta.py",),
         # A write that is repeated is written twice.
         ("location = self._made_before(table, token, whole)", "location = None"),
     ),
     *list_faults(
         "libs/services/procedures/features.py",
-        ("tests/unit/test_labels.py", "tests/unit/test_panels.py"),
+        (
+            "tests/unit/services/procedures/test_labels.py",
+            "tests/unit/services/procedures/test_panels.py",
+        ),
         # A label looks back.
         ("later = level.shift(-horizon)", "later = level.shift(horizon)"),
         # A label may reach into the validation.
@@ -333,13 +339,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/services/procedures/panels.py",
-        ("tests/unit/test_panels.py",),
+        ("tests/unit/services/procedures/test_panels.py",),
         # A missing value is 0.
         ('fill_null(float("nan"))', "fill_null(0.0)"),
     ),
     *list_faults(
         "libs/services/procedures/trials.py",
-        ("tests/unit/test_trials.py",),
+        ("tests/unit/services/procedures/test_trials.py",),
         # The trial itself does not count.
         ("return Trials(1 + sum(points)", "return Trials(sum(points)"),
         # An annual ratio counts per bar.
@@ -347,13 +353,13 @@ ROOMS = (
     ),
     *list_faults(
         "libs/services/rendering/links.py",
-        ("tests/unit/test_links.py",),
+        ("tests/unit/services/rendering/test_links.py",),
         # All flow runs are without work.
         ("&state={','.join(IdleEnd)}", ""),
     ),
     *list_faults(
         "libs/adapters/prefect/api.py",
-        ("tests/unit/test_prefect_api.py",),
+        ("tests/unit/adapters/test_prefect_api.py",),
         # An overloaded server refuses.
         ("or status in RETRY_LATER:", "and status in RETRY_LATER:"),
         # Only one page is read.
@@ -361,7 +367,7 @@ ROOMS = (
     ),
     *list_faults(
         "libs/adapters/prefect/schedules.py",
-        ("tests/unit/test_prefect_schedules.py",),
+        ("tests/unit/adapters/test_prefect_schedules.py",),
         # Days of month and week are both meant.
         ('"day_or": not cron.both', '"day_or": cron.both'),
         # A person's own schedule is ours.
@@ -380,7 +386,7 @@ ROOMS = (
     ),
     *list_faults(
         "cli/output.py",
-        ("tests/unit/test_cli_tables.py", "tests/unit/test_cli.py"),
+        ("tests/unit/cli/test_tables.py", "tests/unit/cli/test_app.py"),
         # An hour has 60 hours.
         ('("h", 3600)', '("h", 60)'),
         # Columns are as wide as their headers.
@@ -388,19 +394,19 @@ ROOMS = (
     ),
     *list_faults(
         "cli/tables.py",
-        ("tests/unit/test_cli_tables.py", "tests/unit/test_cli.py"),
+        ("tests/unit/cli/test_tables.py", "tests/unit/cli/test_app.py"),
         # Names of several projects look alike.
         ('for entry in document["instances"]}) > 1', 'for entry in document["instances"]}) > 9'),
     ),
     *list_faults(
         "cli/waiting.py",
-        ("tests/unit/test_cli_waiting.py",),
+        ("tests/unit/cli/test_waiting.py",),
         # Every end is a success.
         ("if run.state is not RunState.COMPLETED:", "if run.state is None:"),
     ),
     *list_faults(
         "cli/runtime/processes.py",
-        ("tests/unit/test_cli_runtime.py",),
+        ("tests/unit/cli/test_runtime.py",),
         # A process of the same number is ours.
         ("return marked == mark(home, record.role)", "return True"),
         # Requests are last words.

@@ -1,0 +1,530 @@
+"""The local runtime and the command line over real servers and workers in homes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.warm_cli import WarmCommandLine
+from tests.prefect_server import DATABASE, begin_migrated
+
+COMMAND = Path(sys.executable).with_name("instances")
+SECONDS = 400.0
+ROLES = ("server", "worker")
+STARTERS = ("demo", "down", "up")
+"""Commands that start or end processes: these always have a process of their own."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class LivingHome:
+    """A home and the command line for it, as a person on an otherwise untouched machine has it."""
+
+    path: Path
+    more: Mapping[str, str] = field(default_factory=dict)
+    warm: WarmCommandLine | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """No setting of ours or of Prefect's but the home; leftovers of another Prefect."""
+        foreign = ("INSTANCES_", "PREFECT_")
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+        leftovers = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://nowhere/x"}
+        # A user's home without Prefect profiles, and one in which a new one would show.
+        private = {"INSTANCES_HOME": str(self.path), "PREFECT_HOME": str(self.path / "user")}
+        return {**kept, **leftovers, **private, **self.more}
+
+    def run(self, *arguments: str) -> Said:
+        """Run one command to its end; without its start where that is not what it does."""
+        if self.warm is None or arguments[0] in STARTERS:
+            return self.start(*arguments)
+        done = self.warm.run(arguments, SECONDS)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> Said:
+        """Run one command to its end, in a process of its own."""
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def api_url(self) -> str:
+        """Address of the embedded server."""
+        config = json.loads((self.path / "config.json").read_text())
+        return str(config["prefect_api_url"])
+
+    def pid(self, role: str) -> int:
+        """Process id that is recorded for a role."""
+        return int(json.loads((self.path / "run" / f"{role}.json").read_text())["pid"])
+
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of server and worker."""
+        return tuple(self.pid(role) for role in ROLES)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that serves this home, however it came to be."""
+        return [
+            process for process in psutil.process_iter() if self._mark(process).endswith(self._end)
+        ]
+
+    @property
+    def _end(self) -> str:
+        return f"@{self.path.resolve()}"
+
+    @staticmethod
+    def _mark(process: psutil.Process) -> str:
+        try:
+            return process.environ().get("INSTANCES_RUNTIME", "")
+        except (psutil.Error, OSError):
+            return ""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LivingHome, Said]]:
+    """A home with the demonstration left running, and what ``demo`` said."""
+    home = LivingHome(tmp_path_factory.mktemp("demo"))
+    said = home.run("demo", "--keep")
+    warm = WarmCommandLine(home.environment)
+    yield replace(home, warm=warm), said
+    warm.close()
+    home.run("down")
+
+
+@pytest.fixture
+def demo(shown: tuple[LivingHome, Said]) -> LivingHome:
+    return shown[0]
+
+
+def test_demo_ends_with_every_instance_ready(shown: tuple[LivingHome, Said]) -> None:
+    home, said = shown
+
+    assert said.code == 0, said
+    statuses = home.start("status", "--json").json["instances"]
+    assert {entry["name"]: entry["status"] for entry in statuses} == {
+        "sp500_prices": "READY",
+        "sp500_index": "READY",
+        "returns_1d": "READY",
+        "momentum_12m": "READY",
+        "relative_momentum": "READY",
+        "max_utility": "READY",
+        "return_model": "READY",
+        "out_of_sample": "READY",
+        "reversal_idea": "READY",
+    }
+    assert home.api_url.removesuffix("/api") in said.out
+
+
+def test_the_instance_at_the_joint_ran_once(demo: LivingHome) -> None:
+    (run,) = demo.run("runs", "relative_momentum", "--json").json["runs"]
+
+    assert {read["resource"]: read["generation"] for read in run["inputs"]} == {
+        "momentum_12m": 1,
+        "returns_1d": 1,
+        "sp500_index": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (("list",), {"instances"}),
+        (("status", "demo/momentum_12m"), {"instances"}),
+        (("lineage", "momentum_12m"), {"nodes", "edges"}),
+        (("runs", "momentum_12m"), {"runs"}),
+        (("doctor",), {"checks"}),
+    ],
+)
+def test_json_is_the_only_thing_on_stdout(
+    demo: LivingHome, arguments: tuple[str, ...], keys: set[str]
+) -> None:
+    said = demo.run(*arguments, "--json")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.json.keys() == keys
+
+
+def test_a_status_document_has_the_keys_that_tools_rely_on(demo: LivingHome) -> None:
+    (entry,) = demo.run("status", "momentum_12m", "--json").json["instances"]
+
+    top = {"id", "name", "project", "type", "lifecycle", "status", "reason", "freshness", "flows"}
+    assert top <= entry.keys()
+    keys = {"kind", "deployment_id", "status", "reason", "since", "generation", "last_data_date"}
+    assert keys | {"next_due_at", "last_run_id", "blocked_by"} <= entry["flows"][0].keys()
+
+
+def test_a_run_is_found_by_its_id(demo: LivingHome) -> None:
+    (run, *_) = demo.run("runs", "momentum_12m", "--json").json["runs"]
+
+    info = demo.run("run-info", run["id"], "--json").json
+
+    assert (info["id"], info["instance"]) == (run["id"], "momentum_12m")
+
+
+def test_lineage_is_drawn_with_the_joint_once(demo: LivingHome) -> None:
+    lines = demo.run("lineage").out.splitlines()
+
+    joints = [line for line in lines if line.lstrip("│├└─ ").startswith("relative_momentum")]
+    assert [line.endswith("see above") for line in joints] == [False, True, True]
+
+
+def test_applying_the_same_again_starts_no_flow(demo: LivingHome) -> None:
+    before = flow_runs(demo)
+
+    said = demo.run("apply", "-f", str(packaged_demo()), "--wait")
+
+    assert said.code == 0
+    assert "9 unchanged" in said.out
+    assert flow_runs(demo) == before
+
+
+def test_a_manifest_with_faults_changes_nothing_and_tells_each(
+    demo: LivingHome, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "bad.yaml"
+    instances = [
+        {"name": "1st", "type": "DatasetInstance", "pipeline": {"definition": "market_data"}},
+        {"name": "b", "type": "Nothing"},
+    ]
+    manifest.write_text(json.dumps({"project": "demo", "instances": instances}))
+    before = flow_runs(demo)
+
+    said = demo.run("apply", "-f", str(manifest))
+
+    assert said.code == 1
+    assert len(said.err.splitlines()) >= 2
+    assert "instances[0].name" in said.err
+    assert "instances[1].type" in said.err
+    assert flow_runs(demo) == before
+
+
+def test_a_plan_starts_nothing(demo: LivingHome, tmp_path: Path) -> None:
+    before = flow_runs(demo)
+
+    said = demo.run("apply", "-f", str(breaking(tmp_path)), "--plan")
+
+    assert said.code == 0
+    assert "+ demo/too_high" in said.out
+    assert flow_runs(demo) == before
+
+
+def test_what_does_not_become_ready_is_told_with_its_exit_code(
+    demo: LivingHome, tmp_path: Path
+) -> None:
+    """A signal breaks its contract: it fails, and who reads it waits for it."""
+    applied = demo.run("apply", "-f", str(breaking(tmp_path)), "--wait")
+    failed = demo.run("run", "too_high", "--wait")
+    blocked = demo.run("run", "after_too_high", "--wait")
+    refused = demo.run("delete", "too_high")
+    removed = demo.run("delete", "too_high", "--cascade", "--purge")
+
+    assert applied.code == 3
+    assert "after_too_high is NOT_INITIALIZED: waits for too_high" in applied.err
+    assert (failed.code, failed.err.count("\n")) == (1, 1)
+    assert "above 1.0" in failed.err
+    assert blocked.code == 3
+    assert "UpstreamNotReady" in blocked.out
+    assert refused.code == 1
+    assert "after_too_high" in refused.err
+    assert removed.code == 0
+    names = {entry["name"] for entry in demo.run("list", "--json").json["instances"]}
+    assert not {"too_high", "after_too_high"} & names
+
+
+def test_a_run_with_wait_waits_for_the_cascade_too(demo: LivingHome) -> None:
+    before = len(demo.run("runs", "relative_momentum", "--json").json["runs"])
+
+    said = demo.run("run", "sp500_index", "--as-of", "2022-12-01", "--wait")
+
+    assert said.code == 0, said
+    assert len(demo.run("runs", "relative_momentum", "--json").json["runs"]) == before + 1
+
+
+def test_every_snippet_of_the_python_page_runs(demo: LivingHome, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "python.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(snippets)],
+        env={**demo.environment, "PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert snippets
+    assert done.returncode == 0, done.stderr
+    assert "symbols[0]: there is no 'APPL', did you mean 'AAPL'?" in done.stdout
+    assert "HistGradientBoostingRegressor" in done.stdout
+    assert "data:image/png;base64," in (tmp_path / "backtest.html").read_text()
+    assert "Plotly.newPlot" in (tmp_path / "momentum.html").read_text()
+    assert "rank IC" in (tmp_path / "tear-sheet.html").read_text()
+
+
+def test_up_where_all_is_up_starts_nothing(demo: LivingHome) -> None:
+    before = demo.pids()
+
+    said = demo.run("up", "--detach")
+
+    assert said.code == 0
+    assert "already up" in said.out
+    assert demo.pids() == before
+
+
+def test_doctor_names_what_is_wrong_and_up_brings_back_what_is_missing(demo: LivingHome) -> None:
+    pool = f"{demo.api_url}/work_pools/instances"
+    httpx.patch(pool, json={"is_paused": True}).raise_for_status()
+    start, _ = automations(demo)
+    httpx.patch(f"{demo.api_url}/automations/{start}", json={"enabled": False}).raise_for_status()
+    sweep = httpx.get(f"{demo.api_url}/deployments/name/sweep-freshness/default").json()["id"]
+    httpx.delete(f"{demo.api_url}/deployments/{sweep}").raise_for_status()
+    try:
+        sick = demo.run("doctor", "--json")
+    finally:
+        httpx.patch(pool, json={"is_paused": False}).raise_for_status()
+        httpx.patch(f"{demo.api_url}/automations/{start}", json={"enabled": True})
+        demo.run("up", "--detach")
+
+    found = {check["name"]: check["level"] for check in sick.json["checks"]}
+    assert sick.code == 1
+    assert (found["work pool"], found["automations"], found["deployments"]) == (
+        "fail",
+        "warn",
+        "fail",
+    )
+    assert demo.run("doctor").code == 0
+
+
+def test_up_restarts_only_what_died(demo: LivingHome) -> None:
+    server, worker = demo.pids()
+    psutil.Process(worker).kill()
+    died = demo.run("doctor")
+
+    said = demo.run("up", "--detach")
+
+    assert died.code == 1
+    assert said.code == 0, said
+    assert demo.pid("server") == server
+    assert demo.pid("worker") != worker
+    assert demo.run("doctor").code == 0
+
+
+def test_two_ups_at_once_start_one_of_each(demo: LivingHome) -> None:
+    psutil.Process(demo.pid("worker")).kill()
+    ups = [
+        subprocess.Popen(
+            [COMMAND, "up", "--detach"],
+            env=demo.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+
+    assert [up.wait(SECONDS) for up in ups] == [0, 0]
+    leaders = [process for process in demo.processes() if os.getsid(process.pid) == process.pid]
+    started = [
+        p
+        for p in leaders
+        if {"start", "prefect_instances.libs.adapters.prefect.server"} & set(p.cmdline())
+    ]
+    assert sorted(process.pid for process in started) == sorted(demo.pids())
+
+
+def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
+    demo: LivingHome, tmp_path: Path, prefect_template: Path
+) -> None:
+    """Foreground, as a person has it: ready, Ctrl-C, gone; then once more on the same port."""
+    other = LivingHome(tmp_path / "other")
+    begin_migrated(other.path / "prefect" / DATABASE, prefect_template)
+    before = demo.pids()
+    with foreground(other, "--with", "evidently") as up:
+        assert other.api_url != demo.api_url
+        assert healthy(other)
+        assert healthy(demo)
+        port = other.api_url
+        pages = json.loads((other.path / "config.json").read_text())["evidently_ui_url"]
+        assert known_to_evidently(pages) == set()
+        up.send_signal(signal.SIGINT)
+        assert up.wait(SECONDS) == 0
+    assert other.processes() == []
+    assert not healthy(other)
+    assert not list((other.path / "run").glob("*.json"))
+
+    stale = {"role": "worker", "pid": os.getpid(), "created": 0.0}
+    (other.path / "run" / "worker.json").write_text(json.dumps(stale))
+    try:
+        assert other.run("up", "--detach").code == 0
+        assert other.api_url == port
+        assert other.run("down").out == "worker stopped\nserver stopped\n"
+    finally:
+        other.run("down")
+    assert other.processes() == []
+    assert demo.pids() == before
+    assert healthy(demo)
+
+
+def test_pages_are_served_where_links_lead_and_doctor_misses_them(demo: LivingHome) -> None:
+    before = demo.pids()
+
+    said = demo.run("up", "--detach", "--with", "mlflow,evidently")
+
+    assert said.code == 0, said
+    assert demo.pids() == before
+    config = json.loads((demo.path / "config.json").read_text())
+    shown = demo.run("show", "return_model", "--json").json
+    handles, links = shown["handles"], shown["links"]
+    for title, role in (("MLflow experiment", "mlflow"), ("Evidently project", "evidently")):
+        address = config[f"{role}_ui_url"]
+        assert address in said.out
+        assert links[title].startswith(address)
+    assert known_to_mlflow(config["mlflow_ui_url"], handles["mlflow_experiment_id"])
+    assert handles["evidently_project_id"] in known_to_evidently(config["evidently_ui_url"])
+    training = next(
+        run
+        for run in demo.run("runs", "return_model", "--json").json["runs"]
+        if run["flow_kind"] == "training"
+    )
+    links = demo.run("run-info", training["id"], "--json").json["links"]
+    run_id = training["metrics"]["mlflow_run"]
+    assert links["MLflow run"].endswith(f"/runs/{run_id}")
+    model = {"run_uuid": run_id, "path": "model/MLmodel"}
+    assert httpx.get(f"{config['mlflow_ui_url']}/get-artifact", params=model).is_success
+
+    pages = psutil.Process(demo.pid("mlflow"))
+    pages.kill()
+    pages.wait(SECONDS)
+    missed = demo.run("doctor", "--json")
+    details = [check["detail"] for check in missed.json["checks"]]
+    assert any(detail.startswith("MLflow's pages died") for detail in details), details
+    assert missed.code == 1
+    assert demo.run("up", "--detach").code == 0
+    assert json.loads((demo.path / "config.json").read_text()) == config
+    assert known_to_mlflow(config["mlflow_ui_url"], handles["mlflow_experiment_id"])
+    assert demo.run("doctor").code == 0
+
+
+def known_to_mlflow(address: str, experiment_id: str) -> bool:
+    """Whether the API behind the pages finds an experiment."""
+    path = f"{address}/api/2.0/mlflow/experiments/get"
+    return httpx.get(path, params={"experiment_id": experiment_id}, timeout=30).is_success
+
+
+def known_to_evidently(address: str) -> set[str]:
+    """The projects that the API behind the pages knows."""
+    answer = httpx.get(f"{address}/api/v2/projects", timeout=30)
+    answer.raise_for_status()
+    return {project["id"] for project in answer.json()}
+
+
+class foreground:  # noqa: N801  # used as a statement
+    """``instances up`` in the foreground of a terminal session of its own, ready when entered."""
+
+    def __init__(self, home: LivingHome, *arguments: str) -> None:
+        self.home, self.arguments = home, arguments
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> subprocess.Popen[str]:
+        self.process = subprocess.Popen(
+            [COMMAND, "up", *self.arguments],
+            env=self.home.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # A shell ignores it for what it runs in the background, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        output: IO[str] | None = self.process.stdout
+        assert output is not None
+        for line in output:
+            if line.startswith("Ctrl-C"):
+                return self.process
+        pytest.fail(f"`instances up` ended with {self.process.wait()}")
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(SECONDS)
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def packaged_demo() -> Path:
+    """The manifest that ships with the command line."""
+    from prefect_instances import cli
+
+    return Path(str(cli.__file__)).with_name("demo.yaml")
+
+
+def breaking(folder: Path) -> Path:
+    """A manifest of a signal that breaks its contract and a dataset that reads it."""
+    high = {
+        "name": "too_high",
+        "type": "SignalInstance",
+        "pipeline": {"definition": "expression", "config": {"expression": "close"}},
+        "upstream_refs": [{"resource": "sp500_prices"}],
+        "signal": {"max_value": 1},
+    }
+    after = {
+        "name": "after_too_high",
+        "type": "DatasetInstance",
+        "pipeline": {"definition": "expression", "config": {"expression": "value * 2"}},
+        "upstream_refs": [{"resource": "too_high"}],
+    }
+    path = folder / "breaking.yaml"
+    path.write_text(json.dumps({"project": "demo", "instances": [high, after]}))
+    return path
+
+
+def healthy(home: LivingHome) -> bool:
+    """Whether the home's server answers."""
+    try:
+        return httpx.get(f"{home.api_url}/health", timeout=5).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def automations(home: LivingHome) -> list[str]:
+    """Ids of the project's automations."""
+    answer = httpx.post(f"{home.api_url}/automations/filter", json={}, timeout=30)
+    answer.raise_for_status()
+    return [each["id"] for each in answer.json() if each["name"].startswith("instances: ")]
+
+
+def flow_runs(home: LivingHome) -> int:
+    """How many runs of ``apply-manifest`` the server knows."""
+    body = {"flows": {"name": {"any_": ["apply-manifest"]}}}
+    answer = httpx.post(f"{home.api_url}/flow_runs/count", json=body, timeout=30)
+    answer.raise_for_status()
+    return int(answer.json())
