@@ -128,11 +128,11 @@ def judge(copy: Copy, fault: Fault) -> str:
         return {0: NOT_CAUGHT, 1: CAUGHT}.get(run_apart(copy.root, fault.tests), BROKEN)
 
 
-def run_apart(root: Path, tests: tuple[str, ...]) -> int:
+def run_apart(root: Path, tests: tuple[str, ...], patience: float | None = PATIENCE_SECONDS) -> int:
     """Run the tests in a fork of this process; return pytest's code, negative if it was killed."""
     child = multiprocessing.get_context("fork").Process(target=run_tests, args=(root, tests))
     child.start()
-    child.join(PATIENCE_SECONDS)
+    child.join(patience)
     if child.is_alive():
         child.kill()
         child.join()

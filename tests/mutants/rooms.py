@@ -140,7 +140,7 @@ ROOMS = (
         # Equal values are ordered.
         ("(ends - (counts + 1) / 2)", "(ends - counts)"),
         # Two pairs correlate.
-        ("if both.sum() < MIN_PAIRS:", "if both.sum() < MIN_PAIRS - 1:"),
+        ("(count >= MIN_PAIRS)", "(count >= MIN_PAIRS - 1)"),
     ),
     *list_faults(
         "libs/quant/significance.py",
@@ -269,8 +269,8 @@ ROOMS = (
         ('weight.abs().sum().alias("gross")', 'weight.sum().alias("gross")'),
         # A solver's rounding is a breach.
         (
-            'highest > high + TOLERANCE:\n            yield Broken(f"a weight',
-            'highest > high:\n            yield Broken(f"a weight',
+            'highest > high + TOLERANCE:\n            yield Violation(f"a weight',
+            'highest > high:\n            yield Violation(f"a weight',
         ),
     ),
     *list_faults(

@@ -18,6 +18,10 @@ def test_no_two_faults_are_the_same() -> None:
     assert len({(fault.file, fault.old, fault.new) for fault in every}) == len(every)
 
 
+def test_every_fault_fits_the_code() -> None:
+    assert problems_of((*FAULTS, *ROOMS)) == []
+
+
 def test_a_fault_that_fits_no_longer_says_why() -> None:
     gone = Fault("libs/settings.py", "not there", "", ("tests/unit/gone.py",))
 
