@@ -18,6 +18,7 @@ import polars as pl
 from prefect_instances.libs.core.dates import DAY, EARLIEST, LATEST
 from prefect_instances.libs.core.errors import DataRejected
 from prefect_instances.libs.definitions.content import SAMPLE
+from prefect_instances.libs.definitions.widening import EXACT_FLOAT
 
 CellType = Literal["number", "text", "boolean"]
 
@@ -45,9 +46,6 @@ _DIGITS = r"^[0-9]+$"
 _WHOLE = r"^[+-]?[0-9]+$"
 _NOT_ASCII = r"[^\x00-\x7f]"
 _INVISIBLE = r"[[:cntrl:]\p{Cf}]"
-
-EXACT = 2**53
-"""The whole numbers up to this one are all held exactly by a Float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +289,7 @@ def _whole(texts: pl.Series, numbers: pl.Series) -> pl.Series:
 
 def _reject_rounded(texts: pl.Series, numbers: pl.Series, where: Where) -> None:
     """Reject whole numbers that a column of Float64 would change, such as identifiers."""
-    large = (numbers.abs() >= EXACT) & numbers.is_finite() & texts.str.contains(_WHOLE)
+    large = (numbers.abs() >= EXACT_FLOAT) & numbers.is_finite() & texts.str.contains(_WHOLE)
     at = large.arg_true()
     pairs = zip(texts.gather(at).to_list(), numbers.gather(at).to_list(), strict=True)
     changed = pl.Series([int(text) != int(number) for text, number in pairs], dtype=pl.Boolean)
