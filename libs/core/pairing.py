@@ -130,6 +130,23 @@ def decide_restart(there: There, name: str, attempt: int) -> Restart:
     return Restart.NOW if attempt < QUICK_STARTS else Restart.LATER
 
 
+_ENDS: Mapping[There, RunStatus] = {
+    There.FAILED: RunStatus.FAILED,
+    There.CRASHED: RunStatus.CRASHED,
+    There.CANCELLED: RunStatus.CANCELLED,
+}
+
+
+def decide_end(there: There, name: str) -> RunStatus:
+    """Decide how to record the end of a claimed run that did not record it itself.
+
+    ``name`` is the name of its state in Prefect. A run that failed because a service did not
+    answer counts as crashed: most likely that service was the database, and nothing is wrong with
+    its data or code.
+    """
+    return RunStatus.CRASHED if name == UNAVAILABLE else _ENDS[there]
+
+
 def here(status: RunStatus | None) -> Here:
     """Group the status of a run record; None stands for a flow run that claimed nothing."""
     if status is None:

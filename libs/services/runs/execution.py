@@ -24,7 +24,7 @@ from prefect_instances.libs.services.runs.guardrails import (
 from prefect_instances.libs.services.runs.heartbeat import heartbeat
 from prefect_instances.libs.services.runs.opened import open_instance
 from prefect_instances.libs.services.runs.preflight import begin
-from prefect_instances.libs.services.runs.publishing import Finished, publish, retry_policy
+from prefect_instances.libs.services.runs.publishing import Finished, publish
 from prefect_instances.libs.services.runs.run_context import (
     Appended,
     Frame,
@@ -37,6 +37,7 @@ from prefect_instances.libs.services.runs.run_context import (
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.retrying import choose_retry_policy
 from prefect_instances.libs.specs import ScheduleSpec, is_session
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _is_served(services: Services, flow_id: UUID, slot: datetime) -> bool:
 def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error: Exception) -> None:
     """Record the failure, unless the run was declared dead meanwhile and has ended already."""
     text = describe_error(error)
-    policy = retry_policy(services, schedule, run)
+    policy = choose_retry_policy(services, schedule, run.id, run.retries)
     try:
         services.ledger.end_badly(run.id, RunStatus.FAILED, text[:2000], policy)
     except Interrupted as lost:

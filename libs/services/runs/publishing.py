@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-from prefect_instances.libs.core.commands import Output, RetryPolicy
+from prefect_instances.libs.core.commands import Output
 from prefect_instances.libs.core.errors import InstancesError
 from prefect_instances.libs.core.records import Run
 from prefect_instances.libs.core.status import Cause
@@ -28,11 +28,10 @@ from prefect_instances.libs.services.runs.run_context import (
 )
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Publication
+from prefect_instances.libs.services.state.retrying import choose_retry_policy
 from prefect_instances.libs.specs import (
-    ScheduleSpec,
     due_window,
     expected_data_date,
-    retry_delay,
     served_slot,
 )
 
@@ -103,7 +102,7 @@ def publish(job: Job, result: Result) -> Finished:
         run.id,
         output,
         Publication(version, metrics, artifacts, result.drift, result.record),
-        retry_policy(services, job.schedule, run),
+        choose_retry_policy(services, job.schedule, run.id, run.retries),
     )
     _follow_up(job, result)
     generation = job.flow.generation + (1 if made.stored else 0)
@@ -249,18 +248,4 @@ def _version_row(
         produced_by_run=run.id,
         created_at=now,
         changed_from=made.changed_from,
-    )
-
-
-def retry_policy(services: Services, schedule: ScheduleSpec, run: Run) -> RetryPolicy:
-    """Return the retry policy: failures by the schedule, crashes by the settings."""
-    base = services.ledger.retry
-    delay = retry_delay(schedule, run.retries + 1, str(run.id))
-    if delay is None:
-        return base
-    return RetryPolicy(
-        failed=schedule.max_retries,
-        failed_delay=delay,
-        crashed=base.crashed,
-        crashed_delay=base.crashed_delay,
     )

@@ -16,7 +16,7 @@ from prefect_instances.libs.db.repositories.resources import select_ids
 from prefect_instances.libs.db.repositories.runs import select_leases
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
-from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_run
+from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_as_there, end_run
 
 SILENT = "its process gave no sign of life"
 
@@ -132,7 +132,7 @@ def _act(services: Services, pair: Pair, verdict: Verdict) -> bool:
         case Verdict.END_HERE:
             assert pair.record is not None
             assert pair.view is not None
-            end_run(services, pair.record.id, BAD_STATES[pair.view.state], pair.view.message)
+            end_as_there(services, pair.record.id, pair.view)
             return True
         case Verdict.LEAVE | Verdict.START_AGAIN:
             return False

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
-from prefect_instances.libs.core.pairing import Restart, There, decide_restart
+from prefect_instances.libs.core.pairing import Restart, There, decide_end, decide_restart
 from prefect_instances.libs.core.records import OpeningStatus
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.models import GateOpening
 from prefect_instances.libs.db.repositories.runs import select_run
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.event_relay import relay_or_leave
+from prefect_instances.libs.services.state.retrying import read_retry_policy
 
 BAD_STATES: Mapping[RunState, RunStatus] = {
     RunState.FAILED: RunStatus.FAILED,
@@ -37,14 +38,23 @@ def recover_run(services: Services, flow_run_id: UUID) -> str:
         return restart(services, view)
     if run.status is not RunStatus.RUNNING:
         return f"run {run.id} is already recorded as {run.status}"
-    return end_run(services, run.id, BAD_STATES[view.state], view.message)
+    return end_as_there(services, run.id, view)
+
+
+def end_as_there(services: Services, run_id: UUID, view: RunView) -> str:
+    """Record that a RUNNING run ended as its flow run did; return one line on the result."""
+    status = decide_end(There(view.state), view.state_name)
+    return end_run(services, run_id, status, view.message)
 
 
 def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -> str:
-    """Record that a RUNNING run failed, crashed or was cancelled; return one line on the result."""
+    """Record that a RUNNING run failed, crashed or was cancelled; return one line on the result.
+
+    It is repeated as its schedule and the settings say, like a run that records its own failure.
+    """
     text = _first_line(message, status)
     try:
-        services.ledger.end_badly(run_id, status, text)
+        services.ledger.end_badly(run_id, status, text, read_retry_policy(services, run_id))
     except Interrupted as lost:
         return str(lost)
     relay_or_leave(services)

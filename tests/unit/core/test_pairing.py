@@ -11,10 +11,12 @@ import pytest
 from prefect_instances.libs.adapters.prefect import ENDED, LIVE, RunState
 from prefect_instances.libs.core.pairing import (
     DECISIONS,
+    UNAVAILABLE,
     Here,
     There,
     Verdict,
     decide,
+    decide_end,
     here,
     lease_is_over,
 )
@@ -97,3 +99,18 @@ def test_a_lease_gets_one_more_where_nobody_could_write(
 ) -> None:
     swept_at = None if swept is None else NOW + swept * MINUTE
     assert lease_is_over(NOW + lease * MINUTE, NOW, swept_at, MINUTE) is over
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "status"),
+    [
+        (There.FAILED, "Failed", RunStatus.FAILED),
+        (There.FAILED, UNAVAILABLE, RunStatus.CRASHED),
+        (There.CRASHED, "Crashed", RunStatus.CRASHED),
+        (There.CANCELLED, "Cancelled", RunStatus.CANCELLED),
+    ],
+)
+def test_a_run_that_met_no_database_when_it_ended_counts_as_crashed(
+    there: There, name: str, status: RunStatus
+) -> None:
+    assert decide_end(there, name) is status

@@ -71,17 +71,23 @@ def opening_of(bench: Bench) -> UUID:
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "released"),
-    [("CRASHED", "RunCrashed", True), ("CANCELLED", "RunCancelled", False)],
+    ("state", "name", "reason", "released"),
+    [
+        ("CRASHED", "", "RunCrashed", True),
+        ("CANCELLED", "", "RunCancelled", False),
+        # The database was away when it ended, or it would have told itself.
+        ("FAILED", "Unavailable", "RunCrashed", True),
+        ("FAILED", "", "RunFailed", False),
+    ],
 )
 def test_a_claimed_run_that_ended_badly_is_put_on_record(
-    bench: Bench, person: httpx.Client, state: str, reason: str, released: bool
+    bench: Bench, person: httpx.Client, state: str, name: str, reason: str, released: bool
 ) -> None:
     opening = opening_of(bench)
     run_id = started_run(bench, opening)
     started = bench.services.ledger.start(bench.flow_id("prices"), run_id, opening_id=opening)
     assert isinstance(started, Started)
-    end(person, run_id, state)
+    end(person, run_id, state, name)
 
     recover_run(bench.services, run_id)
     recover_run(bench.services, run_id)
@@ -89,6 +95,24 @@ def test_a_claimed_run_that_ended_badly_is_put_on_record(
     assert (flow(bench)["status"], flow(bench)["reason"]) == ("ERROR", reason)
     assert (bench._next_opening() is not None) is released
     assert len(reports.runs(bench.services.database, "prices")["runs"]) == 1
+
+
+def test_a_failure_that_another_process_records_is_retried_as_its_schedule_says(
+    database: Database, gateway: PrefectGateway, person: httpx.Client, tmp_path: Path
+) -> None:
+    gateway.ensure_work_pool(WORK_POOL, "process", None)
+    bench = make_bench(database, gateway, tmp_path)
+    patient = {"type": "manual", "max_retries": 2, "backoff_seconds": 0}
+    bench.provision({**prices(f"p{uuid4().hex[:8]}"), "schedule": patient})
+    opening = opening_of(bench)
+    run_id = started_run(bench, opening)
+    bench.services.ledger.start(bench.flow_id("prices"), run_id, opening_id=opening)
+    end(person, run_id, "FAILED", message="DataRejected: no rows")
+
+    recover_run(bench.services, run_id)
+
+    assert flow(bench)["reason"] == "RunFailed"
+    assert opening_of(bench) != opening
 
 
 def test_a_run_that_died_before_it_claimed_has_its_opening_announced_again(
