@@ -169,11 +169,11 @@ class Stack:
 
         return eventually(ended, seconds, f"{name} ended", pause=0.2)
 
-    def apply(self, manifest: Mapping[str, Any], *arguments: str) -> Answer:
-        """Apply a manifest and wait until all of it is READY."""
+    def apply(self, manifest: Mapping[str, Any], *arguments: str, seconds: float = 240) -> Answer:
+        """Apply a manifest; ``--wait`` waits until all of it is READY."""
         path = self.home / "manifest.yaml"
         path.write_text(yaml.safe_dump(dict(manifest)))
-        return self.cli("apply", "-f", str(path), *arguments)
+        return self.cli("apply", "-f", str(path), *arguments, seconds=seconds)
 
     @cached_property
     def database(self) -> Database:

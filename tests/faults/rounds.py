@@ -50,7 +50,7 @@ class Harness:
     def build(self) -> None:
         """Apply the graph and wait until every instance is READY."""
         write_sources(self.sources, 0, Random(self.seed))
-        self.world.apply(manifest(self.sources), "--wait", "--timeout", "600")
+        self.world.apply(manifest(self.sources), "--wait", "--timeout", "600", seconds=660)
 
     def play(self, number: int) -> Round:
         """Play one round to its end; keep the logs if something did not hold."""
