@@ -7,21 +7,28 @@ printed in the header, and ``--hypothesis-seed`` repeats a run.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import sys
 from collections import Counter
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from tests.calendars import share_holidays
 from tests.certificates import share_certificates
 
+# There is a test process on each core: a thread of OpenMP that waits by spinning takes the core of
+# another. To be set before scikit-learn is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A session starts hundreds of processes: what they have in common is compiled once.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 share_certificates()
+share_holidays()
 
 pytest_plugins = (
     "tests.prefect_server",
@@ -67,6 +74,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--hypothesis-seed", None) is None:
         config.option.hypothesis_seed = str(secrets.randbits(32))
     config.pluginmanager.register(LeftOut(config), "left-out")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Keep what is imported and collected out of garbage collections: it lasts for the session."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,7 +22,9 @@ from prefect_instances.libs.adapters.warm_worker.forkserver import (
     disable_heartbeats,
 )
 
-PATCHES = [*SERVER_PATCHES, *RUN_PATCHES]
+# The server's application takes seconds to import.
+OF_A_SERVER = [pytest.param(patch, marks=pytest.mark.server) for patch in SERVER_PATCHES]
+PATCHES = [*OF_A_SERVER, *RUN_PATCHES]
 
 
 def target(first: int, second: int) -> None:

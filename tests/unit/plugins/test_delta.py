@@ -476,7 +476,9 @@ for day in range(10_000):
 """
 
 
-@pytest.mark.parametrize("versions", [1, 2, 7, 20])
+@pytest.mark.parametrize(
+    "versions", [1, *(pytest.param(count, marks=pytest.mark.thorough) for count in (2, 7)), 20]
+)
 def test_a_writer_that_is_killed_leaves_every_version_it_made(
     tmp_path: Path, versions: int
 ) -> None:

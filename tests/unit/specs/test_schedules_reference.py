@@ -331,17 +331,17 @@ def _grid(minutes: int, start: datetime, end: datetime) -> Iterator[datetime]:
 
 
 @lru_cache(maxsize=64)
-def _calendar(name: str, year: int) -> Any:
-    """The calendar of an exchange around a year; each further year takes its time."""
-    return exchange_calendars.get_calendar(name, start=f"{year - 1}-01-01", end=f"{year + 1}-12-31")
+def _calendar(name: str) -> Any:
+    """The calendar of an exchange for all years of the cases; making another takes its time."""
+    return exchange_calendars.get_calendar(name, start="2000-01-01", end="2029-12-31")
 
 
 def _is_session(calendar: str, day: date) -> bool:
-    return not calendar or bool(_calendar(calendar, day.year).is_session(day.isoformat()))
+    return not calendar or bool(_calendar(calendar).is_session(day.isoformat()))
 
 
 def _bells(schedule: ScheduleSpec, start: datetime, end: datetime) -> Iterator[datetime]:
-    calendar = _calendar(schedule.calendar, start.year)
+    calendar = _calendar(schedule.calendar)
     bell, sign, offset = "", 1, 0
     said, _, every = schedule.expression.partition(" ")
     for name in ("open", "close"):
