@@ -17,6 +17,7 @@ from prefect_instances.libs.core.pairing import (
     decide,
     here,
     lease_is_over,
+    seconds_to_next_beat,
 )
 from prefect_instances.libs.core.status import RunStatus
 
@@ -97,3 +98,9 @@ def test_a_lease_gets_one_more_where_nobody_could_write(
 ) -> None:
     swept_at = None if swept is None else NOW + swept * MINUTE
     assert lease_is_over(NOW + lease * MINUTE, NOW, swept_at, MINUTE) is over
+
+
+def test_a_heartbeat_that_could_not_be_written_is_soon_tried_again() -> None:
+    assert seconds_to_next_beat(8, written=True) == 8
+    assert seconds_to_next_beat(8, written=False) == 1
+    assert seconds_to_next_beat(0.5, written=False) == 0.5
