@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect_instances.libs.core.differences import find_differences
+from prefect_instances.libs.core.status import FlowKind
 
 
 class Divergence(StrEnum):
@@ -237,3 +238,15 @@ def _about(kind: Divergence, seen: SeenAutomation, *lines: str) -> Diverged:
 
 def _of(instance: RecordedInstance, kind: Divergence, part: str, *lines: str) -> Diverged:
     return Diverged(kind, instance.label, part, lines, instance.id)
+
+
+def build_remedy(label: str, kind: str) -> str:
+    """Return the command that makes a flow's lost output again; ``label`` is ``project/name``.
+
+    Only a refresh reads a source, so only it has a mode. Other flows compute on the inputs that
+    they have, whatever their status.
+    """
+    command = f"instances run {label}"
+    if kind == FlowKind.REFRESH:
+        return f"{command} --mode full"
+    return f"{command} --flow {kind}" + ("" if kind == FlowKind.TRAINING else " --force")

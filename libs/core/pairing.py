@@ -177,3 +177,16 @@ def lease_is_over(
         return False
     away = swept_at is not None and now - swept_at > 2 * usual
     return not (away and swept_at is not None and lease_until >= swept_at)
+
+
+RETRY_SECONDS = 1.0
+"""Seconds until a heartbeat that could not be written is tried again."""
+
+
+def seconds_to_next_beat(usual: float, *, written: bool) -> float:
+    """Return the seconds until a run's next heartbeat; ``usual`` is the interval between two.
+
+    A heartbeat that could not be written is soon tried again: the first sweep after the database
+    comes back judges the lease.
+    """
+    return usual if written else min(usual, RETRY_SECONDS)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from prefect_instances.libs.core.divergence import build_remedy
 from prefect_instances.libs.core.errors import TemporaryError
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource
@@ -58,11 +59,4 @@ def _lines(
         loss = tracking(services).find_loss(name, parse_version_number(version.location))
     else:
         loss = find_loss(services, session, version).partition(";")[0]
-    return (loss, f"run `{_remedy(named, flow.kind)}`") if loss else ()
-
-
-def _remedy(named: Named, kind: str) -> str:
-    command = f"instances run {named.label}"
-    if kind == FlowKind.REFRESH:
-        return f"{command} --mode full"
-    return f"{command} --flow {kind}" + ("" if kind == FlowKind.TRAINING else " --force")
+    return (loss, f"run `{build_remedy(named.label, flow.kind)}`") if loss else ()

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect_instances.libs.core.audit import Fault, Finding, Records
+from prefect_instances.libs.core.divergence import build_remedy
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion
 from prefect_instances.libs.services.composition.components import OUTPUTS, find_loss
@@ -27,9 +28,8 @@ def find_lost_files(services: Services, records: Records, failures: Failures) ->
         with failures.step(f"the output of {name}"):
             lost = _missing(services, flow.version_id)
             if lost:
-                kind = f" --flow {flow.kind}" if flow.kind != FlowKind.REFRESH else ""
-                remedy = f"`instances run {name.rpartition('.')[0]}{kind} --mode full`"
-                yield Finding(Fault.LOST, name, lost, remedy)
+                remedy = f"`{build_remedy(name.rpartition('.')[0], flow.kind)}`"
+                yield Finding(Fault.LOST, name, lost.partition(";")[0], remedy)
 
 
 def _missing(services: Services, version_id: UUID) -> str:

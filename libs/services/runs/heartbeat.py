@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from prefect_instances.libs.core.errors import Unavailable
+from prefect_instances.libs.core.pairing import seconds_to_next_beat
 from prefect_instances.libs.services.state.context import Services
 
 _log = logging.getLogger("instances.heartbeat")
@@ -30,11 +31,14 @@ def heartbeat(services: Services, run_id: UUID) -> Iterator[None]:
 
 
 def _beat(services: Services, run_id: UUID, stop: threading.Event) -> None:
-    while not stop.wait(services.settings.heartbeat_seconds):
+    usual, written = services.settings.heartbeat_seconds, True
+    while not stop.wait(seconds_to_next_beat(usual, written=written)):
+        written = False
         try:
             if not services.ledger.extend_lease(run_id):
                 _log.warning("this run has lost its claim; its output will not be published")
                 return
+            written = True
             services.live.kick()
         except Unavailable as error:
             _log.warning("the heartbeat could not be written: %s", error)

@@ -321,10 +321,10 @@ class Ledger:
 
         If a broker is configured, an event tells subscribers that the run is in progress.
         """
-        until = self.clock() + self.lease
 
         def work(session: Session) -> bool:
-            alive = extend_lease(session, run_id, until)
+            # Counted from the write: it may have waited for longer than a lease.
+            alive = extend_lease(session, run_id, self.clock() + self.lease)
             if alive and read_relay(session).configured:
                 self._tell_progress(session, run_id)
             return alive

@@ -19,6 +19,7 @@ from prefect_instances.libs.core.pairing import (
     decide_end,
     here,
     lease_is_over,
+    seconds_to_next_beat,
 )
 from prefect_instances.libs.core.status import RunStatus
 
@@ -114,3 +115,9 @@ def test_a_run_that_met_no_database_when_it_ended_counts_as_crashed(
     there: There, name: str, status: RunStatus
 ) -> None:
     assert decide_end(there, name) is status
+
+
+def test_a_heartbeat_that_could_not_be_written_is_soon_tried_again() -> None:
+    assert seconds_to_next_beat(8, written=True) == 8
+    assert seconds_to_next_beat(8, written=False) == 1
+    assert seconds_to_next_beat(0.5, written=False) == 0.5
