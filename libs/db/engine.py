@@ -187,13 +187,32 @@ _SHARED: dict[URL, Engine] = {}
 
 @contextmanager
 def _translate_errors(url: URL) -> Iterator[None]:
-    """Raise Unavailable, in one line without the password, if the database does not answer."""
+    """Raise Unavailable, in one line without the password, if the database does not answer.
+
+    A signal that the driver replaced by an error is raised again.
+    """
     try:
         yield
     except OperationalError as error:
         where = url.render_as_string(hide_password=True)
         reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         raise Unavailable(f"database {where}", reason) from error
+    except DBAPIError as error:
+        if interruption := find_interruption(error):
+            raise interruption from None
+        raise
+
+
+def find_interruption(error: BaseException) -> BaseException | None:
+    """Return the signal, such as Ctrl-C, that an error followed; None if it has another cause.
+
+    A signal that arrives within a statement leaves the connection busy, and the driver then raises
+    an error of its own in place of it.
+    """
+    found: BaseException | None = error
+    while isinstance(found, Exception):
+        found = found.__context__
+    return None if isinstance(found, GeneratorExit) else found
 
 
 @contextmanager

@@ -84,3 +84,16 @@ def _event(name: str) -> Event:
         uuid4(), "instance.test", datetime(2026, 1, 2, tzinfo=UTC), labels, (labels,),
         {"name": name, "none": None, "number": 1.5, "yes": True},
     )  # fmt: skip
+
+
+def test_a_signal_that_an_error_of_the_driver_replaced_is_raised_again(database: Database) -> None:
+    row = _resource(uuid4(), "Project", "p", None)
+
+    def work(session: Session) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            session.execute(insert(Resource), [row, row])
+
+    with pytest.raises(KeyboardInterrupt):
+        database.transact(work)
