@@ -1,4 +1,4 @@
-"""What is asked while a flow is busy, and what another home asks, by real processes."""
+"""What is asked while a flow is busy, by real processes."""
 
 from __future__ import annotations
 
@@ -58,21 +58,3 @@ def _waiting(stack: Stack, deployment_id: str) -> int:
         "flow_runs": {"state": {"name": {"any_": ["UpstreamNotReady", "Skipped"]}}},
     }
     return int(stack.post("/flow_runs/count", body))
-
-
-@on_postgresql_when_thorough
-def test_a_second_home_on_the_same_server_is_refused(stack: Stack, tmp_path: Path) -> None:
-    other = Stack(tmp_path / "other", more={"PREFECT_API_URL": stack.api_url})
-    before = stack.post("/deployments/count", {})
-
-    up = other.cli("up", "--detach", code=None)
-    doctor = other.start(["doctor"], 60)
-
-    assert up.code == 1
-    assert "serves the database" in up.err
-    assert "give each home a Prefect server of its own" in up.err
-    assert doctor.returncode == 1
-    assert "serves the database" in " ".join(doctor.stdout.split())
-    assert other.processes() == []
-    assert stack.post("/deployments/count", {}) == before
-    assert stack.cli("doctor", code=None).code == 0
