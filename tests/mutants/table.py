@@ -209,7 +209,7 @@ FAULTS = (
         "libs/core/subscriber_messages.py",
         "failing_since=self.failing_since or now",
         "failing_since=now",
-        ("tests/unit/core/test_events.py",),
+        ("tests/unit/core/test_subscribers.py",),
     ),
     Fault(
         "libs/core/unit_of_work.py",

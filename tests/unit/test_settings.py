@@ -198,3 +198,11 @@ def test_every_setting_says_what_it_is_for() -> None:
     silent = [name for name, field in Settings.model_fields.items() if not field.description]
 
     assert silent == []
+
+
+@pytest.mark.parametrize("block", ["database-credentials/", "secret/x", "database-credentials"])
+def test_a_database_block_has_a_known_type_and_a_name(home: Path, block: str) -> None:
+    remember(home, database_block=block)
+
+    with pytest.raises(InvalidSpec, match="sqlalchemy-connector/NAME or database-credentials/NAME"):
+        load_settings()

@@ -11,7 +11,7 @@ from cent.exceptions import CentApiResponseError
 from pydantic import SecretStr, ValidationError
 
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
-from prefect_instances.libs.adapters.centrifugo.publisher import Publisher
+from prefect_instances.libs.adapters.centrifugo.publisher import Publisher, _refused
 from prefect_instances.libs.core.errors import InstancesError, PermanentError, Unavailable
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
@@ -108,3 +108,8 @@ def test_addresses_are_completed_and_secrets_are_not_shown() -> None:
     assert connection.url == "https://live.example/api"
     assert connection.subscribe_at == "wss://live.example/connection/websocket"
     assert SECRET not in f"{connection!r} {connection} {connection.model_dump_json()}"
+
+
+def test_an_internal_error_passes_and_any_other_stays() -> None:
+    assert isinstance(_refused(CentApiResponseError(100, "internal"), CHANNEL), Unavailable)
+    assert isinstance(_refused(CentApiResponseError(108, "no"), CHANNEL), PermanentError)

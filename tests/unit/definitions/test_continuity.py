@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from prefect_instances.libs.definitions.content import find_later_rows, merge
 from prefect_instances.libs.definitions.continuity import find_losses
 from prefect_instances.libs.definitions.pipeline import Extract
-from prefect_instances.libs.definitions.widening import widen
+from prefect_instances.libs.definitions.widening import is_wider, widen
 
 DAYS = [date(2024, 1, 1) + timedelta(days=at) for at in range(100)]
 
@@ -95,3 +95,9 @@ def test_widening_changes_no_value(values: list[int]) -> None:
     wide = widen(frame, {"n": pl.Float64()})
     assert [int(value) for value in wide["n"]] == values
     assert_frame_equal(widen(wide, {"n": pl.Float64()}), wide)
+
+
+def test_a_wider_integer_holds_a_narrower_one_and_not_the_reverse() -> None:
+    assert is_wider(pl.Int64(), pl.Int32())
+    assert is_wider(pl.Int32(), pl.Int32())
+    assert not is_wider(pl.Int32(), pl.Int64())

@@ -207,6 +207,18 @@ def test_a_path_is_required_and_the_formats_are_two() -> None:
         FilePipeline({"path": "x", "format": "xlsx"})
 
 
+def test_one_mark_is_not_both_decimal_and_thousands() -> None:
+    with pytest.raises(InvalidSpec, match="decimal and thousands are the same mark"):
+        FilePipeline({"path": "x.csv", "decimal": ",", "thousands": ","})
+
+
+def test_thousands_are_read_beside_a_decimal_point(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text('date,symbol,close\n2024-01-02,A,"1,234.5"\n')
+
+    assert extract(file, thousands=",")["close"].to_list() == [1234.5]
+
+
 def test_a_file_is_late_only_if_it_is_said_how_often_it_changes() -> None:
     assert FilePipeline({"path": "x.csv"}).data_frequency is None
     assert FilePipeline({"path": "x.csv", "data_frequency": "weekly:MON"}).data_frequency

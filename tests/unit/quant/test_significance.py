@@ -151,3 +151,8 @@ def test_of_a_thousand_noise_strategies_at_most_one_in_twenty_is_called_signific
 def test_the_better_of_two_trials_is_above_their_median() -> None:
     noise = np.random.default_rng(2).normal(0.0, 0.01, (320, 1))
     assert overfitting_probability(np.hstack([noise + 0.01, noise])) == 0.0
+
+
+def test_the_deviation_of_a_sharpe_ratio_is_that_of_a_sample() -> None:
+    """Mean 2, squared deviations 1 + 1 over n - 1 = 1."""
+    assert sharpe_of(np.array([1.0, 3.0])) == pytest.approx(2 / math.sqrt(2), rel=1e-15)

@@ -124,6 +124,10 @@ def test_fewer_assets_than_quantiles_and_horizons_beyond_the_data_are_undefined(
     assert judge_horizon(VALUES[:10], PRICES[:10], 21, 3).bars == 0
 
 
+def test_as_many_assets_as_quantiles_have_one_each() -> None:
+    assert group_by_quantile(np.array([[3.0, 1.0, 2.0]]), 3).tolist() == [[2.0, 0.0, 1.0]]
+
+
 def test_a_constant_row_has_no_correlation_and_a_linear_one_has_one() -> None:
     values = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
     found = correlations(values, np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]]))

@@ -110,3 +110,13 @@ def test_a_missing_row_and_a_null_are_missing_values() -> None:
     panel = build_panel(long, "close")
     assert (panel.dates, panel.symbols) == (days(0, 1), ("A", "B"))
     assert panel.values == pytest.approx(np.array([[NAN, 2], [3, NAN]]), nan_ok=True)
+
+
+def test_a_value_counts_until_the_last_day_of_its_age() -> None:
+    monday = date(2024, 1, 1)
+    panel = Panel((monday,), ("A",), np.array([[5.0]]))
+
+    known = panel.known([monday + timedelta(days=3), monday + timedelta(days=4)], max_age_days=3)
+
+    assert known[0, 0] == 5.0
+    assert math.isnan(known[1, 0])
