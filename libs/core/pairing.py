@@ -130,11 +130,12 @@ def decide_restart(there: There, name: str, attempt: int) -> Restart:
     return Restart.NOW if attempt < QUICK_STARTS else Restart.LATER
 
 
-_ENDS: Mapping[There, RunStatus] = {
+BAD_ENDS: Mapping[There, RunStatus] = {
     There.FAILED: RunStatus.FAILED,
     There.CRASHED: RunStatus.CRASHED,
     There.CANCELLED: RunStatus.CANCELLED,
 }
+"""The status on record for each state in Prefect of a run that did not succeed."""
 
 
 def decide_end(there: There, name: str) -> RunStatus:
@@ -144,7 +145,7 @@ def decide_end(there: There, name: str) -> RunStatus:
     answer counts as crashed: most likely that service was the database, and nothing is wrong with
     its data or code.
     """
-    return RunStatus.CRASHED if name == UNAVAILABLE else _ENDS[there]
+    return RunStatus.CRASHED if name == UNAVAILABLE else BAD_ENDS[there]
 
 
 def here(status: RunStatus | None) -> Here:

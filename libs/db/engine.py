@@ -198,12 +198,12 @@ def _translate_errors(url: URL) -> Iterator[None]:
         reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         raise Unavailable(f"database {where}", reason) from error
     except DBAPIError as error:
-        if interruption := find_interruption(error):
+        if interruption := _find_interruption(error):
             raise interruption from None
         raise
 
 
-def find_interruption(error: BaseException) -> BaseException | None:
+def _find_interruption(error: BaseException) -> BaseException | None:
     """Return the signal, such as Ctrl-C, that an error followed; None if it has another cause.
 
     A signal that arrives within a statement leaves the connection busy, and the driver then raises

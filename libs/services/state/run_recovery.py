@@ -8,7 +8,13 @@ from uuid import UUID
 
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
-from prefect_instances.libs.core.pairing import Restart, There, decide_end, decide_restart
+from prefect_instances.libs.core.pairing import (
+    BAD_ENDS,
+    Restart,
+    There,
+    decide_end,
+    decide_restart,
+)
 from prefect_instances.libs.core.records import OpeningStatus
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.models import GateOpening
@@ -18,9 +24,7 @@ from prefect_instances.libs.services.state.event_relay import relay_or_leave
 from prefect_instances.libs.services.state.retrying import read_retry_policy
 
 BAD_STATES: Mapping[RunState, RunStatus] = {
-    RunState.FAILED: RunStatus.FAILED,
-    RunState.CRASHED: RunStatus.CRASHED,
-    RunState.CANCELLED: RunStatus.CANCELLED,
+    RunState(there): status for there, status in BAD_ENDS.items()
 }
 
 
