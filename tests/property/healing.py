@@ -57,25 +57,33 @@ def rest(simulation: Simulation) -> None:
 
 
 def excused(simulation: Simulation) -> list[UUID]:
-    """The flows that only a person can help; any other that is not READY was forgotten."""
+    """The flows that only a person can help; any other that is not READY was forgotten.
+
+    So was a request that is still pending, unless its flow waits for such a flow. A recursive
+    request also waits for the recursive requests upstream.
+    """
     state, ghost = simulation.state, simulation.ghost
     helpless: list[UUID] = []
     not_ready: set[UUID] = set()
+    pending = {r.flow_id: r for r in state.requests.values() if r.status is RequestStatus.PENDING}
+    recursive = {flow for flow, request in pending.items() if request.parameters.recursive}
     for flow_id in simulation.order:
         flow = state.flows[flow_id]
-        if flow.status is FlowStatus.READY:
+        if flow.status is not FlowStatus.READY:
+            not_ready.add(flow_id)
+        elif flow_id not in pending:
             continue
-        not_ready.add(flow_id)
         edges = [state.edges[edge_id] for edge_id in ghost.incoming[flow_id]]
         triggered = any(edge.triggers for edge in edges)
         never_asked = flow.status is FlowStatus.NOT_INITIALIZED and not triggered
         if flow.status is FlowStatus.ERROR or flow.reason is Reason.SOURCE_DELAYED or never_asked:
             helpless.append(flow_id)
             continue
+        awaited = not_ready | recursive if flow_id in recursive else not_ready
         waits = [
             edge
             for edge in edges
-            if edge.upstream in not_ready and (edge.triggers or edge.require is not Require.NONE)
+            if edge.upstream in awaited and (edge.triggers or edge.require is not Require.NONE)
         ]
         assert waits, f"{ghost.names[flow_id]} is {flow.status} ({flow.reason}) for no cause"
     return helpless
