@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -138,8 +139,15 @@ class Pool:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def start(self, entrypoint: str, env: dict[str, str] | None = None, **parameters: Any) -> UUID:
-        """Create a run of the flow, due now."""
+    def start(
+        self,
+        entrypoint: str,
+        env: dict[str, str] | None = None,
+        preload: list[str] | None = None,
+        **parameters: Any,
+    ) -> UUID:
+        """Create a run of the flow, due now; with other modules preloaded if some are named."""
+        own = {"env": env, "preload": preload}
         flow_id = self.client.create_flow_from_name(entrypoint.rpartition(".")[2])
         deployment_id = self.client.create_deployment(
             flow_id=flow_id,
@@ -152,7 +160,7 @@ class Pool:
         run = self.client.create_flow_run_from_deployment(
             deployment_id,
             parameters={"path": str(self.notes_path), **parameters},
-            job_variables={"grace_seconds": 2, **({"env": env} if env else {})},
+            job_variables={"grace_seconds": 2, **{k: v for k, v in own.items() if v}},
         )
         return run.id
 
@@ -453,24 +461,25 @@ def test_a_run_killed_after_its_forkserver_is_crashed(pool: Pool, worker: Worker
     until(lambda: pool.hooks(run) == ["CRASHED"], "the hook")
 
 
-def test_changed_code_is_run_at_once(make_pool: Callable[..., Pool]) -> None:
-    pool = make_pool(["changing"])
+def test_changed_code_is_run_at_once(pool: Pool, worker: Worker) -> None:
+    say = partial(pool.start, "changing.say", preload=["changing"])
     source = pool.directory / "changing.py"
     text = f"from prefect import flow\nfrom {FLOWS} import note\n"
     text += "@flow\ndef say(path: str) -> None:\n    note(path, version=VERSION)\n"
     source.write_text(f"{text}VERSION = 1\n")
-    with pool.worker():
-        first, again = pool.start("changing.say"), pool.start("changing.say")
-        assert [pool.outcome(run) for run in (first, again)] == ["COMPLETED"] * 2
-        source.write_text(f"{text}VERSION = 2  # longer, as byte code goes by size and time\n")
-        changed = pool.start("changing.say")
-        assert pool.outcome(changed) == "COMPLETED"
+    first, again = say(), say()
+    assert [pool.outcome(run) for run in (first, again)] == ["COMPLETED"] * 2
+    source.write_text(f"{text}VERSION = 2  # longer, as byte code goes by size and time\n")
+    changed = say()
+    assert pool.outcome(changed) == "COMPLETED"
     assert [pool.body(run)["version"] for run in (first, again, changed)] == [1, 1, 2]
     servers = [pool.body(run)["ppid"] for run in (first, again, changed)]
     assert servers[0] == servers[1] != servers[2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)]
+)
 def test_a_stopped_worker_ends_its_runs_and_leaves_no_process(
     own_pool: Pool, own_worker: Worker, number: signal.Signals
 ) -> None:
@@ -496,26 +505,25 @@ def test_a_killed_worker_takes_its_forkserver_and_runs_along(
     until(lambda: not [pid for pid in family if is_alive(pid)], "the end of its processes")
 
 
-def test_no_more_runs_than_the_limit_are_in_their_body(own_pool: Pool) -> None:
-    pool = own_pool
-    with pool.worker(limit=2):
-        runs = [pool.start(f"{FLOWS}.linger", seconds=1) for _ in range(6)]
-        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 6
-    steps = sorted(
-        (note["time"], -1 if "left" in note else 1) for run in runs for note in pool.notes(run)
-    )
-    running = [sum(step for _, step in steps[: end + 1]) for end in range(len(steps))]
-    assert max(running) == 2
-
-
-def test_two_workers_run_each_run_once(own_pool: Pool) -> None:
-    pool = own_pool
-    with pool.worker("first") as first, pool.worker("second") as second:
-        runs = [pool.start(f"{FLOWS}.mark") for _ in range(8)]
-        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 8
+def test_two_workers_run_each_run_once_and_no_more_at_a_time_than_their_limit(
+    own_pool: Pool,
+) -> None:
+    pool, limit = own_pool, 2
+    with pool.worker("first", limit) as first, pool.worker("second", limit) as second:
+        runs = [pool.start(f"{FLOWS}.linger", seconds=1) for _ in range(10)]
+        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 10
         servers = {worker.forkservers()[0].pid for worker in (first, second)}
-    assert sorted(note["flow_run"] for note in pool.notes()) == sorted(map(str, runs))
-    assert {note["ppid"] for note in pool.notes()} <= servers
+    begun = [note for note in pool.notes() if "left" not in note]
+    assert sorted(note["flow_run"] for note in begun) == sorted(map(str, runs))
+    assert {note["ppid"] for note in begun} == servers
+    assert [most_at_a_time(pool.notes(), server) for server in servers] == [limit, limit]
+
+
+def most_at_a_time(notes: list[dict[str, Any]], server: int) -> int:
+    """How many runs of a forkserver were in their body at a time."""
+    own = [note for note in notes if note["ppid"] == server]
+    steps = sorted((note["time"], -1 if "left" in note else 1) for note in own)
+    return max(accumulate(step for _, step in steps))
 
 
 @pytest.mark.parametrize(
@@ -564,18 +572,17 @@ def test_polars_and_delta_lake_work_in_forked_runs(pool: Pool, worker: Worker) -
 
 
 @pytest.mark.parametrize(
-    ("source", "complaint"),
+    ("module", "source", "complaint"),
     [
-        pytest.param("import polars as pl\npl.select(pl.lit(1) + 1)\n", "polars-", id="threads"),
-        pytest.param("raise RuntimeError('not today')\n", "not today", id="an error"),
+        ("threaded", "import polars as pl\npl.select(pl.lit(1) + 1)\n", "polars-"),
+        ("failing", "raise RuntimeError('not today')\n", "not today"),
     ],
 )
 def test_runs_survive_a_module_that_cannot_be_preloaded(
-    make_pool: Callable[..., Pool], source: str, complaint: str
+    pool: Pool, worker: Worker, module: str, source: str, complaint: str
 ) -> None:
-    pool = make_pool(["unfit", FLOWS])
-    (pool.directory / "unfit.py").write_text(source)
-    with pool.worker() as worker:
-        run = pool.start(f"{FLOWS}.frames", root=str(pool.directory / "tables"))
-        assert pool.outcome(run) == "COMPLETED"
-        assert complaint in worker.log.read_text()
+    (pool.directory / f"{module}.py").write_text(source)
+    root = str(pool.directory / "tables")
+    run = pool.start(f"{FLOWS}.frames", preload=[module, FLOWS], root=root)
+    assert pool.outcome(run) == "COMPLETED"
+    assert complaint in worker.log.read_text()

@@ -24,7 +24,7 @@ from tests.databases import on_each_database
 
 pytestmark = on_each_database
 
-COUNT = 20_000
+COUNT = 4_000
 LEAF = COUNT - 1
 LATE = 3
 GROWING = "flow_execution_resources|lineage_edges|resources|gate_openings|run_requests|runs|outbox"
