@@ -81,8 +81,11 @@ class Monitoring:
         """
         if self._address is None:
             return f"embedded, in {self.folder}"
+        # Evidently itself takes seconds to import; its version needs one request.
+        from prefect_instances.libs.adapters.evidently.http import read_version
+
         with _translated():
-            return f"{self._workspace.version()} at {self._address.url}"
+            return f"{read_version(self._address)} at {self._address.url}"
 
     def ensure_project(self, name: str) -> str:
         """Return the id of the project of that name; create it if a search finds none."""

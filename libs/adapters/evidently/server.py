@@ -12,13 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from evidently.ui.workspace import RemoteWorkspace
-from requests import Response, Session
 
+from prefect_instances.libs.adapters.evidently.http import read_version, send_request
 from prefect_instances.libs.core.addresses import Address
-from prefect_instances.libs.core.errors import PermanentError, Unavailable
-
-SECONDS = (5.0, 60.0)
-"""Time limits to connect and to answer."""
 
 
 class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has no types
@@ -28,20 +24,12 @@ class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has n
     """
 
     def __init__(self, address: Address, secret: str = "") -> None:
-        self._credentials = address.credentials
+        self._address = address
         super().__init__(address.url, secret or None)
 
     def verify(self) -> None:
         """Raise PermanentError if the server is not Evidently."""
-        self.version()
-
-    def version(self) -> str:
-        """Return the version of the server; raise PermanentError if it is not Evidently."""
-        try:
-            said = self._request("/api/version", "GET").json()
-            return f"{said['application']} {said['version']}"
-        except (ValueError, KeyError, TypeError) as error:
-            raise PermanentError(f"no Evidently server answers at {self.base_url}") from error
+        read_version(self._address)
 
     def search_project(self, project_name: str, org_id: UUID | None = None) -> Sequence[Any]:
         """Return the projects of that name, which may contain slashes."""
@@ -65,20 +53,5 @@ class ServerWorkspace(RemoteWorkspace):  # type: ignore[misc]  # Evidently has n
         from evidently._pydantic_compat import parse_obj_as
 
         request = self._prepare_request(path, method, query_params, body, **more)
-        request.auth = self._credentials
-        with Session() as session:
-            response = session.send(session.prepare_request(request), timeout=SECONDS)
-        if not response.ok:
-            raise _refusal(response)
+        response = send_request(request, self._address)
         return parse_obj_as(response_model, response.json()) if response_model else response
-
-
-def _refusal(response: Response) -> Exception:
-    try:
-        said = str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        said = response.reason
-    text = f"{said} ({response.status_code})"
-    if response.status_code >= 500:  # the server's fault, by the protocol
-        return Unavailable("Evidently", text)
-    return PermanentError(f"Evidently refuses: {text}")

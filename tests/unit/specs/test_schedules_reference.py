@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import exchange_calendars  # type: ignore[import-untyped]  # it ships no types
+import pandas as pd
 import pytest
 from cronsim import CronSim, CronSimError
 from pydantic import ValidationError
@@ -303,8 +304,9 @@ def fired(walls: set[datetime], zone: str, start: datetime, end: datetime) -> It
 @lru_cache(maxsize=2)
 def _minutes(zone: str, start: datetime, end: datetime) -> Sequence[tuple[datetime, datetime]]:
     """Each minute with what the clock on the wall shows; neighbouring cases share their days."""
-    moments = (start - DAY + MINUTE * at for at in range(1, (end - start + DAY) // MINUTE + 1))
-    return [(moment, _wall(moment, zone)) for moment in moments]
+    moments = pd.date_range(start - DAY + MINUTE, end, freq="min").tz_convert(UTC)
+    walls = moments.tz_convert(ZoneInfo(zone)).tz_localize(None)
+    return list(zip(moments.to_pydatetime(), walls.to_pydatetime(), strict=True))
 
 
 def _wall(moment: datetime, zone: str) -> datetime:

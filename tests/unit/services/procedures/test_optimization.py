@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from prefect_instances.libs.definitions.base import DefinitionKind
-from prefect_instances.libs.definitions.installed import discover
+from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.optimizer import PortfolioOptimizer
 from prefect_instances.libs.quant.prices import usable
 from prefect_instances.libs.quant.sessions import find_sessions
@@ -55,7 +55,7 @@ def market(name: str, dates: Sequence[date], prices: Floats, **more: Any) -> Opt
         }
     )
     assert isinstance(spec, OptimizerSpec)
-    optimizer = discover().get(DefinitionKind.OPTIMIZER, name)({})
+    optimizer = load_installed().get(DefinitionKind.OPTIMIZER, name)({})
     assert isinstance(optimizer, PortfolioOptimizer)
     panel = take_sessions(Panel(tuple(dates), symbols, prices))
     scores = np.tile(np.linspace(-1, 1, len(symbols)), (len(panel.dates), 1))
@@ -78,10 +78,10 @@ def weights_of(history: WeightHistory) -> Floats:
     [*((name, 0.0) for name in EVERY_OPTIMIZER), ("hrp", -1.0), ("hrp", np.inf), ("hrp", np.nan)],
 )
 def test_one_unusable_price_costs_nothing_but_itself(name: str, bad: float) -> None:
-    prices = walk(100, 4)
-    before = decide_weights(market(name, weekdays(100), prices))
+    dates, prices = weekdays(60), walk(60, 4)
+    before = decide_weights(market("equal_weight", dates, prices))
     prices[50, 1] = bad
-    history = decide_weights(market(name, weekdays(100), prices))
+    history = decide_weights(market(name, dates, prices))
 
     assert history.dates == before.dates
     assert not history.unsolved
@@ -91,11 +91,11 @@ def test_one_unusable_price_costs_nothing_but_itself(name: str, bad: float) -> N
 
 @pytest.mark.parametrize("name", EVERY_OPTIMIZER)
 def test_a_price_that_does_not_move_is_left_out_and_told(name: str) -> None:
-    dates, prices = weekdays(160), walk(160, 4)
-    prices[50:120, 3] = prices[50, 3]
-    history = decide_weights(market(name, dates, prices))
+    dates, prices = weekdays(80), walk(80, 4)
+    prices[30:60, 3] = prices[30, 3]
+    history = decide_weights(market(name, dates, prices, lookback_days=20))
     rows = dict(zip(history.dates, weights_of(history), strict=True))
-    constant = [day for day in rows if dates.index(day) in range(90, 120)]
+    constant = [day for day in rows if dates.index(day) in range(50, 60)]
 
     assert history.left_out == {"DD": len(constant)}
     assert all(rows[day][3] == 0 for day in constant)
