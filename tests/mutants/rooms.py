@@ -24,8 +24,8 @@ ROOMS = (
         ("tests/unit/core/test_backfill.py",),
         # Pieces leave out a day.
         ("first = last + timedelta(days=1)", "first = last + timedelta(days=2)"),
-        # A week begins on Tuesday.
-        ("+ 6 - day.weekday()", "+ 7 - day.weekday()"),
+        # Any request reads the piece.
+        ("(waiting and waiting.covers(piece.start, piece.end))", "waiting"),
         # A quarter ends a month late.
         ("3 * ((day.month + 2) // 3)", "min(12, 3 * ((day.month + 2) // 3) + 1)"),
         # A running piece is done.
@@ -40,11 +40,8 @@ ROOMS = (
     *list_faults(
         "libs/core/differences.py",
         ("tests/unit/core/test_differences.py",),
-        # True equals 1.
-        (
-            "elif before != after or isinstance(before, bool) != isinstance(after, bool):",
-            "elif before != after:",
-        ),
+        # What is new is not told.
+        ("*(key for key in after if key not in before)", ""),
     ),
     *list_faults(
         "libs/core/diagnosis.py",
@@ -95,8 +92,8 @@ ROOMS = (
     *list_faults(
         "libs/core/pairing.py",
         ("tests/unit/core/test_pairing.py",),
-        # An expired lease is alive.
-        ("lease_until >= now:", "lease_until <= now:"),
+        # A lease that ends at the sweep ended before it.
+        ("lease_until >= swept_at)", "lease_until > swept_at)"),
     ),
     *list_faults(
         "libs/core/gate.py",
@@ -128,9 +125,9 @@ ROOMS = (
     ),
     *list_faults(
         "libs/quant/measures.py",
-        ("tests/unit/quant/test_backtest_rules.py", "tests/unit/quant/test_backtest.py"),
-        # Idle bars are lost bars.
-        ("moved = returns[returns != 0]", "moved = returns"),
+        ("tests/unit/quant/test_measures.py", "tests/unit/quant/test_backtest_rules.py"),
+        # Shorts lower the exposure.
+        ("np.abs(history.weights).sum(axis=1).max()", "history.weights.sum(axis=1).max()"),
         # The error is of the population.
         ("ddof=1) * math.sqrt", "ddof=0) * math.sqrt"),
     ),
@@ -205,9 +202,9 @@ ROOMS = (
     ),
     *list_faults(
         "libs/specs/timing/session_events.py",
-        ("tests/unit/specs/test_schedules_reference.py", "-k", "XNYS and open-15 and slots"),
-        # Before the open is after it.
-        ('sign = -1 if form[2] == "-" else 1', "sign = 1"),
+        ("tests/unit/specs/test_schedules_slots.py",),
+        # A slot follows itself.
+        ("moment is not None and moment > after", "moment is not None and moment >= after"),
     ),
     *list_faults(
         "libs/specs/timing/local_time.py",

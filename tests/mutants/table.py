@@ -84,10 +84,7 @@ FAULTS = (
         "libs/core/gate.py",
         "return edge.triggers or edge.require is not Require.NONE",
         "return edge.triggers",
-        (
-            "tests/unit/core/test_gate.py",
-            "tests/unit/core/test_start.py",
-        ),
+        ("tests/unit/core/test_recursion.py",),
     ),
     Fault(
         "libs/core/gate.py",
@@ -308,11 +305,7 @@ FAULTS = (
         "libs/quant/sessions.py",
         "newest <= patience",
         "newest < patience",
-        (
-            "tests/unit/quant/test_prices.py",
-            "tests/unit/services/procedures/test_optimization.py",
-            "tests/unit/services/procedures/test_panels.py",
-        ),
+        ("tests/unit/quant/test_sessions.py",),
     ),
     Fault(
         "libs/quant/sessions.py",
@@ -373,7 +366,7 @@ FAULTS = (
     Fault(
         "libs/plugins/cells.py",
         'self.decimal == "." and not self.thousands',
-        'self.decimal == "."',
+        "not self.thousands",
         ("tests/unit/plugins/test_file.py",),
     ),
     Fault(
@@ -425,10 +418,7 @@ FAULTS = (
         "libs/specs/timing/session_events.py",
         '-1 if form[2] == "-" else 1',
         '1 if form[2] == "-" else 1',
-        (
-            "tests/unit/specs/test_schedules_slots.py",
-            "tests/unit/specs/test_schedules.py",
-        ),
+        ("tests/unit/specs/test_schedules_slots.py",),
     ),
     Fault(
         "libs/specs/timing/frequencies.py",
@@ -438,8 +428,8 @@ FAULTS = (
     ),
     Fault(
         "libs/specs/timing/native.py",
-        "last = max(*days, _WEEK)",
-        "last = max(days)",
+        "return one >= change.start",
+        "return one > change.start",
         ("tests/unit/adapters/test_schedules_native.py",),
     ),
     Fault(
@@ -454,14 +444,9 @@ FAULTS = (
     ),
     Fault(
         "libs/specs/instances/optimizers.py",
-        "isinstance(gross, int | float) and gross < 1:",
-        "isinstance(gross, int | float) and gross < 0:",
-        (
-            "tests/unit/specs/test_malformed.py",
-            "tests/unit/specs/test_documents.py",
-            "tests/unit/services/procedures/test_optimization.py",
-            "tests/unit/specs/test_backtests.py",
-        ),
+        "isinstance(turnover, int | float) and turnover <= 0:",
+        "isinstance(turnover, int | float) and turnover < 0:",
+        ("tests/unit/specs/test_optimizers.py",),
     ),
     Fault(
         "libs/specs/reading/names.py",
@@ -516,11 +501,7 @@ FAULTS = (
         "libs/services/rendering/formatting.py",
         "and not value.is_integer()",
         "",
-        (
-            "tests/unit/services/rendering/test_pictures.py",
-            "tests/unit/services/runs/test_procedures.py",
-            "tests/unit/services/procedures/test_hindsight.py",
-        ),
+        ("tests/unit/services/rendering/test_rendered_numbers.py",),
     ),
     Fault(
         "cli/output.py",

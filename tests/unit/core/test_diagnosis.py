@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from prefect_instances.libs.core.diagnosis import diagnose_each
-from prefect_instances.libs.core.status import Cause
+from prefect_instances.libs.core.status import Cause, RunStatus
 from tests.property.graphs import chain, flow_id
 from tests.property.scene import Scene, wish
 
@@ -48,3 +49,18 @@ def test_a_slot_to_come_of_a_paused_instance_is_no_time_at_which_it_goes_on() ->
     assert find_next() == later
     scene.pause("A")
     assert find_next() is None
+
+
+def test_a_flow_that_may_run_now_does_not_wait_for_its_retry() -> None:
+    scene = Scene.ready(chain())
+    scene.backend.retry = replace(scene.backend.retry, failed=1, failed_delay=timedelta(hours=6))
+    scene.begin("B", wish())
+    scene.end("B", RunStatus.FAILED)
+    (waiting,) = diagnose_each(scene.draft(), [flow_id("B")])[flow_id("B")].chain
+    assert waiting.next_at == scene.now + timedelta(hours=6)
+
+    scene.run("A")
+
+    (found,) = diagnose_each(scene.draft(), [flow_id("B")])[flow_id("B")].chain
+    assert found.next_at is None
+    assert found.why == "a run has been requested"

@@ -288,6 +288,17 @@ class TestOpening:
         assert scene.openings_told() == ["B"]
         assert scene.opening_of("B").not_before == scene.now
 
+    def test_a_retry_is_not_announced_again_before_its_time(self) -> None:
+        scene = Scene.ready(chain())
+        scene.backend.retry = replace(
+            scene.backend.retry, failed=1, failed_delay=timedelta(hours=6)
+        )
+        scene.begin("B", wish())
+        scene.end("B", RunStatus.FAILED)
+        retry = scene.opening_of("B")
+        scene.evaluate("B")
+        assert (scene.opening_of("B"), scene.told) == (retry, [])
+
 
 class TestMixedCadences:
     @pytest.mark.parametrize("refreshed", ["daily", "weekly"])

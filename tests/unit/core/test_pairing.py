@@ -92,6 +92,7 @@ def test_a_run_that_has_not_begun_or_has_ended_is_not_running() -> None:
         pytest.param(-3, -2, True, id="over-since-before-the-last-sweep"),
         pytest.param(-3, -2.1, True, id="over-since-before-a-late-sweep"),
         pytest.param(-1, -2.1, False, id="nobody-could-write"),
+        pytest.param(-2.1, -2.1, False, id="over-just-after-a-late-sweep"),
         pytest.param(-59, -60, False, id="nobody-could-write-for-an-hour"),
     ],
 )

@@ -9,8 +9,17 @@ import pytest
 from prefect_instances.libs.core.commands import Blocked, Skipped
 from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.core.recursion import find_stale_ancestors
-from prefect_instances.libs.core.status import Cause, FlowStatus, RunStatus
-from tests.property.graphs import Graph, chain, diamond, flow_id, model, unbalanced_diamond
+from prefect_instances.libs.core.status import Cause, FlowStatus, Require, RunStatus
+from tests.property.graphs import (
+    EdgeSpec,
+    FlowSpec,
+    Graph,
+    chain,
+    diamond,
+    flow_id,
+    model,
+    unbalanced_diamond,
+)
 from tests.property.scene import Scene, wish
 
 RECURSIVE = wish(recursive=True)
@@ -111,6 +120,23 @@ def test_what_was_asked_of_an_ancestor_keeps_its_words() -> None:
     assert pending is not None
     assert pending.parameters == RunParameters(as_of=date(2026, 1, 5), recursive=True)
     assert play(scene, same=True) == [["A"], ["B"], ["C"]]
+
+
+@pytest.mark.parametrize(
+    ("require", "waves"),
+    [
+        pytest.param(Require.READY, [["up"], ["down"]], id="ready"),
+        pytest.param(Require.DATA, [["up"], ["down"]], id="data"),
+        pytest.param(Require.NONE, [["down"]], id="none"),
+    ],
+)
+def test_an_upstream_that_does_not_trigger_runs_first_if_anything_is_required_of_it(
+    require: Require, waves: list[list[str]]
+) -> None:
+    edge = EdgeSpec("up", "down", require, triggers=False)
+    scene = with_failed(Graph((FlowSpec("up"), FlowSpec("down")), (edge,)), "up")
+    scene.ask("down", RECURSIVE)
+    assert play(scene) == waves
 
 
 def test_a_training_that_is_not_stale_is_left_alone() -> None:

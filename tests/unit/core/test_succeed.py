@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from prefect_instances.libs.core.commands import Blocked, Output
@@ -63,6 +65,15 @@ class TestRecord:
         scene.finish("B")
         assert scene.edge("A", "B").consumed == 2
         assert scene.flow("A").generation == 3
+
+    def test_the_newest_date_stays_if_a_run_has_none(self) -> None:
+        scene = Scene(chain())
+        dates = []
+        for newest in (date(2026, 1, 5), None, date(2026, 1, 6)):
+            run = scene.begin("A", wish())
+            scene.backend.succeed(run.id, Output(run.id, str(run.id), newest))
+            dates.append(scene.flow("A").last_data_date)
+        assert dates == [date(2026, 1, 5), date(2026, 1, 5), date(2026, 1, 6)]
 
     def test_a_run_that_lost_its_claim_publishes_nothing(self) -> None:
         scene = Scene.ready(chain())

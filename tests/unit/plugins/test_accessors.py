@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -72,6 +72,7 @@ queries = st.builds(
 
 
 @given(history=histories, query=queries)
+@example(history={(0, "A", 3): 1.0}, query=Query(knowledge_time=hours(3)))
 def test_nothing_is_seen_that_was_not_known_and_the_newest_of_what_was(
     history: dict[tuple[int, str, int], float], query: Query
 ) -> None:

@@ -219,6 +219,14 @@ def test_thousands_are_read_beside_a_decimal_point(tmp_path: Path) -> None:
     assert extract(file, thousands=",")["close"].to_list() == [1234.5]
 
 
+def test_a_point_is_no_number_beside_a_decimal_comma(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("date,symbol,close\n2024-01-02,A,1.234\n")
+
+    with pytest.raises(DataRejected, match=r"1\.234"):
+        extract(file, decimal=",", types={"close": "number"})
+
+
 def test_a_file_is_late_only_if_it_is_said_how_often_it_changes() -> None:
     assert FilePipeline({"path": "x.csv"}).data_frequency is None
     assert FilePipeline({"path": "x.csv", "data_frequency": "weekly:MON"}).data_frequency

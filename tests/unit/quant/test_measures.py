@@ -54,3 +54,9 @@ def test_turnover_is_half_of_what_is_traded_a_year(found: dict[str, float]) -> N
     assert found["trades"] == 1
     assert found["win_rate"] == pytest.approx(0.5)
     assert found["max_gross_exposure"] == pytest.approx(1.0)
+
+
+def test_shorts_add_to_the_gross_exposure() -> None:
+    history = simulate(np.full((3, 2), 10.0), {0: np.array([1.5, -0.5])}, 1000.0, Costs())
+
+    assert measures(history, WEEKS)["max_gross_exposure"] == pytest.approx(2.0)

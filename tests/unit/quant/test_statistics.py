@@ -12,6 +12,7 @@ from prefect_instances.libs.quant.statistics import (
     distribution,
     forward_returns,
     rank_correlations,
+    ranks,
 )
 
 RNG = np.random.default_rng(11)
@@ -51,6 +52,7 @@ def test_forward_returns_look_ahead_by_the_horizon_only() -> None:
     assert forward_returns(prices, 1)[:, 0].tolist()[:3] == [1.0, 1.0, 0.0]
     assert forward_returns(prices, 2)[:, 0].tolist()[:2] == [3.0, 1.0]
     assert np.isnan(forward_returns(prices, 2)[2:]).all()
+    assert forward_returns(prices, 3)[0, 0] == 3.0
     assert np.isnan(forward_returns(prices, 9)).all()
 
 
@@ -65,3 +67,7 @@ def test_a_signal_that_knows_the_future_has_a_coefficient_of_one() -> None:
 
 def test_two_assets_are_too_few_for_a_rank_correlation() -> None:
     assert np.isnan(rank_correlations(np.array([[1.0, 2.0]]), np.array([[1.0, 2.0]]))).all()
+
+
+def test_equal_values_share_their_mean_rank() -> None:
+    assert ranks(np.array([3.0, 1.0, 1.0, 2.0])).tolist() == [3.0, 0.5, 0.5, 2.0]

@@ -230,6 +230,12 @@ SESSIONS = [
         ["2026-07-06 20:00-04:00"],
     ),
     Case(
+        "before the open, after a holiday",
+        cron("@open-15", calendar="XNYS"),
+        "2026-07-02 09:00-04:00",
+        ["2026-07-02 09:15-04:00", "2026-07-06 09:15-04:00"],
+    ),
+    Case(
         "a session after a clock change",
         cron(SIX_ON_WEEKDAYS, NEW_YORK, calendar="XNYS"),
         "2026-03-06 06:00-05:00",
