@@ -493,20 +493,24 @@ def test_lost_outputs_are_told_with_the_command_that_makes_them_again(
     found = settle(bench)
 
     lost = {
-        (item.diverged.subject, part): (item.outcome, item.diverged.difference)
+        (item.diverged.subject, part): (
+            item.outcome,
+            item.row()["difference"],
+            item.row()["remedy"],
+        )
         for (kind, part), item in found.items()
         if kind is Divergence.OUTPUT_LOST
     }
-    assert {outcome for outcome, _ in lost.values()} == {Outcome.REPORTED}
-    assert lost[f"{project}/m", "training"][1] == (
+    assert {outcome for outcome, _, _ in lost.values()} == {Outcome.REPORTED}
+    assert lost[f"{project}/m", "training"][1:] == (
         "version 1 of the registered model is not in MLflow",
-        f"run `instances run {project}/m --flow training`",
+        f"`instances run {project}/m --flow training`",
     )
-    told = {key: lines[-1] for key, (_, lines) in lost.items()}
+    told = {key: remedy for key, (_, _, remedy) in lost.items()}
     assert told[f"{project}/m", "inference"] == (
-        f"run `instances run {project}/m --flow inference --force`"
+        f"`instances run {project}/m --flow inference --force`"
     )
-    assert f"run `instances run {project}/prices --mode full`" in told.values()
+    assert f"`instances run {project}/prices --mode full`" in told.values()
 
 
 @on_both_databases
