@@ -19,7 +19,7 @@ from prefect_instances.libs.specs.manifests.text import write_yaml
 RECONCILE = "reconcile/default"
 ARTIFACT, WHOLE = "reconcile", "reconcile-whole"
 FINDING = ("kind", "subject", "detail", "remedy")
-HEADERS = ("subject", "divergence", "part", "difference", "outcome")
+HEADERS = ("subject", "divergence", "part", "difference", "outcome", "remedy")
 
 
 def reconcile(

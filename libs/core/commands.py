@@ -105,10 +105,12 @@ class RetryPolicy:
 class BadEnd:
     """A run that ended FAILED, CRASHED or CANCELLED, with a one-line error.
 
-    ``retry_id`` becomes the id of the retry's request if the policy allows a retry.
+    ``retry_id`` becomes the id of the retry's request if the policy allows a retry. ``judged_at``
+    is when an expired lease was seen; None if the run ended for another reason.
     """
 
     run_id: UUID
     status: RunStatus
     error: str
     retry_id: UUID
+    judged_at: datetime | None = None

@@ -102,18 +102,17 @@ class Observation:
     """What was observed in Prefect, MLflow and Evidently.
 
     ``known`` holds the ids of all instances, settled or not. ``absent_externals`` are (instance id,
-    name of the external resource). ``lost_outputs`` has, by instance id and flow kind, lines on a
-    published output that cannot be read, and the command that makes it again. ``documents`` lacks
-    those that were deleted. Lifecycle deployments are named ``flow/deployment``: those in
-    ``absent_lifecycle`` were deleted; for those in ``stale_lifecycle`` the installed version has no
-    flow.
+    name of the external resource). ``lost_outputs`` says, by instance id and flow kind, why a
+    published output cannot be read. ``documents`` lacks those that were deleted. Lifecycle
+    deployments are named ``flow/deployment``: those in ``absent_lifecycle`` were deleted; for those
+    in ``stale_lifecycle`` the installed version has no flow.
     """
 
     known: frozenset[UUID] = frozenset()
     deployments: tuple[SeenDeployment, ...] = ()
     documents: Mapping[UUID, SeenDocument] = field(default_factory=dict)
     absent_externals: frozenset[tuple[UUID, str]] = frozenset()
-    lost_outputs: Mapping[tuple[UUID, str], tuple[str, ...]] = field(default_factory=dict)
+    lost_outputs: Mapping[tuple[UUID, str], str] = field(default_factory=dict)
     automations: tuple[SeenAutomation, ...] = ()
     runs: tuple[SeenRun, ...] = ()
     absent_lifecycle: tuple[str, ...] = ()
@@ -133,6 +132,23 @@ class Diverged:
     part: str
     difference: tuple[str, ...]
     instance_id: UUID | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What a person does about it; empty if reconcile repairs it."""
+        if self.kind is Divergence.OUTPUT_LOST:
+            return f"`{build_remedy(self.subject, self.part)}`"
+        return REMEDIES.get(self.kind, "")
+
+
+REMEDIES: Mapping[Divergence, str] = {
+    Divergence.AUTOMATION_OFF: "switch it on in Prefect",
+    Divergence.DEPLOYMENT_EXTRA: "delete one of them in Prefect",
+    Divergence.DEPLOYMENT_UNKNOWN: "`instances reconcile --remove-unknown`",
+    Divergence.DOCUMENT_FAULTY: "correct the block in Prefect",
+    Divergence.LIFECYCLE_STALE: "`instances deploy`",
+}
+"""What a person does about a divergence that reconcile only reports."""
 
 
 def find_divergences(recorded: Iterable[RecordedInstance], world: Observation) -> list[Diverged]:
@@ -202,11 +218,11 @@ def _externals(
 
 
 def _outputs(
-    instance: RecordedInstance, lost: Mapping[tuple[UUID, str], tuple[str, ...]]
+    instance: RecordedInstance, lost: Mapping[tuple[UUID, str], str]
 ) -> Iterable[Diverged]:
     for kind in instance.deployments:
-        if lines := lost.get((instance.id, kind)):
-            yield _of(instance, Divergence.OUTPUT_LOST, kind, *lines)
+        if loss := lost.get((instance.id, kind)):
+            yield _of(instance, Divergence.OUTPUT_LOST, kind, loss)
 
 
 def _runs(world: Observation) -> Iterable[Diverged]:

@@ -184,6 +184,16 @@ RETRY_SECONDS = 1.0
 """Seconds until a heartbeat that could not be written is tried again."""
 
 
+def is_still_silent(lease_until: datetime | None, judged_at: datetime, now: datetime) -> bool:
+    """Return True if a run whose lease was seen expired at ``judged_at`` counts as dead ``now``.
+
+    ``now`` is when its end can be written. Its process may have extended the lease since then. If
+    the write had to wait, the process may be waiting too, and gets until the next sweep.
+    """
+    extended = lease_until is not None and lease_until >= now
+    return not extended and now - judged_at <= timedelta(seconds=RETRY_SECONDS)
+
+
 def seconds_to_next_beat(usual: float, *, written: bool) -> float:
     """Return the seconds until a run's next heartbeat; ``usual`` is the interval between two.
 

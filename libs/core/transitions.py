@@ -19,6 +19,7 @@ from prefect_instances.libs.core.commands import (
 )
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.lineage import topological_order
+from prefect_instances.libs.core.pairing import is_still_silent
 from prefect_instances.libs.core.records import (
     FlowState,
     Opening,
@@ -237,8 +238,13 @@ _BAD_ENDS = {
 
 
 def end_badly(draft: Draft, end: BadEnd, policy: RetryPolicy) -> None:
-    """Record a failure, crash or cancellation; output and consumed inputs do not change."""
+    """Record a failure, crash or cancellation; output and consumed inputs do not change.
+
+    Raises Interrupted if the run is not RUNNING, or was judged by a lease and may be alive.
+    """
     run, flow = _running(draft, end.run_id)
+    if end.judged_at and not is_still_silent(run.lease_until, end.judged_at, draft.now):
+        raise Interrupted(f"run {run.id} may be alive; the next sweep looks again")
     _end_run(draft, run, end.status, error=end.error)
     draft.flows[flow.id] = replace(flow, running=None)
     draft.set_status(flow.id, FlowStatus.ERROR, _BAD_ENDS[end.status], end.error)

@@ -103,9 +103,11 @@ class Database:
             _check_foreign_keys(connection)
 
     def _wait_for_turn(self, session: Session | Connection) -> None:
-        """Wait until no other transaction writes; SQLite waits when its transaction begins."""
+        """Wait until no other transaction writes."""
         if not self.is_sqlite:
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINEAGE_LOCK})
+        elif isinstance(session, Session):
+            session.connection()  # Begins, and so waits, here and not at the first statement.
 
     def transact(self, work: Callable[[Session], Result]) -> Result:
         """Run ``work`` in one serial transaction; repeat it after a lock or a lost connection.

@@ -28,7 +28,7 @@ def export(database: Database, references: Sequence[str] = ()) -> dict[str, Any]
     with database.read() as session:
         chosen = [get_instance(session, name) for name in references] or select_instances(session)
         kept = [named for named in chosen if named.lifecycle is not Lifecycle.DEPROVISIONING]
-        instances = [_document(session, named) for named in _by_lineage(session, kept)]
+        instances = [_document(session, named) for named in sort_by_lineage(session, kept)]
     projects = {document["project"] for document in instances}
     if len(projects) != 1:
         return {"instances": instances}
@@ -43,7 +43,8 @@ def _document(session: Session, named: Named) -> dict[str, Any]:
     return {**first, **{key: value for key, value in document.items() if key not in first}}
 
 
-def _by_lineage(session: Session, kept: Sequence[Named]) -> list[Named]:
+def sort_by_lineage(session: Session, kept: Sequence[Named]) -> list[Named]:
+    """Sort instances, upstreams first."""
     owners = select_owners(session)
     by_id = {named.id: named for named in kept}
     pairs = {(owners[up], owners[down]) for up, down in select_lineage_pairs(session)}

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from prefect_instances.libs.core.divergence import build_remedy
 from prefect_instances.libs.core.errors import TemporaryError
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion, FlowExecutionResource
@@ -17,16 +16,16 @@ from prefect_instances.libs.services.composition.model_stores import parse_versi
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
 
-Lost = dict[tuple[UUID, str], tuple[str, ...]]
+Lost = dict[tuple[UUID, str], str]
 
 
 def find_lost_outputs(
     services: Services, settled: Iterable[Named], unseen: dict[str, str], failures: Failures
 ) -> Lost:
-    """Return lines on each current output that cannot be read, by instance id and flow kind.
+    """Return why current outputs cannot be read, by instance id and flow kind.
 
-    The last line names the command that makes it again. A system that does not answer is added to
-    ``unseen`` and its outputs are left out; a failure of one instance does not hide the others.
+    A system that does not answer is added to ``unseen`` and its outputs are left out; a failure of
+    one instance does not hide the others.
     """
     lost: Lost = {}
     for named in settled:
@@ -36,13 +35,13 @@ def find_lost_outputs(
                 if flow.version_id is None or system in unseen:
                     continue
                 try:
-                    lines = _lines(services, session, named, flow)
+                    loss = _loss(services, session, flow)
                 except TemporaryError as error:
                     unseen[system] = f"{system} was not looked at: {error}"
                 except Exception as error:  # noqa: BLE001 - one output must not hide the others
                     failures.note(f"output of {named.label}.{flow.kind}", error)
                 else:
-                    lost |= {(named.id, flow.kind): lines} if lines else {}
+                    lost |= {(named.id, flow.kind): loss} if loss else {}
     return lost
 
 
@@ -50,13 +49,10 @@ def _system_of(flow: FlowExecutionResource) -> str:
     return "mlflow" if flow.kind == FlowKind.TRAINING else "stores"
 
 
-def _lines(
-    services: Services, session: Session, named: Named, flow: FlowExecutionResource
-) -> tuple[str, ...]:
+def _loss(services: Services, session: Session, flow: FlowExecutionResource) -> str:
+    """Return why the current output of a flow cannot be read, "" if it can."""
     version = session.get_one(DatasetVersion, flow.version_id)
     if flow.kind == FlowKind.TRAINING:
         name = version.location.removeprefix("models:/").rpartition("/")[0]
-        loss = tracking(services).find_loss(name, parse_version_number(version.location))
-    else:
-        loss = find_loss(services, session, version).partition(";")[0]
-    return (loss, f"run `{build_remedy(named.label, flow.kind)}`") if loss else ()
+        return tracking(services).find_loss(name, parse_version_number(version.location))
+    return find_loss(services, session, version).partition(";")[0]

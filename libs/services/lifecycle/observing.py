@@ -46,6 +46,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     START_FLOW,
     plan_recovery,
 )
+from prefect_instances.libs.services.lifecycle.exporting import sort_by_lineage
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import LIFECYCLE_TAG
 from prefect_instances.libs.services.lifecycle.lost_outputs import find_lost_outputs
 from prefect_instances.libs.services.state.context import Services
@@ -85,7 +86,7 @@ def observe(services: Services, plan_of: PlanOf, lifecycle: Sequence[DeploymentP
     """
     views = services.prefect.list_deployments_tagged(EXECUTION_TAG)
     with services.database.read() as session:
-        named = select_instances(session)
+        named = sort_by_lineage(session, select_instances(session))
         settled = [one for one in named if is_settled(session.get_one(Resource, one.id))]
         recorded = tuple(_recorded(session, one) for one in settled)
         rows = {one.id: _handle_rows(session, one) for one in settled}

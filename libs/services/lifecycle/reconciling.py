@@ -83,6 +83,7 @@ class Settled:
             "divergence": what.kind,
             "part": what.part,
             "difference": "; ".join(what.difference),
+            "remedy": what.remedy,
             "outcome": f"{self.outcome}: {self.note}" if self.note else self.outcome,
         }
 
@@ -313,6 +314,7 @@ def _payload(item: Settled) -> dict[str, Any]:
         "subject": item.diverged.subject,
         "part": item.diverged.part,
         "difference": list(item.diverged.difference),
+        "remedy": item.diverged.remedy,
         "outcome": item.outcome,
         "note": item.note,
     }

@@ -28,14 +28,6 @@ from prefect_instances.libs.services.state.run_pairs import find_dead_runs
 from prefect_instances.libs.services.state.sweeping import find_unclaimed
 
 RECONCILE = "`instances reconcile`"
-REMEDIES = {
-    Divergence.AUTOMATION_OFF: "switch it on in Prefect",
-    Divergence.DEPLOYMENT_EXTRA: "delete one of them in Prefect",
-    Divergence.DEPLOYMENT_UNKNOWN: "`instances reconcile --remove-unknown`",
-    Divergence.DOCUMENT_FAULTY: "correct the block in Prefect",
-    Divergence.LIFECYCLE_STALE: "`instances deploy`",
-}
-"""What a person does about a divergence that reconcile only reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,7 @@ def verify(
 
 def _of_divergence(diverged: Diverged) -> Finding:
     """Convert a divergence; what belongs to no instance, or is off on purpose, does no harm."""
-    remedy = REMEDIES.get(diverged.kind, RECONCILE)
+    remedy = diverged.remedy or RECONCILE
     kind = Fault.ORPHANED if diverged.kind in HARMLESS else Fault.DIVERGED
     difference = "; ".join(diverged.difference)
     return Finding(kind, diverged.subject, f"{diverged.kind}: {difference}", remedy)

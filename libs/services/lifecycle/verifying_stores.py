@@ -9,6 +9,7 @@ from uuid import UUID
 
 from prefect_instances.libs.core.audit import Fault, Finding, Records
 from prefect_instances.libs.core.divergence import build_remedy
+from prefect_instances.libs.core.lineage import topological_order
 from prefect_instances.libs.core.status import FlowKind
 from prefect_instances.libs.db.models import DatasetVersion
 from prefect_instances.libs.services.composition.components import OUTPUTS, find_loss
@@ -20,8 +21,10 @@ DRAFT_SECONDS = 3600.0
 
 
 def find_lost_files(services: Services, records: Records, failures: Failures) -> Iterator[Finding]:
-    """Yield a finding for each flow whose current output cannot be read from its store."""
-    for flow in records.region.flows.values():
+    """Yield a finding for each flow whose current output cannot be read, upstreams first."""
+    flows = records.region.flows
+    pairs = [(edge.upstream, edge.downstream) for edge in records.region.edges.values()]
+    for flow in (flows[id_] for id_ in topological_order(flows, pairs)):
         if flow.version_id is None or flow.kind == FlowKind.TRAINING:
             continue  # A model's versions are in MLflow.
         name = records.name(flow.id)

@@ -195,13 +195,20 @@ class Ledger:
             raise
 
     def end_badly(
-        self, run_id: UUID, status: RunStatus, error: str, retry: RetryPolicy | None = None
+        self,
+        run_id: UUID,
+        status: RunStatus,
+        error: str,
+        retry: RetryPolicy | None = None,
+        *,
+        silent: bool = False,
     ) -> Changes:
         """Record a failure, crash or cancellation.
 
-        Raises Interrupted if the run is not RUNNING.
+        ``silent``: the only sign of the end is an expired lease. Raises Interrupted if the run is
+        not RUNNING, or if it is ``silent`` and may be alive after all.
         """
-        end = BadEnd(run_id, status, error, uuid4())
+        end = BadEnd(run_id, status, error, uuid4(), self.clock() if silent else None)
         policy = retry or self.retry
         return self._decide(
             [self._flow_of_run(run_id)],

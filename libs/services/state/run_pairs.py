@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from prefect_instances.libs.adapters.prefect import RunState, RunView
+from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.ids import EXECUTION_TAG
 from prefect_instances.libs.core.pairing import There, Verdict, decide, lease_is_over
 from prefect_instances.libs.core.status import RunStatus
@@ -16,7 +18,9 @@ from prefect_instances.libs.db.repositories.resources import select_ids
 from prefect_instances.libs.db.repositories.runs import select_leases
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.failures import Failures
-from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_as_there, end_run
+from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_as_there, record_end
+
+_log = logging.getLogger("instances.pairs")
 
 SILENT = "its process gave no sign of life"
 
@@ -149,7 +153,11 @@ def _crash_here(services: Services, pair: Pair, verdict: Verdict) -> bool:
     assert pair.record is not None
     over = pair.view is not None and pair.view.ended
     message = "its flow run is over in Prefect and published nothing" if over else SILENT
-    end_run(services, pair.record.id, RunStatus.CRASHED, message)
+    try:
+        record_end(services, pair.record.id, RunStatus.CRASHED, message, silent=not over)
+    except Interrupted as lost:
+        _log.info("%s", lost)
+        return False
     if verdict is Verdict.CRASH_BOTH:
         # Our record comes first: the crash makes Prefect start aggregate-status for this run.
         services.prefect.crash_run(pair.flow_run_id, message)

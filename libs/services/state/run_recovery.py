@@ -58,11 +58,19 @@ def end_run(services: Services, run_id: UUID, status: RunStatus, message: str) -
     """
     text = _first_line(message, status)
     try:
-        services.ledger.end_badly(run_id, status, text, read_retry_policy(services, run_id))
+        record_end(services, run_id, status, text)
     except Interrupted as lost:
         return str(lost)
-    relay_or_leave(services)
     return f"run {run_id} is now {status}: {text}"
+
+
+def record_end(
+    services: Services, run_id: UUID, status: RunStatus, text: str, *, silent: bool = False
+) -> None:
+    """Record the end of a run as ``Ledger.end_badly`` does, with its retry policy; tell it."""
+    policy = read_retry_policy(services, run_id)
+    services.ledger.end_badly(run_id, status, text, policy, silent=silent)
+    relay_or_leave(services)
 
 
 def restart(services: Services, view: RunView, *, sweeping: bool = False) -> str:

@@ -64,7 +64,7 @@ def sweep(services: Services, restore: Restore) -> Swept:
     It also deletes old events, publishes to subscribers and records that it ran. A failure of one
     step or item does not stop the others. ``restore`` creates a missing deployment again.
     """
-    swept, failures = Swept(), Failures()
+    swept, failures, began = Swept(), Failures(), services.now()
     with failures.step("flows past due"):
         while marked := len(services.ledger.mark_past_due().flows):
             swept.past_due += marked
@@ -80,7 +80,8 @@ def sweep(services: Services, restore: Restore) -> Swept:
         if services.live.check_broker():
             swept.told = services.live.drain(TELL_SECONDS)
     with failures.step("the note of this sweep"):
-        services.database.transact(lambda session: record_swept(session, services.now()))
+        # When it began: what it judged since then may have waited for the database.
+        services.database.transact(lambda session: record_swept(session, began))
     swept.failures = failures.lines
     return swept
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from sqlalchemy.orm import Session
 from benchmarks.rows import NOW, fill, flow_id
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.db import Database
+from prefect_instances.libs.db.engine import LINEAGE_LOCK
 from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.flows import select_past_due
 from prefect_instances.libs.db.repositories.outbox import record_events, select_unpublished
@@ -33,6 +36,33 @@ def test_a_read_sees_one_state_whatever_commits_meanwhile(database: Database) ->
         after = session.scalar(count)
 
     assert (before, during, after) == (0, 0, 1)
+
+
+def test_work_begins_when_nobody_else_writes(database: Database) -> None:
+    """A clock that it reads before its first statement then tells the moment of the write."""
+    others = []
+
+    def work(_: Session) -> None:
+        others.append(_can_write(database))
+
+    database.transact(work)
+
+    assert others == [False]
+    assert _can_write(database)
+
+
+def _can_write(database: Database) -> bool:
+    """Whether somebody else could write now, without waiting."""
+    if not database.is_sqlite:
+        with database.engine.begin() as other:
+            query = text("SELECT pg_try_advisory_xact_lock(:key)")
+            return bool(other.scalar(query, {"key": LINEAGE_LOCK}))
+    with closing(sqlite3.connect(str(database.url.database), timeout=0)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
 
 def test_events_are_stored_as_they_are(database: Database) -> None:

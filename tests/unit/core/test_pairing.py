@@ -18,6 +18,7 @@ from prefect_instances.libs.core.pairing import (
     decide,
     decide_end,
     here,
+    is_still_silent,
     lease_is_over,
     seconds_to_next_beat,
 )
@@ -101,6 +102,21 @@ def test_a_lease_gets_one_more_where_nobody_could_write(
 ) -> None:
     swept_at = None if swept is None else NOW + swept * MINUTE
     assert lease_is_over(NOW + lease * MINUTE, NOW, swept_at, MINUTE) is over
+
+
+@pytest.mark.parametrize(
+    ("lease", "waited", "silent"),
+    [
+        pytest.param(-5, 0, True, id="over-still"),
+        pytest.param(1, 0, False, id="extended-meanwhile"),
+        pytest.param(-5, 1.1, False, id="the-write-had-to-wait"),
+    ],
+)
+def test_a_silent_run_is_judged_again_when_its_end_can_be_written(
+    lease: float, waited: float, silent: bool
+) -> None:
+    lease_until, judged_at = (NOW + timedelta(seconds=x) for x in (lease, -waited))
+    assert is_still_silent(lease_until, judged_at, NOW) is silent
 
 
 @pytest.mark.parametrize(

@@ -490,23 +490,19 @@ def test_lost_outputs_are_told_with_the_command_that_makes_them_again(
     tracking(bench.services).delete_model(name)
     shutil.rmtree(bench.services.settings.store_root)
 
-    found = settle(bench)
+    found = reconcile(bench.services, ports_of(bench)).items
 
-    lost = {
-        (item.diverged.subject, part): (item.outcome, item.diverged.difference)
-        for (kind, part), item in found.items()
-        if kind is Divergence.OUTPUT_LOST
-    }
-    assert {outcome for outcome, _ in lost.values()} == {Outcome.REPORTED}
-    assert lost[f"{project}/m", "training"][1] == (
-        "version 1 of the registered model is not in MLflow",
-        f"run `instances run {project}/m --flow training`",
-    )
-    told = {key: lines[-1] for key, (_, lines) in lost.items()}
-    assert told[f"{project}/m", "inference"] == (
-        f"run `instances run {project}/m --flow inference --force`"
-    )
-    assert f"run `instances run {project}/prices --mode full`" in told.values()
+    lost = [item for item in found if item.diverged.kind is Divergence.OUTPUT_LOST]
+    rows = [item.row() for item in lost]
+    assert {row["outcome"] for row in rows} == {Outcome.REPORTED}
+    # Upstreams first: what is downstream reads them.
+    assert [row["remedy"] for row in rows] == [
+        f"`instances run {project}/prices --mode full`",
+        f"`instances run {project}/momentum --mode full`",
+        f"`instances run {project}/m --flow inference --force`",
+        f"`instances run {project}/m --flow training`",
+    ]
+    assert rows[-1]["difference"] == "version 1 of the registered model is not in MLflow"
 
 
 @on_both_databases

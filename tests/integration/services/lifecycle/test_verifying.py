@@ -94,14 +94,17 @@ def test_healthy_runs_leave_nothing_to_find_and_each_loss_is_found(
 ) -> None:
     provisioned(bench, project)
     bench.drain()
-    known, found = harm(look(bench)), {}
+    known, found, order = harm(look(bench)), {}, []
     assert known == set()
     for name, (lose, _) in LOSSES.items():
         lose(bench)
-        now = harm(look(bench))
+        seen = look(bench)
+        now = harm(seen)
+        order = order or [one.subject.rpartition("/")[2] for one in seen.findings if one.harms]
         found[name] = {(subject, kind) for subject, kind, _ in now - known}
         known = now
     assert found == {name: told for name, (_, told) in LOSSES.items()}
+    assert order == ["prices.refresh", "momentum.refresh", "m.inference"]
 
 
 def test_an_opening_that_nobody_takes_and_events_that_do_not_leave_are_stuck(

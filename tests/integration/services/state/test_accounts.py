@@ -216,6 +216,7 @@ class Late:
 
     bench: Bench
     now: list[datetime]
+    pace: list[timedelta]
 
     def sweep(self, minutes: float = 2) -> Swept:
         """The next sweep, so much later."""
@@ -225,11 +226,16 @@ class Late:
 
 @pytest.fixture
 def late(database: Database, gateway: PrefectGateway, tmp_path: Path) -> Late:
-    now = [datetime.now(UTC)]
+    now, pace = [datetime.now(UTC)], [timedelta()]
+
+    def clock() -> datetime:
+        now[0] += pace[0]
+        return now[0]
+
     gateway.ensure_work_pool(WORK_POOL, "process", None)
-    bench = make_bench(database, gateway, tmp_path, clock=lambda: now[0])
+    bench = make_bench(database, gateway, tmp_path, clock=clock)
     bench.provision(prices(f"p{uuid4().hex[:8]}"))
-    return Late(bench, now)
+    return Late(bench, now, pace)
 
 
 def live_openings(late: Late, name: str = "prices") -> list[str]:
@@ -383,6 +389,27 @@ def test_a_lease_that_ran_out_while_nobody_could_write_gets_one_more(
     beaten = late.sweep(1).dead_runs
 
     assert (first, first + beaten) == (dead, 1)
+
+
+def test_a_run_is_not_declared_dead_by_a_sweep_that_had_to_wait_for_its_write(
+    late: Late, person: httpx.Client
+) -> None:
+    """Its process waits then too; the clock goes on by two seconds at each look."""
+    opening = opening_of(late.bench)
+    run_id = started_run(late.bench, opening)
+    end(person, run_id, "RUNNING")
+    late.sweep(0)
+    late.bench.services.ledger.start(late.bench.flow_id("prices"), run_id, opening_id=opening)
+
+    late.pace[0] = timedelta(seconds=2)
+    waited = late.sweep(1)
+    seen = late.bench.services.prefect.read_run(run_id).state, flow(late.bench)["status"]
+    late.pace[0] = timedelta()
+    next_one = late.sweep(1)
+
+    assert (waited.dead_runs, *seen) == (0, RunState.RUNNING, "RUNNING")
+    assert next_one.dead_runs == 1
+    assert late.bench.services.prefect.read_run(run_id).state is RunState.CRASHED
 
 
 def test_a_process_that_beats_after_the_database_came_back_goes_on(late: Late) -> None:
