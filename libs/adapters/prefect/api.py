@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, ValidationError, to_json
 
 from prefect_instances.libs.core.errors import InstancesError, NotFound, PermanentError, Unavailable
 
@@ -30,6 +31,8 @@ UNKNOWN_ROUTE = frozenset({404, 405, 501})
 
 API_ADVICE = "check PREFECT_API_URL, which ends in /api, and that a Prefect server is there"
 """What to do if the address leads elsewhere."""
+
+NO_JSON = "answers something that is not JSON"
 
 _JSON = {"Content-Type": "application/json"}
 _REASONS_SHOWN = 3
@@ -97,9 +100,13 @@ class Api:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         if body is not None:
             options |= {"content": _encoded(body, doing), "headers": _JSON}
-        with translate_errors(doing):
-            # The path is typed as a list of routes; they are Prefect's, and not complete.
-            return self._client.request(method, path, **options)  # type: ignore[arg-type]
+        try:
+            with translate_errors(doing):
+                # The path is typed as a list of routes; they are Prefect's, and not complete.
+                return self._client.request(method, path, **options)  # type: ignore[arg-type]
+        except (JSONDecodeError, ValidationError) as error:
+            # Prefect's client reads a token first, and does not expect a page in its place.
+            raise NotPrefect(self.url, NO_JSON) from error
 
     def request(
         self,
@@ -117,7 +124,7 @@ class Api:
         try:
             return response.json()
         except ValueError as error:
-            raise NotPrefect(self.url, "answers something that is not JSON") from error
+            raise NotPrefect(self.url, NO_JSON) from error
 
     def find(self, path: str, *, doing: str) -> Any | None:
         """Return the document at ``path``, or None if there is none."""
@@ -262,7 +269,8 @@ def _reason(response: httpx.Response) -> str:
     try:
         document = response.json()
     except ValueError:
-        return _line(response.text) or response.reason_phrase
+        page = response.text.lstrip().startswith("<")
+        return (not page and _line(response.text)) or response.reason_phrase
     if not isinstance(document, dict):
         return _line(str(document))
     problems = document.get("exception_detail") or document.get("detail")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import httpx
+
 from prefect_instances.libs.adapters.prefect.api import NO_SERVER, SERVICE, Api, NotPrefect
 from prefect_instances.libs.adapters.prefect.artifacts import ArtifactCalls
 from prefect_instances.libs.adapters.prefect.automations import AutomationCalls
@@ -79,6 +81,24 @@ class PrefectGateway(
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def require_answer(self) -> None:
+        """Raise Unavailable within seconds if the server is away; wait for one that is only slow.
+
+        Prefect's client repeats a request for minutes before it gives up.
+        """
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+        with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 1}):
+            try:
+                _ask(self._api, "/health")
+            except NotPrefect:
+                raise
+            except Unavailable as error:
+                if isinstance(error.__cause__, httpx.TimeoutException):
+                    return
+                detail = f"{error.detail}; `instances doctor` says what to do"
+                raise Unavailable(SERVICE, detail) from error
 
     def health(self) -> str | None:
         """Return the server's version, or None if it does not answer promptly or is not healthy.

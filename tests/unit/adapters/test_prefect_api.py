@@ -203,6 +203,49 @@ def test_the_doctor_tells_that_the_credentials_are_refused() -> None:
     assert "PREFECT_API_AUTH_STRING" in told.detail
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (answering(502, text="<html>Bad Gateway</html>"), "it answered 502"),
+        (answering(500, {"detail": "no database"}), "it answered 500"),
+    ],
+)
+def test_a_server_that_is_away_is_told_after_few_requests(answer: Handler, said: str) -> None:
+    asked: list[httpx.Request] = []
+
+    def count(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return answer(request)
+
+    with (
+        gateway_to(count) as gateway,
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 9}),
+        pytest.raises(Unavailable) as caught,
+    ):
+        gateway.require_answer()
+
+    assert said in caught.value.detail
+    assert "<html>" not in caught.value.detail
+    assert caught.value.detail.endswith("`instances doctor` says what to do")
+    assert len(asked) <= 2
+
+
+def test_a_server_that_is_only_slow_is_waited_for() -> None:
+    def be_slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("3 seconds are over", request=request)
+
+    with gateway_to(be_slow) as gateway:
+        gateway.require_answer()
+
+
+def test_a_page_in_the_place_of_a_token_is_another_server() -> None:
+    def page(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="<html>the page of Prefect", request=request)
+
+    with gateway_to(page) as gateway, pytest.raises(NotPrefect, match="ends in /api"):
+        gateway.start_run(uuid4(), {})
+
+
 def test_parameters_may_hold_ids_and_dates() -> None:
     sent: list[bytes] = []
 
