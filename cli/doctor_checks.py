@@ -11,10 +11,12 @@ from enum import StrEnum
 from prefect_instances.cli.obstacles import name_some
 from prefect_instances.cli.runtime import pages, processes, stack
 from prefect_instances.cli.runtime.home import Home
+from prefect_instances.cli.runtime.server import Server
 from prefect_instances.cli.runtime.stack import find_server
 from prefect_instances.libs.adapters.prefect import PrefectGateway, RunState, UnusableSettings
+from prefect_instances.libs.adapters.prefect.api import API_ADVICE, NotPrefect
 from prefect_instances.libs.adapters.prefect.inspection import Inspector
-from prefect_instances.libs.core.errors import InstancesError
+from prefect_instances.libs.core.errors import InstancesError, PermanentError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
 from prefect_instances.libs.db import (
     Database,
@@ -241,6 +243,20 @@ def check_owner(database: Database, inspector: PrefectGateway) -> Finding:
     return Finding("server", Level.FAIL, detail, ADVICE)
 
 
+def check_server(inspector: PrefectGateway, server: Server) -> Finding:
+    """Check that a Prefect server answers at the address and accepts our credentials."""
+    try:
+        version = inspector.health()
+    except NotPrefect as error:
+        return Finding("Prefect", Level.FAIL, f"{error.where} {error.answer}", API_ADVICE)
+    except PermanentError as error:
+        return Finding("Prefect", Level.FAIL, str(error), "correct Prefect's settings")
+    if version is None:
+        advice = UP if server.embedded else "start it, or unset PREFECT_API_URL"
+        return Finding("Prefect", Level.FAIL, f"no answer at {server.api_url}", advice)
+    return Finding("Prefect", Level.OK, f"{version} at {server.api_url}")
+
+
 def check_pool(inspector: Inspector, settings: Settings) -> Finding:
     """Check that the work pool exists and is not paused."""
     pool = inspector.work_pool(settings.pool)
@@ -298,12 +314,11 @@ def _connect(settings: Settings) -> tuple[Finding, Inspector | None]:
         return Finding("Prefect", Level.FAIL, str(error), "correct Prefect's settings"), None
     except InstancesError as error:
         return Finding("Prefect", Level.FAIL, str(error), UP), None
-    version = inspector.health()
-    if version is None:
+    finding = check_server(inspector, server)
+    if finding.level is not Level.OK:
         inspector.close()
-        advice = UP if server.embedded else "start it, or unset PREFECT_API_URL"
-        return Finding("Prefect", Level.FAIL, f"no answer at {server.api_url}", advice), None
-    return Finding("Prefect", Level.OK, f"{version} at {server.api_url}"), inspector
+        return finding, None
+    return finding, inspector
 
 
 def _check_database(

@@ -49,6 +49,7 @@ def submit(services: Services, full_name: str, parameters: Mapping[str, Any]) ->
 
     The run carries the database's identity: a worker of another home refuses it.
     """
+    services.prefect.require_answer()
     deployment = services.prefect.find_deployment_by_name(full_name)
     if deployment is None:
         raise Unavailable(

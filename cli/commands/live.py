@@ -6,6 +6,7 @@ import asyncio
 import json as json_text
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -69,10 +70,16 @@ def watch(
 
 def _watch_lines(services: Services, name: str, say: Print, timeout: float) -> bool:
     async def follow() -> None:
-        async for message in watching.watch(services, watching.scope_of(services, name)):
-            say(message)
+        async with _messages(services, name) as messages:
+            async for message in messages:
+                say(message)
 
     return _run(follow(), timeout)
+
+
+def _messages(services: Services, name: str) -> aclosing[Any]:
+    """Watch, and end the connection with the block, not when the loop is already closed."""
+    return aclosing(watching.watch(services, watching.scope_of(services, name)))
 
 
 def _print_json(message: Mapping[str, Any]) -> None:
@@ -106,8 +113,9 @@ def _watch_table(services: Services, name: str, timeout: float) -> bool:
         return rich_table(STATUS_HEADERS, status_rows(document, now))
 
     async def listen() -> None:
-        async for _ in watching.watch(services, watching.scope_of(services, name)):
-            changed.set()
+        async with _messages(services, name) as messages:
+            async for _ in messages:
+                changed.set()
 
     async def draw(live: Live) -> None:
         while True:

@@ -63,6 +63,7 @@ def verify(json: Json = False) -> None:
     from prefect_instances.libs.services.lifecycle.verifying import verify as verify_all
 
     with open_services() as services:
+        services.prefect.require_answer()
         settings = services.settings
         plans = lifecycle_plans(settings.pool, settings.chosen_sweep_seconds)
         found = verify_all(services, partial(build_plan, services), plans)

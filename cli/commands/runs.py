@@ -240,6 +240,7 @@ def parameters_for(services: Services, target: Target, asked: dict[str, Any]) ->
     deployment was deleted.
     """
     said = {name: value for name, value in asked.items() if value != UNSAID[name]}
+    services.prefect.require_answer()
     view = services.prefect.find_deployment(target.deployment_id)
     if view is None:
         raise DeploymentGone(target.instance)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from prefect_instances.libs.core.errors import InstancesError, PermanentError
@@ -20,7 +21,7 @@ async def subscribe(
     channels: list[str],
     connect_token: Callable[[], str],
     channel_token: Callable[[str], str],
-) -> AsyncIterator[Mapping[str, object]]:
+) -> AsyncGenerator[Mapping[str, object]]:
     """Yield the messages of some channels, in order and once each; ``RELOAD`` after gaps.
 
     The functions return new tokens when the old ones expire. Broken connections are restored, and
@@ -38,13 +39,14 @@ async def subscribe(
     try:
         for channel in channels:
             await _subscribe(client, queue, channel, channel_token)
-        async for message in _in_order(queue):
-            yield message
+        async with aclosing(_in_order(queue)) as messages:
+            async for message in messages:
+                yield message
     finally:
         await client.disconnect()
 
 
-async def _in_order(queue: asyncio.Queue[Any]) -> AsyncIterator[Mapping[str, object]]:
+async def _in_order(queue: asyncio.Queue[Any]) -> AsyncGenerator[Mapping[str, object]]:
     """Yield messages, except those with a number not above the last one of their instance."""
     last: dict[object, int] = {}
     while True:

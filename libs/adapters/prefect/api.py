@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, ValidationError, to_json
 
 from prefect_instances.libs.core.errors import InstancesError, NotFound, PermanentError, Unavailable
 
@@ -25,8 +26,13 @@ NO_SERVER = "no server is configured; start one with `instances up` or set PREFE
 RETRY_LATER = frozenset({408, 425, 429})
 """HTTP statuses below 500 that do not mean that the request is wrong."""
 
+UNKNOWN_ROUTE = frozenset({404, 405, 501})
+"""HTTP statuses of a server that does not know the path, or does not take the method."""
+
 API_ADVICE = "check PREFECT_API_URL, which ends in /api, and that a Prefect server is there"
 """What to do if the address leads elsewhere."""
+
+NO_JSON = "answers something that is not JSON"
 
 _JSON = {"Content-Type": "application/json"}
 _REASONS_SHOWN = 3
@@ -42,6 +48,14 @@ class Refused(PermanentError):
     def __init__(self, doing: str, status: int, reason: str) -> None:
         self.status = status
         super().__init__(f"Prefect refused to {doing}: {reason} (HTTP {status})")
+
+
+class NotPrefect(Unavailable):
+    """Another server answers at the address, or it is no API: correct PREFECT_API_URL."""
+
+    def __init__(self, where: str, answer: str) -> None:
+        self.where, self.answer = where, answer
+        super().__init__(SERVICE, f"{where} {answer}: {API_ADVICE}")
 
 
 class Api:
@@ -86,9 +100,13 @@ class Api:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         if body is not None:
             options |= {"content": _encoded(body, doing), "headers": _JSON}
-        with translate_errors(doing):
-            # The path is typed as a list of routes; they are Prefect's, and not complete.
-            return self._client.request(method, path, **options)  # type: ignore[arg-type]
+        try:
+            with translate_errors(doing):
+                # The path is typed as a list of routes; they are Prefect's, and not complete.
+                return self._client.request(method, path, **options)  # type: ignore[arg-type]
+        except (JSONDecodeError, ValidationError) as error:
+            # Prefect's client reads a token first, and does not expect a page in its place.
+            raise NotPrefect(self.url, NO_JSON) from error
 
     def request(
         self,
@@ -106,8 +124,7 @@ class Api:
         try:
             return response.json()
         except ValueError as error:
-            detail = f"{self.url} answered something that is not JSON: {API_ADVICE}"
-            raise Unavailable(SERVICE, detail) from error
+            raise NotPrefect(self.url, NO_JSON) from error
 
     def find(self, path: str, *, doing: str) -> Any | None:
         """Return the document at ``path``, or None if there is none."""
@@ -225,11 +242,10 @@ def _connection_problem(error: httpx.RequestError | httpx.InvalidURL) -> str:
 
 def _refusal(doing: str, response: httpx.Response) -> InstancesError:
     status, reason = response.status_code, _reason(response)
-    if status in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED) and _is_foreign(response):
+    if status in UNKNOWN_ROUTE and _is_foreign(response):
         # Not a refusal: nothing that looks deleted may have been deleted.
         where = f"{response.request.url.scheme}://{response.request.url.netloc.decode()}"
-        detail = f"{where} answers {status}, but not as Prefect's API: {API_ADVICE}"
-        return Unavailable(SERVICE, detail)
+        return NotPrefect(where, f"answers {status}, but not as Prefect's API")
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         reason += "; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in RETRY_LATER:
@@ -253,7 +269,8 @@ def _reason(response: httpx.Response) -> str:
     try:
         document = response.json()
     except ValueError:
-        return _line(response.text) or response.reason_phrase
+        page = response.text.lstrip().startswith("<")
+        return (not page and _line(response.text)) or response.reason_phrase
     if not isinstance(document, dict):
         return _line(str(document))
     problems = document.get("exception_detail") or document.get("detail")

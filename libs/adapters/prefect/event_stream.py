@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC
 
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.core.events import Event
 
 
-async def stream_instance_events(api_url: str) -> AsyncIterator[Event | None]:
+async def stream_instance_events(api_url: str) -> AsyncGenerator[Event | None]:
     """Yield None once connected, then every event of the project; reconnect after failures.
 
     Events during a broken connection are lost. Raises Unavailable if the server is away.

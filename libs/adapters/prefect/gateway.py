@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from prefect_instances.libs.adapters.prefect.api import NO_SERVER, SERVICE, Api
+import httpx
+
+from prefect_instances.libs.adapters.prefect.api import NO_SERVER, SERVICE, Api, NotPrefect
 from prefect_instances.libs.adapters.prefect.artifacts import ArtifactCalls
 from prefect_instances.libs.adapters.prefect.automations import AutomationCalls
 from prefect_instances.libs.adapters.prefect.blocks import BlockCalls
@@ -15,7 +17,7 @@ from prefect_instances.libs.adapters.prefect.own_settings import require_setting
 from prefect_instances.libs.adapters.prefect.pools import WorkPoolCalls
 from prefect_instances.libs.adapters.prefect.runs import RunCalls
 from prefect_instances.libs.adapters.prefect.variables import VariableCalls
-from prefect_instances.libs.core.errors import InstancesError, PermanentError, Unavailable
+from prefect_instances.libs.core.errors import PermanentError, Unavailable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -80,15 +82,38 @@ class PrefectGateway(
     ) -> None:
         self.close()
 
+    def require_answer(self) -> None:
+        """Raise Unavailable within seconds if the server is away; wait for one that is only slow.
+
+        Prefect's client repeats a request for minutes before it gives up.
+        """
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+        with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 1}):
+            try:
+                _ask(self._api, "/health")
+            except NotPrefect:
+                raise
+            except Unavailable as error:
+                if isinstance(error.__cause__, httpx.TimeoutException):
+                    return
+                detail = f"{error.detail}; `instances doctor` says what to do"
+                raise Unavailable(SERVICE, detail) from error
+
     def health(self) -> str | None:
-        """Return the server's version, or None if it does not answer promptly or is not healthy."""
+        """Return the server's version, or None if it does not answer promptly or is not healthy.
+
+        Raises NotPrefect if another server answers, Refused if it rejects our credentials.
+        """
         from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
         with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
             try:
                 healthy = _ask(self._api, "/health")
                 version = _ask(self._api, "/admin/version")
-            except InstancesError:
+            except NotPrefect:
+                raise
+            except Unavailable:
                 return None
         return str(version) if healthy is True else None
 

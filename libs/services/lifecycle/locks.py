@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from prefect_instances.libs.adapters.prefect import LIVE
 from prefect_instances.libs.core.errors import BusyElsewhere
 from prefect_instances.libs.core.status import Lifecycle
+from prefect_instances.libs.core.texts import escape_unstorable
 from prefect_instances.libs.db.models import Resource
 from prefect_instances.libs.db.repositories.resources import find_project
 from prefect_instances.libs.services.composition.rows import ensure_project
@@ -69,7 +70,7 @@ def release_lock(services: Services, instance_id: UUID, error: Exception) -> Non
 
     def work(session: Session) -> None:
         resource = session.get_one(Resource, instance_id)
-        resource.condition = {**(resource.condition or {}), "error": str(error)}
+        resource.condition = {**(resource.condition or {}), "error": escape_unstorable(str(error))}
         resource.updated_at = services.now()
 
     services.database.transact(work)

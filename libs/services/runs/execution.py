@@ -13,6 +13,7 @@ from prefect_instances.libs.core.commands import AskedAgain, Blocked, Skipped, S
 from prefect_instances.libs.core.errors import InstancesError, Interrupted
 from prefect_instances.libs.core.records import Run
 from prefect_instances.libs.core.status import RunStatus
+from prefect_instances.libs.core.texts import escape_unstorable
 from prefect_instances.libs.db.repositories.runs import select_outcomes_since
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Gate, Report
@@ -148,5 +149,5 @@ def _record_failure(services: Services, schedule: ScheduleSpec, run: Run, error:
 
 def describe_error(error: Exception) -> str:
     """Return the text of an error; one that is not of this project begins with its type."""
-    text = str(error).strip() or type(error).__name__
+    text = escape_unstorable(str(error)).strip() or type(error).__name__
     return text if isinstance(error, InstancesError) else f"{type(error).__name__}: {text}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -38,7 +39,7 @@ def scope_of(services: Services, name: str) -> Scope:
         return Scope(tuple(ids.project_channel(id_) for id_ in projects))
 
 
-async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
+async def watch(services: Services, scope: Scope) -> AsyncGenerator[Mapping[str, object]]:
     """Yield the messages about the instances of ``scope`` as they arrive, without an end.
 
     They have the form of ``libs.core.subscriber_messages``. A message ``reload`` says that earlier
@@ -47,8 +48,9 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
     """
     found = connection(services.settings, services.prefect)
     if found is None:
-        async for item in _over_prefect(services, scope):
-            yield item
+        async with aclosing(_over_prefect(services, scope)) as items:
+            async for item in items:
+                yield item
         return
     if not scope.channels:
         raise PermanentError("there is no instance to watch yet; create one with `instances apply`")
@@ -59,25 +61,28 @@ async def watch(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, 
     )
 
     life = timedelta(seconds=found.token_seconds)
-    async for item in subscribe(
+    subscribed = subscribe(
         found.subscribe_at,
         list(scope.channels),
         lambda: sign_connection_token(found.hmac_secret, USER, services.now(), life),
         lambda channel: sign_subscription_token(
             found.hmac_secret, USER, channel, services.now(), life
         ),
-    ):
-        yield item
+    )
+    async with aclosing(subscribed) as items:
+        async for item in items:
+            yield item
 
 
-async def _over_prefect(services: Services, scope: Scope) -> AsyncIterator[Mapping[str, object]]:
+async def _over_prefect(services: Services, scope: Scope) -> AsyncGenerator[Mapping[str, object]]:
     from prefect_instances.libs.adapters.centrifugo.subscriber import RELOAD
     from prefect_instances.libs.adapters.prefect.event_stream import stream_instance_events
 
-    async for event in stream_instance_events(services.prefect.api_url):
-        if event is None:
-            yield RELOAD
-            continue
-        of = subject(event)
-        if of is not None and scope.instance_id in (None, of):
-            yield {**build_message(event, 0).payload, "seq": None}
+    async with aclosing(stream_instance_events(services.prefect.api_url)) as events:
+        async for event in events:
+            if event is None:
+                yield RELOAD
+                continue
+            of = subject(event)
+            if of is not None and scope.instance_id in (None, of):
+                yield {**build_message(event, 0).payload, "seq": None}

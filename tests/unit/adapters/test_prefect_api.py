@@ -15,8 +15,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from prefect_instances.cli.doctor_checks import Level, check_server
+from prefect_instances.cli.runtime.server import Server
 from prefect_instances.libs.adapters.prefect import PrefectGateway, Refused
-from prefect_instances.libs.adapters.prefect.api import PAGE, Api
+from prefect_instances.libs.adapters.prefect.api import API_ADVICE, PAGE, Api, NotPrefect
 from prefect_instances.libs.core.errors import NotFound, PermanentError, Unavailable
 from prefect_instances.libs.core.events import Event
 
@@ -104,6 +106,7 @@ def test_nothing_found_is_none_false_or_not_found_by_the_call() -> None:
         pytest.param(answering(404, {"error": "no such page"}), id="another-api"),
         pytest.param(answering(404, {"detail": "Not Found"}), id="without-api"),
         pytest.param(answering(405, {"detail": "Method Not Allowed"}), id="post-to-a-page"),
+        pytest.param(answering(501, text="<html>no POST</html>"), id="a-server-of-files"),
     ],
 )
 def test_what_another_server_does_not_have_is_not_deleted(handler: Handler) -> None:
@@ -171,6 +174,76 @@ def test_without_a_configured_server_connecting_fails_at_once() -> None:
 def test_an_unhealthy_server_has_no_version() -> None:
     with gateway_to(answering(500, {"detail": "no database"})) as gateway:
         assert gateway.health() is None
+
+
+@pytest.mark.parametrize(
+    ("handler", "found"),
+    [
+        (answering(200, text="<html>the page of Prefect"), "answers something that is not JSON"),
+        (answering(404, text="<html>nginx"), "answers 404, but not as Prefect's API"),
+    ],
+)
+def test_another_server_at_the_address_is_no_silence(handler: Handler, found: str) -> None:
+    with gateway_to(handler) as gateway, pytest.raises(NotPrefect) as caught:
+        gateway.health()
+    with gateway_to(handler) as gateway:
+        told = check_server(gateway, Server("http://prefect.test", embedded=False))
+
+    assert found in str(caught.value)
+    assert (told.level, told.advice) == (Level.FAIL, API_ADVICE)
+    assert told.detail.startswith("http://prefect.test")
+    assert told.detail.endswith(found)
+
+
+def test_the_doctor_tells_that_the_credentials_are_refused() -> None:
+    with gateway_to(answering(401, {"detail": "Unauthorized"})) as gateway:
+        told = check_server(gateway, Server("http://prefect.test", embedded=False))
+
+    assert told.level is Level.FAIL
+    assert "PREFECT_API_AUTH_STRING" in told.detail
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (answering(502, text="<html>Bad Gateway</html>"), "it answered 502"),
+        (answering(500, {"detail": "no database"}), "it answered 500"),
+    ],
+)
+def test_a_server_that_is_away_is_told_after_few_requests(answer: Handler, said: str) -> None:
+    asked: list[httpx.Request] = []
+
+    def count(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return answer(request)
+
+    with (
+        gateway_to(count) as gateway,
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 9}),
+        pytest.raises(Unavailable) as caught,
+    ):
+        gateway.require_answer()
+
+    assert said in caught.value.detail
+    assert "<html>" not in caught.value.detail
+    assert caught.value.detail.endswith("`instances doctor` says what to do")
+    assert len(asked) <= 2
+
+
+def test_a_server_that_is_only_slow_is_waited_for() -> None:
+    def be_slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("3 seconds are over", request=request)
+
+    with gateway_to(be_slow) as gateway:
+        gateway.require_answer()
+
+
+def test_a_page_in_the_place_of_a_token_is_another_server() -> None:
+    def page(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="<html>the page of Prefect", request=request)
+
+    with gateway_to(page) as gateway, pytest.raises(NotPrefect, match="ends in /api"):
+        gateway.start_run(uuid4(), {})
 
 
 def test_parameters_may_hold_ids_and_dates() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from prefect.server.schemas import schedules as prefect_schedules
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import ValidationError
 
@@ -244,6 +246,31 @@ def test_a_day_of_a_list_with_last_fires_in_every_month() -> None:
     assert fired(schedule, start, end) == [
         datetime(2027, month, day, 6, tzinfo=UTC) for month, day in ends
     ]
+
+
+@pytest.fixture
+def newer_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's code for Python 3.13 and later, which does not use pendulum."""
+    monkeypatch.setattr(prefect_schedules, "sys", SimpleNamespace(version_info=(3, 13)))
+    monkeypatch.setattr(prefect_schedules, "_WHENEVER_DELTA_TYPES", (), raising=False)
+
+
+@pytest.mark.usefixtures("newer_python")
+@pytest.mark.parametrize("zone", ["America/New_York", "Australia/Lord_Howe", "Africa/Cairo"])
+def test_prefect_fires_at_the_slots_in_newer_pythons_too(zone: str) -> None:
+    start, end = around(CHANGES_FORWARD[zone])
+    for expression in ("15 0,1,2,23 * * *", "40 23 31,L * *"):
+        schedule = ScheduleSpec(type="cron", expression=expression, timezone=zone)
+        assert fired(schedule, start, end) == due(schedule, start, end)
+
+
+@pytest.mark.usefixtures("newer_python")
+def test_prefect_fires_at_every_slot_of_an_interval_in_newer_pythons_too() -> None:
+    (document,) = build_native_schedules(every(90)).values()
+    interval = timedelta(seconds=document.pop("interval"))
+    prefect = IntervalSchedule(interval=interval, **document)
+    found = asyncio.run(prefect.get_dates(n=5, start=START))
+    assert list(found) == expected(every(90), 5)
 
 
 def test_where_changes_follow_no_rule_no_slot_is_missed() -> None:

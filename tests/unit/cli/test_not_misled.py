@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,16 +10,22 @@ from typing import cast
 from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
+from prefect_instances.cli.app import main
 from prefect_instances.cli.commands.catalog import NoSuchDefinition
 from prefect_instances.cli.commands.inspect import _look_if_unswept
 from prefect_instances.cli.doctor_checks import Level, check_changed_code
 from prefect_instances.cli.obstacles import name_some
 from prefect_instances.cli.output import CELL_WIDTH, plain_rows
 from prefect_instances.cli.restoring import _sentence
-from prefect_instances.libs.adapters.prefect import UnusableSettings, require_settings
+from prefect_instances.libs.adapters.prefect import (
+    PrefectGateway,
+    UnusableSettings,
+    require_settings,
+)
 from prefect_instances.libs.adapters.prefect.artifacts import shorten_cells
 from prefect_instances.libs.adapters.prefect.own_settings import _describe
 from prefect_instances.libs.core.errors import NotFound
@@ -26,7 +33,7 @@ from prefect_instances.libs.core.records import RunParameters
 from prefect_instances.libs.db import Database, migrate
 from prefect_instances.libs.db.models import Resource, ResourceVersion
 from prefect_instances.libs.db.repositories.marks import record_swept
-from prefect_instances.libs.db.repositories.resources import get_project
+from prefect_instances.libs.db.repositories.resources import get_project, select_instances
 from prefect_instances.libs.definitions.base import UpstreamShape
 from prefect_instances.libs.definitions.optimizer import Constraints, list_infeasible
 from prefect_instances.libs.definitions.registry import Registry
@@ -37,8 +44,11 @@ from prefect_instances.libs.services.composition.instance_types.instance_type im
     list_unknown_symbols,
 )
 from prefect_instances.libs.specs import InstanceSpec
+from tests.integration.bench import make_bench, prices, write_instance
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOBODY = "http://127.0.0.1:9/api"
+"""An address at which nothing answers."""
 FOUR = ("AAPL", "JPM", "KO", "MSFT")
 
 
@@ -231,6 +241,42 @@ def test_status_asks_prefect_only_when_sweeps_fail_to_come(own: Database) -> Non
     assert _look_if_unswept(own, NOW + timedelta(minutes=4)) == []
     (line,) = _look_if_unswept(own, NOW + timedelta(minutes=6))
     assert "start it with `instances up`" in line
+
+
+@pytest.fixture
+def emptying(own: Database, tmp_path: Path) -> tuple[Database, Path]:
+    """A project with one instance, and a manifest that is empty."""
+    manifest = tmp_path / "empty.yaml"
+    manifest.write_text("project: demo\ninstances: []\n")
+    bench = make_bench(own, PrefectGateway.connect(NOBODY), tmp_path)
+    write_instance(bench, prices("demo"))
+    return own, manifest
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--prune"], "this removes every instance of demo; add --yes if that is intended"),
+        (["--prune", "--yes"], "no connection at 127.0.0.1:9"),
+    ],
+)
+def test_an_empty_manifest_prunes_a_project_only_if_that_is_confirmed(
+    emptying: tuple[Database, Path],
+    options: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    database, manifest = emptying
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    with temporary_settings({PREFECT_API_URL: NOBODY}), pytest.raises(SystemExit) as ended:
+        main(["apply", "-f", str(manifest), *options])
+
+    assert ended.value.code == 1
+    assert said in capsys.readouterr().err
+    with database.read() as session:
+        assert [named.label for named in select_instances(session)] == ["demo/prices"]
 
 
 def test_only_some_of_many_names_are_told() -> None:

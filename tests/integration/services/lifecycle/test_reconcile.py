@@ -387,13 +387,22 @@ def test_a_lifecycle_deployment_of_no_installed_flow_is_reported_and_kept(
 def test_an_automation_that_was_switched_off_is_reported(
     bench: Bench, project: str, person: httpx.Client
 ) -> None:
-    body = {"automations": {"name": {"any_": [START_NAME]}}}
-    (document,) = person.post("/automations/filter", json=body).json()
-    person.patch(f"/automations/{document['id']}", json={"enabled": False})
+    switch(person, START_NAME, on=False)
 
     assert outcomes(settle(bench)) == {Divergence.AUTOMATION_OFF: Outcome.REPORTED}
+    assert not automation(person, START_NAME)["enabled"]
+
+
+def automation(person: httpx.Client, name: str) -> dict[str, Any]:
+    body = {"automations": {"name": {"any_": [name]}}}
     (document,) = person.post("/automations/filter", json=body).json()
-    assert not document["enabled"]
+    return dict(document)
+
+
+def switch(person: httpx.Client, name: str, *, on: bool) -> None:
+    """What a person does to an automation in Prefect."""
+    id_ = automation(person, name)["id"]
+    person.patch(f"/automations/{id_}", json={"enabled": on}).raise_for_status()
 
 
 def test_a_block_that_was_deleted_is_saved_again(bench: Bench, project: str) -> None:
@@ -601,6 +610,8 @@ def test_what_keeps_flows_from_running_is_told_with_the_command(
     flows = {"prices.refresh": kept, "lost.refresh": uuid4()}
 
     whole = find_obstacles(pointed, {"prices.refresh": kept})
+    switch(person, START_NAME, on=False)
+    off = find_obstacles(pointed, {"prices.refresh": kept})
     bench.services.prefect.delete_automation(START_NAME)
     lost = find_obstacles(pointed, flows)
     with temporary_settings({PREFECT_API_URL: NOBODY}):
@@ -608,6 +619,9 @@ def test_what_keeps_flows_from_running_is_told_with_the_command(
 
     without_sweep = [line for line in whole if "sweep-freshness" not in line]
     assert without_sweep == []
+    assert [line for line in off if line not in whole] == [
+        f"the automation {START_NAME!r} is off, so only the sweep starts runs; switch it on"
+    ]
     assert [line for line in lost if "sweep-freshness" not in line] == [
         "no deployment in Prefect: lost.refresh; run `instances reconcile`",
         f"the automation {START_NAME!r} is missing; run `instances up`",

@@ -12,10 +12,15 @@ from sqlalchemy.orm import Session
 
 from prefect_instances.cli.runtime.database import register_definitions
 from prefect_instances.libs.adapters.prefect import PrefectGateway
-from prefect_instances.libs.core.errors import InvalidSpec
+from prefect_instances.libs.core.errors import InvalidSpec, PermanentError
 from prefect_instances.libs.core.plan import Action, Plan
 from prefect_instances.libs.db import Database
-from prefect_instances.libs.db.models import DatasetInstance, FlowExecutionResource, SignalInstance
+from prefect_instances.libs.db.models import (
+    DatasetInstance,
+    FlowExecutionResource,
+    Resource,
+    SignalInstance,
+)
 from prefect_instances.libs.db.repositories.resources import (
     flows_of,
     get_instance,
@@ -23,6 +28,7 @@ from prefect_instances.libs.db.repositories.resources import (
 )
 from prefect_instances.libs.services.composition.catalog import Registered, register_all
 from prefect_instances.libs.services.composition.checks import examine
+from prefect_instances.libs.services.lifecycle.locks import release_lock
 from prefect_instances.libs.services.lifecycle.manifests import plan
 from prefect_instances.libs.services.lifecycle.updating import write_update
 from prefect_instances.libs.specs import parse_spec, survey_manifest
@@ -222,6 +228,17 @@ def test_all_faults_of_a_backtest_are_told_once_each(bench: Bench) -> None:
         "instances[0].signals.optimizer.resource",
         "instances[0].signals.primary.resource",
     ]
+
+
+def test_an_error_that_no_database_stores_is_recorded_with_escapes(bench: Bench) -> None:
+    uuid = UUID(write_instance(bench, prices("demo")))
+
+    release_lock(bench.services, uuid, PermanentError("no file 'px-\udcff.csv'"))
+
+    with bench.services.database.read() as session:
+        condition = session.get_one(Resource, uuid).condition
+    assert condition is not None
+    assert condition["error"] == "no file 'px-\\udcff.csv'"
 
 
 def publish(session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import threading
@@ -19,7 +20,7 @@ import pytest
 from sqlalchemy import select
 
 from prefect_instances.blocks import Centrifugo
-from prefect_instances.cli.commands.live import line_of
+from prefect_instances.cli.commands.live import _watch_lines, line_of
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.errors import InvalidSpec, NotFound
 from prefect_instances.libs.core.ids import WORK_POOL, instance_channel, project_channel
@@ -283,6 +284,19 @@ def test_watching_shows_one_instance_over_either(
     messages = [m for m in seen if m["type"] != "reload"]
     assert {m["instance"] for m in messages} == {str(bench.instance_id("prices"))}
     assert all((m["seq"] is None) == (over == "prefect") for m in messages)
+
+
+def test_a_reader_that_ends_leaves_no_task_behind(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def end(_: Mapping[str, Any]) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        _watch_lines(bench.services, "", end, 0)
+    gc.collect()
+
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_broken_centrifugo_leaves_a_cascade_alone_and_all_follows_in_order(
