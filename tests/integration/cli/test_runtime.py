@@ -308,9 +308,12 @@ def test_doctor_names_what_is_wrong_and_up_brings_back_what_is_missing(demo: Liv
     start, _ = automations(demo)
     httpx.patch(f"{demo.api_url}/automations/{start}", json={"enabled": False}).raise_for_status()
     sweep = httpx.get(f"{demo.api_url}/deployments/name/sweep-freshness/default").json()["id"]
-    httpx.delete(f"{demo.api_url}/deployments/{sweep}").raise_for_status()
+    (entry,) = demo.run("status", "momentum_12m", "--json").json["instances"]
+    for deployment in (sweep, entry["flows"][0]["deployment_id"]):
+        httpx.delete(f"{demo.api_url}/deployments/{deployment}").raise_for_status()
     try:
         sick = demo.run("doctor", "--json")
+        applied = demo.run("apply", "-f", str(packaged_demo()))
     finally:
         httpx.patch(pool, json={"is_paused": False}).raise_for_status()
         httpx.patch(f"{demo.api_url}/automations/{start}", json={"enabled": True})
@@ -323,6 +326,11 @@ def test_doctor_names_what_is_wrong_and_up_brings_back_what_is_missing(demo: Liv
         "warn",
         "fail",
     )
+    assert found["instances"] == "fail"
+    assert [line.partition(";")[0] for line in applied.err.splitlines()] == [
+        "instances: no deployment sweep-freshness/default: Prefect's database is new or was lost",
+        "instances: no deployment in Prefect: demo/momentum_12m.refresh",
+    ]
     assert demo.run("doctor").code == 0
 
 

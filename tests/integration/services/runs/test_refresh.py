@@ -222,6 +222,27 @@ def test_a_signal_that_breaks_its_contract_fails_and_keeps_its_last_good_version
     assert failed["output_version"] is None
 
 
+def test_the_gaps_of_a_signal_hold_its_neutral_value(
+    bench: Bench, project: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("date,symbol,score\n2020-01-02,AAA,1.0\n2020-01-03,AAA,\n")
+    bench.provision(
+        {
+            "name": "scores",
+            "project": project,
+            "type": "SignalInstance",
+            "pipeline": {"definition": "file", "config": {"path": str(path)}},
+            "signal": {"min_value": -1, "max_value": 1, "neutral_value": 0.25},
+        }
+    )
+    bench.drain()
+
+    version = UUID(runs_of(bench, "scores")[0]["output_version"])
+    rows = read_version(bench.services, version).collect().sort("date")
+    assert rows["score"].to_list() == [1.0, 0.25]
+
+
 @on_both_databases
 def test_a_failure_blocks_only_its_descendants_and_one_good_run_heals_all(
     bench: Bench, project: str, tmp_path: Path
