@@ -72,7 +72,7 @@ def run(  # noqa: PLR0913  # one argument for each option of the command
     with open_services() as services:
         target = choose_flow(services, name, flow)
         parameters = parameters_for(services, target, asked)
-        started = services.prefect.start_run(target.deployment_id, parameters)
+        started = services.prefect.start_run(target.deployment_id, parameters, name=target.run_name)
         url = run_url(services, started.id)
         missing = wait_downstream(services, target, started, Patience.of(timeout)) if wait else None
     return StartedRun(target.instance, started.id, url, None if missing is None else tuple(missing))

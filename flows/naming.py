@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 
-from prefect_instances.libs.core.ids import INSTANCE_NAME_TAG, KIND_TAG
+from prefect_instances.libs.core.ids import INSTANCE_NAME_TAG, KIND_TAG, build_run_name
 
 
 def name_run() -> str:
@@ -16,19 +16,19 @@ def name_run() -> str:
     if context is None or context.flow_run is None:
         raise RuntimeError("this is only callable inside a flow run")
     run = context.flow_run
-    return build_run_name(
-        run.tags, context.parameters or {}, scheduled=bool(run.auto_scheduled)
-    ) or (run.name)
+    scheduled = bool(run.auto_scheduled)
+    return read_run_name(run.tags, context.parameters or {}, scheduled=scheduled) or run.name
 
 
-def build_run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
-    """Build the name of a run from its tags and its cause.
+def read_run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
+    """Return the name of a run by its tags and its cause.
 
     Empty if the tags name no instance or kind, as with deployments of older versions.
     """
     labels = dict(tag.split(":", 1) for tag in tags if ":" in tag)
     name, kind = labels.get(INSTANCE_NAME_TAG), labels.get(KIND_TAG)
-    return f"{name} {kind} · {_cause(parameters, scheduled=scheduled)}" if name and kind else ""
+    cause = _cause(parameters, scheduled=scheduled)
+    return build_run_name(name, kind, cause) if name and kind else ""
 
 
 def _cause(parameters: Mapping[str, Any], *, scheduled: bool) -> str:

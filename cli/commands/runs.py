@@ -28,7 +28,8 @@ from prefect_instances.cli.waiting import (
 from prefect_instances.libs.adapters.prefect import RunView
 from prefect_instances.libs.core.dates import as_of_fault
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
-from prefect_instances.libs.core.status import FlowKind
+from prefect_instances.libs.core.ids import build_run_name
+from prefect_instances.libs.core.status import Cause, FlowKind
 from prefect_instances.libs.services.rendering import links
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.views import reports
@@ -40,10 +41,16 @@ RERUN = "rerun-run/default"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The flow to run: its instance as ``project/name`` and its deployment."""
+    """The flow to run: its instance as ``project/name``, its kind and its deployment."""
 
     instance: str
+    kind: str
     deployment_id: UUID
+
+    @property
+    def run_name(self) -> str:
+        """The name of a run that a person asks for."""
+        return build_run_name(self.instance, self.kind, Cause.MANUAL)
 
 
 UNSAID = {
@@ -230,7 +237,7 @@ def choose_flow(services: Services, name: str, kind: str) -> Target:
         raise Unavailable(
             f"the flow of {full_name}", "provisioning is not complete; apply the manifest again"
         )
-    return Target(full_name, UUID(matching[0]["deployment_id"]))
+    return Target(full_name, matching[0]["kind"], UUID(matching[0]["deployment_id"]))
 
 
 def parameters_for(services: Services, target: Target, asked: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +261,7 @@ def _execute(
     services: Services, target: Target, parameters: dict[str, Any], wait: bool, timeout: float
 ) -> list[str]:
     """Start the run; with ``wait``, return a line for each instance that did not become READY."""
-    started = services.prefect.start_run(target.deployment_id, parameters)
+    started = services.prefect.start_run(target.deployment_id, parameters, name=target.run_name)
     print(
         f"{target.instance}: flow run {started.name}  {run_url(services, started.id)}", flush=True
     )

@@ -40,6 +40,11 @@ KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
 """Prefixes of two tags of an execution deployment: its flow kind and its instance's name."""
 
 
+def build_run_name(label: str, kind: str, cause: str) -> str:
+    """Build the name of a flow run, such as ``prices refresh · gate``; ``label`` may be qualified."""
+    return f"{label.rpartition('/')[2]} {kind} · {cause}"
+
+
 DATABASE_TAG = "database"
 """Prefix of the tag that binds a run to one database."""
 

@@ -191,7 +191,9 @@ class Scheduler:
         parameters: Mapping[str, Any],
         idempotency_key: str | None = None,
         scheduled_time: datetime | None = None,
+        name: str = "",
     ) -> Any:
+        del name
         if idempotency_key not in self.keys:
             self.keys.add(str(idempotency_key))
             at = scheduled_time or self.clock[0]

@@ -106,12 +106,14 @@ class RunCalls(Calls):
         idempotency_key: str | None = None,
         scheduled_time: datetime | None = None,
         tags: Sequence[str] = (),
+        name: str = "",
     ) -> RunView:
         """Request a run of a deployment, now or at ``scheduled_time``.
 
         Prefect has one run for each (flow, ``idempotency_key``): a repeated request returns the
         first run, whatever its state. The key counts across all deployments of a flow, so it must
-        identify the work, not only the time. ``tags`` are added to the deployment's.
+        identify the work, not only the time. ``tags`` are added to the deployment's. Without a
+        ``name`` Prefect invents one.
 
         Raises NotFound for an unknown deployment, PermanentError for parameters against the flow's
         schema, KeyTaken for a key that another deployment of the flow has used.
@@ -121,6 +123,7 @@ class RunCalls(Calls):
             "parameters": dict(parameters),
             "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": when}},
             "tags": list(tags),
+            **({"name": name} if name else {}),
             # Prefect's client sends a request again after a time-out; a key makes that harmless.
             "idempotency_key": idempotency_key or str(uuid4()),
         }

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from prefect_instances.libs.adapters.prefect import LIVE, KeyTaken, RunView
 from prefect_instances.libs.core.errors import NotFound
+from prefect_instances.libs.core.ids import build_run_name
+from prefect_instances.libs.core.status import Cause
 from prefect_instances.libs.db.models import GateOpening
 from prefect_instances.libs.db.repositories.marks import record_swept
 from prefect_instances.libs.db.repositories.openings import select_unclaimed
@@ -55,7 +57,13 @@ class Waiting:
     id: UUID
     flow_id: UUID
     deployment_id: UUID
-    label: str
+    instance: str
+    kind: str
+
+    @property
+    def label(self) -> str:
+        """The flow as ``instance.kind``."""
+        return f"{self.instance}.{self.kind}"
 
 
 def sweep(services: Services, restore: Restore) -> Swept:
@@ -100,7 +108,7 @@ def find_unclaimed(services: Services, patience: timedelta) -> list[Waiting]:
     """List the openings that waited longer than ``patience`` and have no run under way."""
     with services.database.read() as session:
         rows = select_unclaimed(session, services.now() - patience)
-    found = [Waiting(row[0], row[1], row[2], f"{row[3]}.{row[4]}") for row in rows]
+    found = [Waiting(*row) for row in rows]
     live = services.prefect.list_live_runs({waiting.deployment_id for waiting in found})
     return [
         waiting
@@ -113,9 +121,9 @@ def find_unclaimed(services: Services, patience: timedelta) -> list[Waiting]:
 def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
     """Start the run of an opening; if the run with its key has ended, start or end it anew."""
     try:
-        run = _ask_for_run(services, waiting.id, waiting.deployment_id)
+        run = _ask_for_run(services, waiting, waiting.deployment_id)
     except NotFound:
-        run = _ask_for_run(services, waiting.id, restore(waiting.flow_id))
+        run = _ask_for_run(services, waiting, restore(waiting.flow_id))
     if run is None:
         services.ledger.announce_again(waiting.id)
         relay_or_leave(services)
@@ -123,16 +131,17 @@ def _start(services: Services, waiting: Waiting, restore: Restore) -> None:
         restart(services, run, sweeping=True)
 
 
-def _ask_for_run(services: Services, opening_id: UUID, deployment_id: UUID) -> RunView | None:
+def _ask_for_run(services: Services, waiting: Waiting, deployment_id: UUID) -> RunView | None:
     """Start the run of an opening; return it, or the run that its idempotency key started before.
 
     None if the key belongs to a run of another deployment, which was deleted since: the key cannot
     be used again.
     """
     with services.database.read() as session:
-        attempt = session.get_one(GateOpening, opening_id).attempt
-    key, parameters = f"gate:{opening_id}:{attempt}", {"opening": str(opening_id)}
+        attempt = session.get_one(GateOpening, waiting.id).attempt
+    key, parameters = f"gate:{waiting.id}:{attempt}", {"opening": str(waiting.id)}
+    name = build_run_name(waiting.instance, waiting.kind, Cause.GATE)
     try:
-        return services.prefect.start_run(deployment_id, parameters, idempotency_key=key)
+        return services.prefect.start_run(deployment_id, parameters, idempotency_key=key, name=name)
     except KeyTaken:
         return None

@@ -97,8 +97,9 @@ def test_a_server_that_is_not_there_has_no_version() -> None:
 def test_a_run_starts_now_with_the_deployments_tags_and_defaults(
     gateway: PrefectGateway, deployment: UUID
 ) -> None:
-    run = gateway.start_run(deployment, {"n": 5}, tags=("extra",))
+    run = gateway.start_run(deployment, {"n": 5}, tags=("extra",), name="prices refresh · manual")
     assert run.state is RunState.SCHEDULED
+    assert run.name == "prices refresh · manual"
     assert run.deployment_id == deployment
     assert run.parameters == {"n": 5}
     assert set(run.tags) == {"some-tag", "extra"}

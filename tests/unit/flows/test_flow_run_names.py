@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from prefect_instances.flows.execution_flows import FLOWS
-from prefect_instances.flows.naming import build_run_name, name_run
+from prefect_instances.flows.naming import name_run, read_run_name
 from prefect_instances.libs.core.ids import deployment_tags
 
 TAGS = deployment_tags(uuid4(), "demo", "DatasetInstance", "refresh", "prices")
@@ -26,11 +26,11 @@ TAGS = deployment_tags(uuid4(), "demo", "DatasetInstance", "refresh", "prices")
 def test_a_run_says_instance_kind_and_cause(
     parameters: dict[str, Any], scheduled: bool, name: str
 ) -> None:
-    assert build_run_name(TAGS, parameters, scheduled=scheduled) == name
+    assert read_run_name(TAGS, parameters, scheduled=scheduled) == name
 
 
 def test_a_deployment_from_before_gives_no_name() -> None:
-    assert build_run_name(["flow-kind:refresh", "mine"], {}, scheduled=False) == ""
+    assert read_run_name(["flow-kind:refresh", "mine"], {}, scheduled=False) == ""
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
