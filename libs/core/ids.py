@@ -41,7 +41,10 @@ KIND_TAG, INSTANCE_NAME_TAG = "flow-kind", "name"
 
 
 def build_run_name(label: str, kind: str, cause: str) -> str:
-    """Build the name of a flow run, such as ``prices refresh · gate``; ``label`` may be qualified."""
+    """Build the name of a flow run, such as ``prices refresh · gate``.
+
+    ``label`` is the name of the instance, with or without its project.
+    """
     return f"{label.rpartition('/')[2]} {kind} · {cause}"
 
 
