@@ -1,7 +1,7 @@
 """Executor ``dask``: the parts run on the workers of a Dask cluster.
 
-Each part is sent with everything that it needs. So a part whose worker dies runs again elsewhere,
-and no other part does.
+Each part is sent with everything that it needs. So when a worker dies, its parts run again
+elsewhere: the one that ran, and those whose values were not fetched yet. No other part does.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class DaskExecutor(Executor):
     ) -> list[Value]:
         """See ``Executor.map``; the cluster repeats a part whose worker dies, three times.
 
-        Values are fetched as they come: those of a worker that dies later are not lost.
+        Each value is fetched when its part ends and then given up by the cluster, which would
+        compute it again if its worker died later.
         """
         if not parts:
             return []
@@ -90,7 +91,10 @@ class DaskExecutor(Executor):
             common = client.submit(_keep, shared, pure=False)
             made = [client.submit(function, common, part, pure=False) for part in parts]
             try:
-                values = dict(as_completed(made, loop=client.loop, with_results=True))
+                values = {}
+                for ended, value in as_completed(made, loop=client.loop, with_results=True):
+                    values[ended] = value
+                    ended.release()
             except KilledWorker as error:
                 text = "a part ended several workers, perhaps by its need of memory"
                 raise self._unavailable(text) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -44,12 +45,14 @@ OPS = [op for op in load_installed().list() if issubclass(op, Op)]
 BY_SYMBOL = [op for op in OPS if op.axis is not Axis.DATE]
 
 
+def run_cluster(threads: int = 1) -> LocalCluster:
+    """Start a scheduler and two workers, each in a process of its own."""
+    return LocalCluster(n_workers=2, threads_per_worker=threads, dashboard_address="127.0.0.1:0")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[LocalCluster]:
-    """A scheduler and two workers, each in a process of its own."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-    ) as running:
+    with run_cluster() as running:
         yield running
 
 
@@ -102,21 +105,48 @@ def test_rows_are_split_between_symbols() -> None:
     assert split_by_symbol(rows().clear(), 3)[0].height == 0
 
 
-def note_and_die_once(folder: str, part: str) -> str:
-    """Note that the part runs; the part ``0`` ends its process the first time."""
+class Noted(str):
+    """A part's value; notes in the folder that the process that asked has got it."""
+
+    folder: Path
+
+    def __reduce__(self) -> Any:
+        return note_fetched, (str(self), str(self.folder), os.getpid())
+
+
+def note_fetched(value: str, folder: str, sender: int) -> Noted:
+    """Make the value anew; in another process than the sender's, note that it arrived."""
+    noted = Noted(value)
+    noted.folder = Path(folder)
+    if os.getpid() != sender:
+        (noted.folder / f"{value} arrived").touch()
+    return noted
+
+
+def note_and_die_once(folder: str, part: str) -> Noted:
+    """Note that the part runs; the part ``0`` ends its process once the others have arrived."""
     with (Path(folder) / part).open("a") as noted:
         noted.write("x")
     if part == "0" and (Path(folder) / part).read_text() == "x":
+        while len(list(Path(folder).glob("* arrived"))) < 3:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
-    return f"value of {part}"
+    return note_fetched(part, folder, os.getpid())
 
 
-def test_a_worker_that_dies_costs_only_its_part(dask: DaskExecutor, tmp_path: Path) -> None:
-    found = dask.map(note_and_die_once, ["0", "1", "2", "3"], str(tmp_path))
+def test_a_worker_that_dies_costs_only_its_part(tmp_path: Path) -> None:
+    parts = ["0", "1", "2", "3"]
+    with run_cluster(threads=2) as cluster:  # no part waits behind the one that waits for it
+        dask = DaskExecutor({"address": cluster.scheduler_address})
+        found = dask.map(note_and_die_once, parts, str(tmp_path))
 
-    assert found == ["value of 0", "value of 1", "value of 2", "value of 3"]
-    runs = {path.name: len(path.read_text()) for path in tmp_path.iterdir()}
-    assert runs == {"0": 2, "1": 1, "2": 1, "3": 1}
+    assert found == parts
+    assert {part: len((tmp_path / part).read_text()) for part in parts} == {
+        "0": 2,
+        "1": 1,
+        "2": 1,
+        "3": 1,
+    }
 
 
 def refuse(_: object, part: str) -> str:
