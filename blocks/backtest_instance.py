@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.blocks.instance_block import InstanceBlock
 from prefect_instances.libs.specs import BacktestSpec
 
 
@@ -15,7 +13,7 @@ class BacktestInstance(InstanceBlock, BacktestSpec):
 
     _block_type_name: ClassVar[str | None] = "Backtest instance"
     _block_type_slug: ClassVar[str | None] = "backtest-instance"
-    _logo_url: ClassVar[HttpUrl | None] = logo("history")
+    PICTURE: ClassVar[str] = "history"
     _description: ClassVar[str | None] = (
         "A backtest: the performance of a portfolio that follows signals. "
         "To create it, run the flow provision-instance with this block."

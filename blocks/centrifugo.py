@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from prefect.blocks.core import Block
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import logo
+from prefect_instances.blocks.pictured_block import PicturedBlock
 from prefect_instances.libs.adapters.centrifugo.connection import Connection
 
 
-class Centrifugo(Block, Connection):
+class Centrifugo(PicturedBlock, Connection):
     """The Centrifugo server that publishes every status change; see docs/realtime.md."""
 
     _block_type_name: ClassVar[str | None] = "Centrifugo"
     _block_type_slug: ClassVar[str | None] = "centrifugo"
-    _logo_url: ClassVar[HttpUrl | None] = logo("radio-tower")
+    PICTURE: ClassVar[str] = "radio-tower"
     _description: ClassVar[str | None] = (
         "The Centrifugo server that publishes every status change. Save it under the name in "
         "INSTANCES_CENTRIFUGO_BLOCK, by default 'instances'."

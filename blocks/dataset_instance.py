@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.blocks.instance_block import InstanceBlock
 from prefect_instances.libs.specs import DatasetSpec
 
 
@@ -15,7 +13,7 @@ class DatasetInstance(InstanceBlock, DatasetSpec):
 
     _block_type_name: ClassVar[str | None] = "Dataset instance"
     _block_type_slug: ClassVar[str | None] = "dataset-instance"
-    _logo_url: ClassVar[HttpUrl | None] = logo("database")
+    PICTURE: ClassVar[str] = "database"
     _description: ClassVar[str | None] = (
         "A dataset: a pipeline extracts it, a store keeps it, an accessor reads it. "
         "To create it, run the flow provision-instance with this block."

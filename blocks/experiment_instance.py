@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.blocks.instance_block import InstanceBlock
 from prefect_instances.libs.specs import ExperimentSpec
 
 
@@ -15,7 +13,7 @@ class ExperimentInstance(InstanceBlock, ExperimentSpec):
 
     _block_type_name: ClassVar[str | None] = "Experiment instance"
     _block_type_slug: ClassVar[str | None] = "experiment-instance"
-    _logo_url: ClassVar[HttpUrl | None] = logo("flask-conical")
+    PICTURE: ClassVar[str] = "flask-conical"
     _description: ClassVar[str | None] = (
         "An experiment: an expression, and statistics of its values. "
         "To create it, run the flow provision-instance with this block."

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Self
 
-from prefect.blocks.core import Block
-from pydantic import HttpUrl, ValidationError
+from pydantic import ValidationError
 
+from prefect_instances.blocks.pictured_block import PicturedBlock
 from prefect_instances.libs.core.errors import InvalidSpec
 from prefect_instances.libs.specs import InstanceSpec, parse_spec, problems_of, spec_document
 from prefect_instances.libs.specs.reading.base import SpecModel
@@ -29,16 +29,7 @@ TYPE = "type"
 """The field of a spec that the block class determines."""
 
 
-LOGOS = "https://cdn.jsdelivr.net/npm/lucide-static@0.468.0/icons"
-"""Address of pictures under the ISC licence; Prefect requires a web address."""
-
-
-def logo(name: str) -> HttpUrl:
-    """Return the address of a picture for the page of a block type."""
-    return HttpUrl(f"{LOGOS}/{name}.svg")
-
-
-class InstanceBlock(Block, SpecModel):
+class InstanceBlock(PicturedBlock, SpecModel):
     """Base of the block classes; a subclass names a spec model as its second base."""
 
     IGNORED: ClassVar[frozenset[str]] = VENDOR_KEYS
@@ -47,11 +38,6 @@ class InstanceBlock(Block, SpecModel):
     def tag(cls) -> str:
         """Return the ``type`` in the documents of this class, such as ``DatasetInstance``."""
         return str(cls.model_fields["type"].default)
-
-    @classmethod
-    def __dispatch_key__(cls) -> str:
-        """Return the slug, as Prefect does, without building the schema twice at the import."""
-        return cls.get_block_type_slug()
 
     @classmethod
     def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:

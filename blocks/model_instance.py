@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.blocks.instance_block import InstanceBlock
 from prefect_instances.libs.specs import ModelSpec
 
 
@@ -15,7 +13,7 @@ class ModelInstance(InstanceBlock, ModelSpec):
 
     _block_type_name: ClassVar[str | None] = "Model instance"
     _block_type_slug: ClassVar[str | None] = "model-instance"
-    _logo_url: ClassVar[HttpUrl | None] = logo("brain-circuit")
+    PICTURE: ClassVar[str] = "brain-circuit"
     _description: ClassVar[str | None] = (
         "A model: trained on its upstreams, predicts returns, monitored for drift. "
         "To create it, run the flow provision-instance with this block."

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from prefect.blocks.core import Block
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import logo
+from prefect_instances.blocks.pictured_block import PicturedBlock
 from prefect_instances.libs.plugins.object_blocks import SLUG, ObjectStoreAccess
 
 
-class ObjectStore(Block, ObjectStoreAccess):
+class ObjectStore(PicturedBlock, ObjectStoreAccess):
     """Endpoint and key of an object store (S3, Azure, Google); see docs/object-stores.md."""
 
     _block_type_name: ClassVar[str | None] = "Object store"
     _block_type_slug: ClassVar[str | None] = SLUG
-    _logo_url: ClassVar[HttpUrl | None] = logo("database")
+    PICTURE: ClassVar[str] = "database"
     _description: ClassVar[str | None] = (
         "Endpoint and key of an object store. Name it in INSTANCES_STORE_BLOCK, in a store's "
         "object_store, or in that of a file pipeline."

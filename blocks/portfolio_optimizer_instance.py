@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.blocks.instance_block import InstanceBlock
 from prefect_instances.libs.specs import OptimizerSpec
 
 
@@ -15,7 +13,7 @@ class PortfolioOptimizerInstance(InstanceBlock, OptimizerSpec):
 
     _block_type_name: ClassVar[str | None] = "Portfolio optimizer instance"
     _block_type_slug: ClassVar[str | None] = "portfolio-optimizer-instance"
-    _logo_url: ClassVar[HttpUrl | None] = logo("chart-pie")
+    PICTURE: ClassVar[str] = "chart-pie"
     _description: ClassVar[str | None] = (
         "A portfolio: an optimizer computes weights from signals and prices. "
         "To create it, run the flow provision-instance with this block."

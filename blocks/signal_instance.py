@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import HttpUrl
-
-from prefect_instances.blocks.instance_block import InstanceBlock, logo
+from prefect_instances.blocks.instance_block import InstanceBlock
 from prefect_instances.libs.specs import SignalSpec
 
 
@@ -15,7 +13,7 @@ class SignalInstance(InstanceBlock, SignalSpec):
 
     _block_type_name: ClassVar[str | None] = "Signal instance"
     _block_type_slug: ClassVar[str | None] = "signal-instance"
-    _logo_url: ClassVar[HttpUrl | None] = logo("activity")
+    PICTURE: ClassVar[str] = "activity"
     _description: ClassVar[str | None] = (
         "A signal: a dataset whose values satisfy a contract. "
         "To create it, run the flow provision-instance with this block."

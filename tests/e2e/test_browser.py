@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from prefect_instances.libs.adapters.prefect.pictures import ROUTE
 from tests.e2e.browser import Person, person_at
 from tests.e2e.stack import Stack, eventually, expression, write_rows
 
@@ -111,6 +112,10 @@ def read_the_graph(person: Person, project: str) -> None:
 def make_block(person: Person, project: str) -> None:
     person.open("blocks/catalog/dataset-instance")
     person.sees("from prefect_instances.blocks import DatasetInstance")
+    picture = person.page.locator("main img").first
+    expect(picture).to_have_attribute("src", f"{person.root}{ROUTE}/database.svg")
+    expect(picture).to_have_js_property("complete", True)
+    expect(picture).not_to_have_js_property("naturalWidth", 0)
     person.look("block-type")
     person.open("blocks/catalog/dataset-instance/create")
     person.page.get_by_label("Name", exact=True).fill(f"{project}--prices")

@@ -258,4 +258,3 @@ def test_a_block_type_introduces_itself_and_its_example_works(block: type[Instan
     assert type(example_block) is block
     assert f'.save("{block_document_name(spec.project, spec.name)}")' in saved
     assert block.get_description()
-    assert str(block._logo_url).endswith(".svg")

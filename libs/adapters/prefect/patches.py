@@ -104,6 +104,25 @@ def _look_up_once() -> None:
     setattr(server, "create_app", create_app)  # noqa: B010 - a function
 
 
+def _create_ui() -> Callable[..., Any]:
+    from prefect.server.api import server
+
+    return server.create_ui_app
+
+
+def _serve_pictures() -> None:
+    from prefect.server.api import server
+
+    from prefect_instances.libs.adapters.prefect.pictures import mount_pictures
+
+    create = _create_ui()
+
+    def create_ui_app(ephemeral: bool) -> Any:
+        return mount_pictures(create(ephemeral))
+
+    setattr(server, "create_ui_app", create_ui_app)  # noqa: B010 - a function
+
+
 def _check_schema() -> Callable[..., Any]:
     from prefect.utilities.schema_tools import validation
 
@@ -189,6 +208,13 @@ ONE_APP = Patch(
     ("settings", "ephemeral", "webserver_only", "final", "ignore_cache"),
     _look_up_once,
 )
+PICTURES = Patch(
+    "pictures of block types",
+    "Prefect takes web addresses only, and without internet those of a public host show nothing.",
+    _create_ui,
+    ("ephemeral",),
+    _serve_pictures,
+)
 SCHEMAS = Patch(
     "schemas checked once",
     "The same schema of a work pool is checked twice for every run that is created.",
@@ -219,7 +245,7 @@ STORAGE = Patch(
     _read_default_storage_once,
 )
 
-SERVER_PATCHES = (ONE_APP, SCHEMAS, WRITERS)
+SERVER_PATCHES = (ONE_APP, PICTURES, SCHEMAS, WRITERS)
 """Patches of the server that ``instances up`` starts."""
 
 RUN_PATCHES = (CERTIFICATES, STORAGE, SUSPENSION)

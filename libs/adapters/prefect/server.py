@@ -1,6 +1,6 @@
 """Prefect's own server, with changes for SQLite under load and for a faster start of runs.
 
-``python -m prefect_instances.libs.adapters.prefect.server`` is ``prefect server start`` with four
+``python -m prefect_instances.libs.adapters.prefect.server`` is ``prefect server start`` with five
 differences, of which the first two matter on SQLite only:
 
 *Garbage is collected off the event loop.* The server keeps its cursors in reference cycles. When
@@ -19,6 +19,8 @@ more, in which the event loop does nothing else, between a gate that opens and t
 
 *A JSON schema is checked once.* To create a run Prefect validates its job variables and checks,
 twice, that the work pool's schema is one: 50 ms for an answer that is always the same.
+
+*Pictures of our block types are served*, so that they show without internet.
 
 All but the first are patches of ``libs.adapters.prefect.patches``.
 """
