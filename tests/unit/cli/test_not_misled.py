@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -277,6 +279,32 @@ def test_an_empty_manifest_prunes_a_project_only_if_that_is_confirmed(
     assert said in capsys.readouterr().err
     with database.read() as session:
         assert [named.label for named in select_instances(session)] == ["demo/prices"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("n", "Aborted"), ("y", "no connection at 127.0.0.1:9")]
+)
+def test_at_a_terminal_the_question_is_asked(
+    emptying: tuple[Database, Path],
+    answer: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    _, manifest = emptying
+    terminal, typed = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+
+    with os.fdopen(typed) as stdin, temporary_settings({PREFECT_API_URL: NOBODY}):
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(SystemExit) as ended:
+            main(["apply", "-f", str(manifest), "--prune"])
+    os.close(terminal)
+
+    assert ended.value.code == 1
+    shown = capfd.readouterr()
+    assert "this removes every instance of demo: go on? [y/N]" in shown.out
+    assert said in shown.err
 
 
 def test_only_some_of_many_names_are_told() -> None:
