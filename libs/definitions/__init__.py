@@ -16,6 +16,12 @@ from prefect_instances.libs.definitions.base import (
     UpstreamShape,
 )
 from prefect_instances.libs.definitions.executor import Executor
+from prefect_instances.libs.definitions.external_job import (
+    ExternalJobFailed,
+    ExternalJobs,
+    ExternalSystem,
+    JobState,
+)
 from prefect_instances.libs.definitions.flow import (
     FlowContext,
     FlowResult,
@@ -47,12 +53,16 @@ __all__ = [
     "Definition",
     "DefinitionKind",
     "Executor",
+    "ExternalJobFailed",
+    "ExternalJobs",
+    "ExternalSystem",
     "Extract",
     "ExtractContext",
     "FlowContext",
     "FlowResult",
     "FlowSpec",
     "Input",
+    "JobState",
     "LineageContract",
     "LocationRefused",
     "MLModule",

@@ -14,6 +14,7 @@ from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.ids import NAME, NAME_HELP
 from prefect_instances.libs.core.shapes import OWN_OUTPUT, SHAPES
 from prefect_instances.libs.core.status import FlowKind, InstanceType, Require
+from prefect_instances.libs.definitions.external_job import ExternalJobs, UnrecordedJobs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,11 +65,15 @@ class LineageContract:
 
 @dataclass(frozen=True, slots=True)
 class FlowContext:
-    """The run of an added flow: the instance's name, the kind of flow, and an aware time."""
+    """The run of an added flow: the instance's name, the kind of flow, and an aware time.
+
+    ``jobs`` hands work to systems outside.
+    """
 
     instance: str
     kind: str
     now: datetime
+    jobs: ExternalJobs = field(default_factory=UnrecordedJobs)
 
 
 @dataclass(frozen=True, slots=True)

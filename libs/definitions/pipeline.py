@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from prefect_instances.libs.core.errors import Problem
 from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.definitions.base import Definition, DefinitionKind, UpstreamShape
+from prefect_instances.libs.definitions.external_job import ExternalJobs, UnrecordedJobs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +25,8 @@ class ExtractContext:
 
     ``instance`` is the instance's name, ``now`` an aware time to use as the present, ``as_of`` the
     newest date of data that may be delivered (``None``: no limit). ``executor`` runs the parts of a
-    pipeline that can be divided; ``None``: the process of the run does.
+    pipeline that can be divided; ``None``: the process of the run does. ``jobs`` hands work to
+    systems outside.
     """
 
     instance: str
@@ -32,6 +34,7 @@ class ExtractContext:
     as_of: date | None = None
     mode: Mode = Mode.INCREMENTAL
     executor: Executor | None = None
+    jobs: ExternalJobs = field(default_factory=UnrecordedJobs)
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:

@@ -41,8 +41,8 @@ NEWER = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_newer"
-down_revision = "0001_baseline"
+revision = "0003_newer"
+down_revision = "0002_external_jobs"
 
 
 def upgrade():
@@ -357,7 +357,7 @@ def test_a_moved_home_that_a_newer_release_migrates_still_serves(
         assert str(copy) in said.out + said.err
         with closing(sqlite3.connect(copy)) as connection:
             [(label,)] = connection.execute("SELECT version_num FROM alembic_version")
-        assert label == "0001_baseline"
+        assert label == "0002_external_jobs"
     assert {name: count for name, count in _counts(home).items() if count < before[name]} == {}
     with home.database.read() as session:
         assert set(session.scalars(text("SELECT extra FROM runs"))) == {5}

@@ -24,6 +24,7 @@ from prefect_instances.libs.db.models.definitions import (
     PortfolioOptimizerDef,
     StoreDef,
 )
+from prefect_instances.libs.db.models.external_jobs import ExternalJob
 from prefect_instances.libs.db.models.flows import FlowExecutionResource, LineageEdge
 from prefect_instances.libs.db.models.gates import GateOpening, RunRequest
 from prefect_instances.libs.db.models.guardrails import GuardrailReport
@@ -52,6 +53,7 @@ __all__ = [
     "ExecutorDef",
     "ExecutorInstance",
     "ExperimentInstance",
+    "ExternalJob",
     "FlowExecutionResource",
     "GateOpening",
     "GuardrailReport",

@@ -119,10 +119,8 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
         # What became known since may be about any date.
         since = None
     as_of = min((day for day in (parameters.as_of, until) if day), default=None)
-    executor = job.opened.executor
-    context = ExtractContext(
-        job.instance.name, job.run.started_at, as_of, parameters.mode, executor
-    )
+    executor, started = job.opened.executor, job.run.started_at
+    context = ExtractContext(job.instance.name, started, as_of, parameters.mode, executor, job.jobs)
     inputs = _inputs(job, pipeline)
     extract = pipeline.extract(context, inputs, since)
     extract = Extract(_without_gaps(job, extract.frame), extract.complete)

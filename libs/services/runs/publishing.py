@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import cast
 from uuid import UUID
+
+from sqlalchemy.orm import Session
 
 from prefect_instances.libs.core.commands import Output
 from prefect_instances.libs.core.errors import InstancesError
@@ -18,6 +20,7 @@ from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.db.repositories.versions import select_locations
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.store import StoredVersion, StoreHandle
+from prefect_instances.libs.services.runs.external_jobs import RecordedJobs
 from prefect_instances.libs.services.runs.run_context import (
     Appended,
     Frame,
@@ -96,12 +99,13 @@ def publish(job: Job, result: Result) -> Finished:
     )
     seconds = round((now - run.started_at) / timedelta(seconds=1), 3)
     metrics = {"rows": made.rows, **result.metrics, **_of_inputs(job), "seconds": seconds}
+    metrics |= {f"external_job_{name}": job_id for name, job_id in job.jobs.used.items()}
     version = _version_row(run, made, made.stored, now) if made.stored else None
     artifacts = [dict[str, object](key=page.key, kind=page.kind) for page in result.pages]
     services.ledger.succeed(
         run.id,
         output,
-        Publication(version, metrics, artifacts, result.drift, result.record),
+        Publication(version, metrics, artifacts, result.drift, _recorded(job, result)),
         choose_retry_policy(services, job.schedule, run.id, run.retries),
     )
     _follow_up(job, result)
@@ -124,6 +128,18 @@ def publish(job: Job, result: Result) -> Finished:
         metrics=metrics,
         pages=result.pages,
     )
+
+
+def _recorded(job: Job, result: Result) -> Callable[[Session], None]:
+    """Return what the transaction that publishes writes beside the publication itself."""
+
+    def record(session: Session) -> None:
+        if isinstance(job.jobs, RecordedJobs):
+            job.jobs.settle(session)
+        if result.record is not None:
+            result.record(session)
+
+    return record
 
 
 def _made(job: Job, output: Frame | Appended | Stored | None) -> PreparedOutput:

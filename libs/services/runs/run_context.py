@@ -25,6 +25,7 @@ from prefect_instances.libs.db.models import (
 from prefect_instances.libs.db.repositories.resources import Named
 from prefect_instances.libs.db.repositories.runs import select_pins_of_success_before
 from prefect_instances.libs.db.repositories.versions import select_first_changes
+from prefect_instances.libs.definitions.external_job import ExternalJobs, UnrecordedJobs
 from prefect_instances.libs.definitions.flow import Page
 from prefect_instances.libs.definitions.guardrails import Contract
 from prefect_instances.libs.definitions.pipeline import Input
@@ -34,6 +35,7 @@ from prefect_instances.libs.services.composition.components import (
     find_loss,
     open_version,
 )
+from prefect_instances.libs.services.runs.external_jobs import RecordedJobs
 from prefect_instances.libs.services.runs.opened import OpenedInstance, open_instance
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.state.ledger import Drift, RunWish
@@ -98,7 +100,8 @@ class Job:
 
     ``flow`` is the flow as it was when the run had started. In a ``replay`` nothing outside may
     change and no contract is judged: the result is compared and thrown away. ``lost`` says that the
-    published output cannot be read and is made anew: ``current`` is None then.
+    published output cannot be read and is made anew: ``current`` is None then. ``jobs`` hands work
+    to systems outside.
     """
 
     services: Services
@@ -109,6 +112,7 @@ class Job:
     current: DatasetVersion | None
     replay: bool = False
     lost: bool = False
+    jobs: ExternalJobs = field(default_factory=UnrecordedJobs)
 
     @property
     def instance(self) -> Named:
@@ -219,7 +223,8 @@ def build_job(services: Services, opened: OpenedInstance, run: Run) -> Job:
         current = session.get(DatasetVersion, flow.version_id) if flow.version_id else None
         inputs = load_pinned_inputs(services, session, opened, run)
         lost = _is_lost(services, session, opened, run, current)
-    return Job(services, opened, flow, run, inputs, None if lost else current, lost=lost)
+    jobs, kept = RecordedJobs(services, run), None if lost else current
+    return Job(services, opened, flow, run, inputs, kept, lost=lost, jobs=jobs)
 
 
 def _is_lost(
