@@ -10,20 +10,16 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.definitions.executor import Executor, Part, Value
+from prefect_instances.libs.plugins.worker_versions import compare_versions, read_versions
 
 if TYPE_CHECKING:
     from distributed import Client
-
-ALIKE = ("prefect-instances", "polars")
-"""Packages that workers and runs have in the same version: both compute, and parts are pickled."""
-
 
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss)://[^\s/@]+:\d+")
 
@@ -66,12 +62,9 @@ class DaskExecutor(Executor):
         """See ``Executor.check``; the workers must have the same versions as this process."""
         with self._connected() as client:
             found = client.run(read_versions, on_error="return")
-        mine = read_versions()
         for worker, theirs in sorted(found.items()):
-            if theirs != mine:
-                there = f"{theirs}" if isinstance(theirs, Exception) else _list(theirs)
-                text = f"worker {worker} must have {_list(mine)}, not: {there}"
-                raise self._unavailable(text.splitlines()[0])
+            if unlike := compare_versions(theirs):
+                raise self._unavailable(f"worker {worker} {unlike}")
 
     def map(
         self, function: Callable[[Any, Part], Value], parts: Sequence[Part], shared: Any = None
@@ -122,15 +115,6 @@ class DaskExecutor(Executor):
 
     def _unavailable(self, detail: str) -> Unavailable:
         return Unavailable(f"Dask cluster {self.config.address}", detail)
-
-
-def read_versions() -> dict[str, str]:
-    """Read the versions of ``ALIKE`` in this process; raise PackageNotFoundError without one."""
-    return {package: version(package) for package in ALIKE}
-
-
-def _list(versions: dict[str, str]) -> str:
-    return ", ".join(f"{package} {version}" for package, version in versions.items())
 
 
 def _keep(shared: Any) -> Any:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from distributed import LocalCluster
 from sqlalchemy import select
@@ -22,6 +28,7 @@ from prefect_instances.libs.core.errors import InvalidSpec, Problem, Unavailable
 from prefect_instances.libs.db.models import FlowExecutionResource, RunRecord
 from prefect_instances.libs.definitions.base import DefinitionKind
 from prefect_instances.libs.definitions.content import content_hash
+from prefect_instances.libs.definitions.executor import Executor
 from prefect_instances.libs.definitions.expressions.program import run_program, split_by_symbol
 from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.definitions.op import Argument, Axis, Op
@@ -29,6 +36,7 @@ from prefect_instances.libs.definitions.pipeline import ExtractContext, Input
 from prefect_instances.libs.plugins.dask_cluster import DaskExecutor
 from prefect_instances.libs.plugins.expression import ExpressionPipeline
 from prefect_instances.libs.plugins.local import LocalExecutor
+from prefect_instances.libs.plugins.ray_cluster import RayExecutor
 from prefect_instances.libs.services.lifecycle.executors import check_executor
 from prefect_instances.libs.services.views.outputs import list_versions
 from prefect_instances.libs.specs import parse_spec
@@ -61,6 +69,55 @@ def dask(cluster: LocalCluster) -> DaskExecutor:
     return DaskExecutor({"address": cluster.scheduler_address, "pieces": 3})
 
 
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """The client server of a Ray cluster with two workers, in processes of its own."""
+    folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets lie in it
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "--port": 0,
+        "--ray-client-server-port": port,
+        "--num-cpus": 2,
+        "--object-store-memory": 200_000_000,
+        "--include-dashboard": "false",
+        "--temp-dir": folder,
+    }
+    words = [f"{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *words]
+    path = {"PYTHONPATH": str(Path(__file__).parents[4]), "RAY_USAGE_STATS_ENABLED": "0"}
+    with subprocess.Popen(command, env={**os.environ, **path}, stdout=subprocess.DEVNULL) as head:
+        try:
+            while not answers(port):
+                assert head.poll() is None
+                time.sleep(0.1)
+            yield f"ray://127.0.0.1:{port}"
+        finally:
+            below = psutil.Process(head.pid).children(recursive=True)
+            for process in below:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            head.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def ray_there(ray_address: str) -> Iterator[RayExecutor]:
+    """An executor that stays connected: a connection takes Ray seconds."""
+    executor = RayExecutor({"address": ray_address, "pieces": 3, "timeout_seconds": 60})
+    with executor.connect():
+        yield executor
+
+
 def rows() -> pl.DataFrame:
     """Seven symbols whose values have gaps, in no order."""
     days = [date(2024, 1, 1) + timedelta(days=at) for at in range(40)]
@@ -82,15 +139,46 @@ def hash_of(expression: str, executor: Any) -> str:
 
 @pytest.mark.parametrize("op", BY_SYMBOL, ids=[op.name for op in BY_SYMBOL])
 def test_every_op_of_a_symbol_gives_the_same_bytes_on_dask(op: type[Op], dask: Any) -> None:
+    expression = write_call(op)
+    assert hash_of(expression, dask) == hash_of(expression, LocalExecutor())
+
+
+def write_call(op: type[Op]) -> str:
     values = {name: ARGUMENTS[kind] for name, kind in op.arguments.items()}
     series = [name for name, kind in op.arguments.items() if kind is Argument.SERIES]
-    expression = op.write_call(values | dict(zip(series, "xy", strict=False)))
-    assert hash_of(expression, dask) == hash_of(expression, LocalExecutor())
+    return op.write_call(values | dict(zip(series, "xy", strict=False)))
 
 
 def test_nested_ops_give_the_same_bytes_on_dask(dask: Any) -> None:
     expression = "TS_ZSCORE(EMA(x, 5) - MEAN(y, 10), 10) / STD(REF(x, 1), 4) ** 2"
     assert hash_of(expression, dask) == hash_of(expression, None)
+
+
+class Noting(LocalExecutor):
+    """Notes what is divided, and computes here."""
+
+    in_process, pieces = False, 3
+
+    def map(self, function: Any, parts: Any, shared: Any = None) -> list[Any]:
+        self.noted = (shared, parts)
+        return super().map(function, parts, shared)
+
+
+def run_parts(_: None, work: tuple[Any, list[pl.DataFrame]]) -> str:
+    program, parts = work
+    return content_hash(pl.concat([run_program(program, part) for part in parts]))
+
+
+@pytest.mark.thorough
+def test_every_op_of_a_symbol_gives_the_same_bytes_on_ray(ray_there: RayExecutor) -> None:
+    work = []
+    for op in BY_SYMBOL:
+        here = Noting()
+        hash_of(write_call(op), here)
+        work.append(here.noted)
+    assert len(work) > 15
+    assert ray_there.map(run_parts, work) == [run_parts(None, each) for each in work]
+    assert hash_of("EMA(x, 5) / STD(y, 4)", ray_there) == hash_of("EMA(x, 5) / STD(y, 4)", None)
 
 
 def test_rows_are_split_between_symbols() -> None:
@@ -141,7 +229,27 @@ def test_a_worker_that_dies_costs_only_its_part(tmp_path: Path) -> None:
         found = dask.map(note_and_die_once, parts, str(tmp_path))
 
     assert found == parts
-    assert {part: len((tmp_path / part).read_text()) for part in parts} == {
+    assert_ran(tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_ray_worker_that_dies_costs_only_its_part(ray_there: RayExecutor, tmp_path: Path) -> None:
+    assert ray_there.map(die_once, ["0", "1", "2", "3"], str(tmp_path)) == ["0", "1", "2", "3"]
+    assert_ran(tmp_path)
+
+
+def die_once(folder: str, part: str) -> str:
+    """Note that the part runs; the part ``0`` ends its process the first time."""
+    with (Path(folder) / part).open("a") as noted:
+        noted.write("x")
+    if part == "0" and (Path(folder) / part).read_text() == "x":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+def assert_ran(folder: Path) -> None:
+    """Only the part ``0`` ran twice."""
+    assert {part: len((folder / part).read_text()) for part in "0123"} == {
         "0": 2,
         "1": 1,
         "2": 1,
@@ -156,6 +264,29 @@ def refuse(_: object, part: str) -> str:
 def test_an_error_of_a_part_comes_as_it_is(dask: DaskExecutor) -> None:
     with pytest.raises(ValueError, match="no a"):
         dask.map(refuse, ["a"])
+
+
+@pytest.mark.thorough
+def test_an_error_of_a_part_on_ray_comes_as_it_is(ray_there: RayExecutor) -> None:
+    with pytest.raises(ValueError, match="no a"):
+        ray_there.map(refuse, ["a"])
+
+
+@pytest.mark.thorough
+def test_a_run_on_ray_publishes_the_bytes_of_a_local_one(
+    bench: Bench, project: str, ray_address: str
+) -> None:
+    executor = {"definition": "ray", "config": {"address": ray_address, "timeout_seconds": 60}}
+    prices = {"definition": "market_data", "config": {"start_date": "2022-06-01"}}
+    expression = {"definition": "expression", "config": {"expression": "close / REF(close, 5)"}}
+    common: dict[str, Any] = {"project": project, "type": "DatasetInstance"}
+    bench.provision({**common, "name": "prices", "pipeline": prices})
+    derived = {**common, "pipeline": expression, "upstream_refs": ["prices"]}
+    for name, where in (("here", {}), ("there", {"executor": executor})):
+        bench.provision({**derived, **where, "name": name})
+    bench.drain()
+    here, there = flow_of(bench, "here"), flow_of(bench, "there")
+    assert here.content_hash == there.content_hash != ""
 
 
 def die_once_then_run(flag: str, program: Any, part: pl.DataFrame) -> pl.DataFrame:
@@ -268,22 +399,39 @@ def problem_of(executor: dict[str, Any]) -> str:
 def test_a_cluster_that_cannot_be_used_is_told_in_one_line(monkeypatch: Any) -> None:
     said = "Dask cluster tcp://127.0.0.1:9 is not available: "
     assert problem_of(NOWHERE) == said + "it cannot be reached"
+    nowhere = {"definition": "ray", "config": {"address": "ray://127.0.0.1:9"}}
+    no_ray = "Ray cluster ray://127.0.0.1:9 is not available: "
+    assert problem_of(nowhere) == no_ray + "it cannot be reached"
     with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty:
         config = {"address": empty.scheduler_address}
         assert problem_of({"definition": "dask", "config": config}).endswith("it has no worker")
     monkeypatch.setitem(sys.modules, "distributed", None)
     advice = "Dask is not installed: install prefect-instances[dask]"
     assert problem_of(NOWHERE) == said + advice
+    monkeypatch.setitem(sys.modules, "ray", None)
+    advice = "Ray is not installed: install prefect-instances[ray]"
+    assert problem_of(nowhere) == no_ray + advice
 
 
 def test_a_worker_with_another_version_is_refused(dask: DaskExecutor, monkeypatch: Any) -> None:
-    dask.check()
-    place = "prefect_instances.libs.plugins.dask_cluster.version"
+    refuse_other_versions(dask, monkeypatch)
+
+
+@pytest.mark.thorough
+def test_a_ray_worker_with_another_version_is_refused(
+    ray_there: RayExecutor, monkeypatch: Any
+) -> None:
+    refuse_other_versions(ray_there, monkeypatch)
+
+
+def refuse_other_versions(executor: Executor, monkeypatch: Any) -> None:
+    executor.check()
+    place = "prefect_instances.libs.plugins.worker_versions.version"
     monkeypatch.setattr(place, lambda package: f"9-{package}")
     with pytest.raises(Unavailable, match=r"must have prefect-instances 9-prefect-instances, "):
-        dask.check()
+        executor.check()
 
 
 def test_executors_are_definitions_like_others() -> None:
     found = [each for each in load_installed().list() if each.kind is DefinitionKind.EXECUTOR]
-    assert [each.name for each in found] == ["dask", "local"]
+    assert [each.name for each in found] == ["dask", "local", "ray"]

@@ -1,0 +1,30 @@
+"""Versions that the workers of a cluster must share with the runs that send them parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+ALIKE = ("prefect-instances", "polars")
+"""Packages that have the same version on both sides: both compute, and parts are pickled."""
+
+
+def read_versions() -> dict[str, str]:
+    """Read the versions of ``ALIKE`` in this process; raise PackageNotFoundError without one."""
+    return {package: version(package) for package in ALIKE}
+
+
+def compare_versions(theirs: Mapping[str, str] | Exception) -> str:
+    """Return what a worker must have instead of ``theirs``, in one line; empty if it has it.
+
+    ``theirs`` are the versions that ``read_versions`` found there, or its error.
+    """
+    mine = read_versions()
+    if theirs == mine:
+        return ""
+    there = f"{theirs}" if isinstance(theirs, Exception) else _list(theirs)
+    return f"must have {_list(mine)}, not: {there}".splitlines()[0]
+
+
+def _list(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
