@@ -83,6 +83,17 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of the embedded Prefect server; 0 takes a free port and keeps it.",
     )
+    server_run_days: int = Field(
+        90,
+        ge=0,
+        description=(
+            "Days after which the embedded Prefect server deletes a run that ended, with its logs "
+            "and artifacts; 0 keeps all. Our own records of runs stay."
+        ),
+    )
+    server_event_days: int = Field(
+        3, ge=1, description="Days after which the embedded Prefect server deletes an event."
+    )
     pool: str = Field(
         "instances", min_length=1, description="Work pool that runs every flow of this project."
     )

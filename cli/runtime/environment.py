@@ -6,7 +6,10 @@ import os
 from collections.abc import Mapping
 
 from prefect_instances.cli.runtime.home import Home
-from prefect_instances.libs.settings import PREFIX
+from prefect_instances.libs.settings import PREFIX, Settings
+
+DAY = 86_400
+"""Seconds of a day."""
 
 KEPT_PREFECT = frozenset(
     {
@@ -45,18 +48,26 @@ def base_environment(home: Home) -> dict[str, str]:
     return {**inherited, **QUIET, **own}
 
 
-def server_environment(home: Home, api_url: str) -> dict[str, str]:
+def server_environment(home: Home, api_url: str, settings: Settings) -> dict[str, str]:
     """Return the environment of the embedded server that answers at ``api_url``.
 
     Its pages call the address in ``PREFECT_SERVER_UI_API_URL``; without it they would use the
     default port of Prefect.
     """
+    days, vacuumed = settings.server_run_days, "events"
+    retention = {}
+    if days:
+        vacuumed = "events,flow_runs"
+        retention["PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"] = str(days * DAY)
     database = f"sqlite+aiosqlite:///{home.prefect / 'prefect.db'}"
     return {
         **base_environment(home),
         "PREFECT_API_URL": api_url,
         "PREFECT_SERVER_UI_API_URL": api_url,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": vacuumed,
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{settings.server_event_days}D",
+        **retention,
     }
 
 

@@ -84,7 +84,7 @@ def launch(home: Home, settings: Settings, asked_port: int = 0) -> Server:
         asked_port = settings.port
     port = web.choose_port(asked_port, remembered, "--port")
     home.remember(port=port, prefect_api_url=embedded_url(port))
-    _spawn(home, port)
+    _spawn(home, port, settings)
     return Server(embedded_url(port), embedded=True)
 
 
@@ -112,10 +112,10 @@ def lost_port(server: Server) -> bool:
     return not web.is_free(_port(server))
 
 
-def _spawn(home: Home, port: int) -> None:
+def _spawn(home: Home, port: int, settings: Settings) -> None:
     command = [sys.executable, "-P", "-m", "prefect_instances.libs.adapters.prefect.server"]
     options = ["--host", web.HOST, "--port", str(port)]
-    environment = server_environment(home, embedded_url(port))
+    environment = server_environment(home, embedded_url(port), settings)
     processes.start(home, ROLE, [*command, *options], environment)
 
 

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from prefect.settings import Settings as PrefectSettings
 from prefect.utilities.schema_tools import validation
 from sqlalchemy.engine import make_url
 
@@ -24,7 +26,7 @@ from prefect_instances.cli.runtime.environment import server_environment, worker
 from prefect_instances.cli.runtime.home import Home, HomeBusy
 from prefect_instances.libs.adapters.prefect.patches import SCHEMAS, apply_patches
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
-from prefect_instances.libs.settings import load_settings, read_config
+from prefect_instances.libs.settings import Settings, load_settings, read_config
 
 ROLE = "worker"
 GRACE = 5.0
@@ -216,7 +218,7 @@ def test_the_server_gets_nothing_of_another_prefect(
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
     monkeypatch.setenv("OTHER", "kept")
 
-    environment = server_environment(home, "http://127.0.0.1:4321/api")
+    environment = server_environment(home, "http://127.0.0.1:4321/api", Settings(home=home.path))
 
     assert str(home.prefect) in environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert environment["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4321/api"
@@ -225,6 +227,27 @@ def test_the_server_gets_nothing_of_another_prefect(
     assert environment["PREFECT_LOGGING_LEVEL"] == "DEBUG"
     assert environment["OTHER"] == "kept"
     assert not {"PREFECT_PROFILE", "PREFECT__FLOW_RUN_ID"} & environment.keys()
+
+
+@pytest.mark.parametrize(
+    ("days", "vacuumed", "kept"),
+    [(90, {"events", "flow_runs", "orphans"}, 90), (7, {"events", "flow_runs", "orphans"}, 7),
+     (0, {"events"}, None)],
+)  # fmt: skip
+def test_prefect_understands_how_long_the_server_keeps_runs_and_events(
+    home: Home, monkeypatch: pytest.MonkeyPatch, days: int, vacuumed: set[str], kept: int | None
+) -> None:
+    settings = Settings(home=home.path, server_run_days=days, server_event_days=2)
+    wanted = server_environment(home, "http://127.0.0.1:4321/api", settings)
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+
+    server = PrefectSettings().server
+
+    assert server.services.db_vacuum.enabled_vacuum_types == vacuumed
+    assert server.events.retention_period == timedelta(days=2)
+    if kept is not None:
+        assert server.services.db_vacuum.retention_period == timedelta(days=kept)
 
 
 def test_the_worker_gets_the_home_and_the_way_into_the_server(home: Home) -> None:
