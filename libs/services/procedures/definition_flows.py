@@ -20,7 +20,7 @@ def run_definition_method(job: Job) -> Result:
     spec = definition.flow_spec(job.kind)
     if spec is None:
         raise NotFound("flow", f"{definition.name} {definition.version} {job.kind}")
-    context = FlowContext(job.instance.name, job.kind, job.run.started_at, job.jobs)
+    context = FlowContext(job.instance.name, job.kind, job.run.started_at, job.external_jobs)
     inputs = [Input(item.resource, item.role, item.frame) for item in job.inputs]
     made_of_it = getattr(definition, spec.runs)(context, inputs)
     output = _output(job, definition, spec, made_of_it)

@@ -120,7 +120,9 @@ def _output(job: Job, pipeline: Pipeline, storage: Storage) -> Frame | Appended:
         since = None
     as_of = min((day for day in (parameters.as_of, until) if day), default=None)
     executor, started = job.opened.executor, job.run.started_at
-    context = ExtractContext(job.instance.name, started, as_of, parameters.mode, executor, job.jobs)
+    context = ExtractContext(
+        job.instance.name, started, as_of, parameters.mode, executor, job.external_jobs
+    )
     inputs = _inputs(job, pipeline)
     extract = pipeline.extract(context, inputs, since)
     extract = Extract(_without_gaps(job, extract.frame), extract.complete)

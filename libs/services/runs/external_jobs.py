@@ -28,15 +28,15 @@ class RecordedJobs(ExternalJobs):
 
     def __init__(self, services: Services, run: Run) -> None:
         super().__init__()
-        self._services, self._run_of = services, run
+        self._services, self._current_run = services, run
 
     def settle(self, session: Session) -> None:
         """Delete the records, in the transaction that publishes what the jobs have computed."""
         if self.used:
-            delete_external_jobs(session, self._run_of.flow_id)
+            delete_external_jobs(session, self._current_run.flow_id)
 
     def _begin(self, name: str, work: Mapping[str, object]) -> Submission:
-        run, now = self._run_of, self._services.now()
+        run, now = self._current_run, self._services.now()
         fingerprint = hash_work(run, work)
 
         def change(session: Session) -> Submission:
@@ -56,7 +56,7 @@ class RecordedJobs(ExternalJobs):
 
     def _record(self, name: str, submission: Submission, system: str, job_id: str) -> bool:
         def change(session: Session) -> bool:
-            found = find_external_job(session, self._run_of.flow_id, name)
+            found = find_external_job(session, self._current_run.flow_id, name)
             if found is None or found.token != submission.token or found.job_id not in ("", job_id):
                 return False
             found.system, found.job_id = system[:200], job_id
@@ -66,12 +66,12 @@ class RecordedJobs(ExternalJobs):
 
     def _is_current(self, name: str, submission: Submission) -> bool:
         with self._services.database.read() as session:
-            found = find_external_job(session, self._run_of.flow_id, name)
+            found = find_external_job(session, self._current_run.flow_id, name)
             return found is not None and found.token == submission.token
 
     def _forget(self, name: str, submission: Submission) -> None:
         def change(session: Session) -> None:
-            found = find_external_job(session, self._run_of.flow_id, name)
+            found = find_external_job(session, self._current_run.flow_id, name)
             if found is not None and found.token == submission.token:
                 session.delete(found)
 

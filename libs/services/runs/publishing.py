@@ -99,7 +99,7 @@ def publish(job: Job, result: Result) -> Finished:
     )
     seconds = round((now - run.started_at) / timedelta(seconds=1), 3)
     metrics = {"rows": made.rows, **result.metrics, **_of_inputs(job), "seconds": seconds}
-    metrics |= {f"external_job_{name}": job_id for name, job_id in job.jobs.used.items()}
+    metrics |= {f"external_job_{name}": job_id for name, job_id in job.external_jobs.used.items()}
     version = _version_row(run, made, made.stored, now) if made.stored else None
     artifacts = [dict[str, object](key=page.key, kind=page.kind) for page in result.pages]
     services.ledger.succeed(
@@ -134,8 +134,8 @@ def _recorded(job: Job, result: Result) -> Callable[[Session], None]:
     """Return what the transaction that publishes writes beside the publication itself."""
 
     def record(session: Session) -> None:
-        if isinstance(job.jobs, RecordedJobs):
-            job.jobs.settle(session)
+        if isinstance(job.external_jobs, RecordedJobs):
+            job.external_jobs.settle(session)
         if result.record is not None:
             result.record(session)
 

@@ -100,8 +100,8 @@ class Job:
 
     ``flow`` is the flow as it was when the run had started. In a ``replay`` nothing outside may
     change and no contract is judged: the result is compared and thrown away. ``lost`` says that the
-    published output cannot be read and is made anew: ``current`` is None then. ``jobs`` hands work
-    to systems outside.
+    published output cannot be read and is made anew: ``current`` is None then. ``external_jobs``
+    hands work to systems outside.
     """
 
     services: Services
@@ -112,7 +112,7 @@ class Job:
     current: DatasetVersion | None
     replay: bool = False
     lost: bool = False
-    jobs: ExternalJobs = field(default_factory=UnrecordedJobs)
+    external_jobs: ExternalJobs = field(default_factory=UnrecordedJobs)
 
     @property
     def instance(self) -> Named:
@@ -224,7 +224,7 @@ def build_job(services: Services, opened: OpenedInstance, run: Run) -> Job:
         inputs = load_pinned_inputs(services, session, opened, run)
         lost = _is_lost(services, session, opened, run, current)
     jobs, kept = RecordedJobs(services, run), None if lost else current
-    return Job(services, opened, flow, run, inputs, kept, lost=lost, jobs=jobs)
+    return Job(services, opened, flow, run, inputs, kept, lost=lost, external_jobs=jobs)
 
 
 def _is_lost(
