@@ -15,15 +15,30 @@ from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.places import RemotePlace
 from prefect_instances.libs.db import Database
+from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
 from tests.integration.bench import Bench, make_bench
 from tests.object_store import S3, serve_s3
+
+_connected: list[PrefectGateway] = []
+"""The session's server, once a test has asked for it."""
 
 
 @pytest.fixture(scope="package")
 def gateway(gateway: PrefectGateway) -> Iterator[PrefectGateway]:
     """The session's server, named in Prefect's settings once, as for a flow, and not a call."""
+    _connected.append(gateway)
     with temporary_settings({PREFECT_API_URL: gateway.api_url}):
         yield gateway
+    _connected.remove(gateway)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def automations_stay_in_their_file() -> Iterator[None]:
+    """Delete our automations, as a reconcile makes them: other files want nothing started."""
+    yield
+    for gateway in _connected:
+        for name in (START_NAME, BAD_END_NAME):
+            gateway.delete_automation(name)
 
 
 @pytest.fixture
