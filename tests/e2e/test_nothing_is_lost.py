@@ -95,7 +95,8 @@ def modelled(home: Struck) -> str:
         "monitoring": {"reference_days": 20, "current_days": 15},
     }
     momentum = expression("momentum", "close / REF(close, 10) - 1", "prices")
-    home.apply({"project": project, "instances": [market("prices"), momentum, model]}, "--wait")
+    instances = [market("prices"), momentum, model]
+    home.apply({"project": project, "instances": instances}, "--wait", seconds=600)
     return project
 
 

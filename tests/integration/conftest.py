@@ -16,8 +16,18 @@ from prefect_instances.libs.core.ids import WORK_POOL
 from prefect_instances.libs.core.places import RemotePlace
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
+from prefect_instances.libs.services.state import run_pairs
 from tests.integration.bench import Bench, make_bench
 from tests.object_store import S3, serve_s3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clocks_are_turned_by_hand() -> Iterator[None]:
+    """A sweep does not wait for processes that live by another clock than its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_pairs, "GRACE_SECONDS", 0)
+        yield
+
 
 _connected: list[PrefectGateway] = []
 """The session's server, once a test has asked for it."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.ids import EXECUTION_TAG
-from prefect_instances.libs.core.pairing import There, Verdict, decide, lease_is_over
+from prefect_instances.libs.core.pairing import (
+    RETRY_SECONDS,
+    There,
+    Verdict,
+    decide,
+    lease_is_over,
+)
 from prefect_instances.libs.core.status import RunStatus
 from prefect_instances.libs.db.repositories.marks import read_swept
 from prefect_instances.libs.db.repositories.resources import select_ids
@@ -23,6 +32,9 @@ from prefect_instances.libs.services.state.run_recovery import BAD_STATES, end_a
 _log = logging.getLogger("instances.pairs")
 
 SILENT = "its process gave no sign of life"
+
+GRACE_SECONDS = 2 * RETRY_SECONDS
+"""Seconds for which the database must take writes before a silent run counts as dead."""
 
 STATE_OF_STATUS: Mapping[RunStatus, RunState] = {
     RunStatus.COMPLETED: RunState.COMPLETED,
@@ -63,11 +75,25 @@ def end_dead_runs(services: Services, failures: Failures) -> int:
     """
     with services.database.read() as session:
         swept_at = read_swept(session)
-    ended = 0
-    for pair in _pairs(services):
+    ended, pairs = 0, _pairs(services)
+    if any(_runs_silently(services, pair, swept_at) for pair in pairs):
+        # Nobody may have been able to write until now: a process tries again once a second.
+        services.database.transact(_write_nothing)
+        time.sleep(GRACE_SECONDS)
+        pairs = _pairs(services)
+    for pair in pairs:
         with failures.item(f"flow run {pair.flow_run_id}"):
             ended += _act(services, pair, _verdict(services, pair, swept_at))
     return ended
+
+
+def _write_nothing(_: Session) -> None:
+    """Wait until the database takes writes; on SQLite this takes its lock."""
+
+
+def _runs_silently(services: Services, pair: Pair, swept_at: datetime | None) -> bool:
+    running = pair.record is not None and pair.record.status is RunStatus.RUNNING
+    return running and _is_silent(services, pair, swept_at)
 
 
 def find_dead_runs(services: Services) -> list[tuple[Pair, Verdict]]:

@@ -21,6 +21,7 @@ from prefect_instances.libs.core.status import FlowKind, RunStatus
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.repositories.outbox import record_events, select_unpublished
 from prefect_instances.libs.services.runs.procedures import PROCEDURES
+from prefect_instances.libs.services.state import run_pairs
 from prefect_instances.libs.services.state.run_recovery import recover_run
 from prefect_instances.libs.services.state.sweeping import Swept, sweep
 from prefect_instances.libs.services.views import reports
@@ -28,6 +29,9 @@ from tests.databases import on_both_databases
 from tests.integration.bench import Bench, make_bench, prices
 
 pytestmark = on_both_databases
+
+GRACE_SECONDS = 2
+"""What a sweep gives a silent process, at most, to write again."""
 
 
 @pytest.fixture
@@ -374,6 +378,31 @@ def test_a_run_that_ended_here_does_not_stay_running_in_prefect(
 
     assert at_once.dead_runs == 0
     assert late.bench.services.prefect.read_run(run_id).state is state
+
+
+def test_a_process_that_can_write_again_since_a_moment_is_not_declared_dead(
+    late: Late, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sweeps that waited for the database follow each other at once, before any heartbeat."""
+    bench = late.bench
+    started = bench.services.ledger.start(
+        bench.flow_id("prices"), uuid4(), opening_id=opening_of(bench)
+    )
+    assert isinstance(started, Started)
+    late.now[0] += timedelta(minutes=1)  # its lease is over, and a sweep was here since
+
+    def beat(seconds: float) -> None:
+        assert seconds == GRACE_SECONDS
+        bench.services.ledger.extend_lease(started.run.id)
+
+    monkeypatch.setattr(run_pairs, "GRACE_SECONDS", GRACE_SECONDS)
+    monkeypatch.setattr(run_pairs.time, "sleep", beat)
+    assert late.sweep(0.1).dead_runs == 0
+    assert flow(bench)["status"] == "RUNNING"
+
+    monkeypatch.setattr(run_pairs.time, "sleep", lambda _: None)
+    assert late.sweep(1).dead_runs == 1
+    assert flow(bench)["status"] == "ERROR"
 
 
 @pytest.mark.parametrize(("away", "dead"), [(60, 0), (1, 1)], ids=["database-away", "usual"])
