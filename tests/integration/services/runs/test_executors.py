@@ -69,7 +69,7 @@ def dask(cluster: LocalCluster) -> DaskExecutor:
     return DaskExecutor({"address": cluster.scheduler_address, "pieces": 3})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
     """The client server of a Ray cluster with two workers, in processes of its own."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets lie in it
