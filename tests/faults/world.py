@@ -124,7 +124,9 @@ class World(Stack):
 
 
 class Database(Postgres):
-    """A PostgreSQL server of our own that can be killed."""
+    """A PostgreSQL server of our own that can be killed; it keeps what it said is committed."""
+
+    off = ("fsync", "full_page_writes", "autovacuum")
 
     def kill(self) -> None:
         """SIGKILL to the server and all its backends."""
