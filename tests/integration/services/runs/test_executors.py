@@ -50,6 +50,12 @@ ARGUMENTS: dict[Argument, Any] = {
     Argument.NUMBER: 2.0,
 }
 OPS = [op for op in load_installed().list() if issubclass(op, Op)]
+on_ray = pytest.mark.skipif(
+    "TEST_RAY" not in os.environ,
+    reason="Ray's client server does not always start beside other tests: TEST_RAY=1 runs them",
+)
+"""For a test that wants a Ray cluster; run these alone."""
+
 BY_SYMBOL = [op for op in OPS if op.axis is not Axis.DATE]
 
 
@@ -169,7 +175,7 @@ def run_parts(_: None, work: tuple[Any, list[pl.DataFrame]]) -> str:
     return content_hash(pl.concat([run_program(program, part) for part in parts]))
 
 
-@pytest.mark.thorough
+@on_ray
 def test_every_op_of_a_symbol_gives_the_same_bytes_on_ray(ray_there: RayExecutor) -> None:
     work = []
     for op in BY_SYMBOL:
@@ -232,7 +238,7 @@ def test_a_worker_that_dies_costs_only_its_part(tmp_path: Path) -> None:
     assert_ran(tmp_path)
 
 
-@pytest.mark.thorough
+@on_ray
 def test_a_ray_worker_that_dies_costs_only_its_part(ray_there: RayExecutor, tmp_path: Path) -> None:
     assert ray_there.map(die_once, ["0", "1", "2", "3"], str(tmp_path)) == ["0", "1", "2", "3"]
     assert_ran(tmp_path)
@@ -266,13 +272,13 @@ def test_an_error_of_a_part_comes_as_it_is(dask: DaskExecutor) -> None:
         dask.map(refuse, ["a"])
 
 
-@pytest.mark.thorough
+@on_ray
 def test_an_error_of_a_part_on_ray_comes_as_it_is(ray_there: RayExecutor) -> None:
     with pytest.raises(ValueError, match="no a"):
         ray_there.map(refuse, ["a"])
 
 
-@pytest.mark.thorough
+@on_ray
 def test_a_run_on_ray_publishes_the_bytes_of_a_local_one(
     bench: Bench, project: str, ray_address: str
 ) -> None:
@@ -417,7 +423,7 @@ def test_a_worker_with_another_version_is_refused(dask: DaskExecutor, monkeypatc
     refuse_other_versions(dask, monkeypatch)
 
 
-@pytest.mark.thorough
+@on_ray
 def test_a_ray_worker_with_another_version_is_refused(
     ray_there: RayExecutor, monkeypatch: Any
 ) -> None:
