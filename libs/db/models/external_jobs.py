@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_instances.libs.db.models.base import Base
@@ -29,6 +29,6 @@ class ExternalJob(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     token: Mapped[UUID]
     system: Mapped[str] = mapped_column(String(200))
-    job_id: Mapped[str] = mapped_column(String(500))
+    job_id: Mapped[str] = mapped_column(Text)
     run_id: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

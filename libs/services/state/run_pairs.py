@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from prefect_instances.libs.adapters.prefect import RunState, RunView
 from prefect_instances.libs.core.errors import Interrupted
 from prefect_instances.libs.core.ids import EXECUTION_TAG
@@ -78,17 +76,13 @@ def end_dead_runs(services: Services, failures: Failures) -> int:
     ended, pairs = 0, _pairs(services)
     if any(_runs_silently(services, pair, swept_at) for pair in pairs):
         # Nobody may have been able to write until now: a process tries again once a second.
-        services.database.transact(_write_nothing)
+        services.database.transact(lambda _: None)  # waits until it takes writes
         time.sleep(GRACE_SECONDS)
         pairs = _pairs(services)
     for pair in pairs:
         with failures.item(f"flow run {pair.flow_run_id}"):
             ended += _act(services, pair, _verdict(services, pair, swept_at))
     return ended
-
-
-def _write_nothing(_: Session) -> None:
-    """Wait until the database takes writes; on SQLite this takes its lock."""
 
 
 def _runs_silently(services: Services, pair: Pair, swept_at: datetime | None) -> bool:

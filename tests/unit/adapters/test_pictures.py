@@ -58,7 +58,7 @@ def test_a_block_type_has_a_picture_that_ships(block: type[PicturedBlock]) -> No
 
 def test_the_page_of_the_ui_is_where_the_browser_finds_the_picture() -> None:
     with prefect_that_answers("image/svg+xml; charset=utf-8") as root:
-        settings = {PREFECT_API_URL: "http://prefect:4200/api", PREFECT_UI_URL: root}
+        settings = {PREFECT_API_URL: "http://prefect:4200/api", PREFECT_UI_URL: f"{root}/"}
         with temporary_settings(settings):
             picture = address_picture("history")
     assert str(picture) == f"{root}{ROUTE}/history.svg"

@@ -47,7 +47,8 @@ def address_picture(name: str) -> HttpUrl:
     file = f"{name}.svg"
     if not (FOLDER / file).is_file():
         raise ValueError(f"{FOLDER} has no {file}")
-    return HttpUrl(f"{_find_pictures(PREFECT_UI_URL.value() or '', file)}/{file}")
+    server = (PREFECT_UI_URL.value() or "").rstrip("/")
+    return HttpUrl(f"{_find_pictures(server, file)}/{file}")
 
 
 @cache

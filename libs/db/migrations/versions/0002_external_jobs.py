@@ -24,7 +24,7 @@ def upgrade() -> None:
         text("fingerprint", 64),
         uuid("token"),
         text("system", 200),
-        text("job_id", 500),
+        text("job_id"),
         uuid("run_id"),
         instant("created_at"),
     )
