@@ -164,6 +164,9 @@ def run_together(commands: Sequence[list[str]], environment: dict[str, str]) -> 
     The last one writes to the terminal. What the others write is shown whole when they end.
     Returns the exit code of the first that failed, or 0.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell ignores it for what it runs in the background, and what is started inherits that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     shown = len(commands) - 1
     processes = [start(line, environment, at < shown) for at, line in enumerate(commands)]
     failed = 0

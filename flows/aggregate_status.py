@@ -17,7 +17,7 @@ from prefect_instances.libs.services.views import reports
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="aggregate-status", persist_result=False)
+@flow(name="aggregate-status", flow_run_name="aggregate status", persist_result=False)
 def aggregate_status(flow_run_id: str | None = None, instance: str | None = None) -> Any:
     """Record a flow run that ended badly, or compute an instance's status again.
 

@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_instances.flows.execution_flows import build_ports
+from prefect_instances.flows.naming import name_apply
 from prefect_instances.flows.planning import show_plan
 from prefect_instances.flows.reporting import current_run_id, report_errors
 from prefect_instances.libs.core.plan import Action, Plan, Step
@@ -32,6 +33,7 @@ AT_ONCE = 4
 
 @flow(
     name="apply-manifest",
+    flow_run_name=name_apply,
     persist_result=False,
     task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),  # type: ignore[arg-type]  # generic
 )

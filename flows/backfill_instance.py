@@ -18,7 +18,11 @@ from prefect_instances.libs.wiring import connect
 ARTIFACT = "backfill"
 
 
-@flow(name="backfill-instance", persist_result=False)
+@flow(
+    name="backfill-instance",
+    flow_run_name="backfill {instance} {start} to {end}",
+    persist_result=False,
+)
 def backfill_instance(
     instance: str,
     start: date,

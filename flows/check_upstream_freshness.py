@@ -14,7 +14,11 @@ from prefect_instances.libs.services.views.explaining import headline
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="check-upstream-freshness", persist_result=False)
+@flow(
+    name="check-upstream-freshness",
+    flow_run_name="check upstreams of {instance}",
+    persist_result=False,
+)
 def check_upstream_freshness(instance: str) -> Any:
     """Report for every upstream flow of an instance its status, whether it blocks, and why.
 

@@ -12,7 +12,7 @@ from prefect_instances.libs.services.lifecycle.removal import deprovision, plan_
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="deprovision-instance", persist_result=False)
+@flow(name="deprovision-instance", flow_run_name="remove {instance}", persist_result=False)
 def deprovision_instance(
     instance: str, cascade: bool = False, purge: bool = False, plan: bool = False
 ) -> Any:

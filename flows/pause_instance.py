@@ -11,7 +11,7 @@ from prefect_instances.libs.services.lifecycle.pausing import pause
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="pause-instance", persist_result=False)
+@flow(name="pause-instance", flow_run_name="pause {instance}", persist_result=False)
 def pause_instance(instance: str) -> Any:
     """Pause an instance: its schedules stop and its gates do not open. A current run continues.
 

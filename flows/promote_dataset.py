@@ -19,7 +19,7 @@ from prefect_instances.libs.specs import SignalContract
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="promote-dataset", persist_result=False)
+@flow(name="promote-dataset", flow_run_name="promote {dataset} to {name}", persist_result=False)
 def promote_dataset(
     dataset: str, name: str, signal: SignalContract, plan: bool = False, audited: bool = False
 ) -> Any:

@@ -17,7 +17,7 @@ from prefect_instances.libs.specs import InstanceSpec
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="provision-instance", persist_result=False)
+@flow(name="provision-instance", flow_run_name="provision {instance.name}", persist_result=False)
 def provision_instance(instance: AnyInstance, plan: bool = False) -> Any:
     """Create an instance with its deployments, block document and lineage, then run it.
 

@@ -21,7 +21,7 @@ WHOLE = "reconcile-whole"
 """The same rows with nothing shortened, for `instances reconcile --json`."""
 
 
-@flow(name="reconcile", persist_result=False)
+@flow(name="reconcile", flow_run_name="reconcile", persist_result=False)
 def reconcile(remove_unknown: bool = False) -> Any:
     """Find differences between the database and other systems; repair or report them.
 

@@ -12,7 +12,7 @@ from prefect_instances.libs.services.runs.rerun import RerunComparison, rerun
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="rerun-run", persist_result=False)
+@flow(name="rerun-run", flow_run_name="repeat run {run}", persist_result=False)
 def rerun_run(run: UUID) -> Any:
     """Repeat a run on the same inputs and compare the outputs. Nothing is published.
 

@@ -11,7 +11,7 @@ from prefect_instances.libs.services.lifecycle.pausing import resume
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="resume-instance", persist_result=False)
+@flow(name="resume-instance", flow_run_name="resume {instance}", persist_result=False)
 def resume_instance(instance: str) -> Any:
     """Resume a paused instance. If requests or new inputs came meanwhile, it runs once.
 

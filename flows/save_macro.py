@@ -11,7 +11,7 @@ from prefect_instances.libs.services.lifecycle.macros import MacroRequest, plan_
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="save-macro", persist_result=False)
+@flow(name="save-macro", flow_run_name="save macro {name}", persist_result=False)
 def save_macro_of_experiment(
     experiment: str,
     name: str,

@@ -17,7 +17,7 @@ from prefect_instances.libs.services.state.sweeping import Swept, sweep
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="sweep-freshness", persist_result=False)
+@flow(name="sweep-freshness", flow_run_name="sweep", persist_result=False)
 def sweep_freshness() -> Any:
     """Handle missed deadlines, dead runs, unsent events and openings that no run has claimed.
 

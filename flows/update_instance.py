@@ -17,7 +17,7 @@ from prefect_instances.libs.services.lifecycle.manifests import plan_one
 from prefect_instances.libs.wiring import connect
 
 
-@flow(name="update-instance", persist_result=False)
+@flow(name="update-instance", flow_run_name="update {instance.name}", persist_result=False)
 def update_instance(instance: AnyInstance, plan: bool = False) -> Any:
     """Change the configuration of an instance. What somebody switched off in Prefect stays off.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from prefect_instances.libs.core.status import FlowKind, FlowStatus, InstanceType
@@ -46,6 +47,25 @@ def build_run_name(label: str, kind: str, cause: str) -> str:
     ``label`` is the name of the instance, with or without its project.
     """
     return f"{label.rpartition('/')[2]} {kind} · {cause}"
+
+
+def read_run_name(tags: Iterable[str], parameters: Mapping[str, Any], *, scheduled: bool) -> str:
+    """Return the name of a flow run by its tags and its cause.
+
+    Empty if the tags name no instance or kind, as with flows of others.
+    """
+    labels = dict(tag.split(":", 1) for tag in tags if ":" in tag)
+    name, kind = labels.get(INSTANCE_NAME_TAG), labels.get(KIND_TAG)
+    cause = _read_cause(parameters, scheduled=scheduled)
+    return build_run_name(name, kind, cause) if name and kind else ""
+
+
+def _read_cause(parameters: Mapping[str, Any], *, scheduled: bool) -> str:
+    if parameters.get("opening"):
+        return "gate"
+    if scheduled:
+        return "schedule"
+    return "backfill" if parameters.get("start") else "manual"
 
 
 DATABASE_TAG = "database"

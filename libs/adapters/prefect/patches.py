@@ -19,6 +19,8 @@ from typing import Any
 
 import prefect
 
+from prefect_instances.libs.core.ids import read_run_name
+
 TRIED = ("3.9",)
 """Minor versions of Prefect that the patches were tested with."""
 
@@ -123,6 +125,47 @@ def _serve_pictures() -> None:
     setattr(server, "create_ui_app", create_ui_app)  # noqa: B010 - a function
 
 
+def _insert_scheduled() -> Callable[..., Any]:
+    from prefect.server.models import deployments
+
+    return deployments._insert_scheduled_flow_runs
+
+
+def _name_scheduled_runs() -> None:
+    from prefect.server.models import deployments
+    from prefect.utilities.names import generate_slug
+
+    insert = _insert_scheduled()
+
+    async def insert_named(*, session: Any, runs: list[dict[str, Any]]) -> Any:
+        # Rows of one insert have the same columns: those of other flows are named as Prefect does.
+        for run in runs:
+            ours = read_run_name(run["tags"], run["parameters"], scheduled=True)
+            run["name"] = ours or generate_slug(2)
+        return await insert(session=session, runs=runs)
+
+    setattr(deployments, "_insert_scheduled_flow_runs", insert_named)  # noqa: B010 - a function
+
+
+def _create_run() -> Callable[..., Any]:
+    from prefect.server.models import flow_runs
+
+    return flow_runs.create_flow_run
+
+
+def _name_created_runs() -> None:
+    from prefect.server.models import flow_runs
+
+    create = _create_run()
+
+    async def create_named(*, session: Any, flow_run: Any, **options: Any) -> Any:
+        if name := read_run_name(flow_run.tags, flow_run.parameters, scheduled=False):
+            flow_run.name = name
+        return await create(session=session, flow_run=flow_run, **options)
+
+    setattr(flow_runs, "create_flow_run", create_named)  # noqa: B010 - a function
+
+
 def _check_schema() -> Callable[..., Any]:
     from prefect.utilities.schema_tools import validation
 
@@ -215,6 +258,20 @@ PICTURES = Patch(
     ("ephemeral",),
     _serve_pictures,
 )
+SCHEDULED_NAMES = Patch(
+    "names of scheduled runs",
+    "The runs of a schedule have an invented name until they start, days later.",
+    _insert_scheduled,
+    ("db", "session", "runs"),
+    _name_scheduled_runs,
+)
+CREATED_NAMES = Patch(
+    "names of created runs",
+    "The runs of an automation, and of the pages' quick run, have an invented name too.",
+    _create_run,
+    ("db", "session", "flow_run", "orchestration_parameters"),
+    _name_created_runs,
+)
 SCHEMAS = Patch(
     "schemas checked once",
     "The same schema of a work pool is checked twice for every run that is created.",
@@ -245,7 +302,7 @@ STORAGE = Patch(
     _read_default_storage_once,
 )
 
-SERVER_PATCHES = (ONE_APP, PICTURES, SCHEMAS, WRITERS)
+SERVER_PATCHES = (CREATED_NAMES, ONE_APP, PICTURES, SCHEDULED_NAMES, SCHEMAS, WRITERS)
 """Patches of the server that ``instances up`` starts."""
 
 RUN_PATCHES = (CERTIFICATES, STORAGE, SUSPENSION)

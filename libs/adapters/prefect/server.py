@@ -1,7 +1,8 @@
 """Prefect's own server, with changes for SQLite under load and for a faster start of runs.
 
-``python -m prefect_instances.libs.adapters.prefect.server`` is ``prefect server start`` with five
-differences, of which the first two matter on SQLite only:
+``python -m prefect_instances.libs.adapters.prefect.server`` is ``prefect server start``, and with
+the words ``services start`` it is ``prefect server services start``. There are six differences, of
+which the first two matter on SQLite only:
 
 *Garbage is collected off the event loop.* The server keeps its cursors in reference cycles. When
 CPython's collector happens to run on the event loop's thread, freeing a cursor takes the mutex of
@@ -21,6 +22,9 @@ more, in which the event loop does nothing else, between a gate that opens and t
 twice, that the work pool's schema is one: 50 ms for an answer that is always the same.
 
 *Pictures of our block types are served*, so that they show without internet.
+
+*A run that a schedule, an automation or the pages create says whose it is*: instance, flow kind and
+cause. Prefect invents a name, and the run itself can change that only when it starts.
 
 All but the first are patches of ``libs.adapters.prefect.patches``.
 """
@@ -69,7 +73,8 @@ def main() -> None:
 
     apply_patches(SERVER_PATCHES)
     collect_in_a_thread()
-    sys.argv = ["prefect", "server", "start", *sys.argv[1:]]
+    words = sys.argv[1:]
+    sys.argv = ["prefect", "server", *([] if words[:1] == ["services"] else ["start"]), *words]
     app()
 
 

@@ -311,3 +311,30 @@ def test_parameters_against_the_schema_are_refused(
 def test_what_is_no_flow_cannot_be_described(entrypoint: str) -> None:
     with pytest.raises(PermanentError, match=entrypoint):
         describe_flow(entrypoint)
+
+
+def test_a_run_that_prefect_creates_says_whose_it_is_before_it_starts(
+    gateway: PrefectGateway, person: httpx.Client, plan: DeploymentPlan
+) -> None:
+    """The runs of a schedule, and one that a person or an automation asks for."""
+    tags = (*plan.tags, "flow-kind:refresh", "name:prices")
+    made = gateway.ensure_deployment(replace(plan, tags=tags))
+    person.post(f"/deployments/{made.id}/create_flow_run", json={}).raise_for_status()
+    runs = eventually(lambda: planned(person, made.id))
+    assert {run["name"] for run in runs} == {"prices refresh · schedule"}
+    asked = {"deployment_id": {"any_": [str(made.id)]}, "tags": {"all_": ["name:prices"]}}
+    found = person.post("/flow_runs/filter", json={"flow_runs": asked}).json()
+    assert {run["name"] for run in found if not run["auto_scheduled"]} == {
+        "prices refresh · manual"
+    }
+
+
+def test_a_run_of_another_flow_keeps_the_name_that_prefect_gives(
+    gateway: PrefectGateway, person: httpx.Client, plan: DeploymentPlan
+) -> None:
+    made = gateway.ensure_deployment(replace(plan, tags=("other",)))
+    runs = eventually(lambda: planned(person, made.id))
+    assert len({run["name"] for run in runs}) > 1
+    chosen = {"name": "mine", "state": {"type": "SCHEDULED"}}
+    path = f"/deployments/{made.id}/create_flow_run"
+    assert person.post(path, json=chosen).json()["name"] == "mine"

@@ -62,7 +62,7 @@ def test_compose_runs_two_api_servers_and_background_services_apart_over_redis()
 
     assert services["api"]["deploy"]["replicas"] == 2
     assert "--no-services" in services["api"]["command"]
-    assert services["background"]["command"] == ["prefect", "server", "services", "start"]
+    assert services["background"]["command"][-2:] == ["services", "start"]
     for name in ("migrate", "api", "background"):
         found = services[name]["environment"]
         assert found.items() >= REDIS.items()

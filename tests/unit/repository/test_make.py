@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import platform
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -194,6 +195,16 @@ def test_what_fails_beside_others_is_shown_whole_and_interrupts_them(
     out, err = capfd.readouterr()
     assert "one\ntwo\n" in out or "two\none\n" in out
     assert "failed" in err
+
+
+def test_it_interrupts_them_in_the_background_of_a_shell_too() -> None:
+    """There SIGINT is ignored, and what is started inherits that."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lasts, fails = python("import signal; signal.pause()"), python("import sys; sys.exit(3)")
+    try:
+        assert make.run_together([fails, lasts], make.clean_environment()) == 3
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_runs_together_succeeds_if_all_do(capfd: pytest.CaptureFixture[str]) -> None:
