@@ -28,7 +28,7 @@ import sys
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,9 @@ SCOPES = {
 }
 
 
+SEVERAL_HOSTS = {"postgresql": "/usr/lib/postgresql", "redis-server": "/usr/bin/redis-server"}
+"""Packages of Debian that the tests on several hosts need, and where each of them is."""
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -138,6 +141,8 @@ def check(scope: Scope, arguments: list[str]) -> int:
     """Run every check of a scope and stop at the first that fails; returns its exit code."""
     if scope is not SCOPES["quick"]:
         find_browser()
+    if scope.measured:
+        install(name for name, path in SEVERAL_HOSTS.items() if not Path(path).exists())
     environment = {"HYPOTHESIS_PROFILE": scope.profile, **clean_environment()}
     for group in group_checks(list_checks(scope, arguments)):
         commands = [[str(script(name)), *options] for name, *options in group]
@@ -220,12 +225,20 @@ def find_browser() -> None:
     """
     if any(map(shutil.which, BROWSERS)):
         return
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
-        if attempt(["apt-get", "update"], environment) and attempt(install, environment):
-            return
-    attempt([str(script("playwright")), "install", "chromium"])
+    if not install(["chromium"]):
+        attempt([str(script("playwright")), "install", "chromium"])
+
+
+def install(packages: Iterable[str]) -> bool:
+    """Install packages of Debian; False if that is not possible. Tests that need them say so."""
+    wanted = list(packages)
+    if not wanted:
+        return True
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *wanted]
+    return attempt(["apt-get", "update"], environment) and attempt(command, environment)
 
 
 def run_instances(arguments: list[str]) -> int:

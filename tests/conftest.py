@@ -151,7 +151,15 @@ class SharedServers(LoadScopeScheduling):
         return file
 
 
-WITHOUT_THE_HOME = ("test_bare_server.py", "test_warm_worker.py", "test_wheel.py")
+WITHOUT_THE_HOME = (
+    "test_bare_server.py",
+    "test_demo_on_s3.py",
+    "test_fault_rounds.py",
+    "test_nothing_is_lost.py",
+    "test_several_hosts.py",
+    "test_warm_worker.py",
+    "test_wheel.py",
+)
 FAULTS = ("test_backfill.py", "test_cascade.py", "test_faults.py", "test_freshness.py")
 
 

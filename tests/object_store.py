@@ -33,6 +33,7 @@ class S3:
     """A running server; ``environment`` is what reaches it without a block."""
 
     endpoint: str
+    process: subprocess.Popen[str]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,7 +65,7 @@ def serve_s3() -> Iterator[S3]:
     )
     assert process.stdout is not None
     try:
-        yield S3(f"http://127.0.0.1:{int(process.stdout.readline())}")
+        yield S3(f"http://127.0.0.1:{int(process.stdout.readline())}", process)
     finally:
         process.kill()
         process.communicate()

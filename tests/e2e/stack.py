@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import polars as pl
 import psutil
 import pytest
 import yaml
@@ -259,6 +260,15 @@ def eventually(look: Callable[[], Found], seconds: float, what: str, pause: floa
             return found
         assert time.monotonic() < until, f"not within {seconds:.0f} s: {what}"
         time.sleep(pause)
+
+
+def packaged_days(after: str) -> list[str]:
+    """Trading days that the packaged prices have after a date."""
+    from prefect_instances.libs.plugins.market_data import MarketDataPipeline
+
+    closes = MarketDataPipeline({"source": "sp500"})._closes()
+    later = closes.filter(pl.col("date") > pl.lit(after).str.to_date())["date"].unique().sort()
+    return [day.isoformat() for day in later]
 
 
 def market(name: str, **config: Any) -> dict[str, Any]:

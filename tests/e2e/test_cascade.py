@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from prefect_instances.libs.services.state.ledger import utc_now
@@ -20,6 +19,7 @@ from tests.e2e.stack import (
     gated,
     market,
     on_sqlite_when_thorough,
+    packaged_days,
     slow,
     write_rows,
 )
@@ -27,15 +27,6 @@ from tests.e2e.stack import (
 pytestmark = pytest.mark.e2e
 
 ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 2
-
-
-def packaged_days(after: str) -> list[str]:
-    """Trading days that the packaged prices have after a date."""
-    from prefect_instances.libs.plugins.market_data import MarketDataPipeline
-
-    closes = MarketDataPipeline({"source": "sp500"})._closes()
-    later = closes.filter(pl.col("date") > pl.lit(after).str.to_date())["date"].unique().sort()
-    return [day.isoformat() for day in later]
 
 
 def diamond(project: str) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def find_miscounted(facts: Facts, since: int, expected: Iterable[str]) -> list[s
     return [f"{flow} succeeded {counts[flow]} times" for flow in expected if counts[flow] != 1]
 
 
-def find_mixed(facts: Facts) -> list[str]:
-    """Tell whose current output was computed from several generations of one source."""
+def find_mixed(facts: Facts, sources: Iterable[str] = SOURCES) -> list[str]:
+    """Tell whose current output was computed from several generations of one of the sources."""
     made = {run.made: run for run in facts.runs if run.status == RunStatus.COMPLETED and run.made}
     newest = {run.flow: run for run in facts.runs if run.status == RunStatus.COMPLETED}
     by_key = {key: made[id_] for id_, key in facts.versions.items() if id_ in made}
@@ -112,7 +112,7 @@ def find_mixed(facts: Facts) -> list[str]:
     found = []
     for flow, run in newest.items():
         roots = _roots(run, by_key, seen)
-        several = [s for s in SOURCES if sum(r[0] == f"{s}.refresh" for r in roots) > 1]
+        several = [s for s in sources if sum(r[0] == f"{s}.refresh" for r in roots) > 1]
         if several:
             found.append(f"{flow} mixes generations: {sorted(roots)}")
     return found
