@@ -16,10 +16,14 @@ class ObjectStoreAccess(BaseModel):
     """How to reach an object store; without a key, the environment's own identity is used."""
 
     endpoint: str = Field(
-        default="", description="Address of the service, for S3 services other than Amazon's."
+        default="",
+        description="Address of the service, for S3 services other than Amazon's and for Azure "
+        "emulators (http://HOST:PORT/ACCOUNT).",
     )
     region: str = Field(default="", description="Region of the bucket (S3).")
-    account: str = Field(default="", description="Storage account (Azure).")
+    account: str = Field(
+        default="", description="Storage account (Azure); empty with S3 and Google."
+    )
     key: SecretStr = Field(
         default=SecretStr(""), description="Access key id (S3); empty with Azure and Google."
     )
@@ -33,18 +37,29 @@ class ObjectStoreAccess(BaseModel):
 
     def options(self) -> dict[str, str]:
         """Return the storage options of deltalake, polars and obstore; empty ones are left out."""
+        found = self._azure() if self.account else self._amazon_or_google()
+        found["timeout"] = f"{self.timeout_seconds}s"
+        return {name: value for name, value in found.items() if value}
+
+    def _azure(self) -> dict[str, str]:
+        # Azure calls its only secret a key, so it may have been saved as either.
+        secret = self.secret.get_secret_value() or self.key.get_secret_value()
+        return {
+            "azure_storage_account_name": self.account,
+            "azure_storage_account_key": secret,
+            # With a slash at its end it would have two before the container.
+            "azure_storage_endpoint": self.endpoint.rstrip("/"),
+        }
+
+    def _amazon_or_google(self) -> dict[str, str]:
         key, secret = self.key.get_secret_value(), self.secret.get_secret_value()
-        found = {
-            "timeout": f"{self.timeout_seconds}s",
-            "aws_endpoint" if not self.account else "azure_storage_endpoint": self.endpoint,
+        return {
+            "aws_endpoint": self.endpoint,
             "aws_region": self.region,
             "aws_access_key_id": key,
             "aws_secret_access_key": secret if key else "",
-            "azure_storage_account_name": self.account,
-            "azure_storage_account_key": secret if self.account else "",
-            "google_service_account_key": secret if not key and not self.account else "",
+            "google_service_account_key": "" if key else secret,
         }
-        return {name: value for name, value in found.items() if value}
 
 
 def read_options(block: str) -> dict[str, str]:

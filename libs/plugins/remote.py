@@ -27,8 +27,18 @@ _CLIENT = ("timeout", "connect_timeout", "allow_http")
 _DEFAULTS = {"timeout": "30s", "connect_timeout": "5s", "allow_http": "true"}
 RETRIES, RETRY_SECONDS = 3, 30
 
+_NO_BUCKET = "NoSuchBucket|bucket does not exist"
+_NO_CONTAINER = "ContainerNotFound|ContainerBeingDeleted|specified container does not exist"
+
 _FAULTS = (
-    ("NoSuchBucket|bucket does not exist|ContainerNotFound", "the bucket does not exist"),
+    (_NO_BUCKET, "the bucket does not exist"),
+    (_NO_CONTAINER, "the container does not exist"),
+    # What a machine of a cloud answers, or another, if it is asked for its identity.
+    (r"169\.254\.169\.254", "no key was found: name an Object store block"),
+    ("Account must be specified", "no account was named: set it in the Object store block"),
+    ("Invalid Access Key", "the key is not one of an account: a connection string is not a key"),
+    ("is not valid for store", "the Object store block is for another service"),
+    ("ResourceNotFound", "the endpoint does not know the account: check both"),
     (
         "PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint"
         "|redirect without LOCATION|region is wrong|301 Moved",
@@ -36,7 +46,10 @@ _FAULTS = (
     ),
     (
         "AccessDenied|PermissionDenied|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId"
-        "|Unauthenticated|403 Forbidden|401 Unauthorized|lacked the required",
+        "|Unauthenticated|403 Forbidden|401 Unauthorized|lacked the required"
+        "|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch"
+        # Of one object in a bulk delete.
+        "|not authorized to perform|code: 40[13]",
         "access is denied: check the key and its rights",
     ),
     ("timed out|operation timed out|TimedOut", "it does not answer in time"),
@@ -119,8 +132,7 @@ class Folder:
             try:
                 return bytes(obstore.get(self._store, name).bytes())
             except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise Unavailable(*self._reason(error)) from error
+                self._require_bucket(error)
                 return None
 
     def put(self, name: str, data: bytes, *, absent: bool = False) -> bool:
@@ -139,9 +151,16 @@ class Folder:
         """Delete objects; one that is missing is no error."""
         import obstore
 
+        left = set(names)
         with self.errors():
-            if names:
-                obstore.delete(self._store, sorted(names))
+            while left:
+                try:
+                    obstore.delete(self._store, sorted(left))
+                    left = set()
+                except FileNotFoundError as error:
+                    # Azure and Google say so, and the others may still be there.
+                    self._require_bucket(error)
+                    left &= self.names().keys()
 
     def urls(self, names: Collection[str]) -> list[str]:
         """Return the addresses of objects of this folder."""
@@ -160,6 +179,11 @@ class Folder:
     def unavailable(self, error: Exception) -> Unavailable:
         """Return the error of this project for an error of a library that reads the folder."""
         return Unavailable(*self._reason(error))
+
+    def _require_bucket(self, error: FileNotFoundError) -> None:
+        """Raise ``Unavailable`` if an object is missing because its bucket is."""
+        if re.search(f"{_NO_BUCKET}|{_NO_CONTAINER}", str(error)):
+            raise Unavailable(*self._reason(error)) from error
 
     def _reason(self, error: Exception) -> tuple[str, str]:
         parts = urlsplit(self.url)
