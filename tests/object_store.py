@@ -1,4 +1,4 @@
-"""An S3 server of this machine over HTTP: moto, in a process of its own."""
+"""Servers of object stores on this machine, and S3 as one of them: moto, in its own process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 from uuid import uuid4
 
 import boto3
+import pytest
+
+from prefect_instances.libs.core.places import RemotePlace
 
 KEY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
@@ -28,12 +31,35 @@ server.serve_forever()
 """
 
 
+class ObjectServer(Protocol):
+    """A running server; ``environment`` is what reaches it without a block."""
+
+    scheme: ClassVar[str]
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+
+    def make_bucket(self) -> str: ...
+
+    def delete_bucket(self, name: str) -> None: ...
+
+    def keys(self, bucket: str) -> list[str]: ...
+
+
+def enter_bucket(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> RemotePlace:
+    """An empty bucket of its own, which the environment's identity reaches."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return RemotePlace(f"{server.scheme}://{server.make_bucket()}")
+
+
 @dataclass(frozen=True)
 class S3:
-    """A running server; ``environment`` is what reaches it without a block."""
+    """See ``ObjectServer``."""
 
     endpoint: str
     process: subprocess.Popen[str]
+    scheme: ClassVar[str] = "s3"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,6 +78,11 @@ class S3:
         name = f"b-{uuid4().hex}"
         self.client().create_bucket(Bucket=name)
         return name
+
+    def delete_bucket(self, name: str) -> None:
+        for key in self.keys(name):
+            self.client().delete_object(Bucket=name, Key=key)
+        self.client().delete_bucket(Bucket=name)
 
     def keys(self, bucket: str) -> list[str]:
         found = self.client().list_objects_v2(Bucket=bucket).get("Contents", [])

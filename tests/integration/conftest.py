@@ -17,8 +17,9 @@ from prefect_instances.libs.core.places import RemotePlace
 from prefect_instances.libs.db import Database
 from prefect_instances.libs.services.lifecycle.automations import BAD_END_NAME, START_NAME
 from prefect_instances.libs.services.state import run_pairs
+from tests.azurite import Azurite, serve_azurite
 from tests.integration.bench import Bench, make_bench
-from tests.object_store import S3, serve_s3
+from tests.object_store import S3, enter_bucket, serve_s3
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,6 +92,17 @@ def s3() -> Iterator[S3]:
 @pytest.fixture
 def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> RemotePlace:
     """An empty bucket of its own, which the environment's identity reaches."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    return RemotePlace(f"s3://{s3.make_bucket()}")
+    return enter_bucket(s3, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """One Azure Blob Storage server for all tests of a session."""
+    with serve_azurite() as server:
+        yield server
+
+
+@pytest.fixture
+def container(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> RemotePlace:
+    """An empty container of its own, which the environment's identity reaches."""
+    return enter_bucket(azurite, monkeypatch)

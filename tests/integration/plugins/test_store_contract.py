@@ -44,8 +44,20 @@ STORES: dict[str, type[Store]] = {
     "arrow of the example wheel": ArrowStore,
     "delta on S3": DeltaStore,
     "parquet on S3": ParquetStore,
+    "delta on Azure": DeltaStore,
+    "parquet on Azure": ParquetStore,
 }
-ON_S3 = [pytest.param(name, marks=pytest.mark.thorough) for name in STORES if "S3" in name]
+REMOTE = {"S3": "bucket", "Azure": "container"}
+
+
+def place_of(name: str) -> str | None:
+    """The fixture with the place of a store that is not in a directory."""
+    return REMOTE.get(name.rpartition(" on ")[2])
+
+
+NAMES = [
+    pytest.param(name, marks=pytest.mark.thorough if place_of(name) else ()) for name in STORES
+]
 
 
 def days(*values: float | None, first: int = 0) -> pl.DataFrame:
@@ -61,7 +73,7 @@ def shared_url(postgres: Postgres) -> str:
     return postgres.create()
 
 
-@pytest.fixture(params=[*(name for name in STORES if "S3" not in name), *ON_S3])
+@pytest.fixture(params=NAMES)
 def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Opened:
@@ -71,7 +83,8 @@ def opened(
         engine = sa.create_engine(request.getfixturevalue("shared_url"), poolclass=sa.NullPool)
         monkeypatch.setattr(sql_table, "open_engine", lambda _: engine)
         config["block"] = "stand-in"
-    remote = request.getfixturevalue("bucket") if "S3" in request.param else None
+    place = place_of(request.param)
+    remote = request.getfixturevalue(place) if place else None
 
     def open_(name: str = "store", sweep_after_hours: float = 0) -> StoreHandle:
         definition = STORES[request.param]({**config, "sweep_after_hours": sweep_after_hours})

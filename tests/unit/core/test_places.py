@@ -62,6 +62,14 @@ def test_a_block_gives_only_the_options_that_are_set_and_hides_its_secrets() -> 
         "aws_secret_access_key": "hidden",
     }
     assert "hidden" not in repr(access)
-    azure = ObjectStoreAccess(account="desk", secret="hidden").options()
-    assert azure["azure_storage_account_key"] == "hidden"
-    assert set(azure) == {"timeout", "azure_storage_account_name", "azure_storage_account_key"}
+
+
+@pytest.mark.parametrize("field", ["secret", "key"])
+def test_a_block_with_an_account_is_for_azure(field: str) -> None:
+    written = {"account": "desk", field: "hidden", "endpoint": "http://host:10000/desk/"}
+    assert ObjectStoreAccess.model_validate(written).options() == {
+        "timeout": "30s",
+        "azure_storage_account_name": "desk",
+        "azure_storage_account_key": "hidden",
+        "azure_storage_endpoint": "http://host:10000/desk",
+    }
