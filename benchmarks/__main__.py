@@ -34,8 +34,8 @@ SUBJECTS = (
     "realtime",
 )
 """In the order of a run: what needs no server first."""
-ON_REQUEST = ("peers",)
-"""Measured only if ``--only`` names them: they install other software and take long."""
+ON_REQUEST = ("peers", "scale")
+"""Measured only if ``--only`` names them: they install other software, or take long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,12 +73,14 @@ class Live:
             raise CannotMeasure(f"instances {arguments[0]}: {done.stderr.strip()[-800:]}")
         return done.stdout
 
-    def apply(self, project: str, instances: Sequence[Mapping[str, Any]]) -> None:
-        """Apply a manifest and wait until all of it is READY."""
+    def apply(
+        self, project: str, instances: Sequence[Mapping[str, Any]], *, wait: bool = True
+    ) -> None:
+        """Apply a manifest, and with ``wait`` wait until all of it is READY."""
         assert self.services
         path = self.home / f"{project}.yaml"
         path.write_text(yaml.safe_dump({"project": project, "instances": list(instances)}))
-        self.cli("apply", "-f", str(path), "--wait")
+        self.cli("apply", "-f", str(path), *(["--wait"] if wait else []))
 
     @contextmanager
     def worker(self, pool: str) -> Iterator[None]:

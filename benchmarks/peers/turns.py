@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
-
-import psutil
 
 from benchmarks.peers.graphs import Graph, Upstreams
 from benchmarks.peers.records import (
@@ -22,6 +19,7 @@ from benchmarks.peers.records import (
     time_refresh,
 )
 from benchmarks.peers.systems import System
+from benchmarks.processes import sum_cpu, sum_pss
 
 ARRIVAL_SECONDS = 300.0
 LOOK_SECONDS = 0.5
@@ -124,26 +122,8 @@ def measure_idle(system: System, upstreams: Upstreams, settle: float, seconds: f
     """Start a system on assets of which none runs; look at it for so many seconds."""
     with system.running(upstreams):
         time.sleep(settle)
-        before, begin = _sum_cpu(system.processes()), time.monotonic()
+        before, begin = sum_cpu(system.processes()), time.monotonic()
         time.sleep(seconds)
         processes = system.processes()
-        cores = (_sum_cpu(processes) - before) / (time.monotonic() - begin)
-        return Idle(max(0.0, cores), _sum_pss(processes) / 1e6, len(processes))
-
-
-def _sum_cpu(processes: Sequence[psutil.Process]) -> float:
-    """CPU seconds, those of children that have ended included."""
-    total = 0.0
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def _sum_pss(processes: Sequence[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            total += process.memory_full_info().pss
-    return total
+        cores = (sum_cpu(processes) - before) / (time.monotonic() - begin)
+        return Idle(max(0.0, cores), sum_pss(processes) / 1e6, len(processes))

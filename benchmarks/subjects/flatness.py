@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-import psutil
-
 from benchmarks.cascades import Home, hop_between
 from benchmarks.live import Live, derived, new_day, source
+from benchmarks.processes import sum_cpu
 from benchmarks.record import Figure, Run, Target
 from benchmarks.rows import fill, tree
 
@@ -51,22 +50,10 @@ def measure(run: Run) -> Iterator[Figure]:
 
 
 def _idle(live: Live, seconds: float, size: int) -> Iterator[Figure]:
-    before = {role: _cpu(live, role) for role in ("worker", "server")}
+    before = {role: sum_cpu(live.processes(role)) for role in ("worker", "server")}
     time.sleep(seconds)
-    used = {role: (_cpu(live, role) - before[role]) / seconds for role in before}
+    used = {role: (sum_cpu(live.processes(role)) - before[role]) / seconds for role in before}
     yield Figure(
         "flatness", "idle CPU of worker, forkservers and sweeps", max(0.0, used["worker"]), "cores",
         "Prefect's server", max(used["server"], 0.001), Target(0.1), size,
     )  # fmt: skip
-
-
-def _cpu(live: Live, role: str) -> float:
-    """CPU seconds of a role's processes, children that have ended included."""
-    total = 0.0
-    for process in live.processes(role):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total

@@ -120,7 +120,7 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
     if plan.is_empty:
         _tell_obstacles(services, names)
     statuses = statuses_of(services, names)
-    with Progress() as progress:
+    with Progress(expected=len(names)) as progress:
         if not plan.is_empty:
             parameters = {
                 "manifest": manifest_document(manifest),
