@@ -37,6 +37,9 @@ from tests.integration.plugins.test_stores_on_s3 import (  # noqa: F401 - run he
 )
 from tests.object_store import ObjectServer
 
+# The first of them brings Azurite and a Node for it, which takes a minute.
+pytestmark = pytest.mark.thorough
+
 DENIED = "access is denied: check the key and its rights"
 
 
