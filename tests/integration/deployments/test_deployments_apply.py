@@ -181,7 +181,7 @@ def _a_person_changes_much(gateway: PrefectGateway, person: httpx.Client) -> Non
 
 
 def _fields(person: httpx.Client) -> dict[str, dict[str, Any]]:
-    """Every field of every deployment by id, without the moment it was last written."""
+    """Every field of every deployment by id, but what a deploy writes: its moment and version."""
     found = person.post("/deployments/filter", json={}).json()
     return {document["id"]: _field(document) for document in found}
 
@@ -189,7 +189,8 @@ def _fields(person: httpx.Client) -> dict[str, dict[str, Any]]:
 def _field(document: dict[str, Any]) -> dict[str, Any]:
     limit = document["global_concurrency_limit"]
     told = None if limit is None else (limit["limit"], limit["active"])
-    kept = {name: value for name, value in document.items() if name != "updated"}
+    written = ("updated", "version", "version_id", "version_info")
+    kept = {name: value for name, value in document.items() if name not in written}
     return {**kept, "global_concurrency_limit": told}
 
 
