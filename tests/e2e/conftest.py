@@ -1,4 +1,7 @@
-"""One running home for the whole session, and one on PostgreSQL for those who ask for it."""
+"""One running home for all tests of this folder, and one on PostgreSQL for those that ask for it.
+
+They end with the last test here: a home works all the time, also if nobody wants anything of it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from tests.e2e.stack import Stack
 from tests.prefect_server import DATABASE, begin_migrated
 
 
-@pytest.fixture(scope="session", params=["sqlite"])
+@pytest.fixture(scope="package", params=["sqlite"])
 def stack(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -42,6 +42,9 @@ FAST = {
 }
 """The same net as in production with a finer mesh, so that tests need not wait for minutes."""
 
+on_postgresql = pytest.mark.parametrize("stack", ["postgresql"], indirect=True)
+"""For the tests that wait longest and kill most: they have the home on PostgreSQL to themselves."""
+
 on_postgresql_when_thorough = pytest.mark.parametrize(
     "stack", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True
 )

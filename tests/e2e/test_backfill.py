@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.stack import Answer, Stack, eventually, expression, gated
+from tests.e2e.stack import Answer, Stack, eventually, expression, gated, on_postgresql
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, on_postgresql]
 
 DEPLOYMENT = {"flows": {"name": {"any_": ["backfill-instance"]}}}
 WORDS = ("--start", "2022-01-01", "--end", "2022-03-31", "--downstream")

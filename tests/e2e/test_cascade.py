@@ -18,6 +18,7 @@ from tests.e2e.stack import (
     expression,
     gated,
     market,
+    on_postgresql,
     on_sqlite_when_thorough,
     packaged_days,
     slow,
@@ -87,6 +88,8 @@ def test_each_round_runs_every_descendant_once_on_the_new_inputs(
     assert {run["cause"] for run in stack.runs(f"{project}/score")} == {"gate"}
 
 
+@pytest.mark.thorough
+@on_postgresql
 def test_a_refresh_without_news_runs_nothing_downstream(stack: Stack, project: str) -> None:
     stack.apply(diamond(project), "--wait")
     names = ["returns", "momentum", "score", "index"]
@@ -100,6 +103,7 @@ def test_a_refresh_without_news_runs_nothing_downstream(stack: Stack, project: s
     assert (newest["status"], newest["cause"]) == ("completed", "manual")
 
 
+@on_postgresql
 def test_an_unbalanced_diamond_under_overlapping_refreshes_never_mixes(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:
@@ -169,6 +173,8 @@ def _origins(stack: Stack, project: str) -> dict[str, int]:
     return origin
 
 
+@pytest.mark.thorough
+@on_postgresql
 def test_a_downstream_started_too_early_by_a_persons_automation_waits(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:

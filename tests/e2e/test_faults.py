@@ -22,7 +22,8 @@ from tests.e2e.stack import (
     expression,
     gated,
     market,
-    on_postgresql_when_thorough,
+    on_postgresql,
+    on_sqlite_when_thorough,
     slow,
     write_rows,
 )
@@ -46,6 +47,7 @@ def chain(project: str, folder: Path) -> dict[str, Any]:
     }
 
 
+@on_postgresql
 def test_a_killed_refresh_is_seen_retried_and_its_cascade_completes(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:
@@ -85,6 +87,8 @@ def _arrived(stack: Stack, project: str, generation: int) -> bool:
     return all(f["status"] == "READY" and f["generation"] == generation for f in flows)
 
 
+@pytest.mark.thorough
+@on_postgresql
 def test_a_refresh_that_keeps_failing_blocks_only_its_descendants_until_it_is_mended(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:
@@ -114,7 +118,7 @@ def test_a_refresh_that_keeps_failing_blocks_only_its_descendants_until_it_is_me
     assert stack.settled(project)
 
 
-@on_postgresql_when_thorough
+@on_sqlite_when_thorough
 def test_everything_killed_in_mid_cascade_completes_after_up(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:
@@ -187,6 +191,7 @@ def pinned_to(stack: Stack, version: str, name: str) -> Iterator[None]:
         pin(before)
 
 
+@on_postgresql
 def test_an_instance_whose_definition_is_gone_says_so_and_others_go_on(
     stack: Stack, project: str
 ) -> None:

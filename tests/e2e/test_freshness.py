@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import Stack, eventually, expression
+from tests.e2e.stack import Stack, eventually, expression, on_postgresql
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, on_postgresql]
 
 EVERY_MINUTE = {"type": "interval", "minutes": 1}
 

@@ -223,6 +223,34 @@ def _await_signal_of_worker() -> None:
     setattr(flow_engine, "observe_flow_run_suspension", observe_signal)  # noqa: B010 - a function
 
 
+def _rename() -> Callable[..., Any]:
+    from prefect.client.orchestration import SyncPrefectClient
+
+    return SyncPrefectClient.set_flow_run_name
+
+
+def _rename_only_if_it_differs() -> None:
+    from prefect import flow_engine
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.context import FlowRunContext
+
+    resolve, rename = flow_engine.resolve_custom_flow_run_name, _rename()  # type: ignore[attr-defined]
+    right: set[tuple[Any, str]] = set()
+
+    def resolve_and_compare(flow: Any, parameters: dict[str, Any]) -> str:
+        name: str = resolve(flow=flow, parameters=parameters)
+        context = FlowRunContext.get()
+        if context is not None and context.flow_run is not None and context.flow_run.name == name:
+            right.add((context.flow_run.id, name))
+        return name
+
+    def rename_if_it_differs(self: Any, flow_run_id: Any, name: str) -> Any:
+        return None if (flow_run_id, name) in right else rename(self, flow_run_id, name)
+
+    setattr(flow_engine, "resolve_custom_flow_run_name", resolve_and_compare)  # noqa: B010 - a function
+    setattr(SyncPrefectClient, "set_flow_run_name", rename_if_it_differs)  # noqa: B010 - a method
+
+
 def _read_default_storage() -> Callable[..., Any]:
     from prefect import results
 
@@ -294,6 +322,13 @@ SUSPENSION = Patch(
     ("flow_run_id", "suspension_request", "polling_interval"),
     _await_signal_of_worker,
 )
+NAMES = Patch(
+    "names sent if they differ",
+    "Our server has named a run when it was created, and each run names itself again.",
+    _rename,
+    ("self", "flow_run_id", "name"),
+    _rename_only_if_it_differs,
+)
 STORAGE = Patch(
     "default storage read once",
     "A run asks the server twice which block stores results by default.",
@@ -305,5 +340,5 @@ STORAGE = Patch(
 SERVER_PATCHES = (CREATED_NAMES, ONE_APP, PICTURES, SCHEDULED_NAMES, SCHEMAS, WRITERS)
 """Patches of the server that ``instances up`` starts."""
 
-RUN_PATCHES = (CERTIFICATES, STORAGE, SUSPENSION)
+RUN_PATCHES = (CERTIFICATES, NAMES, STORAGE, SUSPENSION)
 """Patches of the process that runs are forked from."""

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +18,10 @@ from typing import IO, Any
 import httpx
 import psutil
 import pytest
+import yaml
 
+from prefect_instances.libs.core.status import FlowKind
+from tests.e2e.stack import Stack
 from tests.e2e.warm_cli import WarmCommandLine
 from tests.prefect_server import DATABASE, begin_migrated
 
@@ -373,7 +378,7 @@ def test_two_ups_at_once_start_one_of_each(demo: LivingHome) -> None:
 def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
     demo: LivingHome, tmp_path: Path, prefect_template: Path
 ) -> None:
-    """Foreground, as a person has it: ready, Ctrl-C, gone; then once more on the same port."""
+    """Foreground, as a person has it: ready, Ctrl-C, gone."""
     other = LivingHome(tmp_path / "other")
     begin_migrated(other.path / "prefect" / DATABASE, prefect_template)
     before = demo.pids()
@@ -381,7 +386,6 @@ def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
         assert other.api_url != demo.api_url
         assert healthy(other)
         assert healthy(demo)
-        port = other.api_url
         pages = json.loads((other.path / "config.json").read_text())["evidently_ui_url"]
         assert known_to_evidently(pages) == set()
         up.send_signal(signal.SIGINT)
@@ -389,18 +393,28 @@ def test_a_second_home_lives_beside_the_first_and_leaves_nothing(
     assert other.processes() == []
     assert not healthy(other)
     assert not list((other.path / "run").glob("*.json"))
+    assert demo.pids() == before
+    assert healthy(demo)
 
-    stale = {"role": "worker", "pid": os.getpid(), "created": 0.0}
-    (other.path / "run" / "worker.json").write_text(json.dumps(stale))
+
+@pytest.mark.thorough
+def test_a_home_that_was_down_comes_back_on_its_port_whatever_its_records_say(
+    tmp_path: Path, prefect_template: Path
+) -> None:
+    other = LivingHome(tmp_path / "other")
+    begin_migrated(other.path / "prefect" / DATABASE, prefect_template)
     try:
+        assert other.run("up", "--detach").code == 0
+        port = other.api_url
+        assert other.run("down").code == 0
+        stale = {"role": "worker", "pid": os.getpid(), "created": 0.0}
+        (other.path / "run" / "worker.json").write_text(json.dumps(stale))
         assert other.run("up", "--detach").code == 0
         assert other.api_url == port
         assert other.run("down").out == "worker stopped\nserver stopped\n"
     finally:
         other.run("down")
     assert other.processes() == []
-    assert demo.pids() == before
-    assert healthy(demo)
 
 
 def test_pages_are_served_where_links_lead_and_doctor_misses_them(demo: LivingHome) -> None:
@@ -441,6 +455,95 @@ def test_pages_are_served_where_links_lead_and_doctor_misses_them(demo: LivingHo
     assert json.loads((demo.path / "config.json").read_text()) == config
     assert known_to_mlflow(config["mlflow_ui_url"], handles["mlflow_experiment_id"])
     assert demo.run("doctor").code == 0
+
+
+CHAIN = {
+    "sp500_prices": [FlowKind.REFRESH],
+    "returns_1d": [FlowKind.REFRESH],
+    "momentum_12m": [FlowKind.REFRESH],
+    "relative_momentum": [FlowKind.REFRESH],
+    "return_model": [FlowKind.INFERENCE, FlowKind.MONITORING],
+    "max_utility": [FlowKind.OPTIMIZE],
+    "out_of_sample": [FlowKind.BACKTEST],
+}
+"""What new prices are to run, where weights are decided on new data too."""
+
+
+def test_one_refresh_runs_the_whole_chain_once_and_purging_leaves_nothing(
+    demo: LivingHome,
+) -> None:
+    """In a project of its own, for the others have refreshed what is there, on new days too."""
+    stack, project = Stack(demo.path), "chain"
+    files = _kept_files(stack.home)
+    stack.apply(without_cadences(project), "--wait")
+    first = _completed(stack, project)
+    assert set(first.values()) == {1}, first
+    expected = Counter(first)
+
+    # The first session of a month decides new weights, the one after it keeps them.
+    for day in ("2022-12-01", "2022-12-02"):
+        stack.cli("run", f"{project}/sp500_prices", "--as-of", day, "--wait", seconds=400)
+        expected.update((name, kind) for name, kinds in CHAIN.items() for kind in kinds)
+
+        assert stack.settled(project)
+        assert _completed(stack, project) == expected
+        assert {run["status"] for name in CHAIN for run in stack.runs(f"{project}/{name}")} == {
+            "completed"
+        }
+        dates = {name: stack.flow(f"{project}/{name}")["last_data_date"] for name in CHAIN}
+        assert dates == {**dict.fromkeys(CHAIN, day), "max_utility": "2022-12-01"}
+        for name in CHAIN:
+            _assert_read_the_newest(stack, project, name)
+
+    model = f"{project}/return_model"
+    assert model in _tracked(stack.home)
+    for source in ("sp500_prices", "sp500_index"):
+        stack.cli("delete", f"{project}/{source}", "--cascade", "--purge", seconds=400)
+    assert stack.statuses(project) == {}
+    assert model not in _tracked(stack.home)
+    assert _kept_files(stack.home) - files == set()
+    stack.warm.close()
+
+
+def without_cadences(project: str) -> dict[str, Any]:
+    """The manifest that ships without its cadences, and with an optimizer that follows the data."""
+    manifest: dict[str, Any] = {**yaml.safe_load(packaged_demo().read_text()), "project": project}
+    for instance in manifest["instances"]:
+        instance.pop("schedule", None)
+        if instance["name"] == "max_utility":
+            for reference in instance["upstream_refs"]:
+                del reference["triggers"]
+    return manifest
+
+
+def _completed(stack: Stack, project: str) -> Counter[tuple[str, str]]:
+    """How often each flow of the project has succeeded."""
+    names = stack.statuses(project)
+    runs = [(name, run) for name in names for run in stack.completed(f"{project}/{name}")]
+    return Counter((name, run["flow_kind"]) for name, run in runs)
+
+
+def _assert_read_the_newest(stack: Stack, project: str, name: str) -> None:
+    """Its last runs read the versions that are current now."""
+    for kind in CHAIN[name]:
+        runs = [run for run in stack.runs(f"{project}/{name}") if run["flow_kind"] == kind]
+        for pin in runs[0]["inputs"]:
+            flows = stack.instance(f"{project}/{pin['resource']}")["flows"]
+            current = {flow["kind"]: flow["generation"] for flow in flows}
+            assert pin["generation"] == current[pin["flow_kind"]], (name, kind, pin)
+
+
+def _tracked(home: Path) -> str:
+    """All that MLflow's database says."""
+    with sqlite3.connect(home / "mlflow" / "mlflow.db") as connection:
+        return "\n".join(connection.iterdump())
+
+
+def _kept_files(home: Path) -> set[Path]:
+    """Data, models and reports on the disk, without the databases that index them."""
+    folders = [home / name for name in ("stores", "mlflow", "evidently")]
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    return {path for path in files if path.parent not in folders}
 
 
 def known_to_mlflow(address: str, experiment_id: str) -> bool:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from uuid import uuid4
 
 import prefect
 import pytest
+from prefect import flow_engine
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.context import FlowRunContext
 from prefect.flow_engine import FlowRunEngine
 from prefect.flows import flow
 
 from prefect_instances.libs.adapters.prefect.patches import (
+    NAMES,
     RUN_PATCHES,
     SERVER_PATCHES,
     TRIED,
@@ -69,6 +75,25 @@ def test_a_patch_that_does_not_fit_is_left_out_and_logged(
     assert apply_patches([misfit, after]) == ["a test"]
     assert done == ["after"]
     assert "is not patched for 'a test'" in caplog.text
+
+
+def test_a_run_that_has_its_name_already_does_not_send_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    resolve = flow_engine.resolve_custom_flow_run_name  # type: ignore[attr-defined]  # not exported
+    monkeypatch.setattr(flow_engine, "resolve_custom_flow_run_name", resolve)
+    monkeypatch.setattr(
+        SyncPrefectClient, "set_flow_run_name", lambda _, flow_run_id, name: sent.append(name)
+    )
+    NAMES.change()
+    named = flow(target, name="named").with_options(flow_run_name="prices refresh")
+
+    for current in ("prices refresh", "spry-jackal"):
+        run = SimpleNamespace(id=uuid4(), name=current)
+        with FlowRunContext.model_construct(flow_run=run):
+            name = flow_engine.resolve_custom_flow_run_name(flow=named, parameters={})  # type: ignore[attr-defined]  # not exported
+        SyncPrefectClient.set_flow_run_name(None, run.id, name)  # type: ignore[arg-type]  # not used
+
+    assert sent == ["prices refresh"]
 
 
 def test_a_run_has_no_heartbeats_unless_the_environment_asks_for_them(

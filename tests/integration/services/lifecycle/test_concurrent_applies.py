@@ -39,10 +39,8 @@ from prefect_instances.libs.db.repositories.resources import (
 )
 from prefect_instances.libs.services.lifecycle.manifests import plan
 from prefect_instances.libs.specs import survey_manifest
-from tests.databases import on_each_database
+from tests.databases import on_both_databases, on_each_database
 from tests.integration.bench import Bench, derived, make_bench, prices
-
-pytestmark = on_each_database
 
 Document = dict[str, Any]
 DAILY = {"type": "cron", "expression": "0 18 * * 1-5"}
@@ -184,6 +182,7 @@ def names() -> Iterator[str]:
         yield f"c{uuid4().hex[:8]}"
 
 
+@on_each_database
 @pytest.mark.parametrize(
     "prune",
     [
@@ -213,6 +212,7 @@ def test_two_applies_at_once_end_as_one_after_the_other(
     assert everything(bench, person, project) in orders
 
 
+@on_both_databases
 def test_of_two_that_were_planned_on_the_same_state_one_is_refused_or_both_agree(
     bench: Bench, person: httpx.Client
 ) -> None:

@@ -12,14 +12,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
+import pytest
 
 from prefect_instances.libs.core.status import Mode
 from prefect_instances.libs.services.composition.components import read_version
 from prefect_instances.libs.services.views import reports
 from tests.integration.bench import Bench, derived
 
-DAYS = 3
-"""How many dates are drawn."""
+dates_drawn = pytest.mark.parametrize("days", [1, pytest.param(3, marks=pytest.mark.thorough)])
+"""Each session draws others, and each date computes the whole chain anew."""
 
 CHAIN = [
     ("momentum", "refresh"),
@@ -135,24 +136,29 @@ def corrupted_knowledge(real: pl.DataFrame, after: date, seed: random.Random) ->
     return changed.filter(~(is_late & missing))
 
 
-def test_corrupt_data_after_a_date_change_nothing_up_to_it(bench: Bench, tmp_path: Path) -> None:
+@dates_drawn
+def test_corrupt_data_after_a_date_change_nothing_up_to_it(
+    bench: Bench, tmp_path: Path, days: int
+) -> None:
     seed, path = seeded(), tmp_path / "prices.parquet"
     real = stocks()
     real.write_parquet(path)
 
-    for told, before, after in outcomes(bench, documents(path), seed, partial(corrupted, real)):
+    change = partial(corrupted, real)
+    for told, before, after in outcomes(bench, documents(path), seed, days, change):
         require_same(told, before, after)
 
 
+@dates_drawn
 def test_corrupt_revisions_after_a_date_change_nothing_up_to_it(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, days: int
 ) -> None:
     seed, path = seeded(), tmp_path / "prices.parquet"
     real = revised(stocks(), seed)
     real.write_parquet(path)
     change = partial(corrupted_knowledge, real)
 
-    for told, before, after in outcomes(bench, revised_documents(path), seed, change):
+    for told, before, after in outcomes(bench, revised_documents(path), seed, days, change):
         require_same(told, before, after)
 
 
@@ -168,7 +174,7 @@ Corrupt = Callable[[date, random.Random], pl.DataFrame]
 
 
 def outcomes(
-    bench: Bench, chain: list[dict[str, Any]], seed: Seeded, change: Corrupt
+    bench: Bench, chain: list[dict[str, Any]], seed: Seeded, days: int, change: Corrupt
 ) -> Iterator[tuple[Told, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]]:
     """What the chain shows of the real data, and with them corrupt after each drawn date."""
     path = Path(chain[0]["pipeline"]["config"]["path"])
@@ -181,7 +187,7 @@ def outcomes(
     last = min(frame["date"].max() for frame in before.values())  # type: ignore[type-var]  # dates
     dates = before["m"]["date"].unique().sort()
     window = dates.filter((dates >= first) & (dates < last)).to_list()
-    for day in seed.sample(window[5:-10], DAYS):
+    for day in seed.sample(window[5:-10], days):
         change(day, seed).write_parquet(path)
         bench.run("prices", mode=Mode.FULL)
         for name, kind in CHAIN:

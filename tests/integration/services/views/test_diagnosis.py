@@ -11,8 +11,8 @@ import pytest
 
 from prefect_instances.libs.core.diagnosis import diagnose_each
 from prefect_instances.libs.core.status import FlowStatus, RunStatus
+from prefect_instances.libs.services.views import explaining
 from prefect_instances.libs.services.views.explaining import (
-    DRAWN,
     freshness,
     headline,
     page,
@@ -210,15 +210,19 @@ def test_an_instance_that_nothing_blocks_says_so(sql: SqlBackend) -> None:
     assert "To unblock" not in page(fed)
 
 
-def test_a_graph_too_large_for_a_page_keeps_the_roots(sql: SqlBackend) -> None:
-    pairs = [f"S{at}>D" for at in range(DRAWN + 5)]
+def test_a_graph_too_large_for_a_page_keeps_the_roots(
+    sql: SqlBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = 8
+    monkeypatch.setattr(explaining, "DRAWN", drawn)
+    pairs = [f"S{at}>D" for at in range(drawn + 5)]
     scene = Scene.ready(of_pairs(" ".join(pairs)), backend=sql)
-    last = f"S{DRAWN + 4}"
+    last = f"S{drawn + 4}"
     scene.begin(last, BY_HAND)
     scene.end(last, RunStatus.FAILED, "broke")
 
     graph = freshness(sql.databases[0], scene.now, "D")["graph"]
 
     assert [node["resource"] for node in graph["nodes"][:2]] == ["D", last]
-    assert (len(graph["nodes"]), graph["left_out"]) == (DRAWN, 6)
+    assert (len(graph["nodes"]), graph["left_out"]) == (drawn, 6)
     assert graph["edges"][0]["blocks"]
