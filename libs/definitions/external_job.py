@@ -14,7 +14,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from prefect_instances.libs.core.errors import Interrupted, TemporaryError
+from prefect_instances.libs.core.errors import Interrupted, PermanentError, TemporaryError
+
+NAME_LENGTH = 80
+"""Most characters of the name of a job."""
 
 POLL_SECONDS = 5.0
 """Seconds between two looks at a job."""
@@ -101,13 +104,16 @@ class ExternalJobs(ABC):
     ) -> str:
         """Submit the work, or find the job that an earlier attempt submitted; wait for its success.
 
-        Returns the id of the job. ``name`` distinguishes several jobs of one run. ``work`` is JSON:
-        what the result depends on beside the inputs, the configuration and the parameters of the
-        run. If any of these changed, the old job is cancelled and the work is submitted anew.
+        Returns the id of the job. ``name`` distinguishes several jobs of one run, in at most 80
+        characters. ``work`` is JSON: what the result depends on beside the inputs, the
+        configuration and the parameters of the run. If any of these changed, the old job is
+        cancelled and the work is submitted anew.
 
         Raises ExternalJobFailed if the job failed or a new one is gone, Interrupted if another run
-        of the flow has taken over.
+        of the flow has taken over, PermanentError for a name that is empty or too long.
         """
+        if not 0 < len(name) <= NAME_LENGTH:
+            raise PermanentError(f"name a job with 1 to {NAME_LENGTH} characters, not {len(name)}")
         while True:
             submission = self._begin(name, work)
             if submission.replaced:

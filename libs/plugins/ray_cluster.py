@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from prefect_instances.libs.core.errors import Unavailable
 from prefect_instances.libs.definitions.executor import Executor, Part, Value
-from prefect_instances.libs.plugins.worker_versions import compare_versions, read_versions
+from prefect_instances.libs.plugins.cluster import ClusterConfig, compare_versions, read_versions
 
 _ADDRESS = re.compile(r"ray://(?P<host>[^\s/@:]+):(?P<port>\d+)")
 
@@ -30,18 +30,12 @@ class RayExecutor(Executor):
     name = "ray"
     version = "1.0.0"
 
-    class Config(Executor.Config):
+    class Config(ClusterConfig):
         """Parameters of the executor."""
 
         address: str = Field(
             description="Address of the cluster's client server.",
             examples=["ray://head:10001"],
-        )
-        pieces: int = Field(
-            default=8, ge=1, le=1000, description="Parts into which the symbols are divided."
-        )
-        timeout_seconds: float = Field(
-            default=10, gt=0, description="Seconds until the cluster counts as not reachable."
         )
 
         @field_validator("address")

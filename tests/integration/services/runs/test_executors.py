@@ -432,7 +432,7 @@ def test_a_ray_worker_with_another_version_is_refused(
 
 def refuse_other_versions(executor: Executor, monkeypatch: Any) -> None:
     executor.check()
-    place = "prefect_instances.libs.plugins.worker_versions.version"
+    place = "prefect_instances.libs.plugins.cluster.version"
     monkeypatch.setattr(place, lambda package: f"9-{package}")
     with pytest.raises(Unavailable, match=r"must have prefect-instances 9-prefect-instances, "):
         executor.check()

@@ -1,12 +1,28 @@
-"""Versions that the workers of a cluster must share with the runs that send them parts."""
+"""What the executors of clusters have in common: parameters, and the versions of their workers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from pydantic import Field
+
+from prefect_instances.libs.definitions.executor import Executor
+
 ALIKE = ("prefect-instances", "polars")
 """Packages that have the same version on both sides: both compute, and parts are pickled."""
+
+
+class ClusterConfig(Executor.Config):
+    """Parameters of an executor that sends parts to a cluster; each describes its own address."""
+
+    address: str
+    pieces: int = Field(
+        default=8, ge=1, le=1000, description="Parts into which the symbols are divided."
+    )
+    timeout_seconds: float = Field(
+        default=10, gt=0, description="Seconds until the cluster counts as not reachable."
+    )
 
 
 def read_versions() -> dict[str, str]:
