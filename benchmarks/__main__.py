@@ -34,6 +34,7 @@ SUBJECTS = (
     "realtime",
 )
 """In the order of a run: what needs no server first."""
+PEERS = ("airflow", "dagster")
 ON_REQUEST = ("peers", "scale")
 """Measured only if ``--only`` names them: they install other software, or take long."""
 
@@ -64,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=known, help="may be repeated")
     peers = parser.add_argument_group("peers")
     peers.add_argument("--rounds", type=int, default=3, help="turns of each system (3)")
+    peers.add_argument(
+        "--peer", action="append", choices=PEERS, help="one of them; may be repeated"
+    )
     peers.add_argument("--width", type=int, action="append", help="a fan-out (50 and 200)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument(
@@ -81,10 +85,11 @@ def _leave_other_servers() -> None:
 
 def _sizes(options: argparse.Namespace) -> dict[str, Any]:
     """What a run is to be, as fields of ``Run``."""
+    peers = tuple(options.peer or ())
     if options.quick:
-        return {"quick": True, "rounds": 1, "widths": tuple(options.width or (5,))}
+        return {"quick": True, "rounds": 1, "widths": tuple(options.width or (5,)), "peers": peers}
     widths = tuple(options.width or (50, 200))
-    return {"quick": False, "rounds": options.rounds, "widths": widths}
+    return {"quick": False, "rounds": options.rounds, "widths": widths, "peers": peers}
 
 
 def _measure(names: Sequence[str], sizes: dict[str, Any]) -> tuple[list[Figure], list[str]]:

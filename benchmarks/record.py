@@ -73,7 +73,8 @@ class Figure:
 class Run:
     """How the benchmark runs: ``quick`` takes small sizes; ``scratch`` is an empty directory.
 
-    ``rounds`` is how many turns each system of ``peers`` takes, ``widths`` are its fan-outs.
+    ``rounds`` is how many turns each system of ``peers`` takes, ``widths`` are its fan-outs;
+    ``peers`` are those that take part, all if it is empty.
     """
 
     quick: bool
@@ -81,6 +82,7 @@ class Run:
     live: Live
     rounds: int = 1
     widths: tuple[int, ...] = ()
+    peers: tuple[str, ...] = ()
 
     def pick(self, quick: Any, full: Any) -> Any:
         """One of two sizes."""

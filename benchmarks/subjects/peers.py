@@ -60,13 +60,13 @@ def _plan(run: Run) -> list[tuple[Graph, int]]:
 
 
 def _find_peers(run: Run) -> Iterator[System]:
-    for name, peer in PEERS.items():
+    for name in run.peers or PEERS:
         try:
             programs = make_environment(name)
         except Absent as reason:
             print(f"  {name} is left out: {reason}", file=sys.stderr, flush=True)
             continue
-        yield peer(programs, _make_folder(run, name))
+        yield PEERS[name](programs, _make_folder(run, name))
 
 
 def _make_folder(run: Run, name: str) -> Path:

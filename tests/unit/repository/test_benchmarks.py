@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 import benchmarks.subjects
-from benchmarks.__main__ import ON_REQUEST, SUBJECTS, main
+from benchmarks.__main__ import ON_REQUEST, PEERS, SUBJECTS, main
 from benchmarks.peers.environments import Absent, make_environment
 from benchmarks.peers.graphs import (
     Graph,
@@ -37,6 +37,7 @@ from benchmarks.peers.records import (
 from benchmarks.peers.turns import Idle, Outcome
 from benchmarks.record import Figure, Target
 from benchmarks.report import BEGIN, END, PEERS_BEGIN, PEERS_END, document, write_docs
+from benchmarks.subjects.peers import PEERS as known_peers
 from benchmarks.subjects.peers import make_figures, make_idle_figures
 from prefect_instances.libs.db.models import RunRecord
 
@@ -96,6 +97,10 @@ def test_every_subject_is_listed_once_and_can_be_imported() -> None:
     assert sorted([*SUBJECTS, *ON_REQUEST]) == sorted(modules)
     for name in modules:
         assert callable(importlib.import_module(f"benchmarks.subjects.{name}").measure)
+
+
+def test_every_peer_can_be_chosen() -> None:
+    assert tuple(known_peers) == PEERS
 
 
 def test_a_subject_that_cannot_be_measured_fails_the_command(
