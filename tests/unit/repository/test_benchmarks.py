@@ -37,7 +37,7 @@ from benchmarks.peers.records import (
 from benchmarks.peers.turns import Idle, Outcome
 from benchmarks.record import Figure, Target
 from benchmarks.report import BEGIN, END, PEERS_BEGIN, PEERS_END, document, write_docs
-from benchmarks.subjects.peers import PEERS as known_peers
+from benchmarks.subjects.peers import PEERS as KNOWN_PEERS
 from benchmarks.subjects.peers import make_figures, make_idle_figures
 from prefect_instances.libs.db.models import RunRecord
 
@@ -100,7 +100,7 @@ def test_every_subject_is_listed_once_and_can_be_imported() -> None:
 
 
 def test_every_peer_can_be_chosen() -> None:
-    assert tuple(known_peers) == PEERS
+    assert tuple(KNOWN_PEERS) == PEERS
 
 
 def test_a_subject_that_cannot_be_measured_fails_the_command(
