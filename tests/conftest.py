@@ -144,11 +144,12 @@ class SharedServers(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, case = nodeid.partition("::")
-        if file.startswith("tests/e2e/") and not file.endswith(WITHOUT_THE_HOME):
-            if "postgresql" in case:
-                return "home on postgresql"
-            return "home with faults" if file.endswith(FAULTS) else "home"
-        return file
+        if not file.startswith("tests/e2e/"):
+            return file
+        where = " on postgresql" if "postgresql" in case else ""
+        if file.endswith(WITHOUT_THE_HOME):
+            return f"{file}{where}"
+        return f"home{where or (' with faults' if file.endswith(FAULTS) else '')}"
 
 
 WITHOUT_THE_HOME = (

@@ -27,6 +27,8 @@ LAST_DAY = "2022-11-30"
 PRICES, INDEX = "sp500_prices", "sp500_index"
 SOURCE = f"{PRICES}.refresh"
 
+COPY = "PostgreSQL, restored from a copy of its files"
+
 STRIKES = (
     "API server 1",
     "PostgreSQL",
@@ -38,6 +40,7 @@ STRIKES = (
     "API server 2",
     "object store",
     "Evidently",
+    COPY,
 )
 """What is struck, one a round. All are killed but the object store, which keeps its data in memory:
 it stands still for a while. A host that was killed comes back only after the round."""
@@ -86,6 +89,8 @@ class HostsHarness:
             self.hosts.s3.process.send_signal(signal.SIGSTOP)
             time.sleep(AWAY)
             self.hosts.s3.process.send_signal(signal.SIGCONT)
+        elif name == COPY:
+            self.hosts.postgres.restore_from_copy()
         else:
             self.hosts.parts[name].kill()
             time.sleep(AWAY)
@@ -142,6 +147,7 @@ def main() -> int:
     """Play the rounds; return 1 if something did not hold in any of them."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.hosts_rounds")
     parser.add_argument("--rounds", type=int, default=len(STRIKES))
+    parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     asked = parser.parse_args()
     failed = 0
@@ -150,7 +156,7 @@ def main() -> int:
         harness = HostsHarness(hosts, asked.seed)
         harness.build()
         print("every instance is READY", flush=True)
-        for number in range(asked.rounds):
+        for number in range(asked.first, asked.first + asked.rounds):
             played = harness.play(number)
             failed += bool(played.faults)
             print(played, flush=True)
