@@ -31,6 +31,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,11 @@ SCOPES = {
 }
 
 
-SEVERAL_HOSTS = {"postgresql": "/usr/lib/postgresql", "redis-server": "/usr/bin/redis-server"}
-"""Packages of Debian that the tests on several hosts need, and where each of them is."""
+SEVERAL_HOSTS = {
+    "postgresql": "/usr/lib/postgresql/*/bin/initdb",
+    "redis-server": "/usr/bin/redis-server",
+}
+"""Packages of Debian that the tests on several hosts need, and a file of each."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -142,7 +146,7 @@ def check(scope: Scope, arguments: list[str]) -> int:
     if scope is not SCOPES["quick"]:
         find_browser()
     if scope.measured:
-        install(name for name, path in SEVERAL_HOSTS.items() if not Path(path).exists())
+        install(name for name, path in SEVERAL_HOSTS.items() if not glob(path))
     environment = {"HYPOTHESIS_PROFILE": scope.profile, **clean_environment()}
     for group in group_checks(list_checks(scope, arguments)):
         commands = [[str(script(name)), *options] for name, *options in group]

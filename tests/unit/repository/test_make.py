@@ -181,6 +181,29 @@ def test_what_takes_long_runs_together_and_only_after_what_fails_at_once() -> No
     ]
 
 
+def test_packages_are_installed_only_where_that_is_possible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands: list[list[str]] = []
+
+    def attempt(command: list[str], environment: dict[str, str]) -> bool:
+        assert environment["DEBIAN_FRONTEND"] == "noninteractive"
+        commands.append(command)
+        return True
+
+    monkeypatch.setattr(make, "attempt", attempt)
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/apt-get")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert not make.install(["redis-server"])
+    assert make.install([])
+    assert commands == []
+
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert make.install(["postgresql", "redis-server"])
+    assert [command[1] for command in commands] == ["update", "install"]
+    assert commands[-1][-2:] == ["postgresql", "redis-server"]
+
+
 def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
 
