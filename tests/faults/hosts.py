@@ -62,9 +62,15 @@ class Part:
     environment: Mapping[str, str]
     folder: Path
     probe: str = ""
-    """Address that answers once it is ready; without one it is ready when it has started."""
+    """Path that answers once it is ready; without one it is ready when it has started."""
     user: str | None = None
+    port: int = 0
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it answers."""
@@ -86,7 +92,7 @@ class Part:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(self.probe, timeout=2).is_success
+            return httpx.get(f"{self.address}{self.probe}", timeout=2).is_success
         except httpx.TransportError:
             return False
 
@@ -179,8 +185,6 @@ class Hosts:
 class Postgres(Part):
     """A PostgreSQL server with a password, and a database for each of those that need one."""
 
-    port: int = 0
-
     def url(self, driver: str, name: str) -> str:
         """SQLAlchemy URL of a database."""
         return f"postgresql+{driver}://instances:{PASSWORD}@{HOST}:{self.port}/{name}"
@@ -252,90 +256,78 @@ def several_hosts() -> Iterator[Hosts]:
 
 
 def _build(folder: Path, s3: S3) -> Hosts:
-    names = ("one", "two", "redis", "mlflow", "evidently", "postgres")
-    ports = {name: free_port() for name in names}
-    postgres = _postgres(folder / "postgres", ports["postgres"])
-    balancer = Balancer((ports["one"], ports["two"]))
+    postgres, redis = _postgres(folder / "postgres"), _redis(folder / "redis")
+    mlflow, evidently = _mlflow(folder / "mlflow", postgres), _evidently(folder / "evidently")
+    balancer = Balancer((free_port(), free_port()))
     balancer.start()
     api = f"http://{HOST}:{balancer.port}/api"
-    shared = {
+    prefect = _prefect(folder, balancer, _settings(postgres, redis, api))
+    database = postgres.url("psycopg", "instances")
+    settings = {
+        **s3.environment,
+        "PREFECT_API_URL": api,
+        "PREFECT_API_AUTH_STRING": LOGIN,
+        "INSTANCES_DATABASE_URL": database,
+        "INSTANCES_MLFLOW_TRACKING_URI": mlflow.address,
+        "INSTANCES_EVIDENTLY_URL": evidently.address,
+        "INSTANCES_EVIDENTLY_SECRET": LOGIN,
+        "INSTANCES_STORE_ROOT": f"s3://{s3.make_bucket()}/stores",
+    }
+    parts = [postgres, redis, *prefect, mlflow, evidently]
+    workers = [Host(folder / name, database, settings) for name in ("host-a", "host-b")]
+    return Hosts({part.name: part for part in parts}, workers, postgres, s3, folder)
+
+
+def _settings(postgres: Postgres, redis: Part, api: str) -> dict[str, str]:
+    """What the Prefect servers share: the compose file's, at the addresses of this machine."""
+    return {
         **_own_environment(),
         **read_compose("x-prefect"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url("asyncpg", "prefect"),
         "PREFECT_REDIS_MESSAGING_HOST": HOST,
-        "PREFECT_REDIS_MESSAGING_PORT": str(ports["redis"]),
-        "PREFECT_SERVER_DOCKET_URL": f"redis://{HOST}:{ports['redis']}/1",
+        "PREFECT_REDIS_MESSAGING_PORT": str(redis.port),
+        "PREFECT_SERVER_DOCKET_URL": f"redis://{HOST}:{redis.port}/1",
         "PREFECT_SERVER_UI_API_URL": api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
-    redis = [
-        _find("redis-server"),
-        "--bind",
-        HOST,
-        "--port",
-        str(ports["redis"]),
-        "--appendonly",
-        "yes",
-    ]
-    address = f"http://{HOST}:{{}}".format
-    mlflow = [
-        *("-m", "mlflow", "server", "--host", HOST, "--port", str(ports["mlflow"])),
-        *("--backend-store-uri", postgres.url("psycopg", "mlflow"), "--workers", "1"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    evidently = [
-        *("-m", "evidently.cli", "ui", "--workspace", str(folder / "workspace")),
-        *("--host", HOST, "--port", str(ports["evidently"]), "--secret", LOGIN),
-    ]
+
+
+def _prefect(folder: Path, balancer: Balancer, settings: Mapping[str, str]) -> list[Part]:
+    """Two API servers, and the background services apart from them."""
+    servers = []
+    for at, port in enumerate(balancer.ports, start=1):
+        name, own = f"API server {at}", folder / f"api{at}"
+        servers.append(Part(name, _command("api", port), settings, own, "/api/health", port=port))
+    behind = Part("background services", _command("background"), settings, folder / "background")
+    return [*servers, behind]
+
+
+def _redis(folder: Path) -> Part:
+    port = free_port()
+    options = ["--bind", HOST, "--port", str(port), "--appendonly", "yes"]
+    command = [_find("redis-server"), *options]
+    return Part("Redis", command, _own_environment(), folder, port=port)
+
+
+def _mlflow(folder: Path, postgres: Postgres) -> Part:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    store = ["--backend-store-uri", postgres.url("psycopg", "mlflow"), "--workers", "1"]
+    files = ["--artifacts-destination", str(folder / "artifacts")]
     quiet = {**_own_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    parts = [
-        postgres,
-        Part("Redis", redis, _own_environment(), folder / "redis"),
-        *(
-            Part(
-                f"API server {at}",
-                _command("api", port),
-                shared,
-                folder / f"api{at}",
-                f"{address(port)}/api/health",
-            )
-            for at, port in enumerate((ports["one"], ports["two"]), start=1)
-        ),
-        Part("background services", _command("background"), shared, folder / "background"),
-        Part(
-            "MLflow",
-            [sys.executable, *mlflow],
-            quiet,
-            folder / "mlflow",
-            f"{address(ports['mlflow'])}/health",
-        ),
-        Part(
-            "Evidently",
-            [sys.executable, *evidently],
-            quiet,
-            folder / "evidently",
-            f"{address(ports['evidently'])}/api/version",
-        ),
-    ]
-    bucket = s3.make_bucket()
-    more = {
-        **s3.environment,
-        "PREFECT_API_URL": api,
-        "PREFECT_API_AUTH_STRING": LOGIN,
-        "INSTANCES_MLFLOW_TRACKING_URI": address(ports["mlflow"]),
-        "INSTANCES_EVIDENTLY_URL": address(ports["evidently"]),
-        "INSTANCES_EVIDENTLY_SECRET": LOGIN,
-        "INSTANCES_STORE_ROOT": f"s3://{bucket}/stores",
-    }
-    url = postgres.url("psycopg", "instances")
-    workers = [
-        Host(folder / name, url, {**more, "INSTANCES_DATABASE_URL": url})
-        for name in ("host-a", "host-b")
-    ]
-    return Hosts({part.name: part for part in parts}, workers, postgres, s3, folder)
+    return Part("MLflow", [*command, *store, *files], quiet, folder, "/health", port=port)
 
 
-def _postgres(folder: Path, port: int) -> Postgres:
+def _evidently(folder: Path) -> Part:
+    port = free_port()
+    command = [sys.executable, "-m", "evidently.cli", "ui", "--host", HOST, "--port", str(port)]
+    options = ["--workspace", str(folder / "workspace"), "--secret", LOGIN]
+    environment = _own_environment()
+    return Part("Evidently", [*command, *options], environment, folder, "/api/version", port=port)
+
+
+def _postgres(folder: Path) -> Postgres:
+    port = free_port()
     # It refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else None
     options = ["-D", str(folder / "data"), "-k", str(folder), "-p", str(port)]
