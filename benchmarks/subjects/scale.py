@@ -80,7 +80,7 @@ def _cascade(home: Home, path: Path, leaves: list[str], count: int) -> Iterator[
 
 
 def _count(home: Home) -> int:
-    """The runs of the project that succeeded."""
+    """Count the runs of the home that succeeded."""
     from sqlalchemy import func, select
 
     from prefect_instances.libs.core.status import RunStatus

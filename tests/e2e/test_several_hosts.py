@@ -1,6 +1,6 @@
 """The demonstration on several hosts, with a part struck in each of three refreshes.
 
-``python -m tests.faults.hosts_rounds`` strikes all ten parts.
+``python -m tests.faults.hosts_rounds`` strikes every part.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def _find(program: str) -> str:
 
 @dataclass
 class Part:
-    """One process that serves the others; what kills it finds it started again afterwards."""
+    """One process that serves the others, such as Redis; it can be killed and started again."""
 
     name: str
     command: Sequence[str]

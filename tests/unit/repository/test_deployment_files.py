@@ -62,7 +62,8 @@ def test_compose_runs_two_api_servers_and_background_services_apart_over_redis()
 
     assert services["api"]["deploy"]["replicas"] == 2
     assert "--no-services" in services["api"]["command"]
-    assert services["background"]["command"][-2:] == ["services", "start"]
+    module = "prefect_instances.libs.adapters.prefect.server"
+    assert services["background"]["command"] == ["python", "-m", module, "services", "start"]
     for name in ("migrate", "api", "background"):
         found = services[name]["environment"]
         assert found.items() >= REDIS.items()
