@@ -83,8 +83,14 @@ def _serve(settings: Settings, prefect: PrefectGateway) -> Iterator[Services]:
 
 def warm_up() -> None:
     """Do the initial work of every run once, for the runs that are forked from this process."""
-    import prefect_instances.libs.adapters.centrifugo.publisher  # noqa: F401 - what runs import that publish
+    # Runs that publish import the one, and the pages of runs the other.
+    import prefect_instances.libs.adapters.centrifugo.publisher
+    import prefect_instances.libs.services.rendering.tear_sheets  # noqa: F401
+    from prefect_instances.libs.services.runs.procedures import PROCEDURES, load_procedure
     from prefect_instances.libs.services.runs.statement_cache import warm
+
+    for kind in PROCEDURES:
+        load_procedure(kind)
 
     with connect() as services:
         warm(services)

@@ -33,7 +33,8 @@ def measure(run: Run) -> Iterator[Figure]:
     ]
     below = [{**derived(name, ROOT), "run_on_provision": False} for name in leaves]
     home = Home(live, PROJECT)
-    yield from _apply(live, [source(ROOT, path), *idle, *below], count)
+    root = {**source(ROOT, path), "run_on_provision": False}
+    yield from _apply(live, [root, *idle, *below], count)
     yield from _use(live, run.pick(2, 60), count)
     yield from _cascade(home, path, leaves, count)
     for name, file in _databases(live.home):

@@ -26,7 +26,7 @@ from prefect_instances.cli.waiting import (
     wait_until_settled,
 )
 from prefect_instances.libs.core.errors import PermanentError
-from prefect_instances.libs.core.plan import Plan, format_lines
+from prefect_instances.libs.core.plan import Plan, format_lines, summarize
 from prefect_instances.libs.services.lifecycle import manifests
 from prefect_instances.libs.services.lifecycle.observing import recorded_deployments
 from prefect_instances.libs.services.lifecycle.removal import plan_removal
@@ -129,8 +129,12 @@ def apply_manifest(services: Services, file: Path, how: Applying, patience: Any)
             }
             _submit(services, parameters, statuses, progress, patience)
         missing = _settle(services, statuses, progress, patience) if how.wait else []
-    if how.wait and not how.json:
+    if how.json:
+        return missing
+    if how.wait:
         emit_rows(STATUS_HEADERS, status_rows(statuses(), utc_now()))
+    elif not plan.is_empty:
+        print(summarize(plan, done=True))
     return missing
 
 

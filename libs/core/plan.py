@@ -201,10 +201,20 @@ def format_lines(plan: Plan) -> Iterator[str]:
     yield summarize(plan)
 
 
-def summarize(plan: Plan) -> str:
-    """Return the number of steps of each action, in one line."""
+DONE = {
+    Action.CREATE: "created",
+    Action.RESUME: "resumed",
+    Action.UPDATE: "updated",
+    Action.REMOVE: "removed",
+    Action.UNCHANGED: "unchanged",
+}
+"""What is said of a step of each action when it is done."""
+
+
+def summarize(plan: Plan, *, done: bool = False) -> str:
+    """Return the number of steps of each action, in one line; ``done`` after they were applied."""
     counts: dict[str, int] = {}
     for step in plan.steps:
-        word = "unchanged" if step.action is Action.UNCHANGED else f"to {step.action}"
+        word = DONE[step.action] if done or step.action is Action.UNCHANGED else f"to {step.action}"
         counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do"

@@ -265,6 +265,16 @@ def test_every_run_has_a_process_of_its_own_and_its_log_in_the_server(
     assert worker.log.read_text().count("printed by the body") == printed + 10
 
 
+def test_a_run_that_the_worker_read_for_it_knows_what_the_server_knows(
+    pool: Pool, worker: Worker
+) -> None:
+    run = pool.start(f"{FLOWS}.compare", word="hello")
+    assert pool.outcome(run) == "COMPLETED"
+    moving = {"updated", "estimated_run_time", "estimated_start_time_delta"}
+    # The worker tells the server the process after it has started it.
+    assert pool.body(run)["differ"].keys() - moving <= {"infrastructure_pid"}
+
+
 def test_a_worker_is_bounded_and_takes_no_runs_long_before_their_time() -> None:
     assert WarmWorker("a pool")._limit == DEFAULT_LIMIT
     assert WarmWorker("a pool", limit=3)._limit == 3

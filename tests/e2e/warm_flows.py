@@ -14,7 +14,9 @@ from typing import Any
 import deltalake
 import polars as pl
 from prefect import Flow, flow, get_run_logger, task
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 
 changed_by_runs: list[str] = []
 """Grows in a run; must be empty again in the next."""
@@ -44,6 +46,18 @@ def mark(path: str) -> None:
     note(path)
     get_run_logger().info("a line from the body")
     print("printed by the body", flush=True)
+
+
+@flow(flow_run_name="{word}")
+def compare(path: str, word: str) -> None:  # in the run's name
+    """Says in what the flow run that it was given differs from what the server has."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    known = context.flow_run.model_dump(mode="json")
+    with get_client(sync_client=True) as client:
+        read = client.read_flow_run(context.flow_run.id).model_dump(mode="json")
+    note(path, differ={n: [known[n], read[n]] for n in read if known[n] != read[n]})
 
 
 @flow

@@ -251,6 +251,31 @@ def _rename_only_if_it_differs() -> None:
     setattr(SyncPrefectClient, "set_flow_run_name", rename_if_it_differs)  # noqa: B010 - a method
 
 
+def _load_flow_run() -> Callable[..., Any]:
+    from prefect import flow_engine
+
+    return flow_engine.load_flow_run
+
+
+def _enter_run() -> Callable[..., Any]:
+    from prefect.flow_engine import FlowRunEngine
+
+    enter: Callable[..., Any] = FlowRunEngine.setup_run_context
+    if tuple(inspect.signature(enter).parameters) != ("self", "client"):
+        raise AttributeError("the engine enters a run in another way")
+    return enter
+
+
+def _take_handed_runs() -> None:
+    from prefect import flow_engine
+
+    from prefect_instances.libs.adapters.prefect.handover import enter_with_handed, load_handed
+
+    enter = enter_with_handed(_enter_run())
+    setattr(flow_engine, "load_flow_run", load_handed(_load_flow_run()))  # noqa: B010 - a function
+    setattr(flow_engine.FlowRunEngine, "setup_run_context", enter)  # noqa: B010 - a method
+
+
 def _read_default_storage() -> Callable[..., Any]:
     from prefect import results
 
@@ -329,6 +354,13 @@ NAMES = Patch(
     ("self", "flow_run_id", "name"),
     _rename_only_if_it_differs,
 )
+HANDED_RUNS = Patch(
+    "runs handed over by the worker",
+    "Each run reads twice what its worker has just read: its own flow run.",
+    _load_flow_run,
+    ("flow_run_id",),
+    _take_handed_runs,
+)
 STORAGE = Patch(
     "default storage read once",
     "A run asks the server twice which block stores results by default.",
@@ -340,5 +372,5 @@ STORAGE = Patch(
 SERVER_PATCHES = (CREATED_NAMES, ONE_APP, PICTURES, SCHEDULED_NAMES, SCHEMAS, WRITERS)
 """Patches of the server that ``instances up`` starts."""
 
-RUN_PATCHES = (CERTIFICATES, NAMES, STORAGE, SUSPENSION)
+RUN_PATCHES = (CERTIFICATES, HANDED_RUNS, NAMES, STORAGE, SUSPENSION)
 """Patches of the process that runs are forked from."""

@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import Flow
+from prefect.client.schemas.objects import Flow, FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
 SUBMISSION: ContextVar[dict[UUID, DeploymentResponse] | None] = ContextVar("SUBMISSION")
@@ -14,6 +14,15 @@ SUBMISSION: ContextVar[dict[UUID, DeploymentResponse] | None] = ContextVar("SUBM
 def begin_submission() -> None:
     """Forget the deployments that earlier submissions of this task have read."""
     SUBMISSION.set({})
+
+
+def find_known_queue(flow_run: FlowRun) -> str | None:
+    """Return the name of the run's work queue if it is that of its deployment, as usual."""
+    known = SUBMISSION.get(None) or {}
+    deployment = known.get(flow_run.deployment_id) if flow_run.deployment_id else None
+    if deployment is None or deployment.work_queue_id != flow_run.work_queue_id:
+        return None
+    return deployment.work_queue_name
 
 
 def read_once_per_submission(client: PrefectClient) -> None:

@@ -45,6 +45,7 @@ from prefect_instances.libs.adapters.warm_worker.configuration import (
 from prefect_instances.libs.adapters.warm_worker.forkserver import ForkJob
 from prefect_instances.libs.adapters.warm_worker.reads import (
     begin_submission,
+    find_known_queue,
     read_once_per_submission,
 )
 from prefect_instances.libs.adapters.warm_worker.servers import Child, ServerLost, Servers
@@ -105,6 +106,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._servers = Servers()
         self._control = ControlChannel()
         self._runs: dict[UUID, WorkerRun] = {}
+        self._taken: dict[UUID, str] = {}  # documents of runs that are being submitted
         self._polling = asyncio.Lock()
         self._due = asyncio.Event()
         self._watchers: list[asyncio.Task[None]] = []
@@ -137,6 +139,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """Run a flow run in a forked child, and report its end to Prefect."""
         with prepare_directory(configuration) as directory:
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
+            job = replace(job, flow_run=self._taken.pop(flow_run.id, ""))
             try:
                 child = await self._servers.fork(job, configuration.modules(flow_run.tags))
                 run = self._runs[flow_run.id] = WorkerRun(flow_run.id, configuration, job, child)
@@ -186,6 +189,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             if self._cancelling_observer is not None:
                 self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
             self._release_limit_slot(flow_run.id)
+        finally:
+            self._taken.pop(flow_run.id, None)
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
         """Take the run; return False if another worker has it, or ran it since the poll.
@@ -201,7 +206,20 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         except (Abort, Pause, ObjectNotFound) as refusal:
             self._logger.info("Flow run '%s' is not submitted: %s", flow_run.id, refusal)
             return False
+        if state.is_pending():
+            self._taken[flow_run.id] = self._describe(flow_run, state)
         return state.is_pending()
+
+    def _describe(self, flow_run: FlowRun, state: State) -> str:
+        """Return the run's document as the server answers it, which a poll does not do whole."""
+        known: dict[str, Any] = {
+            "state": state,
+            "work_pool_name": self._work_pool_name,
+            "work_queue_name": find_known_queue(flow_run),
+        }
+        if self._work_pool is not None:
+            known["work_pool_id"] = self._work_pool.id
+        return flow_run.model_copy(update=known).model_dump_json()
 
     async def _return_to_end(self, flow_run_id: UUID) -> None:
         """Set the run's last final state again."""

@@ -11,6 +11,7 @@ from prefect_instances.libs.core.plan import (
     Wanted,
     compute,
     format_lines,
+    summarize,
 )
 
 
@@ -82,6 +83,7 @@ def test_the_text_ends_with_the_counts() -> None:
         "+ p/n  DatasetInstance",
         "1 to update, 1 to create",
     ]
+    assert summarize(plan, done=True) == "1 updated, 1 created"
 
 
 def test_a_plan_names_the_projects_that_it_leaves_without_instances() -> None:
