@@ -19,6 +19,7 @@ from benchmarks.record import Figure
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 PEERS, PEERS_BEGIN, PEERS_END = "peers", "<!-- peers: begin -->", "<!-- peers: end -->"
+SCALE, SCALE_BEGIN, SCALE_END = "scale", "<!-- scale: begin -->", "<!-- scale: end -->"
 MARKS = {True: "met", False: "missed", None: ""}
 PACKAGES = ("prefect", "sqlalchemy", "polars", "deltalake")
 COLUMNS = ("", "at", "figure", "compared to", "", "ratio", "target", "")
@@ -100,12 +101,15 @@ def _number(value: float, unit: str) -> str:
 def write_docs(figures: Sequence[Figure], page: Path = PAGE) -> None:
     """Replace what stands between the marks of the page, and draw its plots beside it.
 
-    The peers have marks of their own; a section without new figures stays.
+    The peers have marks of their own, and scale a page; a section without new figures stays.
     """
-    own = [figure for figure in figures if figure.subject != PEERS]
+    own = [figure for figure in figures if figure.subject not in (PEERS, SCALE)]
     if own:
         plots = [_plot(subject, group, page.parent) for subject, group in by_subject(own).items()]
         _replace(page, BEGIN, END, [*_section(own, [plot for plot in plots if plot])])
+    scale = [figure for figure in figures if figure.subject == SCALE]
+    if scale:
+        _replace(page.with_name("scaling.md"), SCALE_BEGIN, SCALE_END, [*_section(scale, [])])
     peers = [figure for figure in figures if figure.subject == PEERS]
     if peers:
         from benchmarks.peers.page import write_section

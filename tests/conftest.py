@@ -144,11 +144,13 @@ class SharedServers(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, case = nodeid.partition("::")
+        if file.endswith(LONG_AND_ALONE):
+            return nodeid
+        where = " on postgresql" if "postgresql" in case else ""
+        if file.endswith((*WITHOUT_THE_HOME, *LONG_ON_EACH_DATABASE)):
+            return f"{file}{where}"
         if not file.startswith("tests/e2e/"):
             return file
-        where = " on postgresql" if "postgresql" in case else ""
-        if file.endswith(WITHOUT_THE_HOME):
-            return f"{file}{where}"
         return f"home{where or (' with faults' if file.endswith(FAULTS) else '')}"
 
 
@@ -161,6 +163,9 @@ WITHOUT_THE_HOME = (
     "test_warm_worker.py",
     "test_wheel.py",
 )
+LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py",)
+LONG_AND_ALONE = ("test_expression_operators.py",)
+"""Files whose tests share nothing and take minutes with all the examples of ``ci``."""
 FAULTS = ("test_backfill.py", "test_cascade.py", "test_faults.py", "test_freshness.py")
 
 

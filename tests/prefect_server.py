@@ -105,7 +105,9 @@ def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
         _keep_template(home / DATABASE, template)
         yield variables
     finally:
-        stop(process)
+        # It may take seconds to end as it is asked to, and leaves nothing that is wanted.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def eventually(look: Callable[[], Found], seconds: float = 60.0) -> Found:

@@ -487,46 +487,47 @@ def test_changed_code_is_run_at_once(pool: Pool, worker: Worker) -> None:
     assert servers[0] == servers[1] != servers[2]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)]
-)
-def test_a_stopped_worker_ends_its_runs_and_leaves_no_process(
-    own_pool: Pool, own_worker: Worker, number: signal.Signals
+def test_two_workers_run_each_run_once_within_their_limits_and_take_their_processes_along(
+    own_pool: Pool,
 ) -> None:
-    pool, worker = own_pool, own_worker
-    run = pool.start(f"{FLOWS}.linger")
-    body = pool.body(run)
+    """One ends as it is asked to, the other is killed."""
+    pool, limit = own_pool, 2
+    with pool.worker("first", limit) as first, pool.worker("second", limit) as second:
+        servers = {worker.forkservers()[0].pid: worker for worker in (first, second)}
+        runs = [pool.start(f"{FLOWS}.linger", seconds=1) for _ in range(10)]
+        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 10
+        begun = [note for note in pool.notes() if "left" not in note]
+        assert sorted(note["flow_run"] for note in begun) == sorted(map(str, runs))
+        assert {note["ppid"] for note in begun} == servers.keys()
+        assert [most_at_a_time(pool.notes(), server) for server in servers] == [limit, limit]
+
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            run = pool.start(f"{FLOWS}.linger")
+            body = pool.body(run)
+            end_and_see_it_leave_nothing(pool, servers[body["ppid"]], run, body, number)
+
+
+def end_and_see_it_leave_nothing(
+    pool: Pool, worker: Worker, run: UUID, body: Mapping[str, Any], number: signal.Signals
+) -> None:
+    """End a worker that executes a run: the run is Crashed, and no process is left."""
     family = worker.family()
     assert {body["pid"], body["ppid"], body["child"]} <= family
-    assert worker.stop(number) == 0
+    killed = number is signal.SIGKILL
+    assert worker.stop(number) == (-signal.SIGKILL if killed else 0)
+    if killed:
+        until(lambda: not [pid for pid in family if is_alive(pid)], "the end of its processes")
     assert [pid for pid in family if is_alive(pid)] == []
     assert pool.outcome(run) == "CRASHED"
 
 
-def test_a_killed_worker_takes_its_forkserver_and_runs_along(
+@pytest.mark.thorough
+def test_a_worker_that_is_interrupted_ends_its_runs_and_leaves_no_process(
     own_pool: Pool, own_worker: Worker
 ) -> None:
-    pool, worker = own_pool, own_worker
-    run = pool.start(f"{FLOWS}.linger")
-    pool.body(run)
-    family = worker.family()
-    worker.stop(signal.SIGKILL)
-    assert pool.outcome(run) == "CRASHED"
-    until(lambda: not [pid for pid in family if is_alive(pid)], "the end of its processes")
-
-
-def test_two_workers_run_each_run_once_and_no_more_at_a_time_than_their_limit(
-    own_pool: Pool,
-) -> None:
-    pool, limit = own_pool, 2
-    with pool.worker("first", limit) as first, pool.worker("second", limit) as second:
-        runs = [pool.start(f"{FLOWS}.linger", seconds=1) for _ in range(10)]
-        assert [pool.outcome(run) for run in runs] == ["COMPLETED"] * 10
-        servers = {worker.forkservers()[0].pid for worker in (first, second)}
-    begun = [note for note in pool.notes() if "left" not in note]
-    assert sorted(note["flow_run"] for note in begun) == sorted(map(str, runs))
-    assert {note["ppid"] for note in begun} == servers
-    assert [most_at_a_time(pool.notes(), server) for server in servers] == [limit, limit]
+    run = own_pool.start(f"{FLOWS}.linger")
+    body = own_pool.body(run)
+    end_and_see_it_leave_nothing(own_pool, own_worker, run, body, signal.SIGINT)
 
 
 def most_at_a_time(notes: list[dict[str, Any]], server: int) -> int:

@@ -36,7 +36,16 @@ from benchmarks.peers.records import (
 )
 from benchmarks.peers.turns import Idle, Outcome
 from benchmarks.record import Figure, Target
-from benchmarks.report import BEGIN, END, PEERS_BEGIN, PEERS_END, document, write_docs
+from benchmarks.report import (
+    BEGIN,
+    END,
+    PEERS_BEGIN,
+    PEERS_END,
+    SCALE_BEGIN,
+    SCALE_END,
+    document,
+    write_docs,
+)
 from benchmarks.subjects.peers import PEERS as KNOWN_PEERS
 from benchmarks.subjects.peers import make_figures, make_idle_figures
 from prefect_instances.libs.db.models import RunRecord
@@ -89,6 +98,19 @@ def test_the_page_keeps_its_text_and_gets_tables_and_plots(tmp_path: Path) -> No
     assert "(performance-core.svg)" in text
     assert (tmp_path / "performance-core.svg").stat().st_size > 0
     assert not (tmp_path / "performance-hop.svg").exists()
+
+
+def test_scale_is_written_into_its_own_page_only(tmp_path: Path) -> None:
+    page, own = tmp_path / "performance.md", tmp_path / "scaling.md"
+    page.write_text(f"{BEGIN}\nkept\n{END}\n")
+    own.write_text(f"before\n{SCALE_BEGIN}\nold\n{SCALE_END}\nafter\n")
+
+    write_docs([Figure("scale", "apply", 273.0, "s", at=2000)], page)
+
+    assert page.read_text() == f"{BEGIN}\nkept\n{END}\n"
+    assert "old" not in own.read_text()
+    assert "| apply | 2,000 | 273 s |" in own.read_text()
+    assert own.read_text().endswith("after\n")
 
 
 def test_every_subject_is_listed_once_and_can_be_imported() -> None:

@@ -59,14 +59,15 @@ on_ray = pytest.mark.skipif(
 BY_SYMBOL = [op for op in OPS if op.axis is not Axis.DATE]
 
 
-def run_cluster(threads: int = 1) -> LocalCluster:
-    """Start a scheduler and two workers, each in a process of its own."""
-    return LocalCluster(n_workers=2, threads_per_worker=threads, dashboard_address="127.0.0.1:0")
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with run_cluster() as running:
+    """A scheduler and two workers, each in a process of its own; one that is killed comes back.
+
+    Each has two threads, so that no part waits behind one that waits for it.
+    """
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+    ) as running:
         yield running
 
 
@@ -228,13 +229,10 @@ def note_and_die_once(folder: str, part: str) -> Noted:
     return note_fetched(part, folder, os.getpid())
 
 
-def test_a_worker_that_dies_costs_only_its_part(tmp_path: Path) -> None:
+def test_a_worker_that_dies_costs_only_its_part(dask: DaskExecutor, tmp_path: Path) -> None:
     parts = ["0", "1", "2", "3"]
-    with run_cluster(threads=2) as cluster:  # no part waits behind the one that waits for it
-        dask = DaskExecutor({"address": cluster.scheduler_address})
-        found = dask.map(note_and_die_once, parts, str(tmp_path))
 
-    assert found == parts
+    assert dask.map(note_and_die_once, parts, str(tmp_path)) == parts
     assert_ran(tmp_path)
 
 
