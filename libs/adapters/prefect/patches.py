@@ -166,6 +166,35 @@ def _name_created_runs() -> None:
     setattr(flow_runs, "create_flow_run", create_named)  # noqa: B010 - a function
 
 
+def _mark_ready() -> Callable[..., Any]:
+    from prefect.server.models import deployments
+
+    mark: Callable[..., Any] = deployments.mark_deployments_ready
+    if mark not in background_tasks():
+        raise AttributeError("the server marks deployments in another way")
+    return mark
+
+
+def background_tasks() -> list[Callable[..., Any]]:
+    """Return the list of functions that the server's background worker may run."""
+    from prefect.server.api import background_workers
+
+    return background_workers.task_functions
+
+
+def _mark_now_and_then() -> None:
+    from prefect.server.api import background_workers, deployments, work_queues, workers
+    from prefect.server.models import deployments as models
+
+    from prefect_instances.libs.adapters.prefect.polls import find_unready, mark_now_and_then
+
+    mark, tasks = _mark_ready(), background_tasks()
+    seldom = mark_now_and_then(mark, find_unready)
+    tasks[tasks.index(mark)] = seldom
+    for module in (models, background_workers, deployments, work_queues, workers):
+        setattr(module, "mark_deployments_ready", seldom)  # noqa: B010 - a function
+
+
 def _check_schema() -> Callable[..., Any]:
     from prefect.utilities.schema_tools import validation
 
@@ -325,6 +354,13 @@ CREATED_NAMES = Patch(
     ("db", "session", "flow_run", "orchestration_parameters"),
     _name_created_runs,
 )
+POLLS = Patch(
+    "deployments marked now and then",
+    "Each poll of a work pool writes its time into every deployment of the pool.",
+    _mark_ready,
+    ("db", "deployment_ids", "work_queue_ids", "retry"),
+    _mark_now_and_then,
+)
 SCHEMAS = Patch(
     "schemas checked once",
     "The same schema of a work pool is checked twice for every run that is created.",
@@ -369,7 +405,7 @@ STORAGE = Patch(
     _read_default_storage_once,
 )
 
-SERVER_PATCHES = (CREATED_NAMES, ONE_APP, PICTURES, SCHEDULED_NAMES, SCHEMAS, WRITERS)
+SERVER_PATCHES = (CREATED_NAMES, ONE_APP, PICTURES, POLLS, SCHEDULED_NAMES, SCHEMAS, WRITERS)
 """Patches of the server that ``instances up`` starts."""
 
 RUN_PATCHES = (CERTIFICATES, HANDED_RUNS, NAMES, STORAGE, SUSPENSION)
