@@ -273,6 +273,7 @@ def test_a_run_that_the_worker_read_for_it_knows_what_the_server_knows(
     moving = {"updated", "estimated_run_time", "estimated_start_time_delta"}
     # The worker tells the server the process after it has started it.
     assert pool.body(run)["differ"].keys() - moving <= {"infrastructure_pid"}
+    assert pool.body(run)["heartbeat"] is None
 
 
 def test_a_worker_is_bounded_and_takes_no_runs_long_before_their_time() -> None:

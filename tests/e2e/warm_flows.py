@@ -17,6 +17,7 @@ from prefect import Flow, flow, get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.settings import get_current_settings
 
 changed_by_runs: list[str] = []
 """Grows in a run; must be empty again in the next."""
@@ -57,7 +58,11 @@ def compare(path: str, word: str) -> None:  # in the run's name
     known = context.flow_run.model_dump(mode="json")
     with get_client(sync_client=True) as client:
         read = client.read_flow_run(context.flow_run.id).model_dump(mode="json")
-    note(path, differ={n: [known[n], read[n]] for n in read if known[n] != read[n]})
+    note(
+        path,
+        differ={n: [known[n], read[n]] for n in read if known[n] != read[n]},
+        heartbeat=get_current_settings().flows.heartbeat_frequency,
+    )
 
 
 @flow

@@ -1,8 +1,9 @@
 """What a poll for due runs makes Prefect's server write.
 
 For each poll of a work pool the server writes into every deployment of the pool when it was polled
-last, in one transaction: with 2,000 deployments and a poll a second that is half a core. Prefect
-itself reads that time only to call a deployment not ready, 60 s after the last poll.
+last, in one transaction. With 1,200 deployments and a poll a second that was half of what the
+server did while nothing happened. Prefect itself reads that time only to call a deployment not
+ready, 60 s after the last poll.
 """
 
 from __future__ import annotations
