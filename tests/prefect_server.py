@@ -106,7 +106,8 @@ def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
         yield variables
     finally:
         # It may take seconds to end as it is asked to, and leaves nothing that is wanted.
-        os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

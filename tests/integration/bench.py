@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -25,7 +23,6 @@ from prefect_instances.libs.db.repositories.resources import get_instance
 from prefect_instances.libs.definitions.installed import load_installed
 from prefect_instances.libs.services.composition.checks import examine
 from prefect_instances.libs.services.composition.rows import write_rows
-from prefect_instances.libs.services.lifecycle import provisioning
 from prefect_instances.libs.services.lifecycle.external_resources import Ports
 from prefect_instances.libs.services.lifecycle.provisioning import Provisioned, provision
 from prefect_instances.libs.services.lifecycle.reconciling import restore_deployment
@@ -179,19 +176,6 @@ def make_bench(
     live = SubscriberRelay(database, ledger.clock, lambda: open_broker(settings, gateway))
     registry = load_installed().extended(())
     return Bench(Services(settings, database, gateway, registry, ledger, live))
-
-
-@contextmanager
-def provisioning_without_prefect() -> Iterator[None]:
-    """Leave out what provisioning makes in Prefect: a deployment for each flow, and a block.
-
-    For tests that are about runs and reports, which need neither. All else is as ever: rows,
-    experiments, the first run's gate, and the events to the server.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        for step in ("deploy", "save_document"):
-            patch.setattr(provisioning, step, lambda *_: None)
-        yield
 
 
 def write_instance(bench: Bench, document: dict[str, Any]) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect.client.schemas.actions import FlowRunUpdate, LogCreate
-from prefect.client.schemas.objects import FlowRun, State
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
 
 _handed: dict[UUID, FlowRun] = {}
 """The run of this process, until its state becomes Running."""
@@ -20,12 +20,17 @@ _handed: dict[UUID, FlowRun] = {}
 
 def build_models() -> None:
     """Build what Prefect builds at first use, 10 ms, for all runs that are forked from here."""
+    from prefect.client.schemas.actions import FlowRunUpdate, LogCreate
+    from prefect.client.schemas.objects import FlowRun
+
     for model in (FlowRun, FlowRunUpdate, LogCreate):
         model.model_rebuild()
 
 
 def hand_over(document: str) -> None:
     """Keep the flow run that the worker knows (JSON) for the engine of this process."""
+    from prefect.client.schemas.objects import FlowRun
+
     flow_run = FlowRun.model_validate_json(document)
     _handed[flow_run.id] = flow_run
 

@@ -243,7 +243,7 @@ def disable_heartbeats() -> Iterator[None]:
 
 
 _quiet = ExitStack()
-"""Prefect's settings without heartbeats: children inherit them, for making them takes 40 ms."""
+"""Prefect's settings without heartbeats: children inherit them, for making them takes 30 ms."""
 
 
 def index_packages() -> None:
