@@ -146,23 +146,21 @@ class SharedServers(LoadScopeScheduling):
         file, _, case = nodeid.partition("::")
         if file.endswith(LONG_AND_ALONE):
             return nodeid
+        if file.endswith(MANY_PROCESSES):
+            return "many processes"
         where = " on postgresql" if "postgresql" in case else ""
-        if file.endswith((*WITHOUT_THE_HOME, *LONG_ON_EACH_DATABASE)):
-            return f"{file}{where}"
-        if not file.startswith("tests/e2e/"):
-            return file
-        return f"home{where or (' with faults' if file.endswith(FAULTS) else '')}"
+        if file.startswith("tests/e2e/home/"):
+            return f"home{where or (' with faults' if file.endswith(FAULTS) else '')}"
+        return f"{file}{where}" if file.endswith(LONG_ON_EACH_DATABASE) else file
 
 
-WITHOUT_THE_HOME = (
-    "test_bare_server.py",
+MANY_PROCESSES = (
     "test_demo_on_s3.py",
     "test_fault_rounds.py",
     "test_nothing_is_lost.py",
     "test_several_hosts.py",
-    "test_warm_worker.py",
-    "test_wheel.py",
 )
+"""Files whose tests fill the machine by themselves: one after the other they are in time."""
 LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py",)
 LONG_AND_ALONE = ("test_expression_operators.py",)
 """Files whose tests share nothing and take minutes with all the examples of ``ci``."""

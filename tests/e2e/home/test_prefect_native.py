@@ -21,7 +21,7 @@ from tests.e2e.stack import Stack, eventually, expression, market
 
 pytestmark = pytest.mark.e2e
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 LIFECYCLE = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
 
 
