@@ -83,8 +83,12 @@ class Scope:
     measured: bool = False
 
 
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONMALLOC": "malloc"}
-"""Memory in large pages, for Linux with glibc; elsewhere the first is ignored.
+HUGE_PAGES = (
+    {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONMALLOC": "malloc"}
+    if sys.platform == "linux"
+    else {}
+)
+"""Memory in large pages.
 
 On some virtual machines a page that the processor has to look up costs microseconds, and imports
 take four times as long.

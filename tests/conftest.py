@@ -36,6 +36,7 @@ pytest_plugins = (
     "tests.centrifugo.fixtures",
     "tests.model_servers",
     "tests.costs",
+    "tests.time_limit",
 )
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
