@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -109,16 +109,6 @@ def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def eventually(look: Callable[[], Found], seconds: float = 60.0) -> Found:
-    """What ``look`` returns as soon as that is true; fails the test if it never is."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"did not happen within {seconds:.0f} s; last seen: {found!r}")
-        time.sleep(0.05)
-    return found
 
 
 def end_with_parent() -> None:

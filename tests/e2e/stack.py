@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from prefect_instances.libs.services.state.ledger import utc_now
 from prefect_instances.libs.services.views import reports
 from tests.e2e.warm_cli import WarmCommandLine
 from tests.example_wheel import installed_wheel
+from tests.patience import SLOWEST, eventually
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -92,7 +92,7 @@ class Stack:
     def cli(self, *arguments: str, code: int | None = 0, seconds: float = 240) -> Answer:
         """Run ``instances``; its exit code must be ``code`` unless that is None."""
         run = self.start if arguments[0] in STARTERS else self.warm.run
-        done = run(arguments, seconds)
+        done = run(arguments, seconds * SLOWEST)
         answer = Answer(done.returncode, done.stdout, done.stderr)
         assert code is None or done.returncode == code, (arguments, answer, self.tail())
         return answer
@@ -252,17 +252,6 @@ class Stack:
         """The end of the logs, for a failure's message."""
         logs = sorted((self.home / "logs").glob("*.log")) if self.home.exists() else []
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
-
-
-def eventually(look: Callable[[], Found], seconds: float, what: str, pause: float = 0.2) -> Found:
-    """The first truthy answer of ``look`` within some seconds."""
-    until = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < until, f"not within {seconds:.0f} s: {what}"
-        time.sleep(pause)
 
 
 def packaged_days(after: str) -> list[str]:

@@ -20,8 +20,9 @@ from prefect_instances.libs.db.engine import LINEAGE_LOCK
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.settings import load_settings
 from prefect_instances.libs.wiring import connect
-from tests.e2e.stack import REPOSITORY, Answer, eventually, expression, gated, write_rows
+from tests.e2e.stack import REPOSITORY, Answer, expression, gated, write_rows
 from tests.faults.world import World, send
+from tests.patience import eventually
 
 SHORT = {
     "INSTANCES_SWEEP_SECONDS": "8",

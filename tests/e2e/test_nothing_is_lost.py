@@ -27,9 +27,10 @@ from prefect_instances.libs.db.models import Base, FlowExecutionResource, GateOp
 from prefect_instances.libs.services.composition.model_stores import build_model_name, tracking
 from prefect_instances.libs.services.lifecycle.automations import START_NAME
 from prefect_instances.libs.services.state.ledger import utc_now
-from tests.e2e.stack import eventually, expression, market
+from tests.e2e.stack import expression, market
 from tests.e2e.struck import Struck, frozen, newer_release, run_remedy
 from tests.faults.world import Database
+from tests.patience import eventually
 from tests.prefect_server import DATABASE, begin_migrated
 
 pytestmark = [pytest.mark.e2e, pytest.mark.thorough]

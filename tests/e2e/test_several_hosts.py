@@ -15,6 +15,7 @@ from tests.faults.hosts_rounds import HostsHarness
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.thorough,
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(find_missing()), reason=f"not installed: {', '.join(find_missing())}"),
 ]
 

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,25 +34,15 @@ from prefect_instances.libs.adapters.warm_worker.worker import (
     PREFETCH_SECONDS,
     WarmWorker,
 )
+from tests.patience import SLOWEST, eventually
 
 pytestmark = pytest.mark.e2e
 
 REPOSITORY = Path(__file__).parents[2]
 FLOWS = "tests.e2e.warm_flows"
-PATIENCE_SECONDS = 60.0
-STOP_SECONDS = 40.0
+STOP_SECONDS = 40 * SLOWEST
 KEPT = 2
 """Of so many environments one is let go for another; each takes seconds to start."""
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of the condition; fails when it takes too long."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    return pytest.fail(f"waited too long for {what}")
 
 
 def is_alive(pid: int) -> bool:
@@ -127,8 +116,8 @@ class Pool:
         worker = Worker(process, log)
         family: set[int] = set()
         try:
-            until(lambda: "started!" in log.read_text(), f"the worker: {log.read_text()}")
-            until(worker.forkservers, "its forkserver")
+            eventually(lambda: "started!" in log.read_text(), what=f"the worker: {log.read_text()}")
+            eventually(worker.forkservers, what="its forkserver")
             yield worker
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -171,7 +160,7 @@ class Pool:
             run = self.client.read_flow_run(run_id)
             return run if run.state is not None and run.state.is_final() else None
 
-        ended: FlowRun = until(final, f"the end of run {run_id}")
+        ended: FlowRun = eventually(final, what=f"the end of run {run_id}")
         return ended
 
     def outcome(self, run_id: UUID) -> str:
@@ -194,7 +183,9 @@ class Pool:
 
     def body(self, run_id: UUID) -> dict[str, Any]:
         """The first note of the run, once its body has started."""
-        notes: list[dict[str, Any]] = until(lambda: self.notes(run_id), f"the body of {run_id}")
+        notes: list[dict[str, Any]] = eventually(
+            lambda: self.notes(run_id), what=f"the body of {run_id}"
+        )
         return notes[0]
 
     def hooks(self, run_id: UUID) -> list[str]:
@@ -261,7 +252,7 @@ def test_every_run_has_a_process_of_its_own_and_its_log_in_the_server(
     assert len({body["cwd"] for body in bodies}) == 10
     assert {body["ppid"] for body in bodies} == {one.pid for one in worker.forkservers()}
     for run in runs:
-        until(partial(pool.has_message, run, "a line from the body"), "the log")
+        eventually(partial(pool.has_message, run, "a line from the body"), what="the log")
     assert worker.log.read_text().count("printed by the body") == printed + 10
 
 
@@ -297,7 +288,7 @@ def test_the_environment_that_was_not_used_for_longest_is_let_go(
             warm = [await servers.warm(one, []) for one in environments[:-1]]
             assert await servers.warm(environments[0], []) is warm[0]
             warm.append(await servers.warm(environments[-1], []))
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(60 * SLOWEST):
                 while warm[1].alive:
                     await asyncio.sleep(0.05)
             return [one.alive for one in warm], warm[1].is_current()
@@ -391,9 +382,9 @@ def test_a_run_ends_in_the_state_that_its_body_asks_for(
 ) -> None:
     run = pool.start(f"{FLOWS}.{flow}", **parameters)
     assert pool.outcome(run) == outcome
-    until(lambda: pool.hooks(run) == hooks, f"the hooks {hooks}")
+    eventually(lambda: pool.hooks(run) == hooks, what=f"the hooks {hooks}")
     pid = pool.body(run)["pid"]
-    until(lambda: not is_alive(pid), "the end of the process")
+    eventually(lambda: not is_alive(pid), what="the end of the process")
     assert pool.hooks(run) == hooks
 
 
@@ -406,7 +397,7 @@ def test_a_killed_run_is_crashed_and_leaves_no_process(pool: Pool, worker: Worke
     body = pool.body(run)
     os.kill(body["pid"], signal.SIGKILL)
     assert pool.outcome(run) == "CRASHED"
-    until(lambda: pool.hooks(run) == ["CRASHED"], "the hook")
+    eventually(lambda: pool.hooks(run) == ["CRASHED"], what="the hook")
     assert not is_alive(body["pid"])
     assert not is_alive(body["child"])
 
@@ -429,14 +420,14 @@ def test_a_suspended_run_stops_before_its_next_task_and_can_go_on(
     run = pool.start(f"{FLOWS}.steps", count=300)
     process = pool.body(run)["pid"]
     pool.client.set_flow_run_state(run, Suspended(timeout_seconds=600))
-    until(lambda: not is_alive(process), "the end of the suspended run")
+    eventually(lambda: not is_alive(process), what="the end of the suspended run")
     taken = len(pool.notes(run))
     state = pool.client.read_flow_run(run).state
     assert state is not None
     assert (state.type, state.name) == (StateType.PAUSED, "Suspended")
     assert taken < 300
     pool.client.resume_flow_run(run)
-    until(lambda: len(pool.notes(run)) > taken, "the resumed run")
+    eventually(lambda: len(pool.notes(run)) > taken, what="the resumed run")
     pool.client.set_flow_run_state(run, Cancelling())
     assert pool.outcome(run) == "CANCELLED"
 
@@ -456,7 +447,7 @@ def test_a_killed_forkserver_costs_no_run(pool: Pool, worker: Worker) -> None:
     pool.body(running)
     dead = worker.forkservers()[0].pid
     os.kill(dead, signal.SIGKILL)
-    until(lambda: not is_alive(dead), "its death")
+    eventually(lambda: not is_alive(dead), what="its death")
     following = pool.start(f"{FLOWS}.mark")
     assert pool.outcome(following) == "COMPLETED"
     assert pool.body(following)["ppid"] != dead
@@ -469,7 +460,7 @@ def test_a_run_killed_after_its_forkserver_is_crashed(pool: Pool, worker: Worker
     os.kill(body["ppid"], signal.SIGKILL)
     os.kill(body["pid"], signal.SIGKILL)
     assert pool.outcome(run) == "CRASHED"
-    until(lambda: pool.hooks(run) == ["CRASHED"], "the hook")
+    eventually(lambda: pool.hooks(run) == ["CRASHED"], what="the hook")
 
 
 def test_changed_code_is_run_at_once(pool: Pool, worker: Worker) -> None:
@@ -517,7 +508,9 @@ def end_and_see_it_leave_nothing(
     killed = number is signal.SIGKILL
     assert worker.stop(number) == (-signal.SIGKILL if killed else 0)
     if killed:
-        until(lambda: not [pid for pid in family if is_alive(pid)], "the end of its processes")
+        eventually(
+            lambda: not [pid for pid in family if is_alive(pid)], what="the end of its processes"
+        )
     assert [pid for pid in family if is_alive(pid)] == []
     assert pool.outcome(run) == "CRASHED"
 

@@ -29,9 +29,10 @@ import psycopg
 import yaml
 from psycopg import sql
 
-from tests.e2e.stack import BIN, REPOSITORY, Stack, eventually
+from tests.e2e.stack import BIN, REPOSITORY, Stack
 from tests.faults.world import FINE
 from tests.object_store import S3, serve_s3
+from tests.patience import eventually
 from tests.prefect_server import HOST, end_with_parent, free_port
 
 LOGIN = "admin:s3cret"

@@ -17,10 +17,11 @@ from random import Random
 
 from prefect_instances.libs.core.errors import InstancesError
 from prefect_instances.libs.core.status import FlowStatus, RunStatus
-from tests.e2e.stack import REPOSITORY, Answer, eventually, packaged_days
+from tests.e2e.stack import REPOSITORY, Answer, packaged_days
 from tests.faults import invariants
 from tests.faults.hosts import Host, Hosts, several_hosts
 from tests.faults.rounds import LIMIT, Round
+from tests.patience import eventually
 
 DEMO = REPOSITORY / "cli" / "demo.yaml"
 LAST_DAY = "2022-11-30"

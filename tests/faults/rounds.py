@@ -14,11 +14,11 @@ import httpx
 from prefect_instances.libs.core.errors import InstancesError
 from prefect_instances.libs.core.ids import EXECUTION_TAG
 from prefect_instances.libs.core.status import FlowStatus, RunStatus
-from tests.e2e.stack import eventually
 from tests.faults import invariants
 from tests.faults.graph import PROJECT, manifest, write_sources
 from tests.faults.strikes import Strike, draw, strike
 from tests.faults.world import World
+from tests.patience import eventually
 
 LIMIT = 240.0
 """Seconds after which a round that is not at rest counts as lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,11 @@ from prefect_instances.libs.services.rendering.markdown import render_markdown
 from prefect_instances.libs.services.rendering.tables import draw_rows
 from prefect_instances.libs.services.state.context import Services
 from prefect_instances.libs.services.views import reports
+
+END_SECONDS = 30.0
+"""So long a report waits for a run that still writes its pages."""
+
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -121,12 +127,25 @@ def _choose_run(services: Services, label: str, kind: str, run: str) -> dict[str
 
 
 def _read_pages(services: Services, flow_run_id: UUID) -> tuple[dict[str, str], str]:
-    """Return the pages of a flow run as HTML by title, and why there are none."""
+    """Return the pages of a flow run as HTML by title, and why there are none.
+
+    A run writes them when its output is READY already, and before it ends: wait for that.
+    """
     try:
+        _await_end(services, flow_run_id)
         found = services.prefect.list_artifacts(flow_run_id)
     except InstancesError as error:
         return {}, f"only the numbers: {error}"
     return {page.title: _draw_page(page.type, page.data) for page in found}, ""
+
+
+def _await_end(services: Services, flow_run_id: UUID) -> None:
+    until = time.monotonic() + END_SECONDS
+    while time.monotonic() < until:
+        run = services.prefect.read_runs([flow_run_id]).get(flow_run_id)
+        if run is None or run.ended:
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _draw_page(type_: str, data: Any) -> str:

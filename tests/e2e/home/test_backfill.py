@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.stack import Answer, Stack, eventually, expression, gated, on_postgresql
+from tests.e2e.stack import Answer, Stack, expression, gated, on_postgresql
+from tests.patience import eventually
 
 pytestmark = [pytest.mark.e2e, on_postgresql]
 

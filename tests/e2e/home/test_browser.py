@@ -12,7 +12,8 @@ from playwright.sync_api import expect
 
 from prefect_instances.libs.adapters.prefect.pictures import ROUTE
 from tests.e2e.browser import Person, person_at
-from tests.e2e.stack import Stack, eventually, expression, write_rows
+from tests.e2e.stack import Stack, expression, write_rows
+from tests.patience import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,8 @@ import pytest
 
 from prefect_instances.libs.db.repositories.region import read_parameters
 from prefect_instances.libs.services.views import reports
-from tests.e2e.stack import Stack, eventually, gated, on_postgresql_when_thorough, write_rows
+from tests.e2e.stack import Stack, gated, on_postgresql_when_thorough, write_rows
+from tests.patience import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import Stack, eventually, expression, on_postgresql
+from tests.e2e.stack import Stack, expression, on_postgresql
+from tests.patience import eventually
 
 pytestmark = [pytest.mark.e2e, on_postgresql]
 

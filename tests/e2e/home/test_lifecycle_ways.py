@@ -26,7 +26,8 @@ from prefect_instances.libs.services.lifecycle.automations import START_NAME
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import SWEEP, lifecycle_plans
 from prefect_instances.libs.services.state.ledger import utc_now
 from prefect_instances.libs.services.views import history, reports
-from tests.e2e.stack import Stack, eventually, expression, market
+from tests.e2e.stack import Stack, expression, market
+from tests.patience import eventually
 
 pytestmark = pytest.mark.e2e
 

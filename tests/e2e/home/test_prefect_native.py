@@ -17,7 +17,8 @@ from prefect_instances.libs.services.state.ledger import utc_now
 from prefect_instances.libs.services.state.subscriber_relay import SubscriberRelay
 from tests.centrifugo.fixtures import connection_to
 from tests.centrifugo.server import ContractServer
-from tests.e2e.stack import Stack, eventually, expression, market
+from tests.e2e.stack import Stack, expression, market
+from tests.patience import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -35,7 +35,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     START_NAME,
     plan_recovery,
 )
-from tests.prefect_server import eventually
+from tests.patience import eventually
 from tests.property.graphs import chain
 from tests.property.scene import BY_HAND, Scene
 

@@ -23,7 +23,7 @@ from prefect_instances.libs.adapters.prefect import (
 )
 from prefect_instances.libs.core.errors import NotFound, PermanentError
 from prefect_instances.libs.specs import ScheduleSpec
-from tests.prefect_server import eventually
+from tests.patience import eventually
 
 POOL = "deployment-tests"
 PARAMETERS = {"instance": str(UUID(int=1))}

@@ -10,7 +10,7 @@ import httpx
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
 from prefect_instances.libs.adapters.prefect.polls import REPEAT_SECONDS
-from tests.prefect_server import eventually
+from tests.patience import eventually
 
 
 def deploy(person: httpx.Client, pool: str, name: str) -> str:

@@ -42,6 +42,7 @@ from prefect_instances.libs.wiring import open_broker
 from tests.centrifugo.server import ContractServer
 from tests.databases import on_both_databases
 from tests.integration.bench import Bench, derived, make_bench, prices
+from tests.patience import eventually
 
 API_KEY, HMAC_SECRET = "planted-api-key-5e1c0a", "planted-hmac-secret-77b3f2-long-enough"
 
@@ -255,15 +256,6 @@ def watching(bench: Bench, name: str) -> Any:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(30)
-
-
-def eventually(look: Any) -> None:
-    pause = threading.Event()
-    for _ in range(3000):
-        if look():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it did not happen")
 
 
 @on_both_databases
