@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from tests.e2e.stack import BIN, REPOSITORY, market
+from tests.patience import eventually
 from tests.prefect_server import (
     DATABASE,
     HOST,
     api_url,
     begin_migrated,
     environment,
-    eventually,
     free_port,
     stop,
 )
