@@ -95,15 +95,12 @@ On some virtual machines a page that the processor has to look up costs microsec
 take four times as long.
 """
 
-TWO = ("-n", "2")
-"""Test processes: with their servers and runs two keep two cores busy."""
-
 SCOPES = {
     "quick": Scope(("-m", "not server and not thorough", "tests/unit", *CORE_LAWS), "quick"),
-    "test": Scope(TWO, "dev"),
-    "--all": Scope((*TWO, "-m", ""), "ci", measured=True),
+    "test": Scope((), "dev"),
+    "--all": Scope(("-m", ""), "ci", measured=True),
     # Laws are drawn again, with as many examples as are promised.
-    "--rest": Scope((*TWO, "-m", "thorough or hypothesis"), "ci", static=False, measured=True),
+    "--rest": Scope(("-m", "thorough or hypothesis"), "ci", static=False, measured=True),
 }
 
 

@@ -155,12 +155,7 @@ class SharedServers(LoadScopeScheduling):
         return f"{file}{where}" if file.endswith(LONG_ON_EACH_DATABASE) else file
 
 
-MANY_PROCESSES = (
-    "test_demo_on_s3.py",
-    "test_fault_rounds.py",
-    "test_nothing_is_lost.py",
-    "test_several_hosts.py",
-)
+MANY_PROCESSES = ("test_demo_on_s3.py", "test_fault_rounds.py", "test_several_hosts.py")
 """Files whose tests fill the machine by themselves: one after the other they are in time."""
 LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py",)
 LONG_AND_ALONE = ("test_expression_operators.py",)

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.rounds import Harness
 from tests.faults.world import new_world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.thorough]
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough, pytest.mark.timeout(1500)]
 
 
 def test_after_random_faults_each_instance_ran_once_on_the_new_inputs(tmp_path: Path) -> None:
