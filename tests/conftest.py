@@ -157,7 +157,7 @@ class SharedServers(LoadScopeScheduling):
 
 MANY_PROCESSES = ("test_demo_on_s3.py", "test_fault_rounds.py", "test_several_hosts.py")
 """Files whose tests fill the machine by themselves: one after the other they are in time."""
-LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py",)
+LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py", "test_nothing_is_lost.py")
 LONG_AND_ALONE = ("test_expression_operators.py",)
 """Files whose tests share nothing and take minutes with all the examples of ``ci``."""
 FAULTS = ("test_backfill.py", "test_cascade.py", "test_faults.py", "test_freshness.py")
