@@ -135,8 +135,9 @@ def report(name: str, flow: str = "", run: str = "") -> RunReport:
 
     ``flow`` is the kind of flow: a model has ``training`` (the default), ``inference`` and
     ``monitoring`` (drift). ``run`` is the id of a run, instead of the newest. The pages come from
-    Prefect; without it only the numbers are there. Raises NotFound for an unknown name or run and
-    if no run has succeeded, InvalidSpec for a kind of flow that the instance does not have.
+    Prefect; without it only the numbers are there. Waits up to 30 seconds for a run that still
+    writes its pages. Raises NotFound for an unknown name or run and if no run has succeeded,
+    InvalidSpec for a kind of flow that the instance does not have.
     """
     from prefect_instances.libs.services.views.run_reports import build_report
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import pytest
@@ -31,7 +30,6 @@ STOP_SECONDS = 15.0
 HOST = "127.0.0.1"
 DATABASE = "prefect.db"
 _PR_SET_PDEATHSIG = 1
-Found = TypeVar("Found")
 
 QUIET = {
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",

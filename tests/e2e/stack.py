@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import polars as pl
@@ -28,7 +28,6 @@ from tests.patience import SLOWEST, eventually
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-Found = TypeVar("Found")
 
 STARTERS = ("up", "down")
 """Commands that start or end processes: these have a process of their own."""

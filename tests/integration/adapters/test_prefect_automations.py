@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ from prefect_instances.libs.services.lifecycle.automations import (
     START_NAME,
     plan_recovery,
 )
-from tests.patience import Found, eventually
+from tests.patience import eventually
 from tests.property.graphs import chain
 from tests.property.scene import BY_HAND, Scene
 
@@ -373,16 +373,6 @@ def breach() -> Event:
     return replace(event, id=uuid4(), occurred=datetime.now(UTC))
 
 
-def publish_until(gateway: PrefectGateway, event: Event, look: Callable[[], Found]) -> Found:
-    """Publish an event anew until something is seen: a new automation may miss the first one."""
-
-    def publish() -> Found:
-        gateway.publish([replace(event, id=uuid4(), occurred=datetime.now(UTC))])
-        return look()
-
-    return eventually(publish, what=event.name, pause=2)
-
-
 def test_a_missed_deadline_is_told_to_who_asked_with_the_slot_and_the_hours(
     gateway: PrefectGateway, inbox: Inbox
 ) -> None:
@@ -401,7 +391,8 @@ def test_a_missed_deadline_is_told_to_who_asked_with_the_slot_and_the_hours(
     event = breach()
     try:
         _notify(gateway, f"custom-webhook/{name}")
-        (message, *_) = publish_until(gateway, event, lambda: inbox.received)
+        gateway.publish([event])
+        (message,) = eventually(lambda: inbox.received)
     finally:
         gateway.delete_automation(NOTIFY_NAME)
     assert message["subject"] == f"{event.payload['project']}/A is overdue"
@@ -422,9 +413,19 @@ def test_the_automation_of_the_page_explains_what_is_late(
     document = yaml.safe_load(written.replace(str(UUID(int=0)), str(check)))
     made = person.post("/automations/", json=document)
     made.raise_for_status()
-    event = breach()
+    event, published = breach(), 0
+
+    def publish() -> list[RunView]:
+        """Once more if need be: an automation that was just made may miss an event."""
+        nonlocal published
+        published += 1
+        gateway.publish([replace(event, id=uuid4(), occurred=datetime.now(UTC))])
+        return started(gateway, check)
+
     try:
-        (run, *_) = publish_until(gateway, event, lambda: started(gateway, check))
+        runs = eventually(publish, what="a run", pause=2)
     finally:
         person.delete(f"/automations/{made.json()['id']}").raise_for_status()
-    assert run.parameters == {"instance": event.payload["instance_id"]}
+    assert len(runs) <= published
+    for run in runs:
+        assert run.parameters == {"instance": event.payload["instance_id"]}
