@@ -149,6 +149,8 @@ class SharedServers(LoadScopeScheduling):
             return nodeid
         if file.endswith(MANY_PROCESSES):
             return "many processes"
+        if file.endswith(MODEL_SERVERS):
+            return "model servers"
         where = " on postgresql" if "postgresql" in case else ""
         if file.startswith("tests/e2e/home/"):
             return f"home{where or (' with faults' if file.endswith(FAULTS) else '')}"
@@ -157,6 +159,8 @@ class SharedServers(LoadScopeScheduling):
 
 MANY_PROCESSES = ("test_demo_on_s3.py", "test_fault_rounds.py", "test_several_hosts.py")
 """Files whose tests fill the machine by themselves: one after the other they are in time."""
+MODEL_SERVERS = ("test_evidently.py", "test_mlflow.py", "test_model_servers.py")
+"""Files whose tests use the same servers of MLflow and Evidently."""
 LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py", "test_nothing_is_lost.py")
 LONG_AND_ALONE = ("test_expression_operators.py",)
 """Files whose tests share nothing and take minutes with all the examples of ``ci``."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import psutil
 
 from prefect_instances.cli.runtime import processes
 from prefect_instances.cli.runtime.home import Home
 from prefect_instances.libs.core.errors import PermanentError, Unavailable
+
+if TYPE_CHECKING:
+    import ssl
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.2
@@ -84,10 +89,18 @@ def answers_ok(url: str) -> bool:
     import httpx
 
     try:
-        response = httpx.get(url, timeout=5.0, trust_env=False)
+        response = httpx.get(url, timeout=5.0, trust_env=False, verify=_certificates())
     except httpx.HTTPError:
         return False
     return response.is_success
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Read the certificates of the machine once, not with every poll: it takes 20 ms or more."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

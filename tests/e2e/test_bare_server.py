@@ -1,4 +1,7 @@
-"""The recipe of ``docs/ci.md``, word for word: from an empty Prefect server and database."""
+"""The recipe of ``docs/ci.md``, word for word: from an empty Prefect server and database.
+
+Its commands are those of the wheel, in a project of somebody else with folders of the same names.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 import yaml
 
 from tests.e2e.stack import BIN, REPOSITORY, market
+from tests.e2e.wheel_project import Project
 from tests.patience import eventually
 from tests.prefect_server import (
     DATABASE,
@@ -37,7 +41,15 @@ def recipe() -> list[str]:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, prefect_template: Path) -> Iterator[dict[str, str]]:
+def project(tmp_path: Path) -> Project:
+    """A project with the wheel in its environment."""
+    made = Project(tmp_path)
+    made.make()
+    return made
+
+
+@pytest.fixture
+def bare(project: Project, tmp_path: Path, prefect_template: Path) -> Iterator[dict[str, str]]:
     """Prefect's own server with nothing in it; the environment of a machine that knows it."""
     begin_migrated(tmp_path / "prefect" / DATABASE, prefect_template)
     port = free_port()
@@ -56,10 +68,11 @@ def bare(tmp_path: Path, prefect_template: Path) -> Iterator[dict[str, str]]:
         eventually(lambda: answers(api_url(port)), 120)
         yield {
             **kept,
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{project.environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(project.folder),
             # As often as a person's own worker asks; by default it is every ten seconds.
             "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "INSTANCES_HOME": str(tmp_path / "home"),
+            "INSTANCES_HOME": str(project.home),
             "INSTANCES_DATABASE_URL": f"sqlite:///{tmp_path / 'instances.db'}",
         }
     finally:
@@ -84,8 +97,9 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_the_recipe_leads_from_nothing_to_instances_that_are_ready(
-    bare: dict[str, str], checkout: Path, tmp_path: Path
+    project: Project, bare: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
+    project.has_the_wheel_alone()
     where, prepare, work, create = recipe()
     assert [line.split("=")[0] for line in where.splitlines()] == [
         "export PREFECT_API_URL",
@@ -107,6 +121,7 @@ def test_the_recipe_leads_from_nothing_to_instances_that_are_ready(
         known = shell("instances definitions", bare, checkout)
         created = shell(create, bare, checkout)
         status = shell("instances status", bare, checkout)
+        project.runs_its_own_flow(**bare)
     finally:
         stop(worker)
 

@@ -48,7 +48,5 @@ def describe_flow(entrypoint: str) -> FlowFacts:
 
 def build_parameter_schema(flow: Flow[..., Any]) -> dict[str, Any]:
     """Return the JSON schema of a flow's parameters, as ``prefect deploy`` stores it."""
-    from prefect.utilities.callables import parameter_schema
-
-    schema: dict[str, Any] = parameter_schema(flow).model_dump(mode="json", exclude_unset=True)
+    schema: dict[str, Any] = flow.parameters.model_dump(mode="json", exclude_unset=True)
     return schema

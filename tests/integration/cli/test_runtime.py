@@ -266,6 +266,39 @@ def test_what_does_not_become_ready_is_told_with_its_exit_code(
     assert not {"too_high", "after_too_high"} & names
 
 
+CHAIN = {
+    "sp500_prices": [FlowKind.REFRESH],
+    "returns_1d": [FlowKind.REFRESH],
+    "momentum_12m": [FlowKind.REFRESH],
+    "relative_momentum": [FlowKind.REFRESH],
+    "return_model": [FlowKind.INFERENCE, FlowKind.MONITORING],
+    "max_utility": [FlowKind.OPTIMIZE],
+    "out_of_sample": [FlowKind.BACKTEST],
+}
+"""What new prices are to run, where weights are decided on new data too."""
+
+
+def test_one_refresh_runs_the_whole_chain_once(demo: LivingHome) -> None:
+    stack = Stack(demo.path)
+    stack.apply(without_cadences(), "--wait")
+    expected = _completed(stack)
+
+    # The first session of a month decides new weights, the one after it keeps them.
+    for day in ("2022-12-01", "2022-12-02"):
+        stack.cli("run", "sp500_prices", "--as-of", day, "--wait", seconds=400)
+        expected.update((name, kind) for name, kinds in CHAIN.items() for kind in kinds)
+
+        assert stack.settled("demo")
+        assert _completed(stack) == expected
+        dates = {name: stack.flow(name)["last_data_date"] for name in CHAIN}
+        assert dates == {**dict.fromkeys(CHAIN, day), "max_utility": "2022-12-01"}
+        for name in CHAIN:
+            _assert_read_the_newest(stack, name)
+    assert {run["status"] for name in CHAIN for run in stack.runs(name)} == {"completed"}
+    stack.cli("apply", "-f", str(packaged_demo()), "--wait")
+    stack.warm.close()
+
+
 def test_a_run_with_wait_waits_for_the_cascade_too(demo: LivingHome) -> None:
     before = len(demo.run("runs", "relative_momentum", "--json").json["runs"])
 
@@ -449,57 +482,24 @@ def test_pages_are_served_where_links_lead_and_doctor_misses_them(demo: LivingHo
     assert demo.run("doctor").code == 0
 
 
-CHAIN = {
-    "sp500_prices": [FlowKind.REFRESH],
-    "returns_1d": [FlowKind.REFRESH],
-    "momentum_12m": [FlowKind.REFRESH],
-    "relative_momentum": [FlowKind.REFRESH],
-    "return_model": [FlowKind.INFERENCE, FlowKind.MONITORING],
-    "max_utility": [FlowKind.OPTIMIZE],
-    "out_of_sample": [FlowKind.BACKTEST],
-}
-"""What new prices are to run, where weights are decided on new data too."""
+def test_purging_leaves_nothing(demo: LivingHome) -> None:
+    """The last test of this home: it ends with the demonstration itself."""
+    stack = Stack(demo.path)
+    assert "demo/return_model" in _tracked(stack.home)
+    assert _kept_files(stack.home)
 
-
-def test_one_refresh_runs_the_whole_chain_once_and_purging_leaves_nothing(
-    demo: LivingHome,
-) -> None:
-    """In a project of its own, for the others have refreshed what is there, on new days too."""
-    stack, project = Stack(demo.path), "chain"
-    files = _kept_files(stack.home)
-    stack.apply(without_cadences(project), "--wait")
-    first = _completed(stack, project)
-    assert set(first.values()) == {1}, first
-    expected = Counter(first)
-
-    # The first session of a month decides new weights, the one after it keeps them.
-    for day in ("2022-12-01", "2022-12-02"):
-        stack.cli("run", f"{project}/sp500_prices", "--as-of", day, "--wait", seconds=400)
-        expected.update((name, kind) for name, kinds in CHAIN.items() for kind in kinds)
-
-        assert stack.settled(project)
-        assert _completed(stack, project) == expected
-        assert {run["status"] for name in CHAIN for run in stack.runs(f"{project}/{name}")} == {
-            "completed"
-        }
-        dates = {name: stack.flow(f"{project}/{name}")["last_data_date"] for name in CHAIN}
-        assert dates == {**dict.fromkeys(CHAIN, day), "max_utility": "2022-12-01"}
-        for name in CHAIN:
-            _assert_read_the_newest(stack, project, name)
-
-    model = f"{project}/return_model"
-    assert model in _tracked(stack.home)
     for source in ("sp500_prices", "sp500_index"):
-        stack.cli("delete", f"{project}/{source}", "--cascade", "--purge", seconds=400)
-    assert stack.statuses(project) == {}
-    assert model not in _tracked(stack.home)
-    assert _kept_files(stack.home) - files == set()
+        stack.cli("delete", source, "--cascade", "--purge", seconds=400)
+
+    assert stack.statuses("demo") == {}
+    assert "demo/return_model" not in _tracked(stack.home)
+    assert _kept_files(stack.home) == set()
     stack.warm.close()
 
 
-def without_cadences(project: str) -> dict[str, Any]:
+def without_cadences() -> dict[str, Any]:
     """The manifest that ships without its cadences, and with an optimizer that follows the data."""
-    manifest: dict[str, Any] = {**yaml.safe_load(packaged_demo().read_text()), "project": project}
+    manifest: dict[str, Any] = yaml.safe_load(packaged_demo().read_text())
     for instance in manifest["instances"]:
         instance.pop("schedule", None)
         if instance["name"] == "max_utility":
@@ -508,19 +508,18 @@ def without_cadences(project: str) -> dict[str, Any]:
     return manifest
 
 
-def _completed(stack: Stack, project: str) -> Counter[tuple[str, str]]:
-    """How often each flow of the project has succeeded."""
-    names = stack.statuses(project)
-    runs = [(name, run) for name in names for run in stack.completed(f"{project}/{name}")]
+def _completed(stack: Stack) -> Counter[tuple[str, str]]:
+    """How often each flow has succeeded."""
+    runs = [(name, run) for name in stack.statuses("demo") for run in stack.completed(name)]
     return Counter((name, run["flow_kind"]) for name, run in runs)
 
 
-def _assert_read_the_newest(stack: Stack, project: str, name: str) -> None:
+def _assert_read_the_newest(stack: Stack, name: str) -> None:
     """Its last runs read the versions that are current now."""
     for kind in CHAIN[name]:
-        runs = [run for run in stack.runs(f"{project}/{name}") if run["flow_kind"] == kind]
+        runs = [run for run in stack.runs(name) if run["flow_kind"] == kind]
         for pin in runs[0]["inputs"]:
-            flows = stack.instance(f"{project}/{pin['resource']}")["flows"]
+            flows = stack.instance(pin["resource"])["flows"]
             current = {flow["kind"]: flow["generation"] for flow in flows}
             assert pin["generation"] == current[pin["flow_kind"]], (name, kind, pin)
 
