@@ -99,7 +99,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_the_recipe_leads_from_nothing_to_instances_that_are_ready(
     project: Project, bare: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
-    project.has_the_wheel_alone()
+    project.require_wheel_alone()
     where, prepare, work, create = recipe()
     assert [line.split("=")[0] for line in where.splitlines()] == [
         "export PREFECT_API_URL",
@@ -121,7 +121,7 @@ def test_the_recipe_leads_from_nothing_to_instances_that_are_ready(
         known = shell("instances definitions", bare, checkout)
         created = shell(create, bare, checkout)
         status = shell("instances status", bare, checkout)
-        project.runs_its_own_flow(**bare)
+        project.run_own_flow(**bare)
     finally:
         stop(worker)
 

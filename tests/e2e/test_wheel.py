@@ -41,7 +41,7 @@ def project(tmp_path: Path, prefect_template: Path) -> Iterator[Project]:
 
 
 def test_an_instance_gets_ready_beside_a_flow_of_the_projects_own(project: Project) -> None:
-    project.has_the_wheel_alone()
+    project.require_wheel_alone()
 
     project.run("instances", "up", "--detach")
     project.run("instances", "apply", "-f", "desk.yaml", "--wait")
@@ -49,7 +49,7 @@ def test_an_instance_gets_ready_beside_a_flow_of_the_projects_own(project: Proje
 
     api = project.run("python", "-c", _API, PREFECT_HOME=str(project.home / "client")).strip()
     client = {"PREFECT_API_URL": api, "PREFECT_HOME": str(project.home / "client")}
-    project.runs_its_own_flow(**client)
+    project.run_own_flow(**client)
 
 
 _API = """

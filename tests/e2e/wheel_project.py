@@ -63,14 +63,14 @@ class Project:
         assert done.returncode == code, (command, done.stdout[-2000:], done.stderr[-4000:])
         return done.stdout + done.stderr
 
-    def runs_its_own_flow(self, **variables: str) -> None:
+    def run_own_flow(self, **variables: str) -> None:
         """Deploy that flow, and run it on the worker that runs instances."""
         self.run("prefect", "--no-prompt", "deploy", "--all", **variables)
         ran = self.run("prefect", "deployment", "run", "hello/own", "--watch", **variables)
         assert "Completed" in ran or "COMPLETED" in ran
 
-    def has_the_wheel_alone(self) -> None:
-        """The modules of this repository are found in the wheel's package only."""
+    def require_wheel_alone(self) -> None:
+        """Check that this repository is found in the wheel's package only."""
         alone = ["python", "-P", "-c"]
         self.run(*alone, "import prefect_instances.flows.refresh_dataset", PYTHONPATH="")
         refused = self.run(*alone, "import flows", PYTHONPATH="", code=1)
