@@ -44,16 +44,6 @@ FAST = {
 on_postgresql = pytest.mark.parametrize("stack", ["postgresql"], indirect=True)
 """For the tests that wait longest and kill most: they have the home on PostgreSQL to themselves."""
 
-on_postgresql_when_thorough = pytest.mark.parametrize(
-    "stack", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True
-)
-"""For a test of what the database has a part in; ``stack`` is else on SQLite."""
-
-on_sqlite_when_thorough = pytest.mark.parametrize(
-    "stack", [pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"], indirect=True
-)
-"""For the one of them that the default suite runs on PostgreSQL."""
-
 
 @dataclass(frozen=True)
 class Answer:

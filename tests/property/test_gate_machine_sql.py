@@ -17,6 +17,7 @@ from prefect_instances.libs.db import sqlite_url
 from prefect_instances.libs.db.repositories import region
 from prefect_instances.libs.services.state import ledger
 from tests.databases import on_each_database
+from tests.promised import PROMISED
 from tests.property.machine import machine_over
 from tests.property.sql_backend import SqlBackend
 from tests.property.statistics import table
@@ -38,7 +39,7 @@ def test_every_history_keeps_the_invariants_in_a_database(
     sql: SqlBackend, record_property: Callable[[str, object], None]
 ) -> None:
     counts: Counter[str] = Counter()
-    few = settings(max_examples=max(5, settings().max_examples // 5), stateful_step_count=20)
+    few = settings(max_examples=max(5, PROMISED // 10), stateful_step_count=20)
     run_state_machine_as_test(machine_over(lambda: sql, counts), settings=few)
     dialect = sql.databases[0].url.get_backend_name()
     record_property("counts", table(f"random histories on {dialect}", counts))

@@ -17,7 +17,7 @@ from prefect_instances.libs.definitions.optimizer import Constraints, Moments, P
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 AVERSION = 5.0
-MANY = settings(max_examples=settings().max_examples * 2 // 5)  # 20, 200 in the thorough profile
+MANY = settings(max_examples=settings().max_examples * 2 // 5)  # each solves two problems
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from prefect_instances.libs.db.repositories.region import read_parameters
 from prefect_instances.libs.services.views import reports
-from tests.e2e.stack import Stack, gated, on_postgresql_when_thorough, write_rows
+from tests.e2e.stack import Stack, gated, write_rows
 from tests.patience import eventually
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.e2e
 BOTH_DAYS = (["--as-of", "2022-01-04"], ["--as-of", "2022-01-03"])
 
 
-@on_postgresql_when_thorough
 @pytest.mark.parametrize(
     ("asked", "forced", "as_of"),
     [

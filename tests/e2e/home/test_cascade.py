@@ -19,7 +19,6 @@ from tests.e2e.stack import (
     gated,
     market,
     on_postgresql,
-    on_sqlite_when_thorough,
     packaged_days,
     slow,
     write_rows,
@@ -27,7 +26,7 @@ from tests.e2e.stack import (
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS, ROUNDS_ON_POSTGRESQL = 10, 2
+ROUNDS = 2
 
 
 def diamond(project: str) -> dict[str, Any]:
@@ -61,16 +60,15 @@ def diamond(project: str) -> dict[str, Any]:
     }
 
 
-@on_sqlite_when_thorough
+@on_postgresql
 def test_each_round_runs_every_descendant_once_on_the_new_inputs(
     stack: Stack, project: str
 ) -> None:
-    rounds = ROUNDS_ON_POSTGRESQL if stack.database_url else ROUNDS
     stack.apply(diamond(project), "--wait")
     names = ["prices", "returns", "momentum", "score"]
     first = {name: len(stack.runs(f"{project}/{name}")) for name in names}
 
-    for round_, day in enumerate(packaged_days("2022-11-30")[:rounds], start=1):
+    for round_, day in enumerate(packaged_days("2022-11-30")[:ROUNDS], start=1):
         stack.cli("run", f"{project}/prices", "--as-of", day, "--wait")
 
         assert stack.settled(project)

@@ -23,7 +23,6 @@ from tests.e2e.stack import (
     gated,
     market,
     on_postgresql,
-    on_sqlite_when_thorough,
     slow,
     write_rows,
 )
@@ -118,7 +117,7 @@ def test_a_refresh_that_keeps_failing_blocks_only_its_descendants_until_it_is_me
     assert stack.settled(project)
 
 
-@on_sqlite_when_thorough
+@on_postgresql
 def test_everything_killed_in_mid_cascade_completes_after_up(
     stack: Stack, project: str, tmp_path: Path
 ) -> None:

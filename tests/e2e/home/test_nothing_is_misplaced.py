@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stack import Stack, on_postgresql_when_thorough
+from tests.e2e.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.thorough]
 
 
-@on_postgresql_when_thorough
 def test_a_second_home_on_the_same_server_is_refused(stack: Stack, tmp_path: Path) -> None:
     other = Stack(tmp_path / "other", more={"PREFECT_API_URL": stack.api_url})
     before = stack.post("/deployments/count", {})

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from prefect_instances.libs.quant.backtest import Costs, History, Slippage, simulate
 from prefect_instances.libs.quant.calendar import Frequency, decision_bars
+from tests.promised import PROMISED
 from tests.unit.quant.backtest_loop import IMPACTS, PlainLoop
 
 CAPITAL = 1_000_000.0
-THOROUGH = settings.get_current_profile_name() == "ci"
-EXAMPLES = 500 if THOROUGH else 30
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def looped(given: Universe) -> PlainLoop:
     return loop
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=PROMISED)
 @given(universes())
 def test_a_plain_loop_gives_the_same(given: Universe) -> None:
     history, loop = simulated(given), looped(given)
@@ -117,7 +116,7 @@ def test_a_plain_loop_gives_the_same(given: Universe) -> None:
     assert sorted(found) == sorted(loop.waited)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=PROMISED)
 @given(universes())
 def test_cash_and_exposure_keep_their_limits_on_every_bar(given: Universe) -> None:
     history = simulated(given)
@@ -133,7 +132,7 @@ def test_cash_and_exposure_keep_their_limits_on_every_bar(given: Universe) -> No
         assert (gross[at] <= np.array(limits) + 1e-9).all()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=PROMISED)
 @given(universes())
 def test_bt_makes_the_same_of_the_trades(given: Universe) -> None:
     history = simulated(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_instances.libs.services.procedures.features import (
@@ -14,6 +14,7 @@ from prefect_instances.libs.services.procedures.features import (
     build_labels,
     split_purged,
 )
+from tests.promised import PROMISED
 
 MONDAY = date(2024, 1, 1)
 
@@ -61,6 +62,7 @@ def test_of_one_calendar_the_last_horizon_of_sessions_is_left_out() -> None:
     assert learned == MONDAY + timedelta(days=45 - 9 - 5 - 1)
 
 
+@settings(max_examples=PROMISED)
 @given(
     st.dictionaries(
         st.sampled_from("ABCD"),
