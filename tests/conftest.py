@@ -79,12 +79,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Keep what is imported and collected out of garbage collections: it lasts for the session."""
+    """Keep what is imported and collected out of garbage collections: it lasts for the session.
+
+    From then on the collector looks ten times less often than by default.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(7_000, 10, 10)
         gc.enable()
 
 

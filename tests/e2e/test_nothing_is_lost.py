@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -106,13 +107,26 @@ def modelled(home: Struck) -> str:
     return project
 
 
-@pytest.mark.parametrize(
-    ("home", "state"),
-    [("sqlite", "PENDING"), ("sqlite", "RUNNING"), ("postgresql", "RUNNING")],
-    indirect=["home"],
-)
+def test_a_run_that_dies_before_it_began_ends_and_its_opening_runs(
+    home: Struck, project: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    source, label = home.source(project, folder, "derived"), f"{project}/derived"
+    home.hold(source, folder)
+    with frozen(home, "forkserver"):
+        (folder / "hold").unlink()
+        [ghost] = eventually(lambda: home.flow_runs(label, "PENDING"), 60, "the worker took it")
+        home.kill_worker()
+    assert home.state_of(ghost) == "PENDING"
+
+    home.up()
+
+    assert_crashed_and_done_again(home, label, ghost)
+
+
+@on_each_home
 def test_a_run_that_dies_before_its_claim_ends_and_its_opening_runs(
-    home: Struck, project: str, tmp_path: Path, state: str
+    home: Struck, project: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "source"
     source, label = home.source(project, folder, "derived"), f"{project}/derived"
@@ -120,17 +134,19 @@ def test_a_run_that_dies_before_its_claim_ends_and_its_opening_runs(
     with frozen(home, "forkserver") as wake:
         (folder / "hold").unlink()
         [ghost] = eventually(lambda: home.flow_runs(label, "PENDING"), 60, "the worker took it")
-        if state == "RUNNING":
-            with home.writes_held():
-                wake()
-                eventually(lambda: home.state_of(ghost) == state, 60, "its process began")
-                home.kill_worker()
-        else:
+        with home.writes_held():
+            wake()
+            eventually(lambda: home.state_of(ghost) == "RUNNING", 60, "its process began")
             home.kill_worker()
-    assert home.state_of(ghost) == state
+    assert home.state_of(ghost) == "RUNNING"
 
     home.up()
 
+    assert_crashed_and_done_again(home, label, ghost)
+
+
+def assert_crashed_and_done_again(home: Struck, label: str, ghost: dict[str, Any]) -> None:
+    """The run that died ends as crashed, and another one does what it was to do."""
     home.arrives(label)
     eventually(lambda: home.state_of(ghost) == "CRASHED", 60, "the ghost's end")
     assert [run["status"] for run in home.runs(label)] == ["completed", "completed"]
