@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, on_postgresql
 
 pytestmark = [pytest.mark.e2e, pytest.mark.thorough]
 
 
+@on_postgresql
 def test_a_second_home_on_the_same_server_is_refused(stack: Stack, tmp_path: Path) -> None:
     other = Stack(tmp_path / "other", more={"PREFECT_API_URL": stack.api_url})
     before = stack.post("/deployments/count", {})
