@@ -250,7 +250,8 @@ def test_every_run_has_a_process_of_its_own_and_its_log_in_the_server(
     bodies = [pool.body(run) for run in runs]
     assert len({body["pid"] for body in bodies}) == 10
     assert len({body["cwd"] for body in bodies}) == 10
-    assert {body["ppid"] for body in bodies} == {one.pid for one in worker.forkservers()}
+    [parent] = {body["ppid"] for body in bodies}
+    assert parent in {one.pid for one in worker.forkservers()}
     for run in runs:
         eventually(partial(pool.has_message, run, "a line from the body"), what="the log")
     assert worker.log.read_text().count("printed by the body") == printed + 10

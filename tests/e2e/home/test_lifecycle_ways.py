@@ -74,7 +74,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> World:
     project = f"w{uuid4().hex[:6]}"
-    idle = [f"{name}_{at}" for name in ("kept", "gone") for at in range(len(WAYS))]
+    idle = [f"{name}_{at}" for name in ("kept", "halted", "gone") for at in range(len(WAYS))]
     instances = [
         market("px", symbols=["KO", "XOM"]),
         expression("twice", "close * 2", "px"),
@@ -185,14 +185,14 @@ def is_saved(world: World, _: None) -> None:
 
 @contextmanager
 def paused(world: World) -> Iterator[None]:
-    world.stack.run_deployment("pause-instance/default", named("kept")(world))
+    world.stack.run_deployment("pause-instance/default", named("halted")(world))
     yield
 
 
 def stands(lifecycle: str, *, deployment_paused: bool) -> Callable[[World, None], None]:
     def check(world: World, _: None) -> None:
-        deployment = world.deployment(world.own("kept"))
-        assert world.lifecycle(world.own("kept")) == lifecycle
+        deployment = world.deployment(world.own("halted"))
+        assert world.lifecycle(world.own("halted")) == lifecycle
         assert deployment is not None
         assert deployment["paused"] is deployment_paused
 
@@ -385,14 +385,14 @@ ROWS = (
     ),
     Row(
         "pause-instance",
-        named("kept"),
-        lambda world: ["pause", world.label(world.own("kept"))],
+        named("halted"),
+        lambda world: ["pause", world.label(world.own("halted"))],
         stands("PAUSED", deployment_paused=True),
     ),
     Row(
         "resume-instance",
-        named("kept"),
-        lambda world: ["resume", world.label(world.own("kept"))],
+        named("halted"),
+        lambda world: ["resume", world.label(world.own("halted"))],
         stands("ACTIVE", deployment_paused=False),
         paused,
     ),
