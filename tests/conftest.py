@@ -37,6 +37,7 @@ pytest_plugins = (
     "tests.model_servers",
     "tests.costs",
     "tests.time_limit",
+    "tests.shuffled",
 )
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
