@@ -168,7 +168,7 @@ MODEL_SERVERS = ("test_evidently.py", "test_mlflow.py", "test_model_servers.py")
 """Files whose tests use the same servers of MLflow and Evidently."""
 LONG_ON_EACH_DATABASE = ("test_gate_machine_sql.py", "test_nothing_is_lost.py")
 LONG_AND_ALONE = ("test_expression_operators.py",)
-"""Files whose tests share nothing and take minutes with all the examples of ``ci``."""
+"""Files whose tests share nothing and take about a minute with the examples of ``ci``."""
 FAULTS = ("test_backfill.py", "test_cascade.py", "test_faults.py", "test_freshness.py")
 
 

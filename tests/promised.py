@@ -1,7 +1,7 @@
 """How many examples are drawn where a number is promised.
 
-The profile ``ci`` draws 100 examples of a law. Histories of the gate, backtests and the labels of a
-training set are promised more, in docs and in the reliability targets.
+The profile ``ci`` draws 100 examples of a law. Histories of the gate, backtests, optimizers and the
+labels of a training set are promised more, in docs and in the reliability targets.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ FAST = {
 """The same net as in production with a finer mesh, so that tests need not wait for minutes."""
 
 on_postgresql = pytest.mark.parametrize("stack", ["postgresql"], indirect=True)
-"""For the tests that wait longest and kill most: they have the home on PostgreSQL to themselves."""
+"""For tests in the home on PostgreSQL: most are those that wait longest and kill most."""
 
 
 @dataclass(frozen=True)

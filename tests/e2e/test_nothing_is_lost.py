@@ -11,7 +11,7 @@ import resource
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,15 +107,26 @@ def modelled(home: Struck) -> str:
     return project
 
 
+@contextmanager
+def about_to_begin(
+    home: Struck, project: str, folder: Path
+) -> Iterator[tuple[str, dict[str, Any], Callable[[], None]]]:
+    """A gated run that the worker has taken and nothing begins.
+
+    Yields the label of its instance, the flow run, and what lets its process begin.
+    """
+    source, label = home.source(project, folder, "derived"), f"{project}/derived"
+    home.hold(source, folder)
+    with frozen(home, "forkserver") as wake:
+        (folder / "hold").unlink()
+        [taken] = eventually(lambda: home.flow_runs(label, "PENDING"), 60, "the worker took it")
+        yield label, taken, wake
+
+
 def test_a_run_that_dies_before_it_began_ends_and_its_opening_runs(
     home: Struck, project: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "source"
-    source, label = home.source(project, folder, "derived"), f"{project}/derived"
-    home.hold(source, folder)
-    with frozen(home, "forkserver"):
-        (folder / "hold").unlink()
-        [ghost] = eventually(lambda: home.flow_runs(label, "PENDING"), 60, "the worker took it")
+    with about_to_begin(home, project, tmp_path / "source") as (label, ghost, _):
         home.kill_worker()
     assert home.state_of(ghost) == "PENDING"
 
@@ -128,16 +139,13 @@ def test_a_run_that_dies_before_it_began_ends_and_its_opening_runs(
 def test_a_run_that_dies_before_its_claim_ends_and_its_opening_runs(
     home: Struck, project: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "source"
-    source, label = home.source(project, folder, "derived"), f"{project}/derived"
-    home.hold(source, folder)
-    with frozen(home, "forkserver") as wake:
-        (folder / "hold").unlink()
-        [ghost] = eventually(lambda: home.flow_runs(label, "PENDING"), 60, "the worker took it")
-        with home.writes_held():
-            wake()
-            eventually(lambda: home.state_of(ghost) == "RUNNING", 60, "its process began")
-            home.kill_worker()
+    with (
+        about_to_begin(home, project, tmp_path / "source") as (label, ghost, wake),
+        home.writes_held(),
+    ):
+        wake()
+        eventually(lambda: home.state_of(ghost) == "RUNNING", 60, "its process began")
+        home.kill_worker()
     assert home.state_of(ghost) == "RUNNING"
 
     home.up()
