@@ -44,9 +44,13 @@ def record_events(session: Session, events: Iterable[Event]) -> None:
         _insert(session.connection(), rows)
 
 
-def has_event(session: Session, event_id: UUID) -> bool:
-    """Return True if the outbox holds the event, published or not."""
-    return session.scalar(select(OutboxEvent.seq).where(OutboxEvent.id == event_id)) is not None
+def record_new_events(session: Session, events: Iterable[Event]) -> None:
+    """Add the events that the outbox does not hold yet, published or not; each id once."""
+    by_id = {event.id: event for event in events}
+    known = set(
+        session.scalars(select(OutboxEvent.id).where(among(session, OutboxEvent.id, list(by_id))))
+    )
+    record_events(session, [event for id_, event in by_id.items() if id_ not in known])
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from prefect_instances.libs.core.events import Event, build_instance_event, labe
 from prefect_instances.libs.core.ids import PROMOTED
 from prefect_instances.libs.core.status import FlowKind, InstanceType
 from prefect_instances.libs.db.models import FlowExecutionResource
-from prefect_instances.libs.db.repositories.outbox import has_event, record_events
+from prefect_instances.libs.db.repositories.outbox import record_new_events
 from prefect_instances.libs.db.repositories.resources import (
     Named,
     flows_of,
@@ -146,8 +146,7 @@ def record_promotion(services: Services, done: Provisioned, dataset: str) -> Non
     def work(session: Session) -> None:
         signal = get_instance(session, str(done.instance_id))
         event = _event(services, session, signal, get_instance(session, dataset))
-        if not has_event(session, event.id):
-            record_events(session, [event])
+        record_new_events(session, [event])
 
     services.database.transact(work)
     relay_or_leave(services)

@@ -30,7 +30,7 @@ from prefect_instances.libs.core.errors import (
 from prefect_instances.libs.core.events import Event
 from prefect_instances.libs.core.status import Lifecycle, RunStatus
 from prefect_instances.libs.db.models import FlowExecutionResource, Resource
-from prefect_instances.libs.db.repositories.outbox import has_event, record_events
+from prefect_instances.libs.db.repositories.outbox import record_new_events
 from prefect_instances.libs.db.repositories.resources import select_newest_version
 from prefect_instances.libs.services.composition.instance_types import TYPE_DESCRIPTIONS
 from prefect_instances.libs.services.lifecycle.automations import (
@@ -65,6 +65,10 @@ class Outcome(StrEnum):
     REPORTED = "reported"
     FAILED = "failed"
     LEFT = "left for the next time"
+
+
+ACTED = frozenset({Outcome.REPAIRED, Outcome.FAILED})
+"""Outcomes of an attempt to repair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,10 @@ def reconcile(
     for diverged in find_divergences(sight.recorded, sight.world):
         item = repairer.settle(diverged)
         if item is not None:
-            _announce(services, item)
             items.append(item)
+            if item.outcome in ACTED:
+                _announce(services, [item])  # Whatever becomes of the repairs after it.
+    _announce(services, [item for item in items if item.outcome not in ACTED])
     relay_or_leave(services)
     return Reconciled(tuple(items), sight.unseen)
 
@@ -276,15 +282,14 @@ def _deployment_of(session: Session, flow_id: UUID) -> UUID | None:
     return session.get_one(FlowExecutionResource, flow_id).deployment_id
 
 
-def _announce(services: Services, item: Settled) -> None:
-    """Record an event; a difference that stays gets one event a day."""
+def _announce(services: Services, items: Sequence[Settled]) -> None:
+    """Record an event for each; a difference that stays gets one event a day."""
 
     def write(session: Session) -> None:
-        event = _event(services, session, item)
-        if not has_event(session, event.id):
-            record_events(session, [event])
+        record_new_events(session, [_event(services, session, item) for item in items])
 
-    services.database.transact(write)
+    if items:
+        services.database.transact(write)
 
 
 def _event(services: Services, session: Session, item: Settled) -> Event:
