@@ -7,6 +7,7 @@ of the gap, and one that is repeated fires once.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -15,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import exchange_calendars  # type: ignore[import-untyped]  # it ships no types
+import numpy as np
 import pandas as pd
 import pytest
 from cronsim import CronSim, CronSimError
@@ -291,22 +293,26 @@ def minutes_of_cron(
 
 def fired(walls: set[datetime], zone: str, start: datetime, end: datetime) -> Iterator[datetime]:
     """Each minute at which the clock on the wall first shows, or skips past, one of the walls."""
-    highest = _wall(start - DAY, zone)
-    for moment, shown in _minutes(zone, start, end):
-        hit = False
-        while highest < shown:
-            highest += MINUTE
-            hit = hit or highest in walls
-        if hit and moment > start:
-            yield moment
+    moments, highest = _minutes(zone, start, end)
+    before = _wall(start - DAY, zone)
+    seen = (wall for wall in walls if before < wall <= highest[-1])
+    for at in sorted({bisect_left(highest, wall) for wall in seen}):
+        if moments[at] > start:
+            yield moments[at]
 
 
 @lru_cache(maxsize=2)
-def _minutes(zone: str, start: datetime, end: datetime) -> Sequence[tuple[datetime, datetime]]:
-    """Each minute with what the clock on the wall shows; neighbouring cases share their days."""
+def _minutes(
+    zone: str, start: datetime, end: datetime
+) -> tuple[Sequence[datetime], Sequence[datetime]]:
+    """Each minute, and the highest that the clock on the wall has shown until then.
+
+    Neighbouring cases share their days.
+    """
     moments = pd.date_range(start - DAY + MINUTE, end, freq="min").tz_convert(UTC)
     walls = moments.tz_convert(ZoneInfo(zone)).tz_localize(None)
-    return list(zip(moments.to_pydatetime(), walls.to_pydatetime(), strict=True))
+    highest = np.maximum.accumulate(walls.to_numpy())
+    return moments.to_pydatetime().tolist(), pd.DatetimeIndex(highest).to_pydatetime().tolist()
 
 
 def _wall(moment: datetime, zone: str) -> datetime:
