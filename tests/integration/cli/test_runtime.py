@@ -23,6 +23,7 @@ import yaml
 from prefect_instances.libs.core.status import FlowKind
 from tests.e2e.stack import Stack
 from tests.e2e.warm_cli import WarmCommandLine
+from tests.patience import eventually
 from tests.prefect_server import DATABASE, begin_migrated
 
 COMMAND = Path(sys.executable).with_name("instances")
@@ -218,13 +219,13 @@ def test_lineage_is_drawn_with_the_joint_once(demo: LivingHome) -> None:
 
 
 def test_applying_the_same_again_starts_no_flow(demo: LivingHome) -> None:
-    before = flow_runs(demo)
+    before = flow_runs(demo, APPLIED)
 
     said = demo.run("apply", "-f", str(packaged_demo()), "--wait")
 
     assert said.code == 0
     assert "9 unchanged" in said.out
-    assert flow_runs(demo) == before
+    assert flow_runs(demo, APPLIED) == before
 
 
 def test_a_manifest_with_faults_changes_nothing_and_tells_each(
@@ -236,7 +237,7 @@ def test_a_manifest_with_faults_changes_nothing_and_tells_each(
         {"name": "b", "type": "Nothing"},
     ]
     manifest.write_text(json.dumps({"project": "demo", "instances": instances}))
-    before = flow_runs(demo)
+    before = flow_runs(demo, APPLIED)
 
     said = demo.run("apply", "-f", str(manifest))
 
@@ -244,17 +245,17 @@ def test_a_manifest_with_faults_changes_nothing_and_tells_each(
     assert len(said.err.splitlines()) >= 2
     assert "instances[0].name" in said.err
     assert "instances[1].type" in said.err
-    assert flow_runs(demo) == before
+    assert flow_runs(demo, APPLIED) == before
 
 
 def test_a_plan_starts_nothing(demo: LivingHome, tmp_path: Path) -> None:
-    before = flow_runs(demo)
+    before = flow_runs(demo, APPLIED)
 
     said = demo.run("apply", "-f", str(breaking(tmp_path)), "--plan")
 
     assert said.code == 0
     assert "+ demo/too_high" in said.out
-    assert flow_runs(demo) == before
+    assert flow_runs(demo, APPLIED) == before
 
 
 def test_what_does_not_become_ready_is_told_with_its_exit_code(
@@ -388,14 +389,17 @@ def test_up_where_all_is_up_starts_nothing(demo: LivingHome) -> None:
 
 def test_doctor_names_what_is_wrong_and_up_brings_back_what_is_missing(demo: LivingHome) -> None:
     pool = f"{demo.api_url}/work_pools/instances"
-    httpx.patch(pool, json={"is_paused": True}).raise_for_status()
     start, _ = automations(demo)
-    httpx.patch(f"{demo.api_url}/automations/{start}", json={"enabled": False}).raise_for_status()
     sweep = httpx.get(f"{demo.api_url}/deployments/name/sweep-freshness/default").json()["id"]
     (entry,) = demo.run("status", "momentum_12m", "--json").json["instances"]
-    for deployment in (sweep, entry["flows"][0]["deployment_id"]):
-        httpx.delete(f"{demo.api_url}/deployments/{deployment}").raise_for_status()
+    httpx.patch(pool, json={"is_paused": True}).raise_for_status()
     try:
+        # Each quarter of an hour a reconcile begins, which would mend what is deleted here.
+        eventually(lambda: not flow_runs(demo, TAKEN), 60, "the end of what the worker took")
+        off = httpx.patch(f"{demo.api_url}/automations/{start}", json={"enabled": False})
+        off.raise_for_status()
+        for deployment in (sweep, entry["flows"][0]["deployment_id"]):
+            httpx.delete(f"{demo.api_url}/deployments/{deployment}").raise_for_status()
         sick = demo.run("doctor", "--json")
         applied = demo.run("apply", "-f", str(packaged_demo()))
     finally:
@@ -673,9 +677,12 @@ def automations(home: LivingHome) -> list[str]:
     return [each["id"] for each in answer.json() if each["name"].startswith("instances: ")]
 
 
-def flow_runs(home: LivingHome) -> int:
-    """How many runs of ``apply-manifest`` the server knows."""
-    body = {"flows": {"name": {"any_": ["apply-manifest"]}}}
-    answer = httpx.post(f"{home.api_url}/flow_runs/count", json=body, timeout=30)
+APPLIED = {"flows": {"name": {"any_": ["apply-manifest"]}}}
+TAKEN = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
+
+
+def flow_runs(home: LivingHome, which: dict[str, Any]) -> int:
+    """How many such runs the server knows."""
+    answer = httpx.post(f"{home.api_url}/flow_runs/count", json=which, timeout=30)
     answer.raise_for_status()
     return int(answer.json())
