@@ -370,13 +370,13 @@ def breach() -> Event:
     scene.end("A", RunStatus.FAILED, "file not found")
     scene.pass_time(2.5)
     (event,) = (event for event in scene.told if event.name == SLA_BREACHED)
-    return replace(event, id=uuid4(), occurred=datetime.now(UTC))
+    return event
 
 
 def publish_until(
     gateway: PrefectGateway, event: Event, look: Callable[[], Found]
 ) -> tuple[Found, int]:
-    """Publish an event until there is something to see; return that, and how many were published.
+    """Publish an event of now until there is something to see; return that, and how often.
 
     An automation that was just made may miss an event: the server learns of it on its own time.
     """
