@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy import Engine
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from prefect_instances.libs.db import Database, engine, migrate, sqlite_url
 
@@ -114,6 +114,11 @@ class Postgres:
         )
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database, and whoever is still connected to it."""
+        name = sql.Identifier(str(make_url(url).database))
+        self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
     def stop(self) -> None:
         """End the server."""
         self._server.cleanup()
@@ -146,14 +151,18 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a new database."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
-        return server.create()
-    copy = tmp_path / "instances.db"
-    shutil.copy(request.getfixturevalue("migrated_sqlite"), copy)
-    return sqlite_url(copy)
+        url = server.create()
+        yield url
+        # Its 300 files are removed in a moment now, and slowly once they are on the disk.
+        server.drop(url)
+    else:
+        copy = tmp_path / "instances.db"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), copy)
+        yield sqlite_url(copy)
 
 
 @pytest.fixture
