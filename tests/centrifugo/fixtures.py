@@ -19,7 +19,7 @@ def server() -> Iterator[ContractServer]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def centrifugo() -> Iterator[Connection]:
     """Where to publish and subscribe."""
     if address := os.environ.get("CENTRIFUGO_URL"):

@@ -23,6 +23,9 @@ from prefect_instances.libs.adapters.prefect.pictures import (
     mount_pictures,
 )
 
+POLL_SECONDS = 0.01
+"""How soon the server ends when it is asked to."""
+
 
 @contextmanager
 def prefect_that_answers(content_type: str) -> Iterator[str]:
@@ -38,7 +41,7 @@ def prefect_that_answers(content_type: str) -> Iterator[str]:
             """Write nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
     root = f"http://127.0.0.1:{server.server_port}"
     try:
         with temporary_settings({PREFECT_API_URL: f"{root}/api"}):

@@ -230,6 +230,7 @@ def test_a_server_that_is_away_is_told_after_few_requests(answer: Handler, said:
     assert len(asked) <= 2
 
 
+@pytest.mark.usefixtures("retries_at_once")
 def test_a_server_that_is_only_slow_is_waited_for() -> None:
     def be_slow(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("3 seconds are over", request=request)

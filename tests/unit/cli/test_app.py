@@ -236,6 +236,7 @@ def test_a_table_outside_of_a_terminal_is_plain_text(instances: Run, migrated: P
     ]
 
 
+@pytest.mark.usefixtures("retries_at_once")
 def test_starting_a_run_without_a_server_says_how_to_get_one(
     instances: Run, migrated: Path
 ) -> None:

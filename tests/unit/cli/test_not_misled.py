@@ -262,6 +262,7 @@ def emptying(own: Database, tmp_path: Path) -> tuple[Database, Path]:
         (["--prune", "--yes"], "no connection at 127.0.0.1:9"),
     ],
 )
+@pytest.mark.usefixtures("retries_at_once")
 def test_an_empty_manifest_prunes_a_project_only_if_that_is_confirmed(
     emptying: tuple[Database, Path],
     options: list[str],
@@ -284,6 +285,7 @@ def test_an_empty_manifest_prunes_a_project_only_if_that_is_confirmed(
 @pytest.mark.parametrize(
     ("answer", "said"), [("n", "Aborted"), ("y", "no connection at 127.0.0.1:9")]
 )
+@pytest.mark.usefixtures("retries_at_once")
 def test_at_a_terminal_the_question_is_asked(
     emptying: tuple[Database, Path],
     answer: str,

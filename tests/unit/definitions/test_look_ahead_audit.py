@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -23,11 +24,19 @@ from prefect_instances.libs.definitions.look_ahead import (
 from prefect_instances.libs.definitions.op import Argument, Function
 from prefect_instances.libs.definitions.registry import FUNCTIONS
 from prefect_instances.libs.quant.calendar import Frequency, decision_bars
-from tests.unit.definitions.planted_leaks import HONEST, LEAKS, Pipe, make_inputs
+from tests.unit.definitions.planted_leaks import HONEST, LEAKS, Inputs, Pipe, make_inputs
 
 INPUTS = make_inputs()
 DATES = INPUTS["prices"]["date"].unique().to_list()
 SEED, POINTS = 11, 2
+
+
+@cache
+def alter_inputs(how: Alteration) -> Inputs:
+    """The inputs, altered; all audits here alter them in the same few ways."""
+    return {
+        name: how.apply(frame, name, decided=name == "signal") for name, frame in INPUTS.items()
+    }
 
 
 def audited(
@@ -36,12 +45,7 @@ def audited(
     """The audit of a pipeline over the inputs of all planted leaks, at some of ``dates``."""
 
     def compute(how: Alteration | None) -> pl.DataFrame:
-        return pipe(
-            {
-                name: how.apply(frame, name, decided=name == "signal") if how else frame
-                for name, frame in INPUTS.items()
-            }
-        )
+        return pipe(alter_inputs(how) if how else INPUTS)
 
     return audit_output(compute, dates, SEED, points, by_period=by_period)
 

@@ -13,6 +13,7 @@ import pytest
 from prefect_instances.libs.core.errors import DataRejected, InvalidSpec, Unavailable
 from prefect_instances.libs.definitions.content import check_frame
 from prefect_instances.libs.definitions.pipeline import ExtractContext
+from prefect_instances.libs.plugins import tables
 from prefect_instances.libs.plugins.file import FilePipeline
 
 TEXT = "date,symbol,close,note\n2024-01-02,A,1.5,x\n2024-01-02,B,,y\n2024-01-03,A,2,\n"
@@ -29,6 +30,13 @@ def extract(path: Path | str, as_of: date | None = None, **config: object) -> pl
 def paths(path: Path | str, **config: object) -> list[str]:
     problems = FilePipeline({"path": str(path), **config}).check([])
     return sorted(problem.path for problem in problems)
+
+
+@pytest.fixture(autouse=True)
+def files_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test has just written is not waited for; test_source_inputs.py is about that."""
+    monkeypatch.setattr(tables, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(tables, "UNENDED_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
 NAMES = [f"test_{at}" for at in range(9)]
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Without the plugins of others, whose imports take most of the time."""
 
 
 def ran(folder: Path, seed: str) -> list[str]:
@@ -17,7 +19,7 @@ def ran(folder: Path, seed: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "tests.shuffled", "test_a.py", "test_b.py"],
         cwd=folder,
-        env={**os.environ, "TEST_ORDER": seed, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "TEST_ORDER": seed, "PYTHONPATH": str(REPOSITORY), **ALONE},
         capture_output=True,
         text=True,
         check=True,
