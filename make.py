@@ -64,12 +64,9 @@ TOGETHER = frozenset({"lint-imports", "mypy", "pytest"})
 # No time is asserted: it fails where something cannot be measured any more.
 MEASURE = ("python", "-m", "benchmarks", "--quick")
 
-QUICK = (
-    "tests/unit",
-    *(
-        f"tests/property/test_{name}.py"
-        for name in ("aggregation_laws", "gate_laws", "gate_machine", "lineage_laws")
-    ),
+CORE_LAWS = tuple(
+    f"tests/property/test_{name}.py"
+    for name in ("aggregation_laws", "gate_laws", "gate_machine", "lineage_laws")
 )
 
 
@@ -99,8 +96,7 @@ take four times as long.
 """
 
 SCOPES = {
-    # There are no servers to wait for: one process for each core.
-    "quick": Scope(("-n", "2", "-m", "not server and not thorough", *QUICK), "quick"),
+    "quick": Scope(("-m", "not server and not thorough", "tests/unit", *CORE_LAWS), "quick"),
     "test": Scope((), "dev"),
     "--all": Scope(("-m", ""), "ci", measured=True),
     # Laws are drawn again, with as many examples as are promised.

@@ -17,7 +17,6 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
-from xdist.workermanage import WorkerController
 
 from tests.calendars import share_holidays
 from tests.certificates import share_certificates
@@ -162,28 +161,6 @@ class SharedServers(LoadScopeScheduling):
             return f"home{where or (' with faults' if file.endswith(FAULTS) else '')}"
         return f"{file}{where}" if file.endswith(LONG_ON_EACH_DATABASE) else file
 
-    def _assign_work_unit(self, node: WorkerController) -> None:
-        """Give the worker that fills pauses what starts no server; it ends when there is no more.
-
-        The others wait for processes a tenth of the time, and a third server would cost more.
-        """
-        if node.gateway.id == FILLS_PAUSES:
-            serverless = (unit for unit in self.workqueue if self._starts_no_server(unit))
-            unit = next(serverless, None)
-            if unit is None:
-                node.shutdown()
-                return
-            self.workqueue.move_to_end(unit, last=False)
-        super()._assign_work_unit(node)
-
-    def _starts_no_server(self, unit: str) -> bool:
-        tests = self.workqueue[unit]
-        return unit.startswith(SERVERLESS) and not any("postgresql" in test for test in tests)
-
-
-FILLS_PAUSES = "gw2"
-"""The third of three workers."""
-SERVERLESS = ("tests/property/", "tests/unit/")
 
 MANY_PROCESSES = ("test_demo_on_s3.py", "test_fault_rounds.py", "test_several_hosts.py")
 """Files whose tests fill the machine by themselves: one after the other they are in time."""
