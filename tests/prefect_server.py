@@ -18,10 +18,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
-import prefect
 import pytest
 
 from prefect_instances.libs.adapters.prefect import PrefectGateway
@@ -153,7 +153,7 @@ def begin_migrated(database: Path, template: Path) -> None:
 def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A server's migrated database that knows nothing yet; made once on a machine."""
     with locked_cache("prefect") as folder:
-        template = folder / f"{prefect.__version__}.db"
+        template = folder / f"{version('prefect')}.db"
         if not template.exists():
             home = tmp_path_factory.mktemp("empty")
             partial = template.with_suffix(".partial")
