@@ -111,7 +111,7 @@ def _read_address(process: subprocess.Popen[str]) -> str:
 
 @dataclass(frozen=True)
 class _Installed:
-    """Node.js and Azurite in one folder, made by the first process that asks under a lock."""
+    """Node.js and Azurite in one folder of a locked cache; the first process installs them."""
 
     cache: Path
 

@@ -79,7 +79,6 @@ def running_server(home: Path, template: Path | None) -> Iterator[dict[str, str]
 
     Its database begins as a copy of ``template``; without one the server migrates it.
     """
-    home.mkdir(parents=True, exist_ok=True)
     if template:
         begin_migrated(home / DATABASE, template)
     port = free_port()
