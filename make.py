@@ -49,6 +49,10 @@ UV = "uv.exe" if WINDOWS else "uv"
 OLDEST_UV = (0, 8)
 NEWEST_PYTHON = (3, 13)
 PYPI = "https://pypi.org/pypi/uv/json"
+COMPILED = re.compile(r"\.cpython-3\d+\.pyc$")
+"""Files that Python compiled; pytest's own have another ending and hold the paths of a clone."""
+BYTECODE = Path("~/.cache/prefect-instances/bytecode").expanduser()
+"""What Python compiled of the installed packages, for the environments of all clones."""
 
 STATIC = (
     ("ruff", "format", "--check", "."),
@@ -140,7 +144,34 @@ def sync() -> None:
         command += ["--python", sys.executable]
     if run(command):
         raise OSError(f"{' '.join(command)} failed")
+    link_bytecode(BYTECODE, ENVIRONMENT)
     STAMP.write_text(wanted)
+
+
+def link_bytecode(source: Path, target: Path) -> None:
+    """Link what Python compiled below ``source`` into ``target``, at the same places.
+
+    Python uses such a file only if it was compiled from a file of the same time and size. That
+    holds for files that uv links from its cache. Where no links are possible, for example between
+    file systems, everything is compiled again.
+    """
+    for folder, _, names in os.walk(source):
+        if not folder.endswith("__pycache__"):
+            continue
+        there = target / Path(folder).relative_to(source)
+        with suppress(OSError):
+            there.mkdir(parents=True, exist_ok=True)
+            for name in filter(COMPILED.search, names):
+                link(Path(folder, name), there / name)
+
+
+def link(file: Path, place: Path) -> None:
+    """Make ``place`` a link to the file, also where another process does the same."""
+    if place.exists() and place.samefile(file):
+        return
+    new = place.with_suffix(f".{os.getpid()}")
+    os.link(file, new)
+    new.replace(place)
 
 
 def choose_scope(command: str, arguments: list[str]) -> tuple[Scope, list[str]]:
@@ -163,6 +194,7 @@ def check(scope: Scope, arguments: list[str]) -> int:
         status = run_together(commands, environment)
         if status:
             return status
+    link_bytecode(ENVIRONMENT, BYTECODE)
     return 0
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,3 +246,51 @@ def test_what_python_compiles_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
     assert "PYTHONDONTWRITEBYTECODE" not in make.clean_environment()
+
+
+def compiled(folder: Path, source: Path | None = None, text: str = "print(__file__)") -> Path:
+    """Import a module in the folder, copied from ``source`` if given; the file Python compiled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    module = folder / "module.py"
+    if source:
+        shutil.copy2(source / module.name, module)
+    else:
+        module.write_text(text)
+    environment = {**make.clean_environment(), "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", "import module; print(module.__loader__.get_code('module'))"]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert str(module) in out.stdout.splitlines()[-1]
+    return folder / "__pycache__" / f"module.{sys.implementation.cache_tag}.pyc"
+
+
+def test_what_python_compiled_in_one_clone_is_used_in_the_next(tmp_path: Path) -> None:
+    first, cache, second = (tmp_path / name for name in ("first", "cache", "second"))
+    file = compiled(first / "package")
+    rewritten = file.with_name(f"module.{sys.implementation.cache_tag}-pytest-9.2.pyc")
+    rewritten.write_bytes(b"has paths of the first clone")
+
+    make.link_bytecode(first, cache)
+    make.link_bytecode(cache, second)
+
+    assert compiled(second / "package", source=first / "package").samefile(file)
+    assert [path.name for path in cache.rglob("*.pyc")] == [file.name]
+
+
+def test_what_was_compiled_of_another_version_is_replaced(tmp_path: Path) -> None:
+    first, cache, second = (tmp_path / name for name in ("first", "cache", "second"))
+    compiled(first / "package")
+    make.link_bytecode(first, cache)
+    make.link_bytecode(cache, second)
+
+    newer = compiled(second / "package", text="print('another', __file__)")
+    make.link_bytecode(second, cache)
+
+    [kept] = cache.rglob("*.pyc")
+    assert kept.samefile(newer)
+    assert b"another" in kept.read_bytes()
+
+
+def test_nothing_is_linked_where_nothing_was_compiled(tmp_path: Path) -> None:
+    make.link_bytecode(tmp_path / "cache", tmp_path / "environment")
+
+    assert list(tmp_path.iterdir()) == []
