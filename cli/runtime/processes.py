@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,9 +25,10 @@ from prefect_instances.cli.runtime.home import Home, write_atomically
 MARK = "INSTANCES_RUNTIME"
 CREATED_TOLERANCE_SECONDS = 2.0
 LOG_LIMIT_BYTES = 20_000_000
+WAIT_PAUSE_SECONDS = 0.02
 
 _children: list[subprocess.Popen[bytes]] = []
-"""References to started processes; without one, Python warns about a running ``Popen``."""
+"""Started processes that run; without a reference, Python warns about a running ``Popen``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def start(home: Home, role: str, command: Sequence[str], env: Mapping[str, str])
             env={**env, MARK: mark(home, role)},
             start_new_session=True,
         )
+    _collect_ended()
     _children.append(process)
     record = Record(role, process.pid, psutil.Process(process.pid).create_time())
     write_atomically(record_path(home, role), json.dumps(asdict(record)))
@@ -98,12 +101,27 @@ def stop(home: Home, role: str, grace_seconds: float) -> bool:
     # First, so that a watching command does not take the end for a crash.
     record_path(home, role).unlink(missing_ok=True)
     _signal(family, psutil.Process.terminate)
-    psutil.wait_procs(family, timeout=grace_seconds)
+    wait_for_ends(family, grace_seconds)
     # A process may have started others while it was ending.
     rest = _family(home, role)
     _signal(rest, psutil.Process.kill)
-    psutil.wait_procs(rest, timeout=grace_seconds)
+    wait_for_ends(rest, grace_seconds)
+    _collect_ended()
     return bool(family)
+
+
+def wait_for_ends(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all processes have ended, at most ``seconds``, and return those that still run.
+
+    A process has ended even if its exit status has not been collected. Some containers collect the
+    status of orphans late or never.
+    """
+    deadline = time.monotonic() + seconds
+    left = [process for process in processes if _is_running_now(process)]
+    while left and time.monotonic() < deadline:
+        time.sleep(WAIT_PAUSE_SECONDS)
+        left = [process for process in left if _is_running_now(process)]
+    return left
 
 
 _REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/[\d.]+"')
@@ -128,6 +146,11 @@ def _rotate(log: Path) -> None:
     """Keep one older log file, so that logs never fill the disk."""
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
         os.replace(log, log.with_suffix(".log.1"))
+
+
+def _collect_ended() -> None:
+    """Collect the exit status of our own children that have ended."""
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 
+from prefect_instances.cli.runtime.processes import wait_for_ends
 from prefect_instances.libs.db import Database, sqlite_url
 from prefect_instances.libs.services.state.ledger import utc_now
 from prefect_instances.libs.services.views import reports
@@ -234,7 +235,7 @@ class Stack:
                 process.send_signal(signal.SIGKILL)
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(victims, timeout=20)
+        assert not wait_for_ends(victims, 20)
         return len(victims)
 
     def tail(self) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_instances.cli.output import NOT_READY
+from prefect_instances.cli.runtime.processes import wait_for_ends
 from prefect_instances.libs.db import sqlite_url
 from prefect_instances.libs.db.engine import LINEAGE_LOCK
 from prefect_instances.libs.services.state.context import Services
@@ -102,8 +102,7 @@ class Struck(World):
         family = [p for role in ("worker", "forkserver", "run") for p in roles[role]]
         for process in family:
             send(process, signal.SIGKILL)
-        _, alive = psutil.wait_procs(family, timeout=20)
-        assert not alive, "the worker's processes outlived it"
+        assert not wait_for_ends(family, 20), "the worker's processes outlived it"
 
     @contextmanager
     def writes_held(self) -> Iterator[None]:

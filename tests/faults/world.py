@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_instances.cli.runtime import processes
 from prefect_instances.cli.runtime.environment import QUIET
 from prefect_instances.cli.runtime.home import Home
+from prefect_instances.cli.runtime.processes import wait_for_ends
 from prefect_instances.flows.execution_flows import build_plan
 from prefect_instances.libs.db import sqlite_url
 from prefect_instances.libs.services.lifecycle.lifecycle_flows import lifecycle_plans
@@ -134,7 +135,7 @@ class Database(Postgres):
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         for process in family:
             send(process, signal.SIGKILL)
-        psutil.wait_procs(family, timeout=20)
+        assert not wait_for_ends(family, 20)
 
     def start_again(self) -> None:
         """Start the server unless it runs; it recovers from its log."""

@@ -114,6 +114,25 @@ def test_what_ignores_the_request_to_end_is_killed(home: Home) -> None:
     assert not running(record.pid)
 
 
+def test_what_has_ended_is_not_waited_for_until_somebody_collects_its_status(home: Home) -> None:
+    record, _ = run(home, STUBBORN)
+    process = psutil.Process(record.pid)
+
+    assert processes.wait_for_ends([process], 0.1) == [process]
+    process.kill()
+    assert processes.wait_for_ends([process], 30) == []
+
+    assert process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_status_of_what_was_started_here_is_collected(home: Home) -> None:
+    record, _ = run(home, PARENT)
+
+    processes.stop(home, ROLE, GRACE)
+
+    assert not psutil.pid_exists(record.pid)
+
+
 def test_a_recycled_process_id_is_neither_taken_for_ours_nor_killed(home: Home) -> None:
     stranger = subprocess.Popen(
         [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"],
