@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
+import pytest
 from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
@@ -27,6 +28,7 @@ async def submit(flow_run: FlowRun) -> tuple[set[object], set[object]]:
     return set(worker._submitting_flow_run_ids), set(observer._in_flight_flow_run_ids)
 
 
+@pytest.mark.usefixtures("retries_at_once")
 def test_a_run_that_the_server_did_not_answer_for_is_no_longer_watched() -> None:
     flow_run = FlowRun(id=uuid4(), flow_id=uuid4(), name="lost", deployment_id=uuid4())
     assert asyncio.run(submit(flow_run)) == (set(), set())

@@ -95,11 +95,11 @@ def test_on_a_terminal_the_table_is_read_again_after_a_message(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    live.watch(timeout=2.0)
+    live.watch(timeout=1.0)
     shown = capsys.readouterr()
     assert world.reads == 2
     assert "READY" in shown.out
-    assert "stopped after 2 s" in shown.err
+    assert "stopped after 1 s" in shown.err
 
 
 @pytest.mark.parametrize("terminal", [False, True])
