@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import psutil
@@ -326,17 +326,105 @@ def test_modules_that_take_long_keep_runs_that_do_not_need_them_from_nothing(
     assert asyncio.run(start_both())
 
 
+@pytest.fixture
+def modules(tmp_path: Path) -> dict[str, str]:
+    """The environment of two modules, common and extra, that note the processes importing them."""
+    for name in ("common", "extra"):
+        file = str(tmp_path / name)
+        (tmp_path / f"{name}.py").write_text(
+            f"import os\nopen({file!r}, 'a').write(f'{{os.getpid()}} ')\n"
+        )
+    (tmp_path / "threaded.py").write_text(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    )
+    python_path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    return {**os.environ, "PYTHONPATH": python_path}
+
+
+T = TypeVar("T")
+
+
+def with_servers(use: Callable[[Servers], Awaitable[T]]) -> T:
+    """What an action with forkservers returns; they end after it."""
+
+    async def used() -> T:
+        servers = Servers()
+        try:
+            return await use(servers)
+        finally:
+            await servers.stop()
+
+    return asyncio.run(used())
+
+
+def test_additional_modules_are_imported_in_a_fork_that_has_the_others(
+    modules: dict[str, str], tmp_path: Path
+) -> None:
+    async def start_both(servers: Servers) -> list[int]:
+        more = await servers.warm(modules, ["common"], ["extra"])
+        base = await servers.warm(modules, ["common"])
+        assert await servers.warm(modules, ["common"], ["extra"]) is more
+        assert psutil.Process(more.pid).ppid() == base.pid
+        return [base.pid, more.pid]
+
+    base, more = with_servers(start_both)
+
+    assert (tmp_path / "common").read_text().split() == [str(base)]
+    assert (tmp_path / "extra").read_text().split() == [str(more)]
+    assert not is_alive(base)
+    assert not is_alive(more)
+
+
+def test_a_fork_with_more_modules_outlives_the_one_it_comes_from(modules: dict[str, str]) -> None:
+    async def kill_base(servers: Servers) -> list[int]:
+        more = await servers.warm(modules, [], ["extra"])
+        base = await servers.warm(modules, [])
+        os.kill(base.pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while base.alive:
+                await asyncio.sleep(0.05)
+        assert await servers.warm(modules, [], ["extra"]) is more
+        assert (await servers.warm(modules, [])).pid != base.pid
+        return [more.pid]
+
+    [more] = with_servers(kill_base)
+
+    assert not is_alive(more)
+
+
+def test_a_server_that_takes_no_more_jobs_is_replaced_before_it_is_forked_from(
+    modules: dict[str, str],
+) -> None:
+    async def retire_base(servers: Servers) -> bool:
+        await servers.warm(modules, ["common"], ["wave"])  # keeps the one it comes from alive
+        base = await servers.warm(modules, ["common"])
+        base.retire()
+        more = await servers.warm(modules, ["common"], ["extra"])
+        return base.alive and more.alive and psutil.Process(more.pid).ppid() != base.pid
+
+    assert with_servers(retire_base)
+
+
+def test_a_fork_whose_modules_start_threads_is_started_without_any(
+    modules: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def start(servers: Servers) -> bool:
+        return (await servers.warm(modules, ["common"], ["threaded"])).alive
+
+    assert with_servers(start)
+    assert (
+        "Nothing is preloaded, because importing ['common', 'threaded']" in capfd.readouterr().err
+    )
+
+
 def test_a_tag_adds_modules_to_those_that_every_run_has() -> None:
     configuration = WarmJobConfiguration(
         preload=["polars", "prefect_instances.flows.*"],
         preload_by_tag={"heavy": ["mlflow", "polars"], "other": ["x"]},
     )
-    assert configuration.modules(["heavy", "unknown"]) == [
-        "polars",
-        "prefect_instances.flows.*",
-        "mlflow",
-    ]
-    assert configuration.modules([]) == ["polars", "prefect_instances.flows.*"]
+    assert configuration.additional_modules(["heavy", "unknown"]) == ["mlflow"]
+    assert configuration.additional_modules([]) == []
 
 
 def test_nothing_that_a_run_changed_is_seen_by_the_next(pool: Pool, worker: Worker) -> None:

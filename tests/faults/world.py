@@ -166,6 +166,7 @@ def send(process: psutil.Process, number: signal.Signals) -> bool:
 
 
 def _role_of(process: psutil.Process) -> str:
+    """The role of a process; a forkserver that was forked from another counts as a run."""
     try:
         words = " ".join(process.cmdline())
         if "adapters.prefect.server" in words:

@@ -99,10 +99,10 @@ class WarmJobConfiguration(BaseJobConfiguration):
         if entrypoint and ":" not in entrypoint:
             self.env[ENTRYPOINT_VARIABLE] = entrypoint
 
-    def modules(self, tags: Iterable[str]) -> list[str]:
-        """Return the modules to preload for a run with these tags."""
+    def additional_modules(self, tags: Iterable[str]) -> list[str]:
+        """Return the modules to preload for a run with these tags, in addition to all others."""
         more = (name for tag in sorted(tags) for name in self.preload_by_tag.get(tag, ()))
-        return list(dict.fromkeys([*self.preload, *more]))
+        return [name for name in dict.fromkeys(more) if name not in self.preload]
 
     @classmethod
     def _base_environment(cls) -> dict[str, str]:

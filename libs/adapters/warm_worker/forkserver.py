@@ -8,6 +8,9 @@ and speaks JSON lines over the inherited socket ``FD``. It gets jobs (`Job`) and
 * ``{"started": job id, "pid": int}``, or ``"pid": null`` where it no longer takes jobs;
 * ``{"ended": pid, "status": exit code, negative for a signal}``.
 
+A job of the kind ``server`` makes the child another forkserver, with more modules. It speaks over a
+connection of its own, to the address in the job, and has what its parent imported.
+
 It is single-threaded, because a fork copies only the forking thread. When the socket closes the
 worker is gone: the children are then ended, because nothing could cancel or account for them.
 """
@@ -34,9 +37,9 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from uuid import UUID
@@ -62,6 +65,11 @@ SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 """Files in a working directory from which Prefect reads settings."""
 
 ABANDONED_GRACE_SECONDS = 10.0
+"""Time that children get to end when the worker is gone."""
+
+SERVER_GRACE_SECONDS = ABANDONED_GRACE_SECONDS + 5.0
+"""Time that a forkserver gets to end when the worker is gone: its children have theirs first."""
+
 RECEIVE_BYTES = 65536
 WAKEUP_BYTES = 512
 POOL_THREAD = re.compile(r"polars-\d|tokio-rt|rayon")
@@ -77,15 +85,20 @@ class ForkJob:
     ``env`` is the whole environment of the child, ``cwd`` its working directory; ``quiet`` keeps
     its output out of the worker's. ``flow_run`` is the run's document (JSON) as the worker has read
     it; without it the child asks the server.
+
+    A ``server`` uses only ``modules``, which it imports, and ``address``, the path of the worker's
+    socket.
     """
 
     id: str
-    kind: Literal["run", "on_crashed_hooks", "on_cancellation_hooks"]
-    flow_run_id: str
-    env: dict[str, str]
-    cwd: str
-    quiet: bool
+    kind: Literal["run", "on_crashed_hooks", "on_cancellation_hooks", "server"]
+    flow_run_id: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    quiet: bool = False
     flow_run: str = ""
+    modules: Sequence[str] = ()
+    address: str = ""
 
 
 class ForkServer:
@@ -94,6 +107,7 @@ class ForkServer:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._children: set[int] = set()
+        self._servers: set[int] = set()
         self._retiring = False
         self._buffer = b""
         self._wakeup, self._wakeup_writer = os.pipe()
@@ -113,6 +127,10 @@ class ForkServer:
                     if job is not None:
                         return job
         return None
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection."""
+        return self._connection.fileno()
 
     def announce(self, loaded: dict[str, int | None]) -> None:
         """Report to the worker that the server is ready, with the files that it loaded."""
@@ -160,6 +178,8 @@ class ForkServer:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _own_group(pid)
         self._children.add(pid)
+        if job.kind == "server":
+            self._servers.add(pid)
         self._send({"started": job.id, "pid": pid})
         return None
 
@@ -185,16 +205,22 @@ class ForkServer:
             if ended:
                 _signal_group(pid, signal.SIGKILL)
                 self._children.discard(pid)
+                self._servers.discard(pid)
                 self._send({"ended": pid, "status": os.waitstatus_to_exitcode(status)})
 
     def _end_children(self) -> None:
-        """End all children; give them time to report their crash themselves."""
-        deadline = time.monotonic() + ABANDONED_GRACE_SECONDS
-        for pid in self._children:
+        """End all children; give them time to report their crash themselves.
+
+        Forkservers lose the worker too and end their own children, in the same time.
+        """
+        began = time.monotonic()
+        for pid in self._children - self._servers:
             _signal_group(pid, signal.SIGTERM)
         while self._children:
-            if time.monotonic() > deadline:
-                for pid in self._children:
+            late = time.monotonic() - began
+            if late > ABANDONED_GRACE_SECONDS:
+                spared = self._servers if late < SERVER_GRACE_SECONDS else set()
+                for pid in self._children - spared:
                     _signal_group(pid, signal.SIGKILL)
             time.sleep(0.02)
             self._children = {pid for pid in self._children if not os.waitpid(pid, os.WNOHANG)[0]}
@@ -348,27 +374,43 @@ def main() -> None:
     """Preload, serve, and in each forked child perform its job."""
     from prefect_instances.libs.adapters.prefect.patches import RUN_PATCHES, apply_patches
 
-    gc.disable()  # Imports make no garbage, and looking for it takes a sixth of their time.
     descriptor, modules = int(sys.argv[1]), sys.argv[2:]
-    server = ForkServer(socket.socket(fileno=descriptor))
-    preload((*ENGINE, *modules))
+    gc.disable()
+    preload(ENGINE)
     apply_patches(RUN_PATCHES)
     _quiet.enter_context(disable_heartbeats())
     handover.build_models()
     index_packages()
+    job = serve(ForkServer(socket.socket(fileno=descriptor)), modules)
+    while job is not None and job.kind == "server":
+        job = serve(ForkServer(connect(job.address)), job.modules)
+    if job is not None:
+        conclude(job)
+
+
+def serve(server: ForkServer, modules: Sequence[str]) -> ForkJob | None:
+    """Import the modules, then serve; returns as `ForkServer.serve` does."""
+    gc.disable()  # Imports make no garbage, and looking for it takes a sixth of their time.
+    preload(modules)
     if modules and (hazards := list_fork_hazards()):
         logger.error(
             "Nothing is preloaded, because importing %s started threads: %s", modules, hazards
         )
-        command = [sys.executable, *sys.orig_argv[1 : -len(modules)]]
-        os.execv(sys.executable, command)  # noqa: S606 - itself again, without a shell
+        os.set_inheritable(server.fileno(), True)
+        command = [sys.executable, "-P", "-m", __spec__.name, str(server.fileno())]
+        os.execv(sys.executable, command)  # noqa: S606 - anew, without a shell
     gc.collect()
     gc.freeze()
     gc.enable()
     server.announce(list_loaded_files())
-    job = server.serve()
-    if job is not None:
-        conclude(job)
+    return server.serve()
+
+
+def connect(address: str) -> socket.socket:
+    """Connect to the worker's socket."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address)
+    return connection
 
 
 def _own_group(pid: int) -> None:

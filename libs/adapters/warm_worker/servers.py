@@ -9,10 +9,12 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from uuid import uuid4
 
 import psutil
 
@@ -24,6 +26,9 @@ from prefect_instances.libs.adapters.warm_worker.forkserver import (
 
 READY_SECONDS = 180.0
 """Time limit for the imports of a forkserver."""
+
+CONNECT_SECONDS = 60.0
+"""Time limit for the connection of a forkserver that was forked from another."""
 
 MAX_SERVERS = 6
 """Servers (environments x sets of modules) kept warm at once; the least recently used one goes."""
@@ -68,13 +73,17 @@ class Child:
         try:
             await asyncio.wait_for(self._ended.wait(), grace_seconds)
         except TimeoutError:
-            self._signal(signal.SIGKILL)
+            self.kill()
             await self._ended.wait()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process alone, if it runs."""
         if self._is_running():
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the whole process group."""
+        self._signal(signal.SIGKILL)
 
     def has_ended(self, status: int | None) -> None:
         """Record that the child has ended; ``status`` is None if its exit code is unknown."""
@@ -118,19 +127,53 @@ class Server:
         self._orphans: set[asyncio.Task[None]] = set()
         self.alive = False
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it and wait until it has imported everything; raise `ServerLost` if it ends."""
         ours, theirs = socket.socketpair()
         module = ForkJob.__module__
         command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *self._modules]
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *command,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        await self._get_ready(process, ours)
+
+    async def start_from(self, parent: Server) -> bool:
+        """Fork it from a server of the same environment, and wait as `start` does.
+
+        Returns False if the parent accepts no more jobs.
+        """
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+            listener.setblocking(False)
+            listener.bind(address := f"{folder}/worker")
+            listener.listen()
+            job = ForkJob(str(uuid4()), "server", modules=self._modules, address=address)
+            process = await parent.fork(job)
+            if process is None:
+                return False
+            accepted = asyncio.get_running_loop().sock_accept(listener)
+            try:
+                ours, _ = await asyncio.wait_for(accepted, CONNECT_SECONDS)
+            except TimeoutError as error:
+                process.kill()
+                raise ServerLost("the forkserver did not connect") from error
+        await self._get_ready(process, ours)
+        return True
+
+    async def _get_ready(
+        self, process: asyncio.subprocess.Process | Child, ours: socket.socket
+    ) -> None:
+        """Wait until the process has imported everything, then listen to it."""
+        self._process = process
         streams = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
         self._reader, self._writer = streams
         try:
@@ -216,7 +259,8 @@ Key = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
 class Servers:
     """The forkservers of a worker, one for each environment and set of modules of its runs.
 
-    Each starts independently: slow imports for one run do not delay the others.
+    Each starts independently: slow imports for one run do not delay the others. One with additional
+    modules is forked from the one without them, so that what both have is imported once.
     """
 
     def __init__(self) -> None:
@@ -224,30 +268,45 @@ class Servers:
         self._retired: list[Server] = []
         self._starting: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def fork(self, job: ForkJob, modules: Sequence[str]) -> Child:
+    async def fork(self, job: ForkJob, modules: Sequence[str], more: Sequence[str] = ()) -> Child:
         """Fork from the warm process for the job's environment; raise `ServerLost` if it ends."""
         while True:
-            server = await self.warm(job.env, modules)
+            server = await self.warm(job.env, modules, more)
             child = await server.fork(job)
             if child is not None:
                 return child
             self._retire(server)
 
-    async def warm(self, environment: Mapping[str, str], modules: Sequence[str]) -> Server:
-        """Return the server for the environment; start it if there is none or its code changed."""
+    async def warm(
+        self, environment: Mapping[str, str], modules: Sequence[str], more: Sequence[str] = ()
+    ) -> Server:
+        """Return the server for the environment; start it if there is none or its code changed.
+
+        ``more`` are modules in addition to those of the server that it is forked from.
+        """
         fixed = {k: v for k, v in environment.items() if not k.startswith(RUN_VARIABLES)}
-        key = (tuple(modules), frozenset(fixed.items()))
+        key = ((*modules, *more), frozenset(fixed.items()))
         async with self._starting[key]:
             server = self._servers.pop(key, None)
             if server is None or not server.is_current():
                 if server is not None:
                     self._retire(server)
-                server = Server(fixed, modules)
-                await server.start()
+                server = await self._start(fixed, modules, more)
             self._servers[key] = server
             for stale in list(self._servers.values())[:-MAX_SERVERS]:
                 self._retire(stale)
             return server
+
+    async def _start(
+        self, environment: Mapping[str, str], modules: Sequence[str], more: Sequence[str]
+    ) -> Server:
+        server = Server(environment, (*modules, *more))
+        if not more:
+            await server.start()
+            return server
+        while not await server.start_from(parent := await self.warm(environment, modules)):
+            self._retire(parent)
+        return server
 
     async def stop(self) -> None:
         """End all forkservers and their children."""

@@ -141,7 +141,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             job = _job(flow_run.id, configuration, str(directory), *self._register(flow_run.id))
             job = replace(job, flow_run=self._taken.pop(flow_run.id, ""))
             try:
-                child = await self._servers.fork(job, configuration.modules(flow_run.tags))
+                more = configuration.additional_modules(flow_run.tags)
+                child = await self._servers.fork(job, configuration.preload, more)
                 run = self._runs[flow_run.id] = WorkerRun(flow_run.id, configuration, job, child)
                 if task_status is not None:
                     task_status.started(child.pid)
