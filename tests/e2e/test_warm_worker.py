@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -374,6 +375,20 @@ def test_additional_modules_are_imported_in_a_fork_that_has_the_others(
     assert (tmp_path / "extra").read_text().split() == [str(more)]
     assert not is_alive(base)
     assert not is_alive(more)
+
+
+def test_where_no_socket_can_have_an_address_all_modules_are_imported_anew(
+    modules: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    async def start(servers: Servers) -> int:
+        return (await servers.warm(modules, ["common"], ["extra"])).pid
+
+    started = with_servers(start)
+    assert (tmp_path / "common").read_text().split() == [str(started)]
 
 
 def test_a_fork_with_more_modules_outlives_the_one_it_comes_from(modules: dict[str, str]) -> None:

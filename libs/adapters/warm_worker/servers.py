@@ -30,6 +30,9 @@ READY_SECONDS = 180.0
 CONNECT_SECONDS = 60.0
 """Time limit for the connection of a forkserver that was forked from another."""
 
+LONGEST_FOLDER = 80
+"""Longest path of a folder for temporary files in which a socket can have an address."""
+
 MAX_SERVERS = 6
 """Servers (environments x sets of modules) kept warm at once; the least recently used one goes."""
 
@@ -301,7 +304,7 @@ class Servers:
         self, environment: Mapping[str, str], modules: Sequence[str], more: Sequence[str]
     ) -> Server:
         server = Server(environment, (*modules, *more))
-        if not more:
+        if not more or len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
             await server.start()
             return server
         while not await server.start_from(parent := await self.warm(environment, modules)):
