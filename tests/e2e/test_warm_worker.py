@@ -45,6 +45,8 @@ STOP_SECONDS = 40.0
 KEPT = 2
 """Of so many environments one is let go for another; each takes seconds to start."""
 
+Answer = TypeVar("Answer")
+
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not, whoever should reap it."""
@@ -329,7 +331,7 @@ def test_modules_that_take_long_keep_runs_that_do_not_need_them_from_nothing(
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment of two modules, common and extra, that note the processes importing them."""
+    """Modules on the path: common and extra note who imports them, threaded starts a thread."""
     for name in ("common", "extra"):
         file = str(tmp_path / name)
         (tmp_path / f"{name}.py").write_text(
@@ -343,13 +345,10 @@ def modules(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": python_path}
 
 
-T = TypeVar("T")
-
-
-def with_servers(use: Callable[[Servers], Awaitable[T]]) -> T:
+def with_servers(use: Callable[[Servers], Awaitable[Answer]]) -> Answer:
     """What an action with forkservers returns; they end after it."""
 
-    async def used() -> T:
+    async def used() -> Answer:
         servers = Servers()
         try:
             return await use(servers)

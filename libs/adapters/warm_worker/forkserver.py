@@ -217,9 +217,9 @@ class ForkServer:
         for pid in self._children - self._servers:
             _signal_group(pid, signal.SIGTERM)
         while self._children:
-            late = time.monotonic() - began
-            if late > ABANDONED_GRACE_SECONDS:
-                spared = self._servers if late < SERVER_GRACE_SECONDS else set()
+            waited = time.monotonic() - began
+            if waited > ABANDONED_GRACE_SECONDS:
+                spared = self._servers if waited < SERVER_GRACE_SECONDS else set()
                 for pid in self._children - spared:
                     _signal_group(pid, signal.SIGKILL)
             time.sleep(0.02)
@@ -375,7 +375,7 @@ def main() -> None:
     from prefect_instances.libs.adapters.prefect.patches import RUN_PATCHES, apply_patches
 
     descriptor, modules = int(sys.argv[1]), sys.argv[2:]
-    gc.disable()
+    gc.disable()  # Imports make no garbage, and looking for it takes a sixth of their time.
     preload(ENGINE)
     apply_patches(RUN_PATCHES)
     _quiet.enter_context(disable_heartbeats())
@@ -389,8 +389,8 @@ def main() -> None:
 
 
 def serve(server: ForkServer, modules: Sequence[str]) -> ForkJob | None:
-    """Import the modules, then serve; returns as `ForkServer.serve` does."""
-    gc.disable()  # Imports make no garbage, and looking for it takes a sixth of their time.
+    """Import the modules, then serve; return what `ForkServer.serve` returns."""
+    gc.disable()
     preload(modules)
     if modules and (hazards := list_fork_hazards()):
         logger.error(

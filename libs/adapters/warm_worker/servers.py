@@ -19,7 +19,7 @@ from uuid import uuid4
 import psutil
 
 from prefect_instances.libs.adapters.warm_worker.forkserver import (
-    ABANDONED_GRACE_SECONDS,
+    SERVER_GRACE_SECONDS,
     ForkJob,
     read_modified_time,
 )
@@ -214,7 +214,7 @@ class Server:
         """End it and all its children."""
         self._writer.close()
         try:
-            await asyncio.wait_for(self._process.wait(), ABANDONED_GRACE_SECONDS + 5)
+            await asyncio.wait_for(self._process.wait(), SERVER_GRACE_SECONDS)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
