@@ -30,9 +30,6 @@ from tests.patience import SLOWEST, eventually
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-STARTERS = ("up", "down")
-"""Commands that start or end processes: these have a process of their own."""
-
 FAST = {
     "INSTANCES_SWEEP_SECONDS": "12",
     "INSTANCES_LEASE_SECONDS": "12",
@@ -80,9 +77,8 @@ class Stack:
         }
 
     def cli(self, *arguments: str, code: int | None = 0, seconds: float = 240) -> Answer:
-        """Run ``instances``; its exit code must be ``code`` unless that is None."""
-        run = self.start if arguments[0] in STARTERS else self.warm.run
-        done = run(arguments, seconds * SLOWEST)
+        """Run ``instances`` without its start; its exit code is ``code`` unless that is None."""
+        done = self.warm.run(arguments, seconds * SLOWEST)
         answer = Answer(done.returncode, done.stdout, done.stderr)
         assert code is None or done.returncode == code, (arguments, answer, self.tail())
         return answer
@@ -101,7 +97,7 @@ class Stack:
 
     @cached_property
     def warm(self) -> WarmCommandLine:
-        """What runs all commands but those that start processes: most of their time is a start."""
+        """What runs the commands: most of their time is a start."""
         return WarmCommandLine(self.environment)
 
     def up(self) -> None:
@@ -145,6 +141,10 @@ class Stack:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
+    def count_runs(self, which: Mapping[str, Any]) -> int:
+        """How many flow runs Prefect knows of which a filter holds."""
+        return int(self.post("/flow_runs/count", which))
+
     def run_deployment(
         self, full_name: str, parameters: Mapping[str, Any], seconds: float = 90
     ) -> dict[str, Any]:
@@ -186,13 +186,16 @@ class Stack:
 
     def flows(self, project: str) -> dict[str, dict[str, Any]]:
         """Instance name → its only flow, for one project."""
-        listed = reports.status(self.database, utc_now(), project=project)["instances"]
-        return {entry["name"]: entry["flows"][0] for entry in listed}
+        return {entry["name"]: entry["flows"][0] for entry in self.instances(project)}
+
+    def instances(self, project: str | None = None) -> list[dict[str, Any]]:
+        """The status documents of all instances, or of one project."""
+        found = reports.status(self.database, utc_now(), project=project)["instances"]
+        return list(found)
 
     def statuses(self, project: str) -> dict[str, str]:
         """Instance name → status, for one project."""
-        listed = reports.status(self.database, utc_now(), project=project)["instances"]
-        return {entry["name"]: entry["status"] for entry in listed}
+        return {entry["name"]: entry["status"] for entry in self.instances(project)}
 
     def runs(self, name: str) -> list[dict[str, Any]]:
         """The runs of an instance, newest first."""
@@ -215,6 +218,10 @@ class Stack:
         }
         runs = eventually(lambda: self.post("/flow_runs/filter", body), 30, "a RUNNING run")
         return int(str(runs[0]["infrastructure_pid"]).split(":")[-1])
+
+    def pid(self, role: str) -> int:
+        """Process id that is recorded for a role, such as ``server`` or ``worker``."""
+        return int(json.loads((self.home / "run" / f"{role}.json").read_text())["pid"])
 
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to this home."""

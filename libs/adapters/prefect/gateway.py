@@ -13,7 +13,7 @@ from prefect_instances.libs.adapters.prefect.automations import AutomationCalls
 from prefect_instances.libs.adapters.prefect.blocks import BlockCalls
 from prefect_instances.libs.adapters.prefect.deployments import DeploymentCalls
 from prefect_instances.libs.adapters.prefect.events import EventCalls
-from prefect_instances.libs.adapters.prefect.own_settings import require_settings
+from prefect_instances.libs.adapters.prefect.own_settings import limit_retries, require_settings
 from prefect_instances.libs.adapters.prefect.pools import WorkPoolCalls
 from prefect_instances.libs.adapters.prefect.runs import RunCalls
 from prefect_instances.libs.adapters.prefect.variables import VariableCalls
@@ -87,9 +87,7 @@ class PrefectGateway(
 
         Prefect's client repeats a request for minutes before it gives up.
         """
-        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
-        with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 1}):
+        with limit_retries(1):
             try:
                 _ask(self._api, "/health")
             except NotPrefect:
@@ -105,9 +103,7 @@ class PrefectGateway(
 
         Raises NotPrefect if another server answers, Refused if it rejects our credentials.
         """
-        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
-        with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
+        with limit_retries(0):
             try:
                 healthy = _ask(self._api, "/health")
                 version = _ask(self._api, "/admin/version")

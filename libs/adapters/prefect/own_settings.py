@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,21 @@ def require_settings() -> None:
     except ValueError as error:
         advice = "correct PREFECT_* variables, prefect.toml, or the active profile"
         raise UnusableSettings(f"Prefect's settings: {_describe(error)}; {advice}") from error
+
+
+@contextmanager
+def limit_retries(count: int) -> Iterator[None]:
+    """Let Prefect's client repeat a request at most ``count`` times in a ``with`` block.
+
+    Prefect's ``temporary_settings`` reads and checks all settings again, which takes 50 ms.
+    """
+    from prefect.context import SettingsContext, get_settings_context
+
+    context = get_settings_context()
+    client = context.settings.client.model_copy(update={"max_retries": count})
+    settings = context.settings.model_copy(update={"client": client})
+    with SettingsContext(profile=context.profile, settings=settings):
+        yield
 
 
 def _profiles_path() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from uuid import UUID
 import pytest
 
 from prefect_instances.cli.app import COMMANDS, load_command, main
-from prefect_instances.libs.db import Database, migrate
 from prefect_instances.libs.services.views import reports
 from tests.prefect_server import free_port
 
@@ -55,11 +55,9 @@ def instances(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def migrated(home: Path) -> Path:
+def migrated(home: Path, migrated_sqlite: Path) -> Path:
     """The home with an empty database of this version."""
-    database = Database(f"sqlite:///{home / 'instances.db'}")
-    migrate(database)
-    database.close()
+    shutil.copy(migrated_sqlite, home / "instances.db")
     return home
 
 

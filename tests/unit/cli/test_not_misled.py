@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ from prefect_instances.libs.adapters.prefect.artifacts import shorten_cells
 from prefect_instances.libs.adapters.prefect.own_settings import _describe
 from prefect_instances.libs.core.errors import NotFound
 from prefect_instances.libs.core.records import RunParameters
-from prefect_instances.libs.db import Database, migrate
+from prefect_instances.libs.db import Database
 from prefect_instances.libs.db.models import Resource, ResourceVersion
 from prefect_instances.libs.db.repositories.marks import record_swept
 from prefect_instances.libs.db.repositories.resources import get_project, select_instances
@@ -55,13 +56,15 @@ FOUR = ("AAPL", "JPM", "KO", "MSFT")
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def own(
+    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
     """A home whose database is empty, and no Prefect server."""
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("INSTANCES_HOME", str(tmp_path))
+    shutil.copy(migrated_sqlite, tmp_path / "instances.db")
     database = Database(f"sqlite:///{tmp_path / 'instances.db'}")
-    migrate(database)
     yield database
     database.close()
 

@@ -6,12 +6,14 @@ import importlib
 import json
 import pkgutil
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 import benchmarks.subjects
+from benchmarks import report
 from benchmarks.__main__ import ON_REQUEST, PEERS, SUBJECTS, main
 from benchmarks.peers.environments import Absent, make_environment
 from benchmarks.peers.graphs import (
@@ -49,6 +51,14 @@ from benchmarks.report import (
 from benchmarks.subjects.peers import PEERS as KNOWN_PEERS
 from benchmarks.subjects.peers import make_figures, make_idle_figures
 from prefect_instances.libs.db.models import RunRecord
+
+measure_once = cache(report.loop_seconds)
+
+
+@pytest.fixture(autouse=True)
+def loop_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How quick the machine is takes a second to find out."""
+    monkeypatch.setattr(report, "loop_seconds", measure_once)
 
 
 @pytest.mark.parametrize(
