@@ -19,8 +19,10 @@ BOTH_DAYS = (["--as-of", "2022-01-04"], ["--as-of", "2022-01-03"])
 @pytest.mark.parametrize(
     ("asked", "forced", "as_of"),
     [
-        pytest.param((["--force"], []), True, None, id="forced, then plain"),
-        pytest.param(BOTH_DAYS, False, "2022-01-04", id="two days"),
+        pytest.param(
+            (["--force"], []), True, None, id="forced, then plain", marks=pytest.mark.thorough
+        ),
+        pytest.param(BOTH_DAYS, False, "2022-01-04", id="two days", marks=pytest.mark.thorough),
         pytest.param((*BOTH_DAYS, []), False, None, id="two days, then plain"),
     ],
 )
