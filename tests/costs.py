@@ -1,8 +1,10 @@
 """Say what each test file costs: ``pytest --costs`` prints CPU seconds by file, highest first.
 
-They are those of the test process, of the children that it waited for and of the servers that it
-runs, fixtures included. Processes that left their parent, as those of a home do, are not counted.
-Seconds on the clock say little on a busy machine.
+Fixtures are included. Seconds on the clock say little on a busy machine.
+
+With several test processes they are those of the test process, of the children that it waited for
+and of the servers that it runs. Processes that left their parent, as those of a home do, are not
+counted. With one (``-n 0``) they are those of the whole machine, on which nothing else should run.
 """
 
 from __future__ import annotations
@@ -31,13 +33,15 @@ class Costs:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config, self.seconds = config, Counter[str]()
+        alone = os.environ.get("PYTEST_XDIST_WORKER") is None
+        self.count = count_machine if alone else count_family
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Count one test with its fixtures."""
-        before = cpu_seconds()
+        before = self.count()
         result = yield
-        self.seconds[item.nodeid.partition("::")[0]] += cpu_seconds() - before
+        self.seconds[item.nodeid.partition("::")[0]] += self.count() - before
         return result
 
     def pytest_sessionfinish(self) -> None:
@@ -56,7 +60,13 @@ class Costs:
             terminalreporter.write_line(f"{seconds:8.1f} s CPU  {file}")
 
 
-def cpu_seconds() -> float:
+def count_machine() -> float:
+    """Return user and system seconds of this machine since it booted."""
+    times = psutil.cpu_times()
+    return times.user + times.system
+
+
+def count_family() -> float:
     """Return user and system seconds of this process and its children, ended and running."""
     total = sum(os.times()[:4])
     for child in psutil.Process().children(recursive=True):

@@ -136,13 +136,13 @@ def test_a_home_that_was_down_comes_back_on_its_port_whatever_its_records_say(
         other.cli("up", "--detach", "--with", "evidently")
         port = other.api_url
         assert known_to_evidently(read_config(other)["evidently_ui_url"]) == set()
-        other.cli("down")
+        ended = other.cli("down").out.splitlines()
+        assert ended == ["worker stopped", "evidently stopped", "server stopped"]
         stale = {"role": "worker", "pid": os.getpid(), "created": 0.0}
         (other.home / "run" / "worker.json").write_text(json.dumps(stale))
         other.up()
         assert other.api_url == port
-        ended = other.cli("down").out.splitlines()
-        assert ended == ["worker stopped", "evidently stopped", "server stopped"]
+        assert other.cli("down").out == "worker stopped\nserver stopped\n"
     finally:
         other.down()
     assert other.processes() == []

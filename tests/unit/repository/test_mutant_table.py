@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 
-from tests.costs import Costs
+from tests.costs import Costs, count_machine
 from tests.mutants.driver import ROOT, Fault, problems_of
 from tests.mutants.rooms import ROOMS
 from tests.mutants.table import FAULTS
@@ -43,3 +45,10 @@ def test_the_costs_of_a_file_on_two_workers_are_added(request: pytest.FixtureReq
     costs.pytest_terminal_summary(pytest.TerminalReporter(request.config, written))
 
     assert written.getvalue().split() == ["3.5", "s", "CPU", "test_a.py"]
+
+
+def test_what_others_do_counts_for_a_process_that_is_alone() -> None:
+    before = count_machine()
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+
+    assert count_machine() > before

@@ -90,8 +90,9 @@ def test_a_run_is_found_by_its_id(demo: Stack) -> None:
 def test_lineage_is_drawn_with_the_joint_once(demo: Stack) -> None:
     lines = demo.cli("lineage").out.splitlines()
 
-    joints = [line for line in lines if line.lstrip("│├└─ ").startswith("relative_momentum")]
-    assert [line.endswith("see above") for line in joints] == [False, True, True]
+    names = [line.lstrip("│├└─ ").removeprefix("demo/") for line in lines]
+    joints = [name for name in names if name.startswith("relative_momentum")]
+    assert [name.endswith("see above") for name in joints] == [False, True, True]
 
 
 def test_applying_the_same_again_starts_no_flow(demo: Stack) -> None:
