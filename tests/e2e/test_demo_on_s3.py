@@ -10,13 +10,13 @@ import yaml
 from polars.testing import assert_frame_equal
 
 from prefect_instances.libs import desk
+from tests.e2e.demonstration import DEMO
 from tests.e2e.stack import Stack
 from tests.object_store import S3, serve_s3
 from tests.prefect_server import DATABASE, begin_migrated
 
 pytestmark = [pytest.mark.e2e, pytest.mark.thorough]
 
-DEMO = Path(__file__).parents[2] / "cli" / "demo.yaml"
 READ = "momentum_12m"
 ON_DISK = ("sp500_prices", READ)
 

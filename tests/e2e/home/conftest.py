@@ -6,20 +6,16 @@ anything of it.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.databases import Postgres
-from tests.e2e.stack import REPOSITORY, Answer, Stack
+from tests.e2e.demonstration import Shown, list_kept_files, purge_and_see_nothing_left
+from tests.e2e.stack import Stack
 from tests.prefect_server import DATABASE, begin_migrated
 
-DEMO = REPOSITORY / "cli" / "demo.yaml"
 LEFTOVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://nowhere/x"}
 """What another Prefect on the machine may have left in the environment of a person."""
 
@@ -45,25 +41,13 @@ def stack(
     assert "Nothing is preloaded" not in (home / "logs" / "worker.log").read_text()
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What was seen when the demonstration had ended."""
-
-    said: Answer
-    """What ``demo`` said."""
-    statuses: Mapping[str, str]
-    joint: list[dict[str, Any]]
-    """The runs of the instance at the joint."""
-    api_url: str
-
-
 @pytest.fixture(scope="package")
 def shown(stack: Stack) -> Iterator[Shown]:
     """The demonstration in the home; at its end it is purged."""
-    before = _kept_files(stack.home)
+    before = list_kept_files(stack.home)
     said = stack.cli("demo", "--keep", code=None, seconds=400)
     joint = stack.runs("relative_momentum")
-    assert _kept_files(stack.home) > before
+    assert list_kept_files(stack.home) - before
     yield Shown(said, stack.statuses("demo"), joint, stack.api_url)
     purge_and_see_nothing_left(stack, before)
 
@@ -73,28 +57,3 @@ def demo(stack: Stack, shown: Shown) -> Stack:
     """The home with the demonstration in it."""
     assert shown.said.code == 0, shown.said
     return stack
-
-
-def purge_and_see_nothing_left(stack: Stack, before: set[Path]) -> None:
-    """Delete all instances of the demonstration, with data, models and reports."""
-    assert "demo/return_model" in _tracked(stack.home)
-    for source in ("sp500_prices", "sp500_index"):
-        stack.cli("delete", source, "--cascade", "--purge", seconds=400)
-    assert stack.statuses("demo") == {}
-    assert "demo/return_model" not in _tracked(stack.home)
-    left = _kept_files(stack.home) - before
-    others = {entry["id"] for entry in stack.instances()}
-    assert {path for path in left if others.isdisjoint(path.parts)} == set(), "purging left files"
-
-
-def _tracked(home: Path) -> str:
-    """All that MLflow's database says."""
-    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as connection:
-        return "\n".join(connection.iterdump())
-
-
-def _kept_files(home: Path) -> set[Path]:
-    """Data, models and reports on the disk, without the databases that index them."""
-    folders = [home / name for name in ("stores", "mlflow", "evidently")]
-    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-    return {path for path in files if path.parent not in folders}

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from prefect_instances.cli.runtime.processes import wait_for_ends
-from tests.e2e.home.conftest import DEMO
+from tests.e2e.demonstration import DEMO
 from tests.e2e.stack import BIN, Stack
 from tests.patience import eventually
 from tests.prefect_server import DATABASE, begin_migrated

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from prefect_instances.libs.core.status import FlowKind
-from tests.e2e.home.conftest import DEMO, Shown
+from tests.e2e.demonstration import DEMO, Shown
 from tests.e2e.stack import REPOSITORY, Stack
 
 pytestmark = pytest.mark.e2e
