@@ -103,7 +103,7 @@ def pytest_make_collect_report(
     What one has compiled when they meet, the other reads. The tests are sorted again below.
     """
     report = yield
-    if isinstance(collector, pytest.Dir | pytest.Package) and WORKER % 2:
+    if isinstance(collector, pytest.Directory) and WORKER % 2:
         report.result.reverse()
     return report
 

@@ -39,6 +39,15 @@ FAST = {
 }
 """The same net as in production with a finer mesh, so that tests need not wait for minutes."""
 
+
+def settings_of_others(home: Path) -> dict[str, str]:
+    """Prefect's settings in a person's environment: a leftover, and a folder without profiles."""
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://nowhere/x",
+        "PREFECT_HOME": str(home / "user"),
+    }
+
+
 on_postgresql = pytest.mark.parametrize("stack", ["postgresql"], indirect=True)
 """For tests in the home on PostgreSQL: most are those that wait longest and kill most."""
 

@@ -43,7 +43,7 @@ def require_settings() -> None:
 def limit_retries(count: int) -> Iterator[None]:
     """Let Prefect's client repeat a request at most ``count`` times in a ``with`` block.
 
-    Prefect's ``temporary_settings`` reads and checks all settings again, which takes 50 ms.
+    Prefect's ``temporary_settings`` reads and checks all settings again, which takes 35 ms.
     """
     from prefect.context import SettingsContext, get_settings_context
 

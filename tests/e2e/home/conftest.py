@@ -13,11 +13,8 @@ import pytest
 
 from tests.databases import Postgres
 from tests.e2e.demonstration import Shown, list_kept_files, purge_and_see_nothing_left
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, settings_of_others
 from tests.prefect_server import DATABASE, begin_migrated
-
-LEFTOVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://nowhere/x"}
-"""What another Prefect on the machine may have left in the environment of a person."""
 
 
 @pytest.fixture(scope="package", params=["sqlite"])
@@ -33,7 +30,7 @@ def stack(
         url = server.create()
     home = tmp_path_factory.mktemp(f"home-{request.param}")
     begin_migrated(home / "prefect" / DATABASE, prefect_template)
-    running = Stack(home, url, LEFTOVERS)
+    running = Stack(home, url, settings_of_others(home))
     running.up()
     yield running
     running.down()

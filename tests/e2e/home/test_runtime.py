@@ -16,7 +16,7 @@ import pytest
 
 from prefect_instances.cli.runtime.processes import wait_for_ends
 from tests.e2e.demonstration import DEMO
-from tests.e2e.stack import BIN, Stack
+from tests.e2e.stack import BIN, Stack, settings_of_others
 from tests.patience import eventually
 from tests.prefect_server import DATABASE, begin_migrated
 
@@ -153,7 +153,7 @@ def other(tmp_path: Path, prefect_template: Path) -> Stack:
     """A second home, in which nothing runs."""
     home = tmp_path / "other"
     begin_migrated(home / "prefect" / DATABASE, prefect_template)
-    return Stack(home)
+    return Stack(home, more=settings_of_others(home))
 
 
 def pids(stack: Stack) -> tuple[int, int]:
@@ -206,6 +206,7 @@ def foreground(home: Stack) -> Iterator[subprocess.Popen[str]]:
             yield up
         finally:
             up.terminate()
+            up.wait(SECONDS)
 
 
 def read_config(stack: Stack) -> dict[str, str]:

@@ -170,38 +170,40 @@ class Seen:
     """What the last runs of the chain read that is not the newest."""
 
 
-DECIDED, LAST = "2022-12-01", "2022-12-02"
-"""The first session of a month, for which new weights are decided, and the one after it."""
+DAYS = ("2022-12-01", "2022-12-02")
+"""The first session of a month decides new weights, the one after it keeps them."""
 
 
 @pytest.fixture(scope="module")
-def chain(shown: Shown, demo: Stack) -> tuple[Counter[tuple[str, str]], Seen]:
-    """How often each flow had succeeded, and what was seen after new prices of two sessions.
+def chain(demo: Stack) -> tuple[Counter[tuple[str, str]], list[Seen]]:
+    """How often each flow had succeeded, and what was seen after new prices of each day.
 
     A test that refreshes single instances uses this too, so that the chain runs before it.
     """
+    seen = []
     demo.apply(without_cadences(), "--wait")
     try:
         first = _completed(demo)
-        demo.cli("run", "sp500_prices", "--as-of", LAST, "--wait", seconds=400)
-        dates = {name: demo.flow(name)["last_data_date"] for name in CHAIN}
-        seen = Seen(demo.settled("demo"), _completed(demo), dates, _find_behind(demo))
+        for day in DAYS:
+            demo.cli("run", "sp500_prices", "--as-of", day, "--wait", seconds=400)
+            dates = {name: demo.flow(name)["last_data_date"] for name in CHAIN}
+            seen.append(Seen(demo.settled("demo"), _completed(demo), dates, _find_behind(demo)))
     finally:
         demo.cli("apply", "-f", str(DEMO), "--wait")
     return first, seen
 
 
 def test_one_refresh_runs_the_whole_chain_once(
-    demo: Stack, chain: tuple[Counter[tuple[str, str]], Seen]
+    demo: Stack, chain: tuple[Counter[tuple[str, str]], list[Seen]]
 ) -> None:
     first, seen = chain
 
     assert set(first.values()) == {1}, first
-    once_more: Counter[tuple[str, str]] = Counter(
-        (name, kind) for name, kinds in CHAIN.items() for kind in kinds
-    )
-    dates = {**dict.fromkeys(CHAIN, LAST), "max_utility": DECIDED}
-    assert seen == Seen(True, first + once_more, dates, [])
+    expected = Counter(first)
+    for day, after in zip(DAYS, seen, strict=True):
+        expected.update((name, kind) for name, kinds in CHAIN.items() for kind in kinds)
+        dates = {**dict.fromkeys(CHAIN, day), "max_utility": DAYS[0]}
+        assert after == Seen(True, expected, dates, [])
     assert {run["status"] for name in CHAIN for run in demo.runs(name)} == {"completed"}
 
 
@@ -209,7 +211,7 @@ def test_one_refresh_runs_the_whole_chain_once(
 def test_a_run_with_wait_waits_for_the_cascade_too(demo: Stack) -> None:
     before = len(demo.cli("runs", "relative_momentum", "--json").json["runs"])
 
-    demo.cli("run", "sp500_index", "--as-of", LAST, "--wait")
+    demo.cli("run", "sp500_index", "--as-of", DAYS[0], "--wait")
 
     assert len(demo.cli("runs", "relative_momentum", "--json").json["runs"]) == before + 1
 

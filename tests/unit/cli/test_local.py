@@ -1,4 +1,4 @@
-"""``demo`` without its processes: it asks for all that ``up`` starts, and ends what it started."""
+"""What ``demo`` starts and ends, seen without the processes."""
 
 from __future__ import annotations
 
